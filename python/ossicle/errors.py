@@ -1,0 +1,80 @@
+"""Every error that ossicle raises about data: one base, one child for each kind of fault.
+
+Each carries where it happened, so that one line of a log is enough to find the file again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class AudioError(Exception):
+    """A clip could not be turned into samples.
+
+    Attributes:
+        reason: What was wrong, without where.
+        source: The file as the caller named it, or ``<bytes>``, or the file object's name.
+        member: The member of a shard, where the source is one.
+        byte_offset: Where in the source, in bytes from its start.
+        sample_index: Which frame of the decoded signal, where the fault is a sample.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        source: str | None = None,
+        member: str | None = None,
+        byte_offset: int | None = None,
+        sample_index: int | None = None,
+    ) -> None:
+        # Not super().__init__: OSError among the bases would parse positional arguments.
+        Exception.__init__(self, reason)
+        self.reason = reason
+        self.source = source
+        self.member = member
+        self.byte_offset = byte_offset
+        self.sample_index = sample_index
+
+    def __str__(self) -> str:
+        place = self.source or ""
+        if self.member is not None:
+            place += f" [{self.member}]"
+        at = f" (byte {self.byte_offset})" if self.byte_offset is not None else ""
+        return f"{place}: {self.reason}{at}" if place else f"{self.reason}{at}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors cross process borders in data loaders: keep every field, not only the message.
+        return type(self), (self.reason,), self.__dict__.copy()
+
+
+class AudioIOError(AudioError, OSError):
+    """The bytes could not be read; ``errno`` is the operating system's number where known."""
+
+
+class AudioFileNotFoundError(AudioIOError, FileNotFoundError):
+    """There is no such file."""
+
+
+class UnsupportedFormatError(AudioError, ValueError):
+    """A container, codec or profile that ossicle does not decode; the message names it."""
+
+
+class DecodeError(AudioError, ValueError):
+    """The decoder refused the data."""
+
+
+class CorruptAudioError(DecodeError):
+    """The file's structure is broken: empty, cut short, lying lengths, failed checksums."""
+
+
+class NonFiniteSampleError(DecodeError):
+    """A decoded sample is NaN or infinite; ``sample_index`` tells which."""
+
+
+class AudioLimitError(AudioError, ValueError):
+    """A budget (memory, work) was used up before the clip was decoded."""
+
+
+class InvalidArgumentError(AudioError, ValueError):
+    """An argument makes no sense: a rate of 0, a negative offset, an unknown quality."""

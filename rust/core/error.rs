@@ -1,0 +1,166 @@
+//! The one error type of the crate: what went wrong, in which file, which member, at which byte.
+
+use std::fmt;
+use std::io;
+
+/// The crate's result type.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What kind of thing went wrong; the Python layer has one exception class for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The bytes could not be read or written.
+    Io,
+    /// A container, codec or profile that is not decoded here.
+    Unsupported,
+    /// The codec refused a packet.
+    Decode,
+    /// The file's structure is broken: cut short, lying lengths, failed checksums.
+    Corrupt,
+    /// A decoded sample is NaN or infinite.
+    NonFinite,
+    /// A budget (memory, work) was used up.
+    Limit,
+    /// The caller asked for something that makes no sense.
+    InvalidArgument,
+}
+
+/// One failure, with everything that is known about where it happened.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    reason: String,
+    source: Option<String>,
+    member: Option<String>,
+    byte_offset: Option<u64>,
+    sample_index: Option<u64>,
+    io: Option<io::Error>,
+}
+
+impl Error {
+    /// A failure of `kind` whose place is not known yet.
+    pub fn new(kind: ErrorKind, reason: impl Into<String>) -> Self {
+        Self {
+            kind,
+            reason: reason.into(),
+            source: None,
+            member: None,
+            byte_offset: None,
+            sample_index: None,
+            io: None,
+        }
+    }
+
+    /// An operating-system failure; `doing` completes "cannot ...".
+    pub fn io(doing: &str, error: io::Error) -> Self {
+        let mut new = Self::new(ErrorKind::Io, format!("cannot {doing}: {error}"));
+        new.io = Some(error);
+        new
+    }
+
+    /// Shorthand for an [`ErrorKind::Unsupported`] failure.
+    pub fn unsupported(reason: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unsupported, reason)
+    }
+
+    /// Shorthand for an [`ErrorKind::Corrupt`] failure.
+    pub fn corrupt(reason: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Corrupt, reason)
+    }
+
+    /// Shorthand for an [`ErrorKind::InvalidArgument`] failure.
+    pub fn invalid(reason: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidArgument, reason)
+    }
+
+    /// Names the file, unless a deeper layer already has.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<String>) -> Self {
+        self.source.get_or_insert_with(|| source.into());
+        self
+    }
+
+    /// Names the member of a shard, unless a deeper layer already has.
+    #[must_use]
+    pub fn with_member(mut self, member: impl Into<String>) -> Self {
+        self.member.get_or_insert_with(|| member.into());
+        self
+    }
+
+    /// Names the byte, unless a deeper layer already has.
+    #[must_use]
+    pub fn at_byte(mut self, offset: u64) -> Self {
+        self.byte_offset.get_or_insert(offset);
+        self
+    }
+
+    /// Names the sample (counted in frames, at the rate of the file).
+    #[must_use]
+    pub fn at_sample(mut self, index: u64) -> Self {
+        self.sample_index.get_or_insert(index);
+        self
+    }
+
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// What was wrong, without where.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// The file, as the caller named it.
+    pub fn source_name(&self) -> Option<&str> {
+        self.source.as_deref()
+    }
+
+    /// The member of a shard.
+    pub fn member(&self) -> Option<&str> {
+        self.member.as_deref()
+    }
+
+    /// Where in the source, in bytes from its start.
+    pub fn byte_offset(&self) -> Option<u64> {
+        self.byte_offset
+    }
+
+    /// Which frame of the decoded signal.
+    pub fn sample_index(&self) -> Option<u64> {
+        self.sample_index
+    }
+
+    /// The operating system's error number.
+    pub fn os_error(&self) -> Option<i32> {
+        self.io.as_ref().and_then(io::Error::raw_os_error)
+    }
+
+    /// The underlying I/O error.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        self.io.as_ref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(source) = &self.source {
+            write!(f, "{source}")?;
+            if let Some(member) = &self.member {
+                write!(f, " [{member}]")?;
+            }
+            write!(f, ": ")?;
+        }
+        write!(f, "{}", self.reason)?;
+        if let Some(offset) = self.byte_offset {
+            write!(f, " (byte {offset})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.io.as_ref().map(|error| error as _)
+    }
+}

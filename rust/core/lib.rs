@@ -1,0 +1,7 @@
+//! Audio files to model-ready arrays: decode, mix, resample, truncate, cache.
+//!
+//! No Python here: the crate stands on its own.
+
+pub mod error;
+
+pub use error::{Error, ErrorKind, Result};

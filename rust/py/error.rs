@@ -1,0 +1,50 @@
+//! The one place where a core error becomes a Python exception.
+
+use ossicle::{Error, ErrorKind};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::io;
+
+fn class_name(error: &Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::Io => match error.io_error().map(io::Error::kind) {
+            Some(io::ErrorKind::NotFound) => "AudioFileNotFoundError",
+            _ => "AudioIOError",
+        },
+        ErrorKind::Unsupported => "UnsupportedFormatError",
+        ErrorKind::Decode => "DecodeError",
+        ErrorKind::Corrupt => "CorruptAudioError",
+        ErrorKind::NonFinite => "NonFiniteSampleError",
+        ErrorKind::Limit => "AudioLimitError",
+        ErrorKind::InvalidArgument => "InvalidArgumentError",
+    }
+}
+
+/// Builds the instance of `ossicle.errors` that says what `error` says.
+pub(crate) fn to_exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
+    let fields = PyDict::new(py);
+    fields.set_item("source", error.source_name())?;
+    fields.set_item("member", error.member())?;
+    fields.set_item("byte_offset", error.byte_offset())?;
+    fields.set_item("sample_index", error.sample_index())?;
+    let class = py.import("ossicle.errors")?.getattr(class_name(error))?;
+    let exception = class.call((error.reason(),), Some(&fields))?;
+    if let Some(number) = error.os_error() {
+        exception.setattr("errno", number)?;
+    }
+    Ok(exception)
+}
+
+/// Turns a core error into the Python error to raise.
+pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
+    match to_exception(py, error) {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(failure) => {
+            // The fault in reporting must not hide the fault that was reported.
+            let outer = PyRuntimeError::new_err(error.to_string());
+            outer.set_cause(py, Some(failure));
+            outer
+        }
+    }
+}
