@@ -11,7 +11,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ossicle import _native
-from ossicle.audio import AudioBatch, AudioInfo, info, load, load_batch, resample
+from ossicle.audio import AudioBatch, AudioInfo, info, load, load_batch, resample, save
 from ossicle.errors import (
     AudioError,
     AudioFileNotFoundError,
@@ -70,4 +70,5 @@ __all__ = [
     "load",
     "load_batch",
     "resample",
+    "save",
 ]

@@ -1,4 +1,4 @@
-"""Files, bytes and file objects to float32 arrays: `info`, `load`, `load_batch`, `resample`.
+"""Files, bytes and file objects to float32 arrays: `info`, `load`, `load_batch`, `resample`, `save`.
 
 Everything is decoded by the native module with the GIL released; nothing here needs FFmpeg.
 """
@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from ossicle.errors import AudioError
 
-__all__ = ["AudioBatch", "AudioInfo", "AudioSource", "info", "load", "load_batch", "resample"]
+__all__ = ["AudioBatch", "AudioInfo", "AudioSource", "info", "load", "load_batch", "resample", "save"]
 
 
 class BinaryFile(Protocol):
@@ -200,6 +201,42 @@ def resample(
         raise InvalidArgumentError(f"a waveform is (T,) or (C, T), not of {array.ndim} dimensions")
     planes = [_native.resample(plane, *rates) for plane in array]
     return np.stack(planes) if planes else np.zeros((0, 0), np.float32)
+
+
+def save(
+    path: str | os.PathLike[str],
+    waveform: npt.ArrayLike,
+    sample_rate: int,
+    *,
+    bits_per_sample: Literal[16, 24, 32] = 16,
+) -> Path:
+    """Writes a WAV or FLAC file, whichever the suffix of ``path`` says, whole or not at all.
+
+    Args:
+        path: Ends in ``.wav`` or ``.flac``; its folder exists.
+        waveform: ``(samples,)`` or ``(channels, samples)`` in [-1, 1]; what is beyond is clipped.
+        sample_rate: In Hz.
+        bits_per_sample: 16 or 24, and in WAV also 32, which is float and exact.
+
+    Returns:
+        The path.
+
+    Raises:
+        InvalidArgumentError: A suffix, depth, rate, shape or sample that cannot be written.
+        OSError: The file cannot be written.
+    """
+    path = Path(path)
+    planes = np.atleast_2d(np.ascontiguousarray(waveform, dtype=np.float32))
+    container = path.suffix.lower().removeprefix(".")
+    rate = _rate(sample_rate, "sample_rate")
+    data = _native.encode(planes, rate, container, bits_per_sample)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
 
 
 def _rate(rate: int, name: str) -> int:

@@ -4,6 +4,7 @@
 
 mod codec;
 pub mod decode;
+pub mod encode;
 pub mod error;
 mod mix;
 mod mp4;

@@ -1,9 +1,12 @@
 //! `info`, `load`, `load_batch`, `resample`: conversions around one GIL-free call each.
 
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use numpy::{
+    IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
+    PyUntypedArrayMethods,
+};
 use ossicle::{Clip, Decoder, Request, Result, pipeline};
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyBytes, PyList};
 
 use crate::error::{raise, to_exception};
 use crate::source::Input;
@@ -173,4 +176,25 @@ pub(crate) fn resample<'py>(
         .detach(work)
         .map_err(|error| raise(py, &error))?
         .into_pyarray(py))
+}
+
+/// A WAV or FLAC file in memory, from samples in [-1, 1] of shape `(channels, samples)`.
+#[pyfunction]
+pub(crate) fn encode<'py>(
+    py: Python<'py>,
+    planes: PyReadonlyArray2<'py, f32>,
+    sample_rate: u32,
+    container: &str,
+    bits_per_sample: u32,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let (samples, channels) = (planes.as_slice()?, planes.shape()[0]);
+    let work = || {
+        pipeline::guarded(|| {
+            ossicle::encode::encode(samples, channels, sample_rate, container, bits_per_sample)
+        })
+    };
+    Ok(PyBytes::new(
+        py,
+        &py.detach(work).map_err(|error| raise(py, &error))?,
+    ))
 }

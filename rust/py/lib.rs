@@ -14,7 +14,7 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::audio::{info, load, load_batch, resample};
+    use super::audio::{encode, info, load, load_batch, resample};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
