@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,8 +13,6 @@ from hypothesis import strategies as st
 
 from ossicle.model import GPT, GPTConfig
 from ossicle.model.blocks import Linear, compute_dtype
-
-torch.set_num_threads(2)
 
 # Short windows are 128 at least, so a sequence must be longer than that to feel one.
 SMALL = GPTConfig(
@@ -25,6 +24,15 @@ SMALL = GPTConfig(
     n_embd=32,
     window_pattern="SSSL",
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Small matrices gain nothing from more, and waiting threads crawl on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def randomised(config: GPTConfig, seed: int = 0) -> GPT:

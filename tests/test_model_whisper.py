@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,6 @@ from transformers import (
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as TheirEncoder
 
 from ossicle.model import Projector, WhisperEncoder, WhisperLoadError
-
-torch.set_num_threads(2)
 
 CONFIG = WhisperConfig(
     d_model=32,
@@ -41,6 +40,15 @@ CONFIG = WhisperConfig(
 
 
 TINY = WhisperEncoder("tiny-random")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Small matrices gain nothing from more, and waiting threads crawl on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -199,6 +207,37 @@ def test_without_a_hub_one_error_names_all_that_was_tried(monkeypatch: pytest.Mo
     for part in (*names, "--whisper tiny-random", "--whisper FOLDER"):
         assert part in str(caught.value)
     assert all(reason for _, reason in caught.value.attempts)
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A repository in the cache of Hugging Face's hub, which is out of reach."""
+    repository = tmp_path / "models--someone--small"
+    save(TheirEncoder(CONFIG), repository / "snapshots" / "0123abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return "someone/small"
+
+
+def test_a_repository_of_hugging_face_loads(cached: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_id = WhisperEncoder(cached)
+    monkeypatch.setenv("WHISPER_HF_ID", cached)
+    by_variable = WhisperEncoder()
+    assert by_id.name == by_variable.name == f"Hugging Face {cached}"
+    assert by_id.fingerprint == by_variable.fingerprint
+    assert by_id.d_model == CONFIG.d_model
+
+
+def test_hugging_face_in_the_place_of_modelscope_is_a_warning(
+    cached: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHISPER_MS_ID", "iic/no-such-whisper")
+    with pytest.warns(
+        UserWarning, match=f"ModelScope iic/no-such-whisper failed .*using.*{cached}"
+    ):
+        assert WhisperEncoder(cached).name == f"Hugging Face {cached}"
 
 
 def test_the_variables_leave_tiny_random_and_folders_alone(

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import wave
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,10 +32,17 @@ from ossicle.train import (
 from ossicle.train.checkpoint import load as load_checkpoint
 from ossicle.train.clips import EncodedClips, epoch_rows, read_manifest
 
-torch.set_num_threads(2)
-
 SPEECH = Path(__file__).parents[2] / "shared" / "data" / "speech" / "manifest.jsonl"
 TONES = [(220, "low tone"), (330, "mid low tone"), (440, "middle"), (660, "high"), (880, "top é")]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Small matrices gain nothing from more, and waiting threads crawl on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000) -> None:
@@ -203,6 +211,9 @@ def test_a_folder_with_checkpoints_is_not_mixed_with_another_run(
         run(replace(config, resume=True, seed=1, lr=1e-3))
     with pytest.raises(CheckpointError, match="at step 2, past the 1"):
         run(replace(config, resume=True, steps=1))
+    with pytest.raises(WhisperLoadError):
+        run(replace(config, overwrite=True, whisper=str(tmp_path / "no-encoder")))
+    assert (tmp_path / "step_00000002").exists()
     assert run(replace(config, overwrite=True, steps=1)).start_step == 0
     assert [p.name for p in tmp_path.glob("step_*")] == ["step_00000001"]
 

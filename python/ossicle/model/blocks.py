@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import cast
 
 import torch
@@ -85,7 +84,6 @@ class GPTConfig:
         return layer % 2 == (self.n_layer - 1) % 2
 
 
-@lru_cache(maxsize=64)
 def compute_dtype(device: torch.device) -> torch.dtype:
     """The dtype of activations on ``device``: bfloat16 on CUDA of SM80 and later, else float32."""
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):

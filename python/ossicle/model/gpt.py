@@ -37,9 +37,10 @@ LossReduction = Literal["mean", "sum", "none"]
 class _Layout:
     """Where audio and text stand in the joined sequence of each row.
 
-    A row is its audio, its text straight after it, then the audio's padding. So all padding lies
-    behind everything real, and the causal mask, which the fast kernels have built in, keeps it
-    out; positions and windows are those of the clip alone, whatever else is in the batch.
+    A row is its audio, its text straight after it, then filler: copies of the last token, as many
+    as its audio is short of the longest. So filler lies behind everything real, and the causal
+    mask, which the fast kernels have built in, keeps it out; positions and windows are those of
+    the clip alone, whatever else is in the batch.
 
     Attributes:
         audio: Audio positions, padding included.
@@ -59,8 +60,7 @@ class _Layout:
         position = torch.arange(self.audio + self.text, device=joined.device)[None]
         length = self.lengths[:, None]
         source = torch.where(position < length, position, position - length + self.audio)
-        source = torch.where(position < length + self.text, source, position - self.text)
-        return _take(joined, source)
+        return _take(joined, source.clamp(max=joined.shape[1] - 1))
 
     def text_positions(self, device: torch.device) -> Tensor:
         """Where each row's text stands, int64 (B or 1, text)."""
@@ -204,8 +204,7 @@ class GPT(nn.Module):
         if audio is None:
             return x, idx
         if layout.lengths is not None:
-            # Zeros, whatever the padding held: a NaN behind the causal mask still spreads, since
-            # attention multiplies it by a weight of 0.
+            # The padding is never read, but its gradient of 0 times a NaN in it would be NaN.
             position = torch.arange(layout.audio, device=audio.device)
             audio = audio.masked_fill((position >= layout.lengths[:, None])[..., None], 0)
         ids = layout.join(idx.new_zeros(idx.shape[0], layout.audio), idx)

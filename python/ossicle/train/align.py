@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,9 @@ class _Alignment:
 
     def _check_out(self) -> None:
         """Before anything slow: a run must not mix its checkpoints with those of another."""
-        if self.out is None or self.config.resume:
+        if self.out is None or self.config.resume or self.config.overwrite:
             return
-        if self.config.overwrite:
-            checkpoint.remove_all(self.out)
-        elif checkpoint.any_in(self.out):
+        if checkpoint.any_in(self.out):
             raise CheckpointError(
                 f"{self.out} has checkpoints: resume goes on from them, overwrite removes them"
             )
@@ -125,6 +124,8 @@ class _Alignment:
     def run(self) -> AlignResult:
         if self.config.resume:
             self._resume()
+        if self.out is not None and self.config.overwrite:
+            checkpoint.remove_all(self.out)  # not earlier: until here a run may fail to start
         start_step = len(self.losses)
         for step in range(start_step, self.config.steps):
             self._step(step)
@@ -166,6 +167,7 @@ class _Alignment:
         every = self.config.save_every
         return step == self.config.steps or (every > 0 and step % every == 0)
 
+    @cached_property
     def _identity(self) -> dict[str, Any]:
         """What the losses depend on; a checkpoint of another identity is another run's."""
         same = ("seed", "lr", "depth", "head_dim", "max_seq_len", "max_seconds")
@@ -189,7 +191,7 @@ class _Alignment:
             "progress": {"losses": torch.tensor(self.losses, dtype=torch.float64)},
         }
         meta = {
-            "identity": self._identity(),
+            "identity": self._identity,
             "whisper": self.encoded.encoder.name,
             "model_config": asdict(self.gpt.config),
         }
@@ -211,7 +213,7 @@ class _Alignment:
         self.saved = path
 
     def _check_identity(self, saved: checkpoint.Checkpoint) -> None:
-        ours, theirs = self._identity(), saved.meta["identity"]
+        ours, theirs = self._identity, saved.meta["identity"]
         differ = [name for name in ours if ours[name] != theirs.get(name)]
         if differ:
             pairs = "; ".join(f"{n} was {theirs.get(n)}, is {ours[n]}" for n in differ)
