@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
 
-use crate::npz::{self, Array, Label, View};
+use crate::npz::{self, Array, Entry, Label, View};
 use crate::{Error, ErrorKind, Result};
 use temp::Temp;
 
@@ -148,20 +148,13 @@ impl Cache {
     /// `InvalidArgument` when shape and samples disagree.
     pub fn put(&self, key: &Key, shape: &[usize], samples: &[f32]) -> Result<PathBuf> {
         let path = self.path_for(key);
-        let mut outcome = self.store(key, &path, shape, samples);
-        for _ in 1..PUT_TRIES {
-            if !outcome.as_ref().is_err_and(vanished) {
-                break;
-            }
-            outcome = self.store(key, &path, shape, samples);
+        let stored = Entry::new(&self.label(key), shape, samples)
+            .and_then(|entry| self.insist(key, &path, &entry));
+        if stored.is_err() {
+            add(&self.counters.failed, 1);
         }
-        match outcome {
-            Ok(()) => Ok(path),
-            Err(error) => {
-                add(&self.counters.failed, 1);
-                Err(error.with_source(path.display().to_string()))
-            }
-        }
+        stored.map_err(|error| error.with_source(path.display().to_string()))?;
+        Ok(path)
     }
 
     /// Deletes the entries and temporary files of the root, and the folders left empty by that.
@@ -237,9 +230,23 @@ impl Cache {
         }
     }
 
-    fn store(&self, key: &Key, path: &Path, shape: &[usize], samples: &[f32]) -> Result<()> {
-        let bytes = npz::size_bound(samples.len());
-        if self.max_bytes.is_some_and(|bound| bytes > bound) {
+    /// Stores, again where the folder or the temporary file was cleared away meanwhile.
+    fn insist(&self, key: &Key, path: &Path, entry: &Entry) -> Result<()> {
+        let vanished = |outcome: &Result<()>| outcome.as_ref().is_err_and(is_not_found);
+        let mut outcome = self.store(key, path, entry);
+        for _ in 1..PUT_TRIES {
+            if vanished(&outcome) {
+                outcome = self.store(key, path, entry);
+            }
+        }
+        outcome
+    }
+
+    fn store(&self, key: &Key, path: &Path, entry: &Entry) -> Result<()> {
+        if self
+            .max_bytes
+            .is_some_and(|bound| entry.file_bytes() > bound)
+        {
             return Err(Error::new(
                 ErrorKind::Limit,
                 "larger than the whole cache may be",
@@ -247,8 +254,8 @@ impl Cache {
         }
         let mut temp = Temp::create(self.folder(key)?)?;
         self.tidy(key, &temp);
-        self.make_room(bytes, &temp);
-        npz::write(temp.file(), &self.label(key), shape, samples)?;
+        self.make_room(entry.file_bytes(), &temp);
+        entry.write_to(temp.file())?;
         temp.rename_to(path)
     }
 
@@ -303,7 +310,7 @@ fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(|e| Error::io("open the entry", e))
 }
 
-fn vanished(error: &Error) -> bool {
+fn is_not_found(error: &Error) -> bool {
     error
         .io_error()
         .is_some_and(|e| e.kind() == io::ErrorKind::NotFound)

@@ -289,43 +289,57 @@ impl View {
     }
 }
 
-/// Writes one entry and returns how many bytes it has.
-///
-/// # Errors
-/// `InvalidArgument` when shape and samples disagree, `Limit` above 4 GiB, `Io` when writing fails.
-pub fn write(out: &mut impl Write, label: &Label, shape: &[usize], samples: &[f32]) -> Result<u64> {
-    label.check()?;
-    let payload: &[u8] = bytemuck::cast_slice(samples);
-    if shape.len() > MAX_DIMS || payload_bytes(shape)? != payload.len() {
-        return Err(Error::invalid(
-            "the shape does not fit the samples, or has over 32 dimensions",
-        ));
-    }
-    let mut sum = crc32fast::Hasher::new();
-    sum.update(&npy_header(shape));
-    sum.update(payload);
-    let frame = Frame::render(
-        label,
-        &Facts {
+/// An entry ready to be written: framing, payload, framing.
+pub struct Entry<'a> {
+    frame: Frame,
+    payload: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// Sums the samples and renders what goes around them.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when shape and samples disagree, `Limit` above 4 GiB.
+    pub fn new(label: &Label, shape: &[usize], samples: &'a [f32]) -> Result<Self> {
+        label.check()?;
+        let payload: &[u8] = bytemuck::cast_slice(samples);
+        if shape.len() > MAX_DIMS || payload_bytes(shape)? != payload.len() {
+            return Err(Error::invalid(
+                "the shape does not fit the samples or exceeds 32 dimensions",
+            ));
+        }
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(&npy_header(shape));
+        sum.update(payload);
+        let facts = Facts {
             shape: shape.to_vec(),
             crc: sum.finalize(),
-        },
-    )?;
-    for part in [frame.head.as_slice(), payload, frame.tail.as_slice()] {
-        out.write_all(part)
-            .map_err(|e| Error::io("write the entry", e))?;
+        };
+        Ok(Self {
+            frame: Frame::render(label, &facts)?,
+            payload,
+        })
     }
-    Ok((frame.head.len() + payload.len() + frame.tail.len()) as u64)
+
+    /// How many bytes the file will have.
+    pub fn file_bytes(&self) -> u64 {
+        (self.frame.head.len() + self.payload.len() + self.frame.tail.len()) as u64
+    }
+
+    /// Writes the whole file.
+    ///
+    /// # Errors
+    /// `Io` when writing fails.
+    pub fn write_to(&self, out: &mut impl Write) -> Result<()> {
+        for part in [&self.frame.head, self.payload, &self.frame.tail] {
+            out.write_all(part)
+                .map_err(|e| Error::io("write the entry", e))?;
+        }
+        Ok(())
+    }
 }
 
-/// How many bytes the entry of an array will have at most: enough to make room for it.
-pub fn size_bound(samples: usize) -> u64 {
-    (samples as u64)
-        .saturating_mul(SAMPLE_BYTES as u64)
-        .saturating_add(2 * HEAD_BYTES as u64)
-}
-
-/// Reads an entry whole, if it is exactly what `write` makes for this label.
+/// Reads an entry whole, if it is exactly what [`Entry`] makes for this label.
 ///
 /// # Errors
 /// `Corrupt` when any byte is off or the label is another one, `Io` when reading fails.

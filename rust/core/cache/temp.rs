@@ -123,3 +123,56 @@ fn distance(one: Option<SystemTime>, other: Option<SystemTime>) -> Option<Durati
             .unwrap_or_else(|later| later.duration()),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(machine: &str, process: u32) -> String {
+        format!(".{machine}-{process}-0123456789abcdef.tmp")
+    }
+
+    #[test]
+    fn a_process_that_runs_here_keeps_its_file() {
+        let now = Some(SystemTime::now());
+        let name = named(&machine(), std::process::id());
+        let two_hours_off = now.map(|now| now + 2 * ORPHAN_AGE);
+        assert!(!is_orphan(&name, now, now));
+        assert_eq!(is_orphan(&name, two_hours_off, now), machine() == "0");
+        assert!(is_orphan(&name, now.map(|now| now + 2 * NAMESAKE_AGE), now));
+    }
+
+    #[test]
+    fn a_process_that_is_gone_does_not() {
+        // Process numbers end far below this one.
+        let name = named(&machine(), u32::MAX);
+        let now = Some(SystemTime::now());
+        assert_eq!(is_orphan(&name, now, now), machine() != "0");
+    }
+
+    #[test]
+    fn elsewhere_the_distance_in_time_tells() {
+        let (name, now) = (named("0123abcd", 1), SystemTime::now());
+        for (seconds, orphan) in [(0, false), (3599, false), (3601, true)] {
+            let apart = Duration::from_secs(seconds);
+            for stamp in [now - apart, now + apart] {
+                assert_eq!(is_orphan(&name, Some(stamp), Some(now)), orphan);
+            }
+        }
+        assert!(!is_orphan(&name, None, Some(now)));
+    }
+
+    #[test]
+    fn only_names_of_ours_are_judged() {
+        assert!(is_temp(&unique_name()) && unique_name() != unique_name());
+        for name in [
+            ".x.tmp",
+            "a-1-0123456789abcdef.tmp",
+            ".a-1-0123.tmp",
+            ".a-b-c.tmp",
+            ".tmp",
+        ] {
+            assert!(!is_temp(name), "{name}");
+        }
+    }
+}
