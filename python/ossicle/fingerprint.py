@@ -108,7 +108,7 @@ def _compound(value: Any, above: tuple[int, ...]) -> Any:
     if isinstance(value, bytes | bytearray):
         return ["bytes", value.hex()]
     if hasattr(value, "__qualname__"):
-        return ["name", str(value.__module__), str(value.__qualname__)]
+        return ["name", str(getattr(value, "__module__", "")), str(value.__qualname__)]
     return _array(value, above) if hasattr(value, "__array__") else _object(value, above)
 
 
