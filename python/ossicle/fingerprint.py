@@ -104,7 +104,7 @@ def _compound(value: Any, above: tuple[int, ...]) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item, above) for item in value]
     if isinstance(value, set | frozenset):
-        return sorted((_plain(item, above) for item in value), key=json.dumps)
+        return ["set", sorted((_plain(item, above) for item in value), key=json.dumps)]
     if isinstance(value, bytes | bytearray):
         return ["bytes", value.hex()]
     if hasattr(value, "__qualname__"):

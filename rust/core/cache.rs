@@ -24,7 +24,7 @@ pub const PIPELINE_VERSION: &str = "decoder=symphonia-0.6.1 resampler=rubato-5.0
                                     mono=mean-before-resampling dtype=float32 revision=1";
 
 /// A put is tried again when another process has cleared the folder from under it.
-const PUT_TRIES: usize = 3;
+const PUT_TRIES: usize = 8;
 /// Stands for "not counted yet" among the bytes known to lie in the root.
 const UNKNOWN: u64 = u64::MAX;
 /// This share of the bound may be written between two looks at what other processes have written.
@@ -232,10 +232,10 @@ impl Cache {
 
     /// Stores, again where the folder or the temporary file was cleared away meanwhile.
     fn insist(&self, key: &Key, path: &Path, entry: &Entry) -> Result<()> {
-        let vanished = |outcome: &Result<()>| outcome.as_ref().is_err_and(is_not_found);
+        let raced = |outcome: &Result<()>| outcome.as_ref().is_err_and(is_race);
         let mut outcome = self.store(key, path, entry);
         for _ in 1..PUT_TRIES {
-            if vanished(&outcome) {
+            if raced(&outcome) {
                 outcome = self.store(key, path, entry);
             }
         }
@@ -263,7 +263,8 @@ impl Cache {
     fn folder(&self, key: &Key) -> Result<PathBuf> {
         let folder = self.root.join(key.shard());
         fs::create_dir_all(&folder).map_err(|e| Error::io("make the entry's folder", e))?;
-        if !prune::is_real_folder(&folder) {
+        let found = fs::symlink_metadata(&folder).map_err(|e| Error::io("find the folder", e))?;
+        if !found.is_dir() {
             return Err(Error::invalid(
                 "the entry's folder is a link that leaves the cache",
             ));
@@ -310,10 +311,14 @@ fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(|e| Error::io("open the entry", e))
 }
 
-fn is_not_found(error: &Error) -> bool {
-    error
-        .io_error()
-        .is_some_and(|e| e.kind() == io::ErrorKind::NotFound)
+/// Whether a file or folder was lost to another process. `create_dir_all` says `AlreadyExists` when the
+/// folder that it found has gone by the time it looks again.
+fn is_race(error: &Error) -> bool {
+    let kind = error.io_error().map(io::Error::kind);
+    matches!(
+        kind,
+        Some(io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
+    )
 }
 
 /// Adds and gives the new value.
