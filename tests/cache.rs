@@ -323,14 +323,14 @@ fn a_clear_under_a_writer_does_not_fail_it() {
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 let _ = cache(root.path()).clear();
                 // Longer than a put takes: else it could win any number of times in a row.
-                std::thread::sleep(Duration::from_millis(3));
+                std::thread::sleep(Duration::from_millis(1));
             }
         });
         let writer = cache(root.path());
         // Long enough to be written that some of them lose their file or folder.
         let samples = vec![0.5; 50_000];
         let one = |number: u32| writer.put(&key(number % 7), &[50_000], &samples).err();
-        let failures: Vec<String> = (0..1000).filter_map(one).map(|e| e.to_string()).collect();
+        let failures: Vec<String> = (0..3000).filter_map(one).map(|e| e.to_string()).collect();
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         failures
     });

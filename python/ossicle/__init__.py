@@ -1,1 +1,74 @@
-"""Ossicle."""
+"""Ossicle carries sound from files to the model.
+
+``import ossicle`` imports NumPy alone; PyTorch, transformers and Polars are imported by the names
+that need them, when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from ossicle import _native
+from ossicle.audio import AudioBatch, AudioInfo, info, load, load_batch, resample, save
+from ossicle.errors import (
+    AudioError,
+    AudioFileNotFoundError,
+    AudioIOError,
+    AudioLimitError,
+    CorruptAudioError,
+    DecodeError,
+    InvalidArgumentError,
+    NonFiniteSampleError,
+    UnsupportedFormatError,
+)
+
+if TYPE_CHECKING:
+    from ossicle.collator import AudioLmCollator
+
+__version__ = _native.VERSION
+__build__: dict[str, str] = _native.build()
+
+if __build__["profile"] == "debug":
+    warnings.warn(
+        "this is a debug build of ossicle: it decodes many times slower than a release build",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+# Names whose modules import PyTorch or transformers: resolved on first use.
+_LAZY = {"AudioLmCollator": "ossicle.collator"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'ossicle' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+__all__ = [
+    "AudioBatch",
+    "AudioError",
+    "AudioFileNotFoundError",
+    "AudioIOError",
+    "AudioInfo",
+    "AudioLimitError",
+    "AudioLmCollator",
+    "CorruptAudioError",
+    "DecodeError",
+    "InvalidArgumentError",
+    "NonFiniteSampleError",
+    "UnsupportedFormatError",
+    "__build__",
+    "__version__",
+    "info",
+    "load",
+    "load_batch",
+    "resample",
+    "save",
+]

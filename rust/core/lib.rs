@@ -3,8 +3,39 @@
 //! No Python here: the crate stands on its own.
 
 pub mod cache;
+mod codec;
+pub mod decode;
+pub mod encode;
 pub mod error;
 mod map;
+mod mix;
+mod mp4;
 pub mod npz;
+mod packet;
+pub mod pipeline;
+pub mod resample;
+pub mod source;
+mod wav;
 
+/// Version of symphonia, which demuxes and decodes; pinned in the manifest.
+pub const SYMPHONIA_VERSION: &str = "0.6.1";
+/// Version of rubato, which resamples; pinned in the manifest.
+pub const RUBATO_VERSION: &str = "5.0.1";
+
+pub use decode::{AudioInfo, Decoder};
 pub use error::{Error, ErrorKind, Result};
+pub use pipeline::{Clip, Request, load, load_batch};
+pub use source::Source;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn versions_are_those_of_the_manifest() {
+        let manifest = include_str!("../../Cargo.toml");
+        assert!(manifest.contains(&format!(
+            "symphonia = {{ version = \"={}\"",
+            super::SYMPHONIA_VERSION
+        )));
+        assert!(manifest.contains(&format!("rubato = \"={}\"", super::RUBATO_VERSION)));
+    }
+}

@@ -1,10 +1,12 @@
 //! The one place where a core error becomes a Python exception.
 
 use ossicle::{Error, ErrorKind};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::io;
+
+use crate::source::raised_by_file;
 
 fn class_name(error: &Error) -> &'static str {
     match error.kind() {
@@ -33,6 +35,13 @@ pub(crate) fn to_exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Boun
     if let Some(number) = error.os_error() {
         exception.setattr("errno", number)?;
     }
+    if let Some(cause) = raised_by_file(error) {
+        // Ctrl-C inside a file object's read stays what it is.
+        if !cause.is_instance_of::<PyException>(py) {
+            return Err(cause.clone_ref(py));
+        }
+        exception.setattr("__cause__", cause.value(py))?;
+    }
     Ok(exception)
 }
 
@@ -40,6 +49,7 @@ pub(crate) fn to_exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Boun
 pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     match to_exception(py, error) {
         Ok(exception) => PyErr::from_value(exception),
+        Err(failure) if !failure.is_instance_of::<PyException>(py) => failure,
         Err(failure) => {
             // The fault in reporting must not hide the fault that was reported.
             let outer = PyRuntimeError::new_err(error.to_string());

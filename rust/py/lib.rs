@@ -1,16 +1,54 @@
 //! The Python extension module: argument conversion, the GIL and errors, nothing else.
+
 use pyo3::prelude::*;
 
+mod audio;
 mod cache;
 mod error;
+mod source;
 
 /// `ossicle._native`.
 #[pymodule(gil_used = false)]
 mod _native {
+    use std::collections::HashMap;
+
+    use pyo3::prelude::*;
+
     #[pymodule_export]
-    use crate::cache::Cache;
+    use super::audio::{encode, info, load, load_batch, resample};
+    #[pymodule_export]
+    use super::cache::Cache;
 
     /// Which code made the waveforms that a cache holds.
     #[pymodule_export]
     const PIPELINE_VERSION: &str = ossicle::cache::PIPELINE_VERSION;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("VERSION", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// What this module was built from and how.
+    #[pyfunction]
+    fn build() -> HashMap<&'static str, &'static str> {
+        HashMap::from([
+            (
+                "profile",
+                if cfg!(debug_assertions) {
+                    "debug"
+                } else {
+                    "release"
+                },
+            ),
+            ("core", env!("CARGO_PKG_VERSION")),
+            ("symphonia", ossicle::SYMPHONIA_VERSION),
+            ("rubato", ossicle::RUBATO_VERSION),
+        ])
+    }
+
+    /// Processors that this process may use, by affinity and by the control group's quota.
+    #[pyfunction]
+    fn available_threads() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
 }

@@ -1,0 +1,260 @@
+"""Files, bytes and file objects to float32 arrays: `info`, `load`, `load_batch`, `resample`, `save`.
+
+Everything is decoded by the native module with the GIL released; nothing here needs FFmpeg.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ossicle import _native
+from ossicle.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from ossicle.errors import AudioError
+
+__all__ = ["AudioBatch", "AudioInfo", "AudioSource", "info", "load", "load_batch", "resample", "save"]
+
+
+class BinaryFile(Protocol):
+    """What is needed of a file object: `read(n)` and `seek(offset, whence)`."""
+
+    def read(self, size: int, /) -> bytes: ...  # noqa: D102
+    def seek(self, offset: int, whence: int, /) -> int: ...  # noqa: D102
+
+
+AudioSource: TypeAlias = "str | os.PathLike[str] | Buffer | BinaryFile"
+"""A path; bytes, bytearray, memoryview or a NumPy uint8 array (read in place, never copied, and not
+to be written to meanwhile); or a binary file object, read from where it stands."""
+
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What is known of a clip without decoding it.
+
+    Attributes:
+        sample_rate: Frames per second, in Hz.
+        channels: Channels of the first audio track.
+        frames: Samples per channel that `load` returns at the native rate, exactly.
+        container: Container by FFmpeg's short name: ``wav``, ``flac``, ``mp3``, ``ogg``, ``mp4`` ...
+        codec: Codec by FFmpeg's short name: ``pcm_s16le``, ``flac``, ``vorbis``, ``aac`` ...
+        bits_per_sample: Bits of one sample before it became a float; None for lossy codecs.
+    """
+
+    sample_rate: int
+    channels: int
+    frames: int
+    container: str
+    codec: str
+    bits_per_sample: int | None
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.sample_rate
+
+
+@dataclass(frozen=True, slots=True)
+class AudioBatch:
+    """Clips side by side.
+
+    Attributes:
+        waveforms: ``(B, T)`` float32, mono, padded with zeros to the longest clip.
+        lengths: ``(B,)`` int64, samples of each clip; 0 where it failed.
+        sample_rates: ``(B,)`` int64, the rate in Hz that each source has itself; 0 where it failed.
+        errors: For each clip None, or the error that it ended in.
+    """
+
+    waveforms: FloatArray
+    lengths: npt.NDArray[np.int64]
+    sample_rates: npt.NDArray[np.int64]
+    errors: list[AudioError | None]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+def info(source: AudioSource) -> AudioInfo:
+    """Reads what the headers say of ``source``.
+
+    The length is taken from headers that can be trusted, else from a scan of the packets.
+
+    Raises:
+        AudioError: The child that fits, with the file, the byte and the reason.
+    """
+    return AudioInfo(*_native.info(source))
+
+
+def load(
+    source: AudioSource,
+    sample_rate: int | None = None,
+    *,
+    mono: bool = True,
+    offset: float = 0.0,
+    duration: float | None = None,
+    allow_nonfinite: bool = False,
+) -> tuple[FloatArray, int]:
+    """Decodes ``source``, or a range of it.
+
+    A range equals the same slice of the whole clip, and no more than it needs is decoded.
+
+    Args:
+        source: A path, bytes in place, or a binary file object.
+        sample_rate: Rate of the result in Hz; None keeps the native one.
+        mono: Take the mean of the channels (before resampling), else keep them all.
+        offset: Where to begin, in seconds: sample ``round(offset * rate)`` of the result's rate.
+        duration: How much to take, in seconds; None takes all. Less is given where the clip ends.
+        allow_nonfinite: Let NaN and infinite samples through.
+
+    Returns:
+        ``(waveform, sample_rate)``: float32 in [-1, 1], ``(samples,)`` if mono, else
+        ``(channels, samples)`` in the order of WAV (FL FR FC LFE BL BR ...).
+
+    Raises:
+        AudioError: The child that fits, with the file, the byte and the reason.
+    """
+    rate = None if sample_rate is None else _rate(sample_rate, "sample_rate")
+    return _native.load(source, rate, mono, offset, duration, allow_nonfinite)
+
+
+def load_batch(
+    sources: Sequence[AudioSource],
+    sample_rate: int = 16_000,
+    *,
+    offsets: Sequence[float] | None = None,
+    duration: float | None = None,
+    threads: int | None = None,
+    on_error: Literal["raise", "collect"] = "raise",
+) -> AudioBatch:
+    """Decodes many clips to mono at one rate, in one call that releases the GIL.
+
+    Args:
+        sources: Paths, bytes or file objects, as for `load`.
+        sample_rate: Rate of the result in Hz.
+        offsets: Where to begin in each clip, in seconds; None begins at 0.
+        duration: How much to take of each, in seconds; None takes all.
+        threads: Threads to use; None takes one for each processor that this process may use, and
+            one inside a worker of a PyTorch data loader.
+        on_error: ``"raise"`` the first clip's error, in order of the sources, or ``"collect"`` it
+            beside a row of length 0 and go on.
+
+    Raises:
+        AudioError: With ``on_error="raise"``, when a clip cannot be decoded.
+        InvalidArgumentError: An argument makes no sense; nothing was decoded.
+    """
+    if on_error not in ("raise", "collect"):
+        raise InvalidArgumentError(f'on_error is "raise" or "collect", not {on_error!r}')
+    sources = list(sources)
+    starts = [0.0] * len(sources) if offsets is None else [float(start) for start in offsets]
+    if len(starts) != len(sources):
+        raise InvalidArgumentError(f"{len(starts)} offsets for {len(sources)} sources")
+    count = _default_threads() if threads is None else _at_least_one(threads)
+    rate = _rate(sample_rate, "sample_rate")
+    batch = AudioBatch(*_native.load_batch(sources, rate, starts, duration, count))
+    if on_error == "raise":
+        for error in filter(None, batch.errors):
+            raise error
+    return batch
+
+
+def resample(
+    waveform: npt.ArrayLike,
+    orig_rate: int,
+    target_rate: int,
+    *,
+    quality: Literal["high"] = "high",
+) -> FloatArray:
+    """Converts ``waveform`` from ``orig_rate`` to ``target_rate`` Hz, aligned to the sample.
+
+    Args:
+        waveform: ``(samples,)`` or ``(channels, samples)``, converted to float32.
+        orig_rate: Its rate in Hz, 1 to 768,000.
+        target_rate: The rate of the result, likewise.
+        quality: ``"high"``: flat to 0.97 of the lower Nyquist frequency, images below -120 dB.
+
+    Returns:
+        Same rank, ``ceil(samples * target_rate / orig_rate)`` samples, float32.
+
+    Raises:
+        InvalidArgumentError: A rate or a shape that makes no sense.
+        NonFiniteSampleError: A sample is NaN or infinite.
+    """
+    if quality != "high":
+        raise InvalidArgumentError(f'the quality is "high", not {quality!r}')
+    rates = _rate(orig_rate, "orig_rate"), _rate(target_rate, "target_rate")
+    array = np.ascontiguousarray(waveform, dtype=np.float32)
+    if array.ndim == 1:
+        return _native.resample(array, *rates)
+    if array.ndim != 2:
+        raise InvalidArgumentError(f"a waveform is (T,) or (C, T), not of {array.ndim} dimensions")
+    planes = [_native.resample(plane, *rates) for plane in array]
+    return np.stack(planes) if planes else np.zeros((0, 0), np.float32)
+
+
+def save(
+    path: str | os.PathLike[str],
+    waveform: npt.ArrayLike,
+    sample_rate: int,
+    *,
+    bits_per_sample: Literal[16, 24, 32] = 16,
+) -> Path:
+    """Writes a WAV or FLAC file, whichever the suffix of ``path`` says, whole or not at all.
+
+    Args:
+        path: Ends in ``.wav`` or ``.flac``; its folder exists.
+        waveform: ``(samples,)`` or ``(channels, samples)`` in [-1, 1]; what is beyond is clipped.
+        sample_rate: In Hz.
+        bits_per_sample: 16 or 24, and in WAV also 32, which is float and exact.
+
+    Returns:
+        The path.
+
+    Raises:
+        InvalidArgumentError: A suffix, depth, rate, shape or sample that cannot be written.
+        OSError: The file cannot be written.
+    """
+    path = Path(path)
+    planes = np.atleast_2d(np.ascontiguousarray(waveform, dtype=np.float32))
+    container = path.suffix.lower().removeprefix(".")
+    rate = _rate(sample_rate, "sample_rate")
+    data = _native.encode(planes, rate, container, bits_per_sample)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _rate(rate: int, name: str) -> int:
+    # Checked here so that the message names the argument; the core checks again for Rust's users.
+    if isinstance(rate, bool) or int(rate) != rate or not 1 <= rate <= 768_000:
+        raise InvalidArgumentError(f"{name} is {rate!r}, not a whole number of 1 to 768,000 Hz")
+    return int(rate)
+
+
+def _at_least_one(threads: int) -> int:
+    if threads < 1:
+        raise InvalidArgumentError(f"threads is {threads}, not at least 1")
+    return int(threads)
+
+
+def _default_threads() -> int:
+    """One inside a data loader's worker, which has siblings; else what this process may use."""
+    loader = sys.modules.get("torch.utils.data")
+    if loader is not None and loader.get_worker_info() is not None:
+        return 1
+    return _native.available_threads()

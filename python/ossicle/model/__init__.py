@@ -1,0 +1,19 @@
+"""The Whisper-projector-GPT model: a frozen ear, a small bridge, and a language model.
+
+Needs PyTorch and transformers: ``pip install 'ossicle[torch]'``.
+"""
+
+from __future__ import annotations
+
+from ossicle.model.gpt import GPT, GPTConfig
+from ossicle.model.tokenizer import ByteTokenizer
+from ossicle.model.whisper import Projector, WhisperEncoder, WhisperLoadError
+
+__all__ = [
+    "GPT",
+    "ByteTokenizer",
+    "GPTConfig",
+    "Projector",
+    "WhisperEncoder",
+    "WhisperLoadError",
+]

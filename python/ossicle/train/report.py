@@ -1,0 +1,136 @@
+"""The picture of a run: how the loss fell, what the model heard, and where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+__all__ = ["write_report"]
+
+HEADING_INCHES = 0.72
+FRAMES_PER_SECOND = 100  # Whisper's mel frames
+INK, MUTED, GRID = "#22303c", "#5d6d7a", "#e3e8ec"
+LINE, BAR, FAINT_BAR = "#2a6f97", "#61a5c2", "#a9d6e5"
+COLOUR_MAP = "magma"
+
+
+def write_report(
+    path: Path | str,
+    losses: Sequence[float],
+    *,
+    log_mel: NDArray[np.float32] | None = None,
+    stages: Mapping[str, float] | None = None,
+    title: str = "Training report",
+    subtitle: str | None = None,
+) -> Path:
+    """Writes a PNG with one panel for each part that is given.
+
+    Args:
+        path: Where the picture goes; its folder is made if it is missing.
+        losses: Loss of each step, in nats a token; may be empty.
+        log_mel: Log-mel features of one clip, (n_mels, frames), 100 frames a second.
+        stages: Seconds by stage, in order.
+        title: Above everything.
+        subtitle: A line below the title, for what was run; by default what the losses say.
+
+    Returns:
+        The path.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    below: list[Callable[[Any], None]] = []
+    if log_mel is not None and log_mel.size:
+        below.append(partial(_draw_log_mel, log_mel=log_mel))
+    if stages:
+        below.append(partial(_draw_stages, stages=stages))
+    height = 7.4 if below else 4.4
+    panels = (0, 0, 1, 1 - HEADING_INCHES / height)
+    layout = ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.1, rect=panels)
+    figure = Figure(figsize=(10, height), dpi=130, layout=layout)
+    FigureCanvasAgg(figure)
+    _title(figure, title, subtitle or _summary(losses))
+    grid = figure.add_gridspec(2 if below else 1, max(len(below), 1))
+    _draw_losses(figure.add_subplot(grid[0, :]), losses)
+    for column, draw in enumerate(below):
+        draw(figure.add_subplot(grid[1, column]))
+    figure.savefig(path)
+    return path
+
+
+def _summary(losses: Sequence[float]) -> str:
+    if not len(losses):
+        return "no steps"
+    steps = "1 step" if len(losses) == 1 else f"{len(losses)} steps"
+    fall = losses[0] - losses[-1]
+    return f"{steps}, loss {losses[0]:.3f} to {losses[-1]:.3f}, a fall of {fall:.3f}"
+
+
+def _title(figure: Figure, title: str, subtitle: str) -> None:
+    inch = 1 / figure.get_figheight()
+    style: dict[str, Any] = {"x": 0.012, "ha": "left", "va": "top"}
+    figure.text(y=1 - 0.14 * inch, s=title, color=INK, fontsize=14, fontweight="bold", **style)
+    figure.text(y=1 - 0.43 * inch, s=subtitle, color=MUTED, fontsize=10, **style)
+
+
+def _frame(axes: Any, title: str, x: str, y: str) -> None:
+    axes.set_title(title, loc="left", color=INK, fontsize=11)
+    axes.set_xlabel(x, color=MUTED)
+    axes.set_ylabel(y, color=MUTED)
+    axes.tick_params(colors=MUTED, length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GRID)
+
+
+def _draw_losses(axes: Any, losses: Sequence[float]) -> None:
+    _frame(axes, "Loss by step", "step", "cross entropy (nats a token)")
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if not len(losses):
+        axes.text(0.5, 0.5, "no steps", ha="center", transform=axes.transAxes, color=MUTED)
+        return
+    marker = "o" if len(losses) <= 20 else None
+    axes.plot(range(len(losses)), losses, color=LINE, linewidth=2, marker=marker)
+    finite = [loss for loss in losses if np.isfinite(loss)]
+    axes.set_ylim(0, 1.1 * max(finite, default=1.0))
+    axes.set_xlim(-0.5, len(losses) - 0.5)
+
+
+def _draw_log_mel(axes: Any, log_mel: NDArray[np.float32]) -> None:
+    seconds = log_mel.shape[1] / FRAMES_PER_SECOND
+    _frame(axes, "What the encoder hears: one clip", "time (s)", "mel bin")
+    picture = axes.imshow(
+        log_mel,
+        aspect="auto",
+        origin="lower",
+        interpolation="nearest",
+        cmap=COLOUR_MAP,
+        extent=(0, seconds, 0, log_mel.shape[0]),
+    )
+    bar = axes.figure.colorbar(picture, ax=axes, pad=0.02)
+    bar.set_label("log-mel, as Whisper scales it", color=MUTED)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(colors=MUTED, length=0)
+
+
+def _draw_stages(axes: Any, stages: Mapping[str, float]) -> None:
+    names, seconds = list(stages), list(stages.values())
+    total = sum(seconds)
+    _frame(axes, f"Time by stage: {total:.1f} s in all", "seconds", "")
+    longest = max(seconds)
+    colours = [BAR if s == longest else FAINT_BAR for s in seconds]
+    bars = axes.barh(names, seconds, color=colours, height=0.65)
+    share = [f"{s:.2f} s  ({s / total:.1%})" if total else "0 s" for s in seconds]
+    axes.bar_label(bars, share, padding=4, color=INK, fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.45 * longest or 1)
+    axes.spines["left"].set_visible(False)

@@ -1,0 +1,95 @@
+//! What a source holds, and its samples: PCM WAV directly, everything else by codec.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use crate::codec::CodecReader;
+use crate::error::{Error, Result};
+use crate::source::Source;
+use crate::wav::Wav;
+
+/// What is known of a clip before it is decoded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AudioInfo {
+    /// Frames per second, in Hz.
+    pub sample_rate: u32,
+    /// Channels of the first audio track.
+    pub channels: u32,
+    /// Samples per channel that a whole decode gives, encoder delay and padding removed.
+    pub frames: u64,
+    /// The container, by FFmpeg's short name where there is one.
+    pub container: Cow<'static, str>,
+    /// The codec, by FFmpeg's short name where there is one.
+    pub codec: Cow<'static, str>,
+    /// Bits of one sample before it became a float; `None` for lossy codecs.
+    pub bits_per_sample: Option<u32>,
+}
+
+impl AudioInfo {
+    /// Length in seconds.
+    pub fn duration(&self) -> f64 {
+        self.frames as f64 / f64::from(self.sample_rate)
+    }
+}
+
+/// An opened clip.
+pub struct Decoder<'a>(Kind<'a>);
+
+enum Kind<'a> {
+    Wav(Wav, Source<'a>),
+    Codec(Box<CodecReader<'a>>),
+}
+
+impl<'a> Decoder<'a> {
+    /// Recognises the container by its content and reads its headers.
+    ///
+    /// # Errors
+    /// An empty or broken file, or a container or codec that is not decoded here.
+    pub fn open(mut source: Source<'a>) -> Result<Self> {
+        if source.is_empty() {
+            return Err(Error::corrupt("the file is empty")
+                .with_source(source.name())
+                .at_byte(0));
+        }
+        let name = source.name().to_owned();
+        let named = |error: Error| error.with_source(name.clone());
+        if let Some(wav) = Wav::open(&mut source).map_err(named)? {
+            return Ok(Self(Kind::Wav(wav, source)));
+        }
+        Ok(Self(Kind::Codec(Box::new(
+            CodecReader::open(source).map_err(named)?,
+        ))))
+    }
+
+    /// Frames per second, in Hz.
+    pub fn sample_rate(&self) -> u32 {
+        match &self.0 {
+            Kind::Wav(wav, _) => wav.info().sample_rate,
+            Kind::Codec(reader) => reader.sample_rate(),
+        }
+    }
+
+    /// Everything that is known without decoding; counts packets where no header tells the length.
+    ///
+    /// # Errors
+    /// As for [`Decoder::decode`], where packets have to be read.
+    pub fn info(self) -> Result<AudioInfo> {
+        match self.0 {
+            Kind::Wav(wav, _) => Ok(wav.info()),
+            Kind::Codec(reader) => reader.info(),
+        }
+    }
+
+    /// Decodes frames `range` at the native rate, as one plane per channel or their mean.
+    ///
+    /// Fewer frames than asked for means that the clip ends there.
+    ///
+    /// # Errors
+    /// The first fault in what has to be decoded for `range`, with its byte.
+    pub fn decode(self, range: Range<u64>, mono: bool) -> Result<Vec<Vec<f32>>> {
+        match self.0 {
+            Kind::Wav(wav, mut source) => wav.decode(&mut source, range, mono),
+            Kind::Codec(reader) => reader.decode(range, mono),
+        }
+    }
+}

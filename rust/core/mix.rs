@@ -1,0 +1,151 @@
+//! Decoded blocks in, planes of `f32` out: all channels, or their mean.
+//!
+//! The mean is taken block by block as it is decoded, so a stereo file never exists whole.
+
+use std::ops::Range;
+
+use symphonia::core::audio::conv::{ConvertibleSample, FromSample};
+use symphonia::core::audio::{Audio, AudioBuffer, GenericAudioBufferRef};
+
+use crate::error::{Error, Result};
+
+/// Collects samples, one plane per channel or one plane for the mean of them.
+pub(crate) struct Mixer {
+    mono: bool,
+    channels: usize,
+    planes: Vec<Vec<f32>>,
+}
+
+impl Mixer {
+    /// A mixer for `channels` channels with room for `capacity` frames.
+    pub(crate) fn new(channels: usize, mono: bool, capacity: usize) -> Self {
+        let count = if mono { 1 } else { channels };
+        let planes = (0..count).map(|_| Vec::with_capacity(capacity)).collect();
+        Self {
+            mono,
+            channels,
+            planes,
+        }
+    }
+
+    /// The planes, each `(frames,)`.
+    pub(crate) fn into_planes(self) -> Vec<Vec<f32>> {
+        self.planes
+    }
+
+    /// Appends interleaved samples of `N` bytes each; `bytes` holds whole frames.
+    pub(crate) fn push_interleaved<const N: usize>(
+        &mut self,
+        bytes: &[u8],
+        sample: impl Fn([u8; N]) -> f32 + Copy,
+    ) {
+        let (samples, _) = bytes.as_chunks::<N>();
+        match (self.channels, self.mono) {
+            (1, _) => self.planes[0].extend(samples.iter().map(|bytes| sample(*bytes))),
+            (2, true) => {
+                let (frames, _) = samples.as_chunks::<2>();
+                let mean = |[left, right]: &[[u8; N]; 2]| (sample(*left) + sample(*right)) * 0.5;
+                self.planes[0].extend(frames.iter().map(mean));
+            }
+            (count, true) => {
+                let mean = |frame: &[[u8; N]]| sum(frame.iter().map(|s| sample(*s))) / count as f32;
+                self.planes[0].extend(samples.chunks_exact(count).map(mean));
+            }
+            (count, false) => {
+                for (channel, plane) in self.planes.iter_mut().enumerate() {
+                    plane.extend(
+                        samples
+                            .iter()
+                            .skip(channel)
+                            .step_by(count)
+                            .map(|s| sample(*s)),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Appends frames `range` of a decoded block.
+    ///
+    /// # Errors
+    /// When the stream changes its number of channels on the way.
+    pub(crate) fn push_block(
+        &mut self,
+        block: &GenericAudioBufferRef<'_>,
+        range: Range<usize>,
+    ) -> Result<()> {
+        if self.channels == 0 {
+            // Some headers leave the channels to the stream.
+            *self = Self::new(block.num_planes(), self.mono, 0);
+        }
+        if block.num_planes() != self.channels {
+            return Err(Error::unsupported(format!(
+                "the stream changes from {} to {} channels",
+                self.channels,
+                block.num_planes()
+            )));
+        }
+        match block {
+            GenericAudioBufferRef::U8(b) => self.push_planes(b, range),
+            GenericAudioBufferRef::U16(b) => self.push_planes(b, range),
+            GenericAudioBufferRef::U24(b) => self.push_planes(b, range),
+            GenericAudioBufferRef::U32(b) => self.push_planes(b, range),
+            GenericAudioBufferRef::S8(b) => self.push_planes(b, range),
+            GenericAudioBufferRef::S16(b) => self.push_planes(b, range),
+            GenericAudioBufferRef::S24(b) => self.push_planes(b, range),
+            GenericAudioBufferRef::S32(b) => self.push_planes(b, range),
+            GenericAudioBufferRef::F32(b) => self.push_planes(b, range),
+            GenericAudioBufferRef::F64(b) => self.push_planes(b, range),
+        }
+        Ok(())
+    }
+
+    fn push_planes<S: ConvertibleSample>(&mut self, block: &AudioBuffer<S>, range: Range<usize>)
+    where
+        f32: FromSample<S>,
+    {
+        let plane = |index| {
+            block
+                .plane(index)
+                .map_or(&[][..], |plane| &plane[range.clone()])
+        };
+        let float = |sample: &S| f32::from_sample(*sample);
+        match (self.channels, self.mono) {
+            (2, true) => {
+                let pairs = plane(0).iter().zip(plane(1));
+                self.planes[0].extend(pairs.map(|(l, r)| (float(l) + float(r)) * 0.5));
+            }
+            (count, true) if count > 1 => {
+                let mean = |at: usize| sum((0..count).map(|c| float(&plane(c)[at]))) / count as f32;
+                self.planes[0].extend((0..range.len()).map(mean));
+            }
+            (count, _) => {
+                for channel in 0..count {
+                    self.planes[channel].extend(plane(channel).iter().map(float));
+                }
+            }
+        }
+    }
+}
+
+/// In channel order, in `f32`: what NumPy's `mean(axis=...)` does for up to seven channels.
+fn sum(samples: impl Iterator<Item = f32>) -> f32 {
+    samples.fold(0.0, |total, sample| total + sample)
+}
+
+/// The first sample that is NaN or infinite, if any.
+pub(crate) fn first_nonfinite(planes: &[Vec<f32>]) -> Option<usize> {
+    let finite = |plane: &Vec<f32>| {
+        // Blocks that vectorise; the search runs only in the block that failed.
+        let blocks = plane.chunks(4096).enumerate();
+        blocks
+            .filter(|(_, block)| block.iter().fold(0.0f32, |acc, s| acc + s * 0.0) != 0.0)
+            .find_map(|(index, block)| {
+                block
+                    .iter()
+                    .position(|s| !s.is_finite())
+                    .map(|at| index * 4096 + at)
+            })
+    };
+    planes.iter().filter_map(finite).min()
+}

@@ -1,0 +1,196 @@
+//! From a source to samples at the rate that was asked for; one clip, or a batch on threads.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::decode::Decoder;
+use crate::error::{Error, ErrorKind, Result};
+use crate::mix::first_nonfinite;
+use crate::resample::{Resampler, resampled_frames};
+use crate::source::Source;
+
+/// What to make of a source.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Rate of the result in Hz; `None` keeps the native one.
+    pub sample_rate: Option<u32>,
+    /// The mean of the channels, or all of them.
+    pub mono: bool,
+    /// Where to begin, in seconds.
+    pub offset: f64,
+    /// How much to take, in seconds; `None`: to the end.
+    pub duration: Option<f64>,
+    /// Let NaN and infinite samples through.
+    pub allow_nonfinite: bool,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            sample_rate: None,
+            mono: true,
+            offset: 0.0,
+            duration: None,
+            allow_nonfinite: false,
+        }
+    }
+}
+
+/// Decoded samples.
+#[derive(Clone, Debug, Default)]
+pub struct Clip {
+    /// One plane per channel, or one for the mean, all of one length.
+    pub planes: Vec<Vec<f32>>,
+    /// Rate of the planes in Hz.
+    pub sample_rate: u32,
+    /// Rate of the source in Hz.
+    pub native_rate: u32,
+}
+
+/// Decodes one clip.
+///
+/// # Errors
+/// One error that names the source and says what is wrong where; decoder panics become one too.
+pub fn load(source: Source<'_>, request: &Request) -> Result<Clip> {
+    let name = source.name().to_owned();
+    guarded(|| load_unguarded(source, request)).map_err(|error| error.with_source(name))
+}
+
+/// Runs `work`, and turns a panic of a decoder into an error of the clip.
+pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        Err(Error::new(
+            ErrorKind::Decode,
+            format!("the decoder failed on this data ({text})"),
+        ))
+    })
+}
+
+fn load_unguarded(source: Source<'_>, request: &Request) -> Result<Clip> {
+    check_request(request)?;
+    let decoder = Decoder::open(source)?;
+    let native_rate = decoder.sample_rate();
+    let sample_rate = request.sample_rate.unwrap_or(native_rate);
+    let wanted = sample_range(request, sample_rate);
+    let planes = if sample_rate == native_rate {
+        decoded(decoder, wanted, request)?
+    } else {
+        converted(decoder, wanted, request, sample_rate)?
+    };
+    Ok(Clip {
+        planes,
+        sample_rate,
+        native_rate,
+    })
+}
+
+fn check_request(request: &Request) -> Result<()> {
+    let seconds_ok = |seconds: f64| seconds.is_finite() && seconds >= 0.0;
+    if !seconds_ok(request.offset) {
+        return Err(Error::invalid(format!(
+            "offset is {}, not a time from 0 s on",
+            request.offset
+        )));
+    }
+    match request.duration.filter(|duration| !seconds_ok(*duration)) {
+        Some(duration) => Err(Error::invalid(format!(
+            "duration is {duration}, not a time from 0 s on"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Samples `round(offset * rate)` and `round(duration * rate)` on, halves to even as in Python.
+fn sample_range(request: &Request, sample_rate: u32) -> Range<u64> {
+    let samples = |seconds: f64| (seconds * f64::from(sample_rate)).round_ties_even() as u64;
+    let start = samples(request.offset);
+    let end = request
+        .duration
+        .map_or(u64::MAX, |duration| start.saturating_add(samples(duration)));
+    start..end
+}
+
+fn decoded(decoder: Decoder<'_>, range: Range<u64>, request: &Request) -> Result<Vec<Vec<f32>>> {
+    let start = range.start;
+    let planes = decoder.decode(range, request.mono)?;
+    match first_nonfinite(&planes).filter(|_| !request.allow_nonfinite) {
+        Some(index) => {
+            let at = start + index as u64;
+            let reason = format!("sample {at} is not a finite number");
+            Err(Error::new(ErrorKind::NonFinite, reason).at_sample(at))
+        }
+        None => Ok(planes),
+    }
+}
+
+fn converted(
+    decoder: Decoder<'_>,
+    wanted: Range<u64>,
+    request: &Request,
+    sample_rate: u32,
+) -> Result<Vec<Vec<f32>>> {
+    let native_rate = decoder.sample_rate();
+    let mut resampler = Resampler::checkout(native_rate, sample_rate)?;
+    let window = resampler.input_window(wanted.clone());
+    let planes = decoded(decoder, window.clone(), request)?;
+    let got = planes.first().map_or(0, Vec::len) as u64;
+    // Less than the window means that the signal ended inside it: then its length is known.
+    let total = resampled_frames(window.start + got, native_rate, sample_rate);
+    let end = if got < window.end - window.start {
+        wanted.end.min(total)
+    } else {
+        wanted.end
+    };
+    let wanted = wanted.start.min(end)..end;
+    let convert = |plane: &Vec<f32>| match wanted.is_empty() || got == 0 {
+        true => Ok(Vec::new()),
+        false => resampler.process(plane, wanted.clone()),
+    };
+    let planes = planes.iter().map(convert).collect::<Result<_>>()?;
+    resampler.give_back();
+    Ok(planes)
+}
+
+/// Decodes many clips on up to `threads` threads, in order, each with a result of its own.
+///
+/// The threads live as long as the call: nothing is left behind that a fork could break.
+pub fn load_batch(items: Vec<(Result<Source<'_>>, Request)>, threads: usize) -> Vec<Result<Clip>> {
+    let one =
+        |(source, request): (Result<Source<'_>>, Request)| source.and_then(|s| load(s, &request));
+    if threads <= 1 || items.len() <= 1 {
+        return items.into_iter().map(one).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let slots: Vec<_> = items
+        .into_iter()
+        .map(|item| Mutex::new((Some(item), None)))
+        .collect();
+    let work = || {
+        while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Ok(mut slot) = slot.lock() {
+                slot.1 = slot.0.take().map(one);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        // The calling thread works too; a thread that cannot be started leaves its share to others.
+        for _ in 1..threads.min(slots.len()) {
+            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let lost = || Err(Error::new(ErrorKind::Decode, "the clip was not decoded"));
+    let result = |slot: Mutex<_>| {
+        slot.into_inner()
+            .ok()
+            .and_then(|(_, done)| done)
+            .unwrap_or_else(lost)
+    };
+    slots.into_iter().map(result).collect()
+}

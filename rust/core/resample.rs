@@ -1,0 +1,201 @@
+//! Conversion of sample rates: rubato's FFT resampler, aligned to the sample, range by range.
+//!
+//! The signal is cut into blocks of `input` samples that become blocks of `output` samples. Both are
+//! even multiples of the reduced rates: rubato's delay is half a block in whole samples, and an odd
+//! block would shift the result by a fraction of one. Any range is made from the same blocks as the
+//! whole signal, so that it equals the slice of the whole to the last bit.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{LazyLock, Mutex};
+
+use audioadapter_buffers::direct::SequentialSliceOfVecs;
+use rubato::{Fft, FixedSync, Resampler as _, WindowFunction};
+
+use crate::error::{Error, Result};
+
+/// Hz; above it nothing records.
+pub const MAX_RATE: u32 = 768_000;
+/// The shorter block has at least so many samples: the pass band then reaches 0.98 of Nyquist.
+const MIN_BLOCK: usize = 1024;
+/// No block is longer, whatever the pair of rates.
+const MAX_BLOCK: usize = 1 << 21;
+/// Resamplers kept for each pair of rates; making one costs milliseconds.
+const KEPT: usize = 16;
+
+static IDLE: LazyLock<Mutex<HashMap<(u32, u32), Vec<Resampler>>>> = LazyLock::new(Mutex::default);
+
+/// `ceil(frames * to / from)`: how many samples a signal has at another rate.
+pub fn resampled_frames(frames: u64, from: u32, to: u32) -> u64 {
+    let product = u128::from(frames) * u128::from(to);
+    u64::try_from(product.div_ceil(u128::from(from.max(1)))).unwrap_or(u64::MAX)
+}
+
+/// Converts between one pair of rates.
+pub struct Resampler {
+    rates: (u32, u32),
+    input: usize,
+    output: usize,
+    fft: Fft<f32>,
+}
+
+impl Resampler {
+    /// Plans the conversion of `from` Hz into `to` Hz.
+    ///
+    /// # Errors
+    /// A rate of 0 or above [`MAX_RATE`].
+    pub fn new(from: u32, to: u32) -> Result<Self> {
+        check_rate(from)?;
+        check_rate(to)?;
+        let (input, output) = block_sizes(from, to);
+        let fft = Fft::new_custom(
+            from as usize,
+            to as usize,
+            input,
+            1,
+            1,
+            WindowFunction::BlackmanHarris2,
+            FixedSync::Both,
+        )
+        .map_err(|error| {
+            Error::invalid(format!("cannot resample {from} Hz to {to} Hz: {error}"))
+        })?;
+        Ok(Self {
+            rates: (from, to),
+            input,
+            output,
+            fft,
+        })
+    }
+
+    /// A resampler that was used before, or a new one.
+    ///
+    /// # Errors
+    /// As for [`Resampler::new`].
+    pub fn checkout(from: u32, to: u32) -> Result<Self> {
+        let idle = with_idle(|idle| idle.get_mut(&(from, to)).and_then(Vec::pop)).flatten();
+        idle.map_or_else(|| Self::new(from, to), Ok)
+    }
+
+    /// Keeps the resampler for the next [`Resampler::checkout`].
+    pub fn give_back(self) {
+        with_idle(|idle| {
+            let kept = idle.entry(self.rates).or_default();
+            if kept.len() < KEPT {
+                kept.push(self);
+            }
+        });
+    }
+
+    /// The input samples that output samples `wanted` are made from.
+    pub fn input_window(&self, wanted: Range<u64>) -> Range<u64> {
+        let blocks = self.blocks(&wanted);
+        blocks.start.saturating_mul(self.input as u64)..blocks.end.saturating_mul(self.input as u64)
+    }
+
+    fn blocks(&self, wanted: &Range<u64>) -> Range<u64> {
+        let (block, delay) = (self.output as u64, self.output as u64 / 2);
+        let first = wanted.start.saturating_add(delay) / block;
+        let last = wanted.end.max(wanted.start + 1).saturating_add(delay - 1) / block;
+        // One block ahead: its tail overlaps with the first that is wanted.
+        first.saturating_sub(1)..last.saturating_add(1)
+    }
+
+    /// Output samples `wanted` from `window`, the input from [`Resampler::input_window`] on.
+    ///
+    /// `window` may end early where the signal ends; zeros follow.
+    ///
+    /// # Errors
+    /// None that input can cause; rubato's refusals are passed on.
+    pub fn process(&mut self, window: &[f32], wanted: Range<u64>) -> Result<Vec<f32>> {
+        self.fft.reset();
+        let blocks = self.blocks(&wanted);
+        let count = wanted.end.saturating_sub(wanted.start) as usize;
+        let skip =
+            (wanted.start + self.output as u64 / 2 - blocks.start * self.output as u64) as usize;
+        let mut raw = vec![vec![0.0f32; 0]];
+        raw[0].reserve_exact(skip + count + self.output);
+        let mut piece = vec![vec![0.0f32; self.input]];
+        let mut block = vec![vec![0.0f32; self.output]];
+        for index in 0..(blocks.end - blocks.start) as usize {
+            let begin = (index * self.input).min(window.len());
+            let end = (begin + self.input).min(window.len());
+            piece[0][..end - begin].copy_from_slice(&window[begin..end]);
+            piece[0][end - begin..].fill(0.0);
+            self.step(&piece, &mut block)?;
+            raw[0].extend_from_slice(&block[0]);
+        }
+        let mut samples = raw.swap_remove(0);
+        samples.drain(..skip.min(samples.len()));
+        samples.truncate(count);
+        Ok(samples)
+    }
+
+    fn step(&mut self, piece: &[Vec<f32>], block: &mut [Vec<f32>]) -> Result<()> {
+        let failed =
+            |error: String| Error::invalid(format!("the resampler refused a block: {error}"));
+        let input =
+            SequentialSliceOfVecs::new(piece, 1, self.input).map_err(|e| failed(e.to_string()))?;
+        let mut output = SequentialSliceOfVecs::new_mut(block, 1, self.output)
+            .map_err(|e| failed(e.to_string()))?;
+        let done = self.fft.process_into_buffer(&input, &mut output, None);
+        done.map(drop).map_err(|error| failed(error.to_string()))
+    }
+}
+
+/// Converts a whole plane.
+///
+/// # Errors
+/// As for [`Resampler::new`].
+pub fn resample(plane: &[f32], from: u32, to: u32) -> Result<Vec<f32>> {
+    if from == to {
+        check_rate(from)?;
+        return Ok(plane.to_vec());
+    }
+    let mut resampler = Resampler::checkout(from, to)?;
+    let frames = resampled_frames(plane.len() as u64, from, to);
+    let samples = if frames == 0 {
+        Vec::new()
+    } else {
+        resampler.process(plane, 0..frames)?
+    };
+    resampler.give_back();
+    Ok(samples)
+}
+
+fn check_rate(rate: u32) -> Result<()> {
+    if (1..=MAX_RATE).contains(&rate) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "a sample rate of {rate} Hz is not between 1 and {MAX_RATE} Hz"
+    )))
+}
+
+/// Even multiples of the reduced rates, by powers of two, so that the FFT keeps small factors.
+fn block_sizes(from: u32, to: u32) -> (usize, usize) {
+    let divisor = gcd(from, to);
+    let (input, output) = ((from / divisor) as usize, (to / divisor) as usize);
+    let mut times = 2;
+    while input.min(output) * times < MIN_BLOCK && input.max(output) * times * 2 <= MAX_BLOCK {
+        times *= 2;
+    }
+    (input * times, output * times)
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Runs `work` on the idle resamplers; `None` when the lock cannot be had.
+///
+/// Never waits for long: in a forked child the lock may be held by a thread that does not exist.
+fn with_idle<T>(work: impl FnOnce(&mut HashMap<(u32, u32), Vec<Resampler>>) -> T) -> Option<T> {
+    for _ in 0..1000 {
+        if let Ok(mut idle) = IDLE.try_lock() {
+            return Some(work(&mut idle));
+        }
+        std::thread::yield_now();
+    }
+    None
+}

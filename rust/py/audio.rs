@@ -1,0 +1,200 @@
+//! `info`, `load`, `load_batch`, `resample`: conversions around one GIL-free call each.
+
+use numpy::{
+    IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
+    PyUntypedArrayMethods,
+};
+use ossicle::{Clip, Decoder, Request, Result, pipeline};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+use crate::error::{raise, to_exception};
+use crate::source::Input;
+
+/// `(sample_rate, channels, frames, container, codec, bits_per_sample)`.
+type Info = (u32, u32, u64, String, String, Option<u32>);
+
+/// Facts about one source.
+#[pyfunction]
+pub(crate) fn info(py: Python<'_>, source: &Bound<'_, PyAny>) -> PyResult<Info> {
+    let input = Input::new(source)?;
+    let read = || {
+        let source = input.open()?;
+        let name = source.name().to_owned();
+        pipeline::guarded(|| Decoder::open(source)?.info()).map_err(|error| error.with_source(name))
+    };
+    let info = py.detach(read).map_err(|error| raise(py, &error))?;
+    let (container, codec) = (info.container.into_owned(), info.codec.into_owned());
+    Ok((
+        info.sample_rate,
+        info.channels,
+        info.frames,
+        container,
+        codec,
+        info.bits_per_sample,
+    ))
+}
+
+/// One decoded clip: the planes' samples in one array, `(channels, samples)`, and its rate.
+#[pyfunction]
+#[pyo3(signature = (source, sample_rate, mono, offset, duration, allow_nonfinite))]
+pub(crate) fn load<'py>(
+    py: Python<'py>,
+    source: &Bound<'py, PyAny>,
+    sample_rate: Option<u32>,
+    mono: bool,
+    offset: f64,
+    duration: Option<f64>,
+    allow_nonfinite: bool,
+) -> PyResult<(Bound<'py, PyAny>, u32)> {
+    let input = Input::new(source)?;
+    let request = Request {
+        sample_rate,
+        mono,
+        offset,
+        duration,
+        allow_nonfinite,
+    };
+    let clip = py
+        .detach(|| ossicle::load(input.open()?, &request))
+        .map_err(|error| raise(py, &error))?;
+    let rate = clip.sample_rate;
+    let array = if mono {
+        plane(py, clip).into_any()
+    } else {
+        planes(py, &clip.planes)?.into_any()
+    };
+    Ok((array, rate))
+}
+
+fn plane(py: Python<'_>, mut clip: Clip) -> Bound<'_, PyArray1<f32>> {
+    let samples = if clip.planes.is_empty() {
+        Vec::new()
+    } else {
+        clip.planes.swap_remove(0)
+    };
+    samples.into_pyarray(py)
+}
+
+fn planes<'py>(py: Python<'py>, planes: &[Vec<f32>]) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    Ok(PyArray2::from_vec2(py, planes)?)
+}
+
+/// `(waveforms (B, T), lengths (B,), native rates (B,), errors)`.
+type Batch<'py> = (
+    Bound<'py, PyArray2<f32>>,
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyList>,
+);
+
+/// Many clips at one rate, mono, padded with zeros to the longest.
+#[pyfunction]
+pub(crate) fn load_batch<'py>(
+    py: Python<'py>,
+    sources: Vec<Bound<'py, PyAny>>,
+    sample_rate: u32,
+    offsets: Vec<f64>,
+    duration: Option<f64>,
+    threads: usize,
+) -> PyResult<Batch<'py>> {
+    let inputs = sources
+        .iter()
+        .map(Input::new)
+        .collect::<PyResult<Vec<_>>>()?;
+    let request = Request {
+        sample_rate: Some(sample_rate),
+        duration,
+        ..Request::default()
+    };
+    let clips = py.detach(|| {
+        let items = inputs.iter().zip(&offsets);
+        let items = items.map(|(input, offset)| {
+            (
+                input.open(),
+                Request {
+                    offset: *offset,
+                    ..request
+                },
+            )
+        });
+        pipeline::load_batch(items.collect(), threads)
+    });
+    assemble(py, &clips)
+}
+
+fn assemble<'py>(py: Python<'py>, clips: &[Result<Clip>]) -> PyResult<Batch<'py>> {
+    let samples = |clip: &Result<Clip>| {
+        clip.as_ref()
+            .ok()
+            .and_then(|clip| clip.planes.first())
+            .map_or(0, Vec::len)
+    };
+    let lengths: Vec<i64> = clips.iter().map(|clip| samples(clip) as i64).collect();
+    let rates: Vec<i64> = clips
+        .iter()
+        .map(|clip| clip.as_ref().map_or(0, |clip| i64::from(clip.native_rate)))
+        .collect();
+    let longest = clips.iter().map(samples).max().unwrap_or(0);
+    let waveforms = PyArray2::zeros(py, [clips.len(), longest], false);
+    let errors = PyList::empty(py);
+    {
+        let mut writable = waveforms.readwrite();
+        let rows = writable.as_slice_mut()?.chunks_exact_mut(longest.max(1));
+        for (clip, row) in clips.iter().zip(rows) {
+            if let Some(plane) = clip.as_ref().ok().and_then(|clip| clip.planes.first()) {
+                row[..plane.len()].copy_from_slice(plane);
+            }
+        }
+    }
+    for clip in clips {
+        match clip {
+            Ok(_) => errors.append(py.None())?,
+            Err(error) => errors.append(to_exception(py, error)?)?,
+        }
+    }
+    Ok((
+        waveforms,
+        lengths.into_pyarray(py),
+        rates.into_pyarray(py),
+        errors,
+    ))
+}
+
+/// One plane at another rate.
+#[pyfunction]
+pub(crate) fn resample<'py>(
+    py: Python<'py>,
+    waveform: PyReadonlyArray1<'py, f32>,
+    orig_rate: u32,
+    target_rate: u32,
+) -> PyResult<Bound<'py, PyArray1<f32>>> {
+    let samples = waveform.as_slice()?;
+    let work =
+        || pipeline::guarded(|| ossicle::resample::resample(samples, orig_rate, target_rate));
+    Ok(py
+        .detach(work)
+        .map_err(|error| raise(py, &error))?
+        .into_pyarray(py))
+}
+
+/// A WAV or FLAC file in memory, from samples in [-1, 1] of shape `(channels, samples)`.
+#[pyfunction]
+pub(crate) fn encode<'py>(
+    py: Python<'py>,
+    planes: PyReadonlyArray2<'py, f32>,
+    sample_rate: u32,
+    container: &str,
+    bits_per_sample: u32,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let (samples, channels) = (planes.as_slice()?, planes.shape()[0]);
+    let work = || {
+        pipeline::guarded(|| {
+            ossicle::encode::encode(samples, channels, sample_rate, container, bits_per_sample)
+        })
+    };
+    Ok(PyBytes::new(
+        py,
+        &py.detach(work).map_err(|error| raise(py, &error))?,
+    ))
+}

@@ -1,0 +1,108 @@
+//! Python's inputs as sources: paths, buffers in place, file objects.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::PathBuf;
+
+use ossicle::{Error, Result, Source};
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+/// An input that keeps what it borrows from Python alive while the GIL is released.
+pub(crate) enum Input {
+    Path(PathBuf),
+    Buffer(PyBuffer<u8>),
+    File(Py<PyAny>, String),
+}
+
+impl Input {
+    /// Recognises what `object` is; nothing is read yet.
+    pub(crate) fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Ok(path) = object.extract::<PathBuf>() {
+            return Ok(Self::Path(path));
+        }
+        if let Ok(buffer) = PyBuffer::get(object) {
+            return contiguous(buffer);
+        }
+        if object.hasattr("read")? && object.hasattr("seek")? {
+            let name = object.getattr("name").and_then(|name| name.extract());
+            let name = name.unwrap_or_else(|_| "<file object>".to_owned());
+            return Ok(Self::File(object.clone().unbind(), name));
+        }
+        let kind = object.get_type().name()?;
+        Err(PyTypeError::new_err(format!(
+            "an audio source is a path, a contiguous buffer of bytes, or a binary file object that seeks, not {kind}"
+        )))
+    }
+
+    /// Opens it; needs no GIL.
+    pub(crate) fn open(&self) -> Result<Source<'_>> {
+        match self {
+            Self::Path(path) => Source::open(path),
+            Self::Buffer(buffer) => Ok(Source::from_bytes("<bytes>", bytes_of(buffer))),
+            Self::File(file, name) => Source::from_stream(name.clone(), Box::new(PyFile { file })),
+        }
+    }
+}
+
+fn contiguous(buffer: PyBuffer<u8>) -> PyResult<Input> {
+    if buffer.is_c_contiguous() {
+        return Ok(Input::Buffer(buffer));
+    }
+    Err(PyTypeError::new_err(
+        "an audio source in memory must be contiguous",
+    ))
+}
+
+#[allow(unsafe_code)]
+fn bytes_of(buffer: &PyBuffer<u8>) -> &[u8] {
+    if buffer.len_bytes() == 0 {
+        return &[];
+    }
+    // SAFETY: the export is held by `buffer`, so that the memory can neither move nor be freed, it
+    // is C-contiguous and `len_bytes` long. A caller that writes to a bytearray while it is decoded
+    // gets a garbled clip or an error; the docs of `load` say so.
+    unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) }
+}
+
+/// A Python file object; each call takes the GIL for itself.
+struct PyFile<'a> {
+    file: &'a Py<PyAny>,
+}
+
+impl Read for PyFile<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Python::attach(|py| {
+            let data = self.file.bind(py).call_method1("read", (buffer.len(),))?;
+            let data = data.cast_into::<PyBytes>().map_err(PyErr::from)?;
+            let bytes = data.as_bytes();
+            let count = bytes.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&bytes[..count]);
+            Ok(count)
+        })
+        .map_err(|error: PyErr| io::Error::other(error))
+    }
+}
+
+impl Seek for PyFile<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let (offset, whence) = match to {
+            SeekFrom::Start(offset) => (i128::from(offset), 0),
+            SeekFrom::Current(offset) => (i128::from(offset), 1),
+            SeekFrom::End(offset) => (i128::from(offset), 2),
+        };
+        Python::attach(|py| {
+            self.file
+                .bind(py)
+                .call_method1("seek", (offset, whence))?
+                .extract()
+        })
+        .map_err(|error: PyErr| io::Error::other(error))
+    }
+}
+
+/// The Python exception inside an error, where a file object raised one.
+pub(crate) fn raised_by_file(error: &Error) -> Option<&PyErr> {
+    error.io_error()?.get_ref()?.downcast_ref::<PyErr>()
+}
