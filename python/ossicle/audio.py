@@ -1,4 +1,4 @@
-"""Files, bytes and file objects to float32 arrays: `info`, `load`, `load_batch`, `resample`, `save`.
+"""Files, bytes and file objects to float32 arrays, and arrays to files.
 
 Everything is decoded by the native module with the GIL released; nothing here needs FFmpeg.
 """
@@ -23,14 +23,23 @@ if TYPE_CHECKING:
 
     from ossicle.errors import AudioError
 
-__all__ = ["AudioBatch", "AudioInfo", "AudioSource", "info", "load", "load_batch", "resample", "save"]
+__all__ = [
+    "AudioBatch",
+    "AudioInfo",
+    "AudioSource",
+    "info",
+    "load",
+    "load_batch",
+    "resample",
+    "save",
+]
 
 
 class BinaryFile(Protocol):
     """What is needed of a file object: `read(n)` and `seek(offset, whence)`."""
 
-    def read(self, size: int, /) -> bytes: ...  # noqa: D102
-    def seek(self, offset: int, whence: int, /) -> int: ...  # noqa: D102
+    def read(self, size: int, /) -> bytes: ...
+    def seek(self, offset: int, whence: int, /) -> int: ...
 
 
 AudioSource: TypeAlias = "str | os.PathLike[str] | Buffer | BinaryFile"
@@ -48,7 +57,7 @@ class AudioInfo:
         sample_rate: Frames per second, in Hz.
         channels: Channels of the first audio track.
         frames: Samples per channel that `load` returns at the native rate, exactly.
-        container: Container by FFmpeg's short name: ``wav``, ``flac``, ``mp3``, ``ogg``, ``mp4`` ...
+        container: Container by FFmpeg's short name: ``wav``, ``flac``, ``ogg``, ``mp4`` ...
         codec: Codec by FFmpeg's short name: ``pcm_s16le``, ``flac``, ``vorbis``, ``aac`` ...
         bits_per_sample: Bits of one sample before it became a float; None for lossy codecs.
     """

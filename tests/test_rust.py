@@ -1,0 +1,19 @@
+"""The crate's own tests, so that one command runs all of them."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.skipif(shutil.which("cargo") is None, reason="needs cargo")
+def test_crate() -> None:
+    # Cargo of one environment must not hear of another's flags.
+    environment = {key: value for key, value in os.environ.items() if key != "RUSTFLAGS"}
+    command = ["cargo", "test", "--locked", "--quiet", "--lib", "--tests", "--examples"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-8_000:] + done.stderr[-8_000:]
