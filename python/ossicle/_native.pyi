@@ -1,5 +1,6 @@
 from collections.abc import Sequence
-from typing import Final
+from os import PathLike
+from typing import Final, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +9,9 @@ from ossicle.audio import AudioSource
 from ossicle.errors import AudioError
 
 __all__ = [
+    "PIPELINE_VERSION",
     "VERSION",
+    "Cache",
     "available_threads",
     "build",
     "encode",
@@ -18,7 +21,22 @@ __all__ = [
     "resample",
 ]
 
+PIPELINE_VERSION: Final[str]
 VERSION: Final[str]
+
+@final
+class Cache:
+    def __new__(cls, root: str | PathLike[str], array: str, max_bytes: int | None) -> Cache: ...
+    def exists(self, name: str, identity: str) -> bool: ...
+    def get(self, name: str, identity: str, copy: bool) -> NDArray[np.float32] | None: ...
+    def get_batch(
+        self, names: Sequence[tuple[str, str]], copy: bool
+    ) -> list[NDArray[np.float32] | None]: ...
+    def put_batch(
+        self, names: Sequence[tuple[str, str]], arrays: Sequence[NDArray[np.float32]]
+    ) -> list[AudioError | None]: ...
+    def clear(self) -> None: ...
+    def stats(self) -> tuple[int, int, int, int, int, int]: ...
 
 def available_threads() -> int: ...
 def build() -> dict[str, str]: ...

@@ -78,3 +78,7 @@ class AudioLimitError(AudioError, ValueError):
 
 class InvalidArgumentError(AudioError, ValueError):
     """An argument makes no sense: a rate of 0, a negative offset, an unknown quality."""
+
+
+class InvalidKeyError(InvalidArgumentError):
+    """A cache key that names no digest or no sensible number; it has not touched any path."""

@@ -2,12 +2,15 @@
 //!
 //! No Python here: the crate stands on its own.
 
+pub mod cache;
 mod codec;
 pub mod decode;
 pub mod encode;
 pub mod error;
+mod map;
 mod mix;
 mod mp4;
+pub mod npz;
 mod packet;
 pub mod pipeline;
 pub mod resample;

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod audio;
+mod cache;
 mod error;
 mod source;
 
@@ -15,6 +16,12 @@ mod _native {
 
     #[pymodule_export]
     use super::audio::{encode, info, load, load_batch, resample};
+    #[pymodule_export]
+    use super::cache::Cache;
+
+    /// Which code made the waveforms that a cache holds.
+    #[pymodule_export]
+    const PIPELINE_VERSION: &str = ossicle::cache::PIPELINE_VERSION;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
