@@ -12,6 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from ossicle import _native
 from ossicle.audio import AudioBatch, AudioInfo, info, load, load_batch, resample, save
+from ossicle.cache import (
+    AudioCache,
+    AudioCacheKey,
+    CacheStats,
+    WaveformCache,
+    WaveformCacheKey,
+)
 from ossicle.errors import (
     AudioError,
     AudioFileNotFoundError,
@@ -20,9 +27,11 @@ from ossicle.errors import (
     CorruptAudioError,
     DecodeError,
     InvalidArgumentError,
+    InvalidKeyError,
     NonFiniteSampleError,
     UnsupportedFormatError,
 )
+from ossicle.fingerprint import processor_sha256
 
 if TYPE_CHECKING:
     from ossicle.collator import AudioLmCollator
@@ -53,22 +62,29 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "AudioBatch",
+    "AudioCache",
+    "AudioCacheKey",
     "AudioError",
     "AudioFileNotFoundError",
     "AudioIOError",
     "AudioInfo",
     "AudioLimitError",
     "AudioLmCollator",
+    "CacheStats",
     "CorruptAudioError",
     "DecodeError",
     "InvalidArgumentError",
+    "InvalidKeyError",
     "NonFiniteSampleError",
     "UnsupportedFormatError",
+    "WaveformCache",
+    "WaveformCacheKey",
     "__build__",
     "__version__",
     "info",
     "load",
     "load_batch",
+    "processor_sha256",
     "resample",
     "save",
 ]
