@@ -314,6 +314,15 @@ def test_each_epoch_is_a_permutation_whatever_the_batch(
         assert sorted(drawn[epoch * count : (epoch + 1) * count]) == list(range(count))
 
 
+def test_every_epoch_and_every_seed_has_an_order_of_its_own() -> None:
+    orders = {
+        tuple(row for step in range(4) for row in epoch_rows(40, 10, seed, 4 * epoch + step))
+        for seed in range(3)
+        for epoch in range(3)
+    }
+    assert len(orders) == 9
+
+
 def test_a_step_decodes_its_new_clips_in_one_call_and_no_clip_twice(
     tones: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
