@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
@@ -125,6 +126,17 @@ def test_whatever_damages_the_newest_the_one_before_it_loads(damage, tmp_path: P
             assert_is_step(path, 10)
             # Saving the step again replaces the damaged folder, as a resumed run will.
             assert_is_step(save(tmp_path, 20), 20)
+
+
+@pytest.mark.parametrize("key", ["step", "meta", "files"])
+def test_a_changed_state_file_is_noticed(key: str, tmp_path: Path) -> None:
+    """Each change leaves valid JSON that a trusting reader would take."""
+    path = save(tmp_path, 5)
+    state = json.loads((path / "state.json").read_text())
+    state[key] = {"step": 6, "meta": {"step": 6}, "files": {}}[key]
+    (path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(CheckpointError, match=r"state\.json has changed"):
+        ck.load(path)
 
 
 def test_where_all_are_damaged_nothing_starts_over_in_silence(tmp_path: Path) -> None:
