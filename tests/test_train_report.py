@@ -60,6 +60,20 @@ def test_each_part_changes_the_picture(tmp_path: Path) -> None:
     assert len({p.read_bytes() for p in pictures}) == len(chosen)
 
 
+def test_each_number_changes_the_picture(tmp_path: Path) -> None:
+    runs = [
+        (LOSSES, LOG_MEL, STAGES),
+        ([*LOSSES[:-2], 2.0, LOSSES[-1]], LOG_MEL, STAGES),
+        (LOSSES, LOG_MEL[::-1], STAGES),
+        (LOSSES, LOG_MEL, STAGES | {"encode": 2.0}),
+    ]
+    pictures = set()
+    for i, (losses, log_mel, stages) in enumerate(runs):
+        path = write_report(tmp_path / f"{i}.png", losses, log_mel=log_mel, stages=stages)
+        pictures.add(path.read_bytes())
+    assert len(pictures) == len(runs)
+
+
 def test_the_same_run_gives_the_same_picture(tmp_path: Path) -> None:
     one, two = (
         write_report(tmp_path / name, LOSSES, log_mel=LOG_MEL, stages=STAGES).read_bytes()
