@@ -1,0 +1,34 @@
+"""Ossicle side by side with what one would pick instead, in one run.
+
+    uv run --group bench benches/peers.py decode
+    uv run --group bench benches/peers.py decode --only flac --only mp3 --rounds 31
+    uv run --group bench benches/peers.py decode --quick
+
+Each subject is a module `peers_<subject>.py`; benches/README.md says how to add one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import harness
+
+harness.one_thread()  # before the libraries that read their number of threads when imported
+
+import peers_decode  # noqa: E402
+import typer  # noqa: E402
+
+app = typer.Typer(help=__doc__, rich_markup_mode=None, no_args_is_help=True, add_completion=False)
+app.command("decode")(peers_decode.main)
+
+
+@app.command()
+def clips(folder: Path) -> None:
+    """Writes the files that `decode` measures into FOLDER, for the Rust benches."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for clip in peers_decode.clips(list(peers_decode.ENCODERS), quick=False):
+        print(clip.write(folder).name)
+
+
+if __name__ == "__main__":
+    app()
