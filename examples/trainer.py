@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,12 @@ from transformers import Trainer, TrainingArguments
 
 from ossicle.cache import WaveformCache
 from ossicle.collator import AudioLmCollator
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from tiny_models import tiny_qwen2_audio_model, tiny_qwen2_audio_processor, tiny_tokenizer
-
-PROMPT = "<|audio_bos|><|AUDIO|><|audio_eos|>"
+from ossicle.model.tiny import (
+    AUDIO,
+    tiny_qwen2_audio_model,
+    tiny_qwen2_audio_processor,
+    tiny_tokenizer,
+)
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
@@ -35,7 +35,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
         entry = json.loads(line)
         path = folder / (entry.get("audio_path") or entry["wav"])
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        text = f"{PROMPT} {entry['text']} <|endoftext|>"
+        text = f"{AUDIO} {entry['text']} <|endoftext|>"
         rows.append({"audio_path": str(path), "audio_blob_sha": digest, "text": text})
     return rows
 

@@ -21,7 +21,6 @@ import soxr
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_models import AUDIO, WORDS, tiny_qwen2_audio_processor, tiny_tokenizer
 from torch.utils.data import DataLoader
 
 import ossicle.collator
@@ -36,6 +35,7 @@ from ossicle.collator import (
     TextTooLongError,
 )
 from ossicle.errors import AudioError, AudioFileNotFoundError
+from ossicle.model.tiny import AUDIO, WORDS, tiny_qwen2_audio_processor, tiny_tokenizer
 
 RATE = 16_000
 SPEECH = Path(__file__).resolve().parents[2] / "shared" / "data" / "speech"

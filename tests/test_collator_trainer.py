@@ -18,16 +18,16 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tiny_models import (
+from transformers import Trainer, TrainingArguments
+
+from ossicle.cache import WaveformCache
+from ossicle.collator import AudioLmCollator, RowError
+from ossicle.model.tiny import (
     AUDIO,
     tiny_qwen2_audio_model,
     tiny_qwen2_audio_processor,
     tiny_tokenizer,
 )
-from transformers import Trainer, TrainingArguments
-
-from ossicle.cache import WaveformCache
-from ossicle.collator import AudioLmCollator, RowError
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEECH = ROOT.parent / "shared" / "data" / "speech"

@@ -250,7 +250,7 @@ def save(
 
 def _rate(rate: int, name: str) -> int:
     # Checked here so that the message names the argument; the core checks again for Rust's users.
-    if isinstance(rate, bool) or int(rate) != rate or not 1 <= rate <= 768_000:
+    if isinstance(rate, bool) or not 1 <= rate <= 768_000 or int(rate) != rate:
         raise InvalidArgumentError(f"{name} is {rate!r}, not a whole number of 1 to 768,000 Hz")
     return int(rate)
 

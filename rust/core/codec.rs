@@ -5,8 +5,6 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use symphonia::core::audio::GenericAudioBufferRef;
 use symphonia::core::codecs::CodecParameters;
@@ -25,9 +23,11 @@ use symphonia::core::units::{TimeBase, Timestamp};
 use crate::decode::AudioInfo;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mix::Mixer;
+use crate::mkv::{self, Cut};
 use crate::mp4::{self, Edit};
 use crate::packet::{self, packet_frames};
-use crate::source::Source;
+use crate::source::{Position, Source};
+use crate::vorbis;
 
 /// Packets in a row that give no sample before a stream counts as stuck.
 const MAX_BARREN_PACKETS: u32 = 65_536;
@@ -46,7 +46,7 @@ pub(crate) struct CodecReader<'a> {
     trim: Trim,
     name: String,
     /// How far the demuxer has read, for errors.
-    bytes_read: Arc<AtomicU64>,
+    bytes_read: Position,
 }
 
 /// Which part of the decoder's output is the recording, and how time stamps map to it.
@@ -56,6 +56,8 @@ struct Trim {
     delay: u64,
     /// The exact length after trimming, where a header that can be checked tells it.
     frames: Option<u64>,
+    /// Frames of padding to take off the end, wherever that is.
+    padding: u64,
     /// What to add to a packet's time stamp to get a frame number; `None`: stamps are inexact.
     timestamp_shift: Option<i64>,
     /// Vorbis outside of Ogg: by its specification the first packet only primes the overlap.
@@ -68,6 +70,7 @@ impl Trim {
         track: &Track,
         params: &AudioCodecParameters,
         edit: Option<Edit>,
+        cut: Option<Cut>,
     ) -> Self {
         let rate = params.sample_rate.unwrap_or(0);
         let exact_stamps =
@@ -90,7 +93,13 @@ impl Trim {
                     trim.timestamp_shift = exact_stamps.then_some(-(edit.delay as i64));
                 }
             }
-            "matroska" => trim.drop_first_packet = params.codec == codec_id::CODEC_ID_VORBIS,
+            "matroska" => {
+                trim.drop_first_packet = params.codec == codec_id::CODEC_ID_VORBIS;
+                if let Some(cut) = cut.filter(|cut| cut.track == u64::from(track.id)) {
+                    trim.delay = frames_of(cut.delay_ns, rate);
+                    trim.padding = frames_of(cut.padding_ns, rate);
+                }
+            }
             // CAF declares whole packets; only for PCM are they whole frames.
             "caf" if !packet::is_pcm(params) => {}
             _ => {
@@ -102,10 +111,18 @@ impl Trim {
     }
 }
 
+/// Nanoseconds in frames, to the nearest: they were rounded when they were written.
+fn frames_of(nanoseconds: u64, rate: u32) -> u64 {
+    let product = u128::from(nanoseconds) * u128::from(rate) + 500_000_000;
+    // Beyond any recording, and small enough to be added to and taken from.
+    (product / 1_000_000_000).min(1 << 48) as u64
+}
+
 impl<'a> CodecReader<'a> {
     /// Recognises the container, finds the first audio track and makes its decoder.
     pub(crate) fn open(mut source: Source<'a>) -> Result<Self> {
         let edit = mp4::read_edit(&mut source)?;
+        let cut = mkv::read_cut(&mut source)?;
         let (name, bytes_read) = (source.name().to_owned(), source.position());
         let stream = MediaSourceStream::new(Box::new(source), Default::default());
         let format = probe(stream).map_err(|error| at_reader(convert(error), &bytes_read))?;
@@ -113,7 +130,7 @@ impl<'a> CodecReader<'a> {
         let sample_rate = params.sample_rate.filter(|rate| *rate > 0);
         let sample_rate =
             sample_rate.ok_or_else(|| Error::corrupt("the stream declares a rate of 0 Hz"))?;
-        let trim = Trim::new(format.format_info().short_name, &track, &params, edit);
+        let trim = Trim::new(format.format_info().short_name, &track, &params, edit, cut);
         let decoder = make_decoder(&params)?;
         Ok(Self {
             format,
@@ -138,7 +155,8 @@ impl<'a> CodecReader<'a> {
         let bits = self
             .params
             .bits_per_sample
-            .filter(|bits| *bits > 0 && !packet::is_lossy(&self.params));
+            .filter(|bits| *bits > 0 && !packet::is_lossy(&self.params))
+            .or_else(|| packet::bits_per_sample(&self.params));
         let declared = self
             .params
             .channels
@@ -182,7 +200,9 @@ impl<'a> CodecReader<'a> {
         self.check_end(&walk)?;
         Ok((
             channels.unwrap_or(0),
-            self.trim.frames.unwrap_or(walk.frames()),
+            self.trim
+                .frames
+                .unwrap_or(walk.frames().saturating_sub(self.trim.padding)),
         ))
     }
 
@@ -199,10 +219,21 @@ impl<'a> CodecReader<'a> {
             .min(MAX_RESERVED_FRAMES)
             .min(self.trim.frames.unwrap_or(0));
         let mut mixer = Mixer::new(channels, mono, room as usize);
+        if wanted.is_empty() && channels > 0 {
+            // Symphonia takes a seek to the very end of a FLAC for one behind it.
+            return Ok(mixer.into_planes());
+        }
         let mut walk = self.start_near(wanted.start)?;
-        while walk.position < wanted.end as i64 {
+        // So far ahead that padding within the range is known for what it is.
+        let last = wanted
+            .end
+            .saturating_add(self.trim.padding)
+            .min(i64::MAX as u64);
+        while walk.position < last as i64 {
             let Some(packet) = self.next_packet()? else {
                 self.check_end(&walk)?;
+                let end = walk.frames().saturating_sub(self.trim.padding);
+                mixer.truncate(end.saturating_sub(wanted.start));
                 break;
             };
             if let Err(error) = self.take(&packet, &wanted, &mut walk, &mut mixer) {
@@ -327,7 +358,7 @@ impl<'a> CodecReader<'a> {
     fn locate(self, packet: &Packet, error: Error) -> Error {
         use std::io::{Read, Seek, SeekFrom};
         const WINDOW: u64 = 256 * 1024;
-        let end = self.bytes_read.load(Ordering::Relaxed);
+        let end = self.bytes_read.get();
         let start = end.saturating_sub(WINDOW);
         let mut bytes = Vec::new();
         let mut stream = self.format.into_inner();
@@ -430,7 +461,11 @@ fn push_wanted(
     mixer: &mut Mixer,
 ) -> Result<()> {
     let frames = block.frames() as i64;
-    let inside = |frame: u64| (frame.min(i64::MAX as u64) as i64 - begin).clamp(0, frames) as usize;
+    let inside = |frame: u64| {
+        let frame = frame.min(i64::MAX as u64) as i64;
+        // The block may begin in front of the recording, and the range may have no end.
+        frame.saturating_sub(begin).clamp(0, frames) as usize
+    };
     let part = inside(wanted.start)..inside(wanted.end);
     if part.is_empty() {
         Ok(())
@@ -457,9 +492,31 @@ fn audio_track(format: &dyn FormatReader) -> Result<(Track, AudioCodecParameters
         Some(CodecParameters::Audio(params)) => Some((track, params)),
         _ => None,
     };
-    track
+    let (track, params) = track
         .and_then(params)
-        .ok_or_else(|| Error::unsupported("the file has no audio track that can be read"))
+        .ok_or_else(|| Error::unsupported("the file has no audio track that can be read"))?;
+    Ok((track, repaired(params)?))
+}
+
+/// Puts right what symphonia makes of some headers.
+fn repaired(mut params: AudioCodecParameters) -> Result<AudioCodecParameters> {
+    match (params.codec, params.extra_data.as_mut()) {
+        (codec_id::CODEC_ID_VORBIS, Some(data)) => vorbis::repair(data)?,
+        (codec_id::CODEC_ID_AAC, Some(data)) => {
+            // The field of an MP4 sample entry ends at 65,535 Hz; writers halve what is above.
+            params.sample_rate = aac_rate(data).or(params.sample_rate);
+        }
+        _ => {}
+    }
+    Ok(params)
+}
+
+/// The rate in an `AudioSpecificConfig` of ISO/IEC 14496-3, where its index is above 65,535 Hz.
+fn aac_rate(config: &[u8]) -> Option<u32> {
+    const RATES: [u32; 2] = [96_000, 88_200];
+    let (first, second) = (*config.first()?, *config.get(1)?);
+    let index = (first & 7) << 1 | second >> 7;
+    RATES.get(usize::from(index)).copied()
 }
 
 fn make_decoder(params: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>> {
@@ -468,6 +525,9 @@ fn make_decoder(params: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>> 
         .make_audio_decoder(params, &options)
         .map_err(|error| {
             let reason = match error {
+                SymphoniaError::Unsupported("aac: aac too complex") => {
+                    "of AAC, the LC profile in mono or stereo is".to_owned()
+                }
                 SymphoniaError::Unsupported(what) => what.to_owned(),
                 other => other.to_string(),
             };
@@ -530,8 +590,8 @@ fn convert(error: SymphoniaError) -> Error {
     }
 }
 
-fn at_reader(error: Error, bytes_read: &AtomicU64) -> Error {
-    error.at_byte(bytes_read.load(Ordering::Relaxed))
+fn at_reader(error: Error, bytes_read: &Position) -> Error {
+    error.at_byte(bytes_read.get())
 }
 
 fn find_last(haystack: &[u8], needle: &[u8]) -> Option<usize> {

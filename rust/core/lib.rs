@@ -9,12 +9,14 @@ pub mod encode;
 pub mod error;
 mod map;
 mod mix;
+mod mkv;
 mod mp4;
 pub mod npz;
 mod packet;
 pub mod pipeline;
 pub mod resample;
 pub mod source;
+mod vorbis;
 mod wav;
 
 /// Version of symphonia, which demuxes and decodes; pinned in the manifest.

@@ -33,6 +33,14 @@ impl Mixer {
         self.planes
     }
 
+    /// Cuts every plane to at most `frames` frames.
+    pub(crate) fn truncate(&mut self, frames: u64) {
+        let frames = usize::try_from(frames).unwrap_or(usize::MAX);
+        self.planes
+            .iter_mut()
+            .for_each(|plane| plane.truncate(frames));
+    }
+
     /// Appends interleaved samples of `N` bytes each; `bytes` holds whole frames.
     pub(crate) fn push_interleaved<const N: usize>(
         &mut self,

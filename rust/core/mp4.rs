@@ -75,7 +75,7 @@ fn resolve(
     let scaled =
         |ticks: u64| (u128::from(ticks) * u128::from(media_scale) / u128::from(movie_scale)) as u64;
     // The segment is in ticks of the movie, often milliseconds: it cuts only where it cuts clearly.
-    let frames = if segment > 0 && scaled(segment + 1) < valid {
+    let frames = if segment > 0 && scaled(segment.saturating_add(1)) < valid {
         scaled(segment)
     } else {
         valid

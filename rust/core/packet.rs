@@ -8,6 +8,21 @@ pub(crate) fn is_pcm(params: &AudioCodecParameters) -> bool {
     bytes_per_sample(params).is_some()
 }
 
+/// Bits of one sample, where the container's demuxer leaves them to the codec.
+pub(crate) fn bits_per_sample(params: &AudioCodecParameters) -> Option<u32> {
+    if params.codec != id::CODEC_ID_ALAC {
+        return bytes_per_sample(params).map(|bytes| 8 * bytes as u32);
+    }
+    // Apple's ALACSpecificConfig, behind the atoms that QuickTime wraps it in.
+    let mut config = params.extra_data.as_deref()?;
+    for atom in [b"frma", b"alac"] {
+        if config.get(4..8)? == atom {
+            config = config.get(12..)?;
+        }
+    }
+    config.get(5).map(|bits| u32::from(*bits))
+}
+
 /// Whether decoding gives other samples than went in.
 pub(crate) fn is_lossy(params: &AudioCodecParameters) -> bool {
     !is_pcm(params) && !matches!(params.codec, id::CODEC_ID_FLAC | id::CODEC_ID_ALAC)

@@ -12,7 +12,8 @@ use std::sync::{LazyLock, Mutex};
 use audioadapter_buffers::direct::SequentialSliceOfVecs;
 use rubato::{Fft, FixedSync, Resampler as _, WindowFunction};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::mix::first_nonfinite;
 
 /// Hz; above it nothing records.
 pub const MAX_RATE: u32 = 768_000;
@@ -23,7 +24,10 @@ const MAX_BLOCK: usize = 1 << 21;
 /// Resamplers kept for each pair of rates; making one costs milliseconds.
 const KEPT: usize = 16;
 
-static IDLE: LazyLock<Mutex<HashMap<(u32, u32), Vec<Resampler>>>> = LazyLock::new(Mutex::default);
+/// Resamplers that are not in use, by their pair of rates.
+type Idle = HashMap<(u32, u32), Vec<Resampler>>;
+
+static IDLE: LazyLock<Mutex<Idle>> = LazyLock::new(Mutex::default);
 
 /// `ceil(frames * to / from)`: how many samples a signal has at another rate.
 pub fn resampled_frames(frames: u64, from: u32, to: u32) -> u64 {
@@ -117,12 +121,22 @@ impl Resampler {
         raw[0].reserve_exact(skip + count + self.output);
         let mut piece = vec![vec![0.0f32; self.input]];
         let mut block = vec![vec![0.0f32; self.output]];
+        let mut tail_is_broken = false;
         for index in 0..(blocks.end - blocks.start) as usize {
             let begin = (index * self.input).min(window.len());
             let end = (begin + self.input).min(window.len());
             piece[0][..end - begin].copy_from_slice(&window[begin..end]);
             piece[0][end - begin..].fill(0.0);
+            // Rubato panics on NaN: samples that are none mark all that they could have touched.
+            let is_broken = first_nonfinite(&piece).is_some();
+            if is_broken {
+                piece[0].fill(0.0);
+            }
             self.step(&piece, &mut block)?;
+            if is_broken || tail_is_broken {
+                block[0].fill(f32::NAN);
+            }
+            tail_is_broken = is_broken;
             raw[0].extend_from_slice(&block[0]);
         }
         let mut samples = raw.swap_remove(0);
@@ -146,8 +160,12 @@ impl Resampler {
 /// Converts a whole plane.
 ///
 /// # Errors
-/// As for [`Resampler::new`].
+/// As for [`Resampler::new`], and a sample that is NaN or infinite.
 pub fn resample(plane: &[f32], from: u32, to: u32) -> Result<Vec<f32>> {
+    if let Some(at) = plane.iter().position(|sample| !sample.is_finite()) {
+        let reason = format!("sample {at} is not a finite number");
+        return Err(Error::new(ErrorKind::NonFinite, reason).at_sample(at as u64));
+    }
     if from == to {
         check_rate(from)?;
         return Ok(plane.to_vec());
@@ -190,7 +208,7 @@ fn gcd(a: u32, b: u32) -> u32 {
 /// Runs `work` on the idle resamplers; `None` when the lock cannot be had.
 ///
 /// Never waits for long: in a forked child the lock may be held by a thread that does not exist.
-fn with_idle<T>(work: impl FnOnce(&mut HashMap<(u32, u32), Vec<Resampler>>) -> T) -> Option<T> {
+fn with_idle<T>(work: impl FnOnce(&mut Idle) -> T) -> Option<T> {
     for _ in 0..1000 {
         if let Ok(mut idle) = IDLE.try_lock() {
             return Some(work(&mut idle));

@@ -30,6 +30,19 @@ pub struct Source<'a> {
     position: Arc<AtomicU64>,
 }
 
+/// How far a source was read, for whoever has handed the source itself away.
+pub(crate) struct Position {
+    at: Arc<AtomicU64>,
+    len: u64,
+}
+
+impl Position {
+    /// A byte of the source: lying headers lead seeks far behind its end.
+    pub(crate) fn get(&self) -> u64 {
+        self.at.load(Ordering::Relaxed).min(self.len)
+    }
+}
+
 impl Source<'static> {
     /// Opens the regular file at `path`.
     ///
@@ -90,8 +103,11 @@ impl<'a> Source<'a> {
     }
 
     /// A view of the read position that outlives the move of the source into a demuxer.
-    pub(crate) fn position(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.position)
+    pub(crate) fn position(&self) -> Position {
+        Position {
+            at: Arc::clone(&self.position),
+            len: self.len,
+        }
     }
 
     /// At most `len` bytes from `offset`: in place from memory, else read into `scratch`.
@@ -101,7 +117,9 @@ impl<'a> Source<'a> {
         len: usize,
         scratch: &'s mut Vec<u8>,
     ) -> Result<&'s [u8]> {
-        let len = self.len.saturating_sub(offset).min(len as u64) as usize;
+        // An offset behind the end, which a lying header can lead to, gives no bytes.
+        let offset = offset.min(self.len);
+        let len = (self.len - offset).min(len as u64) as usize;
         if let Data::Memory(bytes) = self.data {
             return Ok(&bytes[offset as usize..offset as usize + len]);
         }

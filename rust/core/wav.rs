@@ -1,7 +1,8 @@
-//! Linear PCM and float in RIFF/WAVE and RF64, read without a demuxer between file and array.
+//! Linear PCM, float, A-law and mu-law in RIFF/WAVE and RF64, read without a demuxer between file and array.
 //!
 //! Format: Microsoft's RIFF and `WAVEFORMATEXTENSIBLE` documents, and EBU Tech 3306 for RF64.
-//! Compressed WAV (A-law, mu-law, ADPCM) goes through the codec registry instead.
+//! ADPCM goes through the codec registry instead. G.711 does not: symphonia refuses it in
+//! `WAVEFORMATEXTENSIBLE`, which FFmpeg writes above two channels and above 48 kHz.
 
 use std::ops::Range;
 
@@ -23,6 +24,8 @@ enum Encoding {
     Signed32,
     Float32,
     Float64,
+    ALaw,
+    MuLaw,
 }
 
 impl Encoding {
@@ -34,6 +37,8 @@ impl Encoding {
             (1, 32) => Self::Signed32,
             (3, 32) => Self::Float32,
             (3, 64) => Self::Float64,
+            (6, 8) => Self::ALaw,
+            (7, 8) => Self::MuLaw,
             _ => return None,
         })
     }
@@ -46,6 +51,8 @@ impl Encoding {
             Self::Signed32 => ("pcm_s32le", 32),
             Self::Float32 => ("pcm_f32le", 32),
             Self::Float64 => ("pcm_f64le", 64),
+            Self::ALaw => ("pcm_alaw", 8),
+            Self::MuLaw => ("pcm_mulaw", 8),
         }
     }
 }
@@ -70,7 +77,7 @@ struct Format {
 }
 
 impl Wav {
-    /// Reads the header; `None` when this is not linear PCM or float in WAVE.
+    /// Reads the header; `None` when this is no WAVE, or one of a codec that is not read here.
     ///
     /// # Errors
     /// When it is WAVE but broken: no format before the data, less data than the header promises.
@@ -141,8 +148,32 @@ impl Wav {
             }
             Encoding::Float32 => mixer.push_interleaved(bytes, f32::from_le_bytes),
             Encoding::Float64 => mixer.push_interleaved(bytes, |b| f64::from_le_bytes(b) as f32),
+            Encoding::ALaw => {
+                mixer.push_interleaved(bytes, |[b]: [u8; 1]| f32::from(a_law(b)) * S16)
+            }
+            Encoding::MuLaw => {
+                mixer.push_interleaved(bytes, |[b]: [u8; 1]| f32::from(mu_law(b)) * S16)
+            }
         }
     }
+}
+
+/// ITU-T G.711, scaled from 13 to 16 bits.
+fn a_law(byte: u8) -> i16 {
+    let byte = byte ^ 0x55;
+    let (segment, step) = (byte >> 4 & 7, i16::from(byte & 15) * 2 + 1);
+    let size = match segment {
+        0 => step << 3,
+        _ => (step + 32) << (segment + 2),
+    };
+    if byte & 0x80 != 0 { size } else { -size }
+}
+
+/// ITU-T G.711, scaled from 14 to 16 bits.
+fn mu_law(byte: u8) -> i16 {
+    let byte = !byte;
+    let size = ((i16::from(byte & 15) << 3) + 0x84 << (byte >> 4 & 7)) - 0x84;
+    if byte & 0x80 != 0 { -size } else { size }
 }
 
 fn walk_chunks(source: &mut Source<'_>) -> Result<Option<Wav>> {
@@ -265,5 +296,6 @@ fn riff_is_whole(source: &mut Source<'_>) -> Result<bool> {
 fn broken(source: &Source<'_>, at: u64, reason: &str) -> Error {
     Error::corrupt(reason)
         .with_source(source.name())
-        .at_byte(at)
+        // A chunk's size may point behind the end.
+        .at_byte(at.min(source.len()))
 }

@@ -44,7 +44,7 @@ def tiny_tokenizer(
     if appends_eos:
         end = ("<|endoftext|>", vocabulary["<|endoftext|>"])
         backend.post_processor = TemplateProcessing("$A <|endoftext|>", special_tokens=[end])
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=backend,
         pad_token="<|endoftext|>" if pad_is_eos else "<|pad|>",
         eos_token="<|endoftext|>",
@@ -57,8 +57,12 @@ def tiny_qwen2_audio_processor(
     tokenizer: PreTrainedTokenizerFast | None = None, *, sample_rate: int = 16_000
 ) -> Qwen2AudioProcessor:
     """Qwen2Audio's processor over a tiny tokenizer: features are ``(B, 128, 3000)``."""
-    extractor = WhisperFeatureExtractor(feature_size=128, sampling_rate=sample_rate)
-    return Qwen2AudioProcessor(extractor, tokenizer or tiny_tokenizer())
+    extractor = WhisperFeatureExtractor(  # type: ignore[no-untyped-call]
+        feature_size=128, sampling_rate=sample_rate
+    )
+    return Qwen2AudioProcessor(  # type: ignore[no-untyped-call]
+        extractor, tokenizer or tiny_tokenizer()
+    )
 
 
 def tiny_qwen2_audio_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioConfig:
@@ -84,7 +88,7 @@ def tiny_qwen2_audio_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioCon
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    audio_id = tokenizer.convert_tokens_to_ids("<|AUDIO|>")
+    audio_id = tokenizer.get_vocab()["<|AUDIO|>"]
     return Qwen2AudioConfig(audio_config=audio, text_config=text, audio_token_index=audio_id)
 
 

@@ -1,0 +1,123 @@
+"""A range is a slice of the whole, in every format, before and after resampling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ossicle
+
+SECONDS = 60
+LOSSLESS = {"wav", "flac", "alac", "aiff", "caf", "mkv-flac", "mkv-pcm", "g711", "ogg-flac"}
+# (suffix, rate, channels, FFmpeg's options). Low rates of MP3 reach furthest back for their bits.
+CLIPS = {
+    "wav": ("wav", 44_100, 2, "-c:a pcm_s16le"),
+    "g711": ("wav", 8_000, 1, "-c:a pcm_mulaw"),
+    "flac": ("flac", 44_100, 2, "-c:a flac -sample_fmt s16"),
+    "ogg-flac": ("ogg", 16_000, 1, "-c:a flac -sample_fmt s16"),
+    "alac": ("m4a", 44_100, 2, "-c:a alac"),
+    "aiff": ("aiff", 22_050, 2, "-c:a pcm_s24be"),
+    "caf": ("caf", 22_050, 1, "-c:a pcm_s16be"),
+    "mkv-flac": ("mkv", 44_100, 1, "-c:a flac -sample_fmt s16"),
+    "mkv-pcm": ("mkv", 44_100, 1, "-c:a pcm_s16le"),
+    "mp3-8k": ("mp3", 16_000, 1, "-c:a libmp3lame -b:a 8k"),
+    "mp3-16k": ("mp3", 22_050, 2, "-c:a libmp3lame -b:a 16k"),
+    "mp3-32k": ("mp3", 44_100, 2, "-c:a libmp3lame -b:a 32k"),
+    "mp3-vbr": ("mp3", 48_000, 2, "-c:a libmp3lame -q:a 7"),
+    "mp3-no-xing": ("mp3", 44_100, 1, "-c:a libmp3lame -b:a 48k -write_xing 0"),
+    "vorbis": ("ogg", 44_100, 2, "-c:a libvorbis -q:a 2"),
+    "vorbis-6ch": ("ogg", 48_000, 6, "-c:a libvorbis -q:a 2"),
+    "aac": ("m4a", 44_100, 2, "-c:a aac -aac_pns 0 -b:a 64k"),
+    "adts": ("aac", 22_050, 1, "-c:a aac -aac_pns 0 -f adts"),
+    "mkv-mp3": ("mkv", 22_050, 1, "-c:a libmp3lame -b:a 24k"),
+    "mkv-vorbis": ("mkv", 44_100, 1, "-c:a libvorbis"),
+    "mkv-aac": ("mkv", 44_100, 1, "-c:a aac -aac_pns 0"),
+}
+
+
+@pytest.fixture(scope="module", params=CLIPS)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def clip(name: str, make_clip) -> Path:
+    suffix, rate, channels, options = CLIPS[name]
+    frames = SECONDS * rate + 777
+    return make_clip(suffix, rate=rate, channels=channels, frames=frames, options=options)
+
+
+def ranges(seconds: float, count: int) -> list[tuple[float, float | None]]:
+    random = np.random.default_rng(7)
+    lengths = np.exp(random.uniform(np.log(0.001), np.log(20), count))
+    offsets = random.uniform(0, seconds * 1.02, count)
+    edges = [
+        (0.0, 0.0),
+        (0.0, 1e-4),
+        (0.0, None),
+        (seconds / 2, None),
+        (seconds - 0.01, None),
+        (seconds - 0.05, 1.0),
+        (seconds, None),
+        (seconds + 5, 1.0),
+        (1e9, None),
+    ]
+    drawn = zip(map(float, offsets), map(float, lengths), strict=True)
+    return [*edges, *drawn]
+
+
+def check(clip: Path, rate: int | None, mono: bool, count: int, tolerance: float) -> None:
+    whole, got = ossicle.load(clip, rate, mono=mono)
+    frames = whole.shape[-1]
+    for offset, duration in ranges(frames / got, count):
+        part, _ = ossicle.load(clip, rate, mono=mono, offset=offset, duration=duration)
+        start = round(offset * got)
+        end = frames if duration is None else start + round(duration * got)
+        expected = whole[..., start:end]
+        where = f"offset={offset!r}, duration={duration!r}"
+        assert part.shape == expected.shape, where
+        worst = np.abs(part - expected).max(initial=0)
+        assert worst <= tolerance, f"{where}: {worst}"
+
+
+def test_at_the_native_rate(name: str, clip: Path) -> None:
+    check(clip, None, mono=False, count=25, tolerance=0.0 if name in LOSSLESS else 1e-5)
+
+
+def test_after_resampling(name: str, clip: Path) -> None:
+    check(clip, 16_000, mono=True, count=12, tolerance=1e-5)
+
+
+def test_the_length_is_that_of_the_source(name: str, clip: Path) -> None:
+    if name in ("mp3-no-xing", "adts", "mkv-aac"):
+        pytest.skip("the file does not tell how much of its last packet is padding")
+    if name == "mp3-8k":
+        pytest.skip("LAME's tag is 38 frames off at 8 kb/s: FFmpeg gives what we give")
+    _, rate, channels, _ = CLIPS[name]
+    info = ossicle.info(clip)
+    assert (info.frames, info.sample_rate, info.channels) == (SECONDS * rate + 777, rate, channels)
+
+
+def test_the_first_and_the_last_sample_of_each_second(clip: Path) -> None:
+    whole, rate = ossicle.load(clip)
+    for second in range(0, SECONDS, 7):
+        part, _ = ossicle.load(clip, offset=second, duration=1 / rate)
+        assert np.abs(part - whole[second * rate : second * rate + 1]).max() <= 1e-5
+
+
+@pytest.mark.parametrize(("offset", "start"), [(0.5 / 8000, 0), (1.5 / 8000, 2), (2.5 / 8000, 2)])
+def test_halves_round_to_even_as_in_python(offset: float, start: int, make_clip) -> None:
+    path = make_clip("wav", rate=8_000, frames=100, options="-c:a pcm_s16le")
+    whole, _ = ossicle.load(path)
+    part, _ = ossicle.load(path, offset=offset)
+    assert np.array_equal(part, whole[start:])
+
+
+def test_a_batch_takes_ranges_too(make_clip) -> None:
+    path = make_clip("flac", rate=44_100, channels=2, options="-c:a flac -sample_fmt s16")
+    whole, _ = ossicle.load(path, 16_000)
+    batch = ossicle.load_batch([path] * 3, offsets=[0.0, 0.1, 99.0], duration=0.2)
+    assert batch.lengths.tolist() == [3_200, 3_200, 0]
+    np.testing.assert_allclose(batch.waveforms[1], whole[1_600:4_800], atol=1e-5)

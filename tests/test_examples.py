@@ -1,0 +1,54 @@
+"""The examples run as a reader would run them, and so does the README's first code."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import ossicle
+from ossicle import corpus
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: object, folder: Path) -> str:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4_000:]
+    return done.stdout
+
+
+def test_decode(tmp_path: Path) -> None:
+    good = corpus.make_sines(tmp_path).parent / "wavs" / "sine_0440.wav"
+    bad = tmp_path / "bad.flac"
+    bad.write_bytes(b"no audio")
+    printed = run(ROOT / "examples/decode.py", good, bad, folder=tmp_path)
+    assert "sine_0440.wav: pcm_s16le, 1 x 16000 Hz, 80000 frames, 5.00 s" in printed
+    assert "UnsupportedFormatError" in printed
+    assert "batch: (2, 32000) float32" in printed
+
+
+def test_align(tmp_path: Path) -> None:
+    printed = run(ROOT / "examples/align.py", tmp_path, "--steps", 30, folder=tmp_path)
+    assert re.search(r"loss \d\.\d\d -> \d\.\d\d", printed)
+    assert (tmp_path / "report.png").stat().st_size > 10_000
+
+
+def test_first_code_of_the_readme(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+    clip = np.random.default_rng(0).uniform(-0.5, 0.5, 18 * 16_000).astype(np.float32)
+    for name in ("talk.wav", "a.flac", "b.wav"):
+        ossicle.save(tmp_path / name, clip, 16_000)
+    # Content decides, not the name: these stand in for the formats that are not written here.
+    (tmp_path / "talk.wav").rename(tmp_path / "talk.m4a")
+    (tmp_path / "b.wav").rename(tmp_path / "b.mp3")
+    script = tmp_path / "readme.py"
+    read = "wav_bytes = open('b.mp3', 'rb').read()\n"
+    check = "\nassert waveform.shape == (80_000,) and batch.errors == [None] * 3\n"
+    script.write_text(read + code + check, encoding="utf-8")
+    run(script, folder=tmp_path)
