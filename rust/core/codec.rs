@@ -240,7 +240,18 @@ impl<'a> CodecReader<'a> {
                 return Err(self.locate(&packet, error));
             }
         }
-        Ok(mixer.into_planes())
+        Ok(self.in_order(mixer.into_planes()))
+    }
+
+    /// Symphonia takes the surround channels of ALAC for side ones and FFmpeg for back ones: in the
+    /// order of WAV the back ones come first.
+    fn in_order(&self, mut planes: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+        match (self.params.codec, planes.len()) {
+            (codec_id::CODEC_ID_ALAC, 7) => planes[4..].rotate_left(1),
+            (codec_id::CODEC_ID_ALAC, 8) => planes[4..].rotate_left(2),
+            _ => {}
+        }
+        planes
     }
 
     /// Decodes one packet, or skips it where its length is known and nothing of it is needed.
@@ -253,10 +264,10 @@ impl<'a> CodecReader<'a> {
     ) -> Result<()> {
         walk.check(&self.trim, packet, &self.params)?;
         let needed_from = wanted.start as i64 - packet::preroll_frames(&self.params) as i64;
-        if let Some(frames) = packet_frames(&self.params, &packet.data) {
-            if walk.position + (frames as i64) < needed_from {
-                return walk.advance(frames).map(drop);
-            }
+        if let Some(frames) = packet_frames(&self.params, &packet.data)
+            && walk.position + (frames as i64) < needed_from
+        {
+            return walk.advance(frames).map(drop);
         }
         let in_preroll = walk.position < wanted.start as i64 && walk.sought;
         let block = match self.decoder.decode(packet) {

@@ -172,7 +172,7 @@ fn a_law(byte: u8) -> i16 {
 /// ITU-T G.711, scaled from 14 to 16 bits.
 fn mu_law(byte: u8) -> i16 {
     let byte = !byte;
-    let size = ((i16::from(byte & 15) << 3) + 0x84 << (byte >> 4 & 7)) - 0x84;
+    let size = (((i16::from(byte & 15) << 3) + 0x84) << (byte >> 4 & 7)) - 0x84;
     if byte & 0x80 != 0 { -size } else { size }
 }
 
