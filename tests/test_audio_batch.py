@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -124,25 +125,28 @@ def test_the_gil_is_free_meanwhile(call: str, long_flac: bytes, make_clip) -> No
         "info": lambda: ossicle.info(vorbis),
         "resample": lambda: ossicle.resample(noise, 44_100, 16_000),
     }[call]
-    running, ticks, longest = threading.Event(), [], []
-    running.set()
+    # On a busy machine the other thread may wait for a processor: once out of five is enough.
+    assert min(share_held(work) for _ in range(5)) < 0.5
+
+
+def share_held(work: Callable[[], object]) -> float:
+    """The longest time that another thread could not run, as a share of `work`'s time."""
+    stop, ticks = threading.Event(), []
 
     def tick() -> None:
-        while running.is_set():
+        while not stop.wait(0.0005):
             ticks.append(time.monotonic())
-            time.sleep(0.0005)
 
     thread = threading.Thread(target=tick)
     thread.start()
     begin = time.monotonic()
     work()
     end = time.monotonic()
-    running.clear()
+    stop.set()
     thread.join()
-    inside = [begin, *(tick for tick in ticks if begin < tick < end), end]
-    longest = max(np.diff(inside))
     assert end - begin > 0.02, "too short to tell"
-    assert longest < 0.6 * (end - begin), f"held for {longest:.3f} of {end - begin:.3f} s"
+    inside = [begin, *(tick for tick in ticks if begin < tick < end), end]
+    return max(np.diff(inside)) / (end - begin)
 
 
 def test_many_python_threads_at_once(clips: list[Path]) -> None:

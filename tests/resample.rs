@@ -1,0 +1,137 @@
+//! The resampler against sums of sines worked out in f64, and ranges against the whole.
+
+use std::f64::consts::PI;
+
+use ossicle::resample::{MAX_RATE, Resampler, resample, resampled_frames};
+use ossicle::{ErrorKind, Result};
+use proptest::prelude::*;
+
+/// Swells and fades, so that the ends of the clip are no part of the question.
+fn pulse(rate: u32, tones: &[f64]) -> Vec<f64> {
+    let sample = |index: u32| {
+        let time = f64::from(index) / f64::from(rate);
+        let sum: f64 = tones.iter().map(|hz| (2.0 * PI * hz * time).sin()).sum();
+        (PI * time).sin().powi(4) * sum / tones.len() as f64
+    };
+    (0..rate).map(sample).collect()
+}
+
+fn single(plane: &[f64]) -> Vec<f32> {
+    plane.iter().map(|sample| *sample as f32).collect()
+}
+
+fn decibels(got: &[f32], expected: &[f64]) -> f64 {
+    let power = |samples: &mut dyn Iterator<Item = f64>| samples.map(|s| s * s).sum::<f64>();
+    let pairs = got.iter().zip(expected);
+    let noise = power(&mut pairs.map(|(got, expected)| f64::from(*got) - expected));
+    10.0 * (noise / power(&mut expected.iter().copied())).log10()
+}
+
+fn rates() -> impl Strategy<Value = (u32, u32)> {
+    let common = prop::sample::select(vec![
+        8_000u32, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000,
+    ]);
+    let any = prop_oneof![3 => common, 1 => 4_000u32..50_000];
+    (any.clone(), any)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn tones_are_the_same_at_the_other_rate(
+        (from, to) in rates(),
+        places in prop::collection::vec(0.02f64..0.94, 1..6),
+    ) {
+        let nyquist = f64::from(from.min(to)) / 2.0;
+        let tones: Vec<f64> = places.iter().map(|place| place * nyquist).collect();
+        let got = resample(&single(&pulse(from, &tones)), from, to)?;
+        prop_assert_eq!(got.len(), to as usize);
+        // Blocks of odd rates have large prime factors, and their FFT in f32 rounds more.
+        let limit = if from % 25 == 0 && to % 25 == 0 { -100.0 } else { -90.0 };
+        prop_assert!(decibels(&got, &pulse(to, &tones)) < limit);
+    }
+
+    #[test]
+    fn a_range_is_a_slice_of_the_whole_to_the_last_bit(
+        (from, to) in rates(),
+        frames in 1usize..30_000,
+        (begin, end) in (0.0f64..1.1, 0.0f64..1.1),
+    ) {
+        let plane: Vec<f32> = (0..frames).map(|i| ((i * 7919) % 1009) as f32 / 1009.0).collect();
+        let whole = resample(&plane, from, to)?;
+        let place = |share: f64| ((share * whole.len() as f64) as u64).min(whole.len() as u64);
+        let wanted = place(begin.min(end))..place(begin.max(end));
+        prop_assume!(from != to && !wanted.is_empty());
+
+        let mut resampler = Resampler::new(from, to)?;
+        let window = resampler.input_window(wanted.clone());
+        let bounded = |at: u64| (at as usize).min(plane.len());
+        let input = &plane[bounded(window.start)..bounded(window.end)];
+        let part = resampler.process(input, wanted.clone())?;
+        prop_assert_eq!(&part[..], &whole[wanted.start as usize..wanted.end as usize]);
+    }
+
+    #[test]
+    fn lengths_are_the_ratio_rounded_up(frames in any::<u32>(), from in 1..=MAX_RATE, to in 1..=MAX_RATE) {
+        let got = u128::from(resampled_frames(u64::from(frames), from, to));
+        let (frames, from, to) = (u128::from(frames), u128::from(from), u128::from(to));
+        prop_assert!(got * from >= frames * to);
+        prop_assert!(got == 0 || (got - 1) * from < frames * to);
+    }
+}
+
+#[test]
+fn an_impulse_stays_where_it_was() -> Result<()> {
+    for (from, to) in [
+        (44_100, 16_000),
+        (48_000, 16_000),
+        (8_000, 16_000),
+        (22_050, 16_000),
+    ] {
+        // Samples 441 k and 160 k stand at the same time, and so on.
+        let mut plane = vec![0.0; from as usize / 5];
+        plane[from as usize / 10] = 1.0;
+        let got = resample(&plane, from, to)?;
+        let centre = to as usize / 10;
+        for distance in 1..centre {
+            let (before, after) = (got[centre - distance], got[centre + distance]);
+            assert!(
+                (before - after).abs() < 2e-6,
+                "{from} to {to}, {distance} off"
+            );
+            assert!(before.abs() < got[centre]);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_makes_no_sense_is_an_error() {
+    for (from, to) in [(0, 16_000), (16_000, 0), (MAX_RATE + 1, 16_000), (0, 0)] {
+        let kind = resample(&[0.0; 10], from, to).map_err(|error| error.kind());
+        assert_eq!(kind, Err(ErrorKind::InvalidArgument));
+    }
+    for value in [f32::NAN, f32::INFINITY] {
+        let index =
+            resample(&[0.0, 0.0, value], 8_000, 16_000).map_err(|error| error.sample_index());
+        assert_eq!(index, Err(Some(2)));
+    }
+}
+
+#[test]
+fn samples_that_are_no_numbers_spoil_only_their_surroundings() -> Result<()> {
+    let mut plane = vec![0.25f32; 100_000];
+    let clean = resample(&plane, 44_100, 16_000)?;
+    plane[50_000] = f32::NAN;
+    let mut resampler = Resampler::new(44_100, 16_000)?;
+    let got = resampler.process(&plane, 0..clean.len() as u64)?;
+    let spoilt = got.iter().filter(|sample| sample.is_nan()).count();
+    assert!(got[18_141].is_nan() && spoilt < 10_000);
+    assert!(
+        got.iter()
+            .zip(&clean)
+            .all(|(got, clean)| got.is_nan() || got == clean)
+    );
+    Ok(())
+}
