@@ -1,4 +1,4 @@
-"""The command line: ``ossicle demo``, ``ossicle train``, ``ossicle corpus``.
+"""The command line: ``ossicle info``, ``decode``, ``demo``, ``train``, ``corpus``.
 
 Thin: each command calls one function of the library, shows its progress and prints its result.
 """
@@ -6,14 +6,18 @@ Thin: each command calls one function of the library, shows its progress and pri
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -92,6 +96,52 @@ def demo(
             out, data=data, clips=clips, steps=steps, seed=seed, progress=_Bars(progress)
         )
     _print_demo(result)
+
+
+@app.command(
+    epilog="Examples:  [bold]ossicle info *.mp3[/]   ·   [bold]ossicle info --json talk.m4a[/]"
+)
+def info(
+    files: Annotated[list[Path], typer.Argument(help="Recordings.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Say what recordings hold, from their headers.
+
+    A file that cannot be read is reported beside the others; the exit code is then 1.
+    """
+    facts = list(_facts(files))
+    if as_json:
+        for fact in facts:
+            typer.echo(json.dumps(fact, ensure_ascii=False))
+    else:
+        _print_facts(facts)
+    if any("error" in fact for fact in facts):
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog="Examples:  [bold]ossicle decode talk.m4a talk.wav --rate 16000[/]   ·   "
+    "[bold]ossicle decode talk.mp3 cut.npy --offset 60 --duration 5[/]"
+)
+def decode(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A recording.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Ends in .wav, .flac or .npy.")],
+    rate: Annotated[int | None, typer.Option(help="Rate in Hz (by default its own).")] = None,
+    mono: Annotated[bool, typer.Option(help="The mean of the channels, or all.")] = True,
+    offset: Annotated[float, typer.Option(help="Where to begin, in seconds.")] = 0.0,
+    duration: Annotated[float | None, typer.Option(help="How much to take, in seconds.")] = None,
+) -> None:
+    """Decode a recording, or a range of it, to WAV, FLAC (16 bit) or a NumPy array of float32.
+
+    An array is (samples,), or (channels, samples) with --no-mono.
+    """
+    with _reported():
+        waveform, rate = ossicle.load(source, rate, mono=mono, offset=offset, duration=duration)
+        if target.suffix == ".npy":
+            np.save(target, waveform)
+        else:
+            ossicle.save(target, waveform, rate)
+    console.print(f"wrote {target}: {waveform.shape[-1]} samples at {rate} Hz", highlight=False)
 
 
 @corpus_app.command("sines", epilog="Example:  [bold]ossicle corpus sines data/audio_smoke[/]")
@@ -186,6 +236,46 @@ def train_align(
         )
         result = align.run(config, progress=show)
     _print_training(result)
+
+
+def _facts(files: list[Path]) -> Iterator[dict[str, Any]]:
+    """What each file holds, or the error that it ends in, as JSON's own types."""
+    with _progress() as progress:
+        for file in progress.track(files, description="reading"):
+            try:
+                fact = ossicle.info(file)
+            except ossicle.AudioError as error:
+                kind = type(error).__name__
+                yield {
+                    "file": str(file),
+                    "error": kind,
+                    "reason": error.reason,
+                    "byte_offset": error.byte_offset,
+                }
+            else:
+                yield {"file": str(file)} | asdict(fact) | {"duration": fact.duration}
+
+
+def _print_facts(facts: list[dict[str, Any]]) -> None:
+    table = Table()
+    table.add_column("file", overflow="fold")
+    for heading in ("container", "codec"):
+        table.add_column(heading)
+    for heading in ("Hz", "channels", "bits", "frames", "seconds"):
+        table.add_column(heading, justify="right")
+    for fact in facts:
+        if "error" not in fact:
+            numbers = (fact["sample_rate"], fact["channels"], fact["bits_per_sample"] or "")
+            ends = (f"{fact['frames']:,}", f"{fact['duration']:,.2f}")
+            texts = (fact["file"], fact["container"], fact["codec"])
+            table.add_row(*map(escape, texts), *map(str, numbers), *ends)
+    if table.row_count:
+        console.print(table)
+    for fact in facts:
+        if "error" in fact:
+            at = "" if fact["byte_offset"] is None else f" (byte {fact['byte_offset']})"
+            text = f"{fact['error']}: {fact['file']}: {fact['reason']}{at}"
+            errors.print(f"[bold red]error:[/] {escape(text)}", highlight=False)
 
 
 class _Bars:

@@ -1,0 +1,125 @@
+"""The command line, as a user would run it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import ossicle
+from ossicle import corpus
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def run(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "160"}
+    command = [str(Path(sys.executable).with_name("ossicle")), *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of clips and a damaged one."""
+    folder = corpus.make_demo(tmp_path_factory.mktemp("demo"), clips=6).parent
+    whole = next((folder / "clips").glob("*.flac"))
+    (folder / "cut.flac").write_bytes(whole.read_bytes()[:4_000])
+    return folder
+
+
+def test_info_reports_the_damaged_file_beside_the_others(clips: Path) -> None:
+    files = [*sorted((clips / "clips").iterdir()), clips / "cut.flac", clips / "missing.wav"]
+    done = run("info", "--json", *files, folder=clips)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["file"] for row in rows] == [str(file) for file in files]
+    for row, file in zip(rows[:6], files[:6], strict=True):
+        fact = ossicle.info(file)
+        assert (row["frames"], row["sample_rate"]) == (fact.frames, fact.sample_rate)
+        assert row["duration"] == pytest.approx(soundfile.info(file).duration, abs=0.06)
+    assert rows[-1]["error"] == "AudioFileNotFoundError"
+    assert done.returncode == 1
+    table = run("info", *files, folder=clips)
+    assert table.returncode == 1
+    assert table.stdout.count("│") > 6 * 8
+    assert "AudioFileNotFoundError" in table.stderr
+    assert run("info", *files[:6], folder=clips).returncode == 0
+
+
+def test_decode_writes_what_load_gives(clips: Path, tmp_path: Path) -> None:
+    source = next((clips / "clips").glob("*2ch.*"))
+    done = run("decode", source, "out.npy", "--rate", 16_000, "--offset", 0.25, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected, _ = ossicle.load(source, 16_000, offset=0.25)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+    assert run("decode", source, "out.wav", "--no-mono", folder=tmp_path).returncode == 0
+    both, rate = soundfile.read(tmp_path / "out.wav")
+    stereo, native = ossicle.load(source, mono=False)
+    assert rate == native
+    np.testing.assert_allclose(both.T, stereo, atol=2.0**-16)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["decode", "cut.flac", "x.wav"], "CorruptAudioError"),
+        (["decode", "none.flac", "x.wav"], "AudioFileNotFoundError"),
+        (["decode", "manifest.jsonl", "x.wav"], "UnsupportedFormatError"),
+        (["train", "align", "--data", "none.jsonl"], "FileNotFoundError"),
+        (["train", "align", "--data", "manifest.jsonl"], "--whisper tiny-random"),
+        (["corpus", "sines", "manifest.jsonl"], "NotADirectoryError"),
+    ],
+)
+def test_errors_are_one_message_and_exit_code_1(
+    clips: Path, arguments: list[str], message: str
+) -> None:
+    done = run(*arguments, folder=clips)
+    assert done.returncode == 1
+    assert message in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+    assert not (clips / "x.wav").exists()
+
+
+def test_help_has_an_example_for_every_command(tmp_path: Path) -> None:
+    commands = ["info"], ["decode"], ["demo"], ["corpus", "sines"], ["corpus", "demo"]
+    for command in (*commands, ["train", "align"]):
+        done = run(*command, "--help", folder=tmp_path)
+        assert done.returncode == 0
+        assert "Example" in done.stdout, command
+    assert ossicle.__version__ in run("--version", folder=tmp_path).stdout
+
+
+def test_sines_then_align(tmp_path: Path) -> None:
+    assert run("corpus", "sines", "sines", folder=tmp_path).returncode == 0
+    arguments = ["--whisper", "tiny-random", "--steps", 12, "--out", "run", "--save-every", 6]
+    data = ["train", "align", "--data", "sines/manifest.jsonl"]
+    done = run(*data, *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "in 12 steps" in done.stdout
+    again = run(*data, *arguments, folder=tmp_path)
+    assert again.returncode == 1
+    assert "resume" in again.stderr
+
+
+def test_demo_goes_the_whole_path(tmp_path: Path) -> None:
+    done = run("demo", "--clips", 6, "--steps", 15, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "demo" / "report.png").read_bytes().startswith(b"\x89PNG")
+    numbers = json.loads((tmp_path / "demo" / "report.json").read_text())
+    stages = {stage["name"]: stage for stage in numbers["stages"]}
+    assert list(stages) == ["decode", "cache", "collate", "train"]
+    assert sum(stage["share"] for stage in stages.values()) == pytest.approx(1)
+    assert all(stage["clips_per_second"] > 0 for stage in stages.values())
+    assert numbers["losses"][0] - numbers["losses"][-1] > 0.5
+    for name in stages:
+        assert name in done.stdout
+
+
+def test_demo_on_ones_own_manifest(tmp_path: Path) -> None:
+    manifest = corpus.make_sines(tmp_path / "own")
+    done = run("demo", "--data", manifest, "--steps", 12, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "demo" / "corpus").exists()
