@@ -22,6 +22,7 @@ use symphonia::core::units::{TimeBase, Timestamp};
 
 use crate::decode::AudioInfo;
 use crate::error::{Error, ErrorKind, Result};
+use crate::idle::Idle;
 use crate::mix::Mixer;
 use crate::mkv::{self, Cut};
 use crate::mp4::{self, Edit};
@@ -35,6 +36,10 @@ const MAX_BARREN_PACKETS: u32 = 65_536;
 const MAX_RESERVED_FRAMES: u64 = 1 << 22;
 /// Offsets below this are reached by decoding: a seek costs more.
 const MIN_SEEK_FRAMES: u64 = 16_384;
+
+/// Vorbis decoders between clips, by their headers: files of one encoder share their code books,
+/// and building these takes longer than decoding seconds of audio.
+static VORBIS: Idle<Box<[u8]>, Box<dyn AudioDecoder>> = Idle::new(16);
 
 /// Demuxer and decoder of the first audio track, with what has to be cut from either end.
 pub(crate) struct CodecReader<'a> {
@@ -240,7 +245,9 @@ impl<'a> CodecReader<'a> {
                 return Err(self.locate(&packet, error));
             }
         }
-        Ok(self.in_order(mixer.into_planes()))
+        let planes = self.in_order(mixer.into_planes());
+        keep_decoder(&self.params, self.decoder);
+        Ok(planes)
     }
 
     /// Symphonia takes the surround channels of ALAC for side ones and FFmpeg for back ones: in the
@@ -531,6 +538,9 @@ fn aac_rate(config: &[u8]) -> Option<u32> {
 }
 
 fn make_decoder(params: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>> {
+    if let Some(decoder) = vorbis_headers(params).and_then(|headers| VORBIS.take(headers)) {
+        return Ok(decoder);
+    }
     let options = AudioDecoderOptions::default().gapless(false);
     symphonia::default::get_codecs()
         .make_audio_decoder(params, &options)
@@ -547,6 +557,20 @@ fn make_decoder(params: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>> 
                 codec_name(params)
             ))
         })
+}
+
+/// What a Vorbis decoder is made from.
+fn vorbis_headers(params: &AudioCodecParameters) -> Option<&[u8]> {
+    let is_vorbis = params.codec == codec_id::CODEC_ID_VORBIS;
+    params.extra_data.as_deref().filter(|_| is_vorbis)
+}
+
+/// Keeps a decoder that met no error; a reset leaves it as new.
+fn keep_decoder(params: &AudioCodecParameters, mut decoder: Box<dyn AudioDecoder>) {
+    if let Some(headers) = vorbis_headers(params) {
+        decoder.reset();
+        VORBIS.keep(headers.into(), decoder);
+    }
 }
 
 /// FFmpeg's name of the container.

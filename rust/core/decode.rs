@@ -69,6 +69,11 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// Whether every sample is sure to be a finite number.
+    pub(crate) fn is_finite(&self) -> bool {
+        matches!(&self.0, Kind::Wav(wav, _) if wav.is_finite())
+    }
+
     /// Everything that is known without decoding; counts packets where no header tells the length.
     ///
     /// # Errors

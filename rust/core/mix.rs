@@ -141,19 +141,23 @@ fn sum(samples: impl Iterator<Item = f32>) -> f32 {
     samples.fold(0.0, |total, sample| total + sample)
 }
 
-/// The first sample that is NaN or infinite, if any.
+/// The first sample that is NaN or infinite in any plane, if there is one.
 pub(crate) fn first_nonfinite(planes: &[Vec<f32>]) -> Option<usize> {
-    let finite = |plane: &Vec<f32>| {
-        // Blocks that vectorise; the search runs only in the block that failed.
-        let blocks = plane.chunks(4096).enumerate();
-        blocks
-            .filter(|(_, block)| block.iter().fold(0.0f32, |acc, s| acc + s * 0.0) != 0.0)
-            .find_map(|(index, block)| {
-                block
-                    .iter()
-                    .position(|s| !s.is_finite())
-                    .map(|at| index * 4096 + at)
-            })
-    };
-    planes.iter().filter_map(finite).min()
+    planes.iter().filter_map(|plane| nonfinite_at(plane)).min()
+}
+
+/// The first sample that is NaN or infinite, if there is one.
+pub(crate) fn nonfinite_at(plane: &[f32]) -> Option<usize> {
+    const EXPONENT: u32 = 0x7F80_0000;
+    const BLOCK: usize = 4096;
+    // Compared as integers: a sum of floats would keep its order, and so would not vectorise.
+    let odd = |count: u32, s: &f32| count | u32::from(s.to_bits() & EXPONENT == EXPONENT);
+    // The search runs only in the block that failed.
+    let broken = plane
+        .chunks(BLOCK)
+        .position(|block| block.iter().fold(0, odd) != 0)?;
+    let rest = plane.iter().skip(broken * BLOCK);
+    rest.take(BLOCK)
+        .position(|s| !s.is_finite())
+        .map(|at| broken * BLOCK + at)
 }

@@ -118,8 +118,9 @@ fn sample_range(request: &Request, sample_rate: u32) -> Range<u64> {
 
 fn decoded(decoder: Decoder<'_>, range: Range<u64>, request: &Request) -> Result<Vec<Vec<f32>>> {
     let start = range.start;
+    let is_checked = !request.allow_nonfinite && !decoder.is_finite();
     let planes = decoder.decode(range, request.mono)?;
-    match first_nonfinite(&planes).filter(|_| !request.allow_nonfinite) {
+    match is_checked.then(|| first_nonfinite(&planes)).flatten() {
         Some(index) => {
             let at = start + index as u64;
             let reason = format!("sample {at} is not a finite number");

@@ -5,15 +5,14 @@
 //! block would shift the result by a fraction of one. Any range is made from the same blocks as the
 //! whole signal, so that it equals the slice of the whole to the last bit.
 
-use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{LazyLock, Mutex};
 
-use audioadapter_buffers::direct::SequentialSliceOfVecs;
+use audioadapter_buffers::direct::SequentialSlice;
 use rubato::{Fft, FixedSync, Resampler as _, WindowFunction};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::mix::first_nonfinite;
+use crate::idle::Idle;
+use crate::mix::nonfinite_at;
 
 /// Hz; above it nothing records.
 pub const MAX_RATE: u32 = 768_000;
@@ -21,13 +20,12 @@ pub const MAX_RATE: u32 = 768_000;
 const MIN_BLOCK: usize = 1024;
 /// No block is longer, whatever the pair of rates.
 const MAX_BLOCK: usize = 1 << 21;
-/// Resamplers kept for each pair of rates; making one costs milliseconds.
-const KEPT: usize = 16;
+/// Resamplers kept for the next clips; making one costs up to milliseconds.
+const KEPT: usize = 64;
+/// Longer blocks, of rates with no large common divisor, would hold memory for good.
+const MAX_KEPT_BLOCK: usize = 1 << 16;
 
-/// Resamplers that are not in use, by their pair of rates.
-type Idle = HashMap<(u32, u32), Vec<Resampler>>;
-
-static IDLE: LazyLock<Mutex<Idle>> = LazyLock::new(Mutex::default);
+static IDLE: Idle<(u32, u32), Resampler> = Idle::new(KEPT);
 
 /// `ceil(frames * to / from)`: how many samples a signal has at another rate.
 pub fn resampled_frames(frames: u64, from: u32, to: u32) -> u64 {
@@ -77,18 +75,15 @@ impl Resampler {
     /// # Errors
     /// As for [`Resampler::new`].
     pub fn checkout(from: u32, to: u32) -> Result<Self> {
-        let idle = with_idle(|idle| idle.get_mut(&(from, to)).and_then(Vec::pop)).flatten();
-        idle.map_or_else(|| Self::new(from, to), Ok)
+        IDLE.take(&(from, to))
+            .map_or_else(|| Self::new(from, to), Ok)
     }
 
     /// Keeps the resampler for the next [`Resampler::checkout`].
     pub fn give_back(self) {
-        with_idle(|idle| {
-            let kept = idle.entry(self.rates).or_default();
-            if kept.len() < KEPT {
-                kept.push(self);
-            }
-        });
+        if self.input.max(self.output) <= MAX_KEPT_BLOCK {
+            IDLE.keep(self.rates, self);
+        }
     }
 
     /// The input samples that output samples `wanted` are made from.
@@ -117,41 +112,42 @@ impl Resampler {
         let count = wanted.end.saturating_sub(wanted.start) as usize;
         let skip =
             (wanted.start + self.output as u64 / 2 - blocks.start * self.output as u64) as usize;
-        let mut raw = vec![vec![0.0f32; 0]];
-        raw[0].reserve_exact(skip + count + self.output);
-        let mut piece = vec![vec![0.0f32; self.input]];
-        let mut block = vec![vec![0.0f32; self.output]];
+        let mut samples = Vec::with_capacity(count);
+        let (mut patched, mut block) = (vec![0.0f32; self.input], vec![0.0f32; self.output]);
         let mut tail_is_broken = false;
         for index in 0..(blocks.end - blocks.start) as usize {
             let begin = (index * self.input).min(window.len());
-            let end = (begin + self.input).min(window.len());
-            piece[0][..end - begin].copy_from_slice(&window[begin..end]);
-            piece[0][end - begin..].fill(0.0);
+            let there = &window[begin..(begin + self.input).min(window.len())];
             // Rubato panics on NaN: samples that are none mark all that they could have touched.
-            let is_broken = first_nonfinite(&piece).is_some();
-            if is_broken {
-                piece[0].fill(0.0);
-            }
-            self.step(&piece, &mut block)?;
+            let is_broken = nonfinite_at(there).is_some();
+            let piece = if is_broken || there.len() < self.input {
+                patched.fill(0.0);
+                if !is_broken {
+                    patched[..there.len()].copy_from_slice(there);
+                }
+                &patched
+            } else {
+                there
+            };
+            self.step(piece, &mut block)?;
             if is_broken || tail_is_broken {
-                block[0].fill(f32::NAN);
+                block.fill(f32::NAN);
             }
             tail_is_broken = is_broken;
-            raw[0].extend_from_slice(&block[0]);
+            let from = skip.saturating_sub(index * self.output).min(self.output);
+            let taken = (self.output - from).min(count - samples.len());
+            samples.extend_from_slice(&block[from..from + taken]);
         }
-        let mut samples = raw.swap_remove(0);
-        samples.drain(..skip.min(samples.len()));
-        samples.truncate(count);
         Ok(samples)
     }
 
-    fn step(&mut self, piece: &[Vec<f32>], block: &mut [Vec<f32>]) -> Result<()> {
+    fn step(&mut self, piece: &[f32], block: &mut [f32]) -> Result<()> {
         let failed =
             |error: String| Error::invalid(format!("the resampler refused a block: {error}"));
         let input =
-            SequentialSliceOfVecs::new(piece, 1, self.input).map_err(|e| failed(e.to_string()))?;
-        let mut output = SequentialSliceOfVecs::new_mut(block, 1, self.output)
-            .map_err(|e| failed(e.to_string()))?;
+            SequentialSlice::new(piece, 1, self.input).map_err(|e| failed(e.to_string()))?;
+        let mut output =
+            SequentialSlice::new_mut(block, 1, self.output).map_err(|e| failed(e.to_string()))?;
         let done = self.fft.process_into_buffer(&input, &mut output, None);
         done.map(drop).map_err(|error| failed(error.to_string()))
     }
@@ -162,7 +158,7 @@ impl Resampler {
 /// # Errors
 /// As for [`Resampler::new`], and a sample that is NaN or infinite.
 pub fn resample(plane: &[f32], from: u32, to: u32) -> Result<Vec<f32>> {
-    if let Some(at) = plane.iter().position(|sample| !sample.is_finite()) {
+    if let Some(at) = nonfinite_at(plane) {
         let reason = format!("sample {at} is not a finite number");
         return Err(Error::new(ErrorKind::NonFinite, reason).at_sample(at as u64));
     }
@@ -203,17 +199,4 @@ fn block_sizes(from: u32, to: u32) -> (usize, usize) {
 
 fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
-}
-
-/// Runs `work` on the idle resamplers; `None` when the lock cannot be had.
-///
-/// Never waits for long: in a forked child the lock may be held by a thread that does not exist.
-fn with_idle<T>(work: impl FnOnce(&mut Idle) -> T) -> Option<T> {
-    for _ in 0..1000 {
-        if let Ok(mut idle) = IDLE.try_lock() {
-            return Some(work(&mut idle));
-        }
-        std::thread::yield_now();
-    }
-    None
 }

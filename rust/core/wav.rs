@@ -103,6 +103,11 @@ impl Wav {
         }
     }
 
+    /// Whether its numbers cannot say NaN or infinity.
+    pub(crate) fn is_finite(&self) -> bool {
+        !matches!(self.encoding, Encoding::Float32 | Encoding::Float64)
+    }
+
     fn frames(&self) -> u64 {
         (self.data.end - self.data.start) / self.frame_bytes
     }
