@@ -38,8 +38,8 @@ PACKAGES = (
 METHOD = """\
 Whole files in the page cache to mono float32 in a NumPy array, from a path, at the native rate and
 at 16 kHz. One thread on one processor, garbage collector off, contestants interleaved in an order
-shuffled for each round. Ratio: processor time of the peer / ours, the median of the rounds' own
-ratios; above 1 we are faster. Milliseconds: our fastest call. soundfile, miniaudio, torchcodec-wav
+shuffled for each round. Ratio: processor time of the peer and its child processes / ours, the
+median of the rounds' own ratios; above 1 we are faster. Milliseconds: our fastest call. soundfile, miniaudio, torchcodec-wav
 (its WavDecoder) and SPDL-wav (its load_wav) resample with soxr HQ, as librosa does. No one is timed
 whose samples differ from ours in number or content: compared up to a gain (FFmpeg's mono mix is
 louder by the root of 2), up to the encoder delay and padding that some leave in, and after
