@@ -39,11 +39,12 @@ METHOD = """\
 Whole files in the page cache to mono float32 in a NumPy array, from a path, at the native rate and
 at 16 kHz. One thread on one processor, garbage collector off, contestants interleaved in an order
 shuffled for each round. Ratio: processor time of the peer and its child processes / ours, the
-median of the rounds' own ratios; above 1 we are faster. Milliseconds: our fastest call. soundfile, miniaudio, torchcodec-wav
-(its WavDecoder) and SPDL-wav (its load_wav) resample with soxr HQ, as librosa does. No one is timed
-whose samples differ from ours in number or content: compared up to a gain (FFmpeg's mono mix is
-louder by the root of 2), up to the encoder delay and padding that some leave in, and after
-resampling up to 0.9 of the Nyquist frequency.""".replace("\n", " ")
+median of the rounds' own ratios; above 1 we are faster. Milliseconds: our fastest call. soundfile,
+miniaudio, torchcodec-wav (its WavDecoder) and SPDL-wav (its load_wav) resample with soxr HQ, as
+librosa does. No one is timed whose samples differ from ours in number or content: compared up to a
+gain (FFmpeg's mono mix is louder by the root of 2), up to the encoder delay and padding that some
+leave in, and after resampling up to 0.9 of the Nyquist frequency. Each file is decoded again and
+again: kept plans and Vorbis code books are warm, ours and the peers'.""".replace("\n", " ")
 # RMS of the difference / RMS of the signal: lossy decoders round and dither in their own ways, and
 # resamplers are not all flat.
 _TOLERANCE = {"native": 2e-3, "resampled": 1e-2}
