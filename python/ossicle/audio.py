@@ -191,7 +191,9 @@ def resample(
         waveform: ``(samples,)`` or ``(channels, samples)``, converted to float32.
         orig_rate: Its rate in Hz, 1 to 768,000.
         target_rate: The rate of the result, likewise.
-        quality: ``"high"``: flat to 0.97 of the lower Nyquist frequency, images below -120 dB.
+        quality: ``"high"``: flat within 0.1 dB to 0.95 of the lower Nyquist frequency, nothing from
+            there on up comes back as an alias or image above -120 dB. Rates whose reduced ratio
+            has a term above some 260,000 are converted with a narrower band.
 
     Returns:
         Same rank, ``ceil(samples * target_rate / orig_rate)`` samples, float32.
