@@ -1,10 +1,11 @@
-//! What a source holds, and its samples: PCM WAV directly, everything else by codec.
+//! What a source holds, and its samples: PCM WAV and FLAC by our own decoders, everything else by codec.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::codec::CodecReader;
 use crate::error::{Error, Result};
+use crate::flac::Flac;
 use crate::source::Source;
 use crate::wav::Wav;
 
@@ -37,6 +38,7 @@ pub struct Decoder<'a>(Kind<'a>);
 
 enum Kind<'a> {
     Wav(Wav, Source<'a>),
+    Flac(Box<Flac<'a>>),
     Codec(Box<CodecReader<'a>>),
 }
 
@@ -56,6 +58,10 @@ impl<'a> Decoder<'a> {
         if let Some(wav) = Wav::open(&mut source).map_err(named)? {
             return Ok(Self(Kind::Wav(wav, source)));
         }
+        if let Some(at) = Flac::sniff(&mut source).map_err(named)? {
+            let flac = Flac::open(source, at).map_err(named)?;
+            return Ok(Self(Kind::Flac(Box::new(flac))));
+        }
         Ok(Self(Kind::Codec(Box::new(
             CodecReader::open(source).map_err(named)?,
         ))))
@@ -65,6 +71,7 @@ impl<'a> Decoder<'a> {
     pub fn sample_rate(&self) -> u32 {
         match &self.0 {
             Kind::Wav(wav, _) => wav.info().sample_rate,
+            Kind::Flac(flac) => flac.sample_rate(),
             Kind::Codec(reader) => reader.sample_rate(),
         }
     }
@@ -81,6 +88,7 @@ impl<'a> Decoder<'a> {
     pub fn info(self) -> Result<AudioInfo> {
         match self.0 {
             Kind::Wav(wav, _) => Ok(wav.info()),
+            Kind::Flac(flac) => flac.info(),
             Kind::Codec(reader) => reader.info(),
         }
     }
@@ -94,7 +102,23 @@ impl<'a> Decoder<'a> {
     pub fn decode(self, range: Range<u64>, mono: bool) -> Result<Vec<Vec<f32>>> {
         match self.0 {
             Kind::Wav(wav, mut source) => wav.decode(&mut source, range, mono),
+            Kind::Flac(flac) => flac.decode(range, mono),
             Kind::Codec(reader) => reader.decode(range, mono),
+        }
+    }
+
+    /// [`Decoder::decode`] of a clip that carries a checksum of its samples, which is compared: the
+    /// MD5 of native FLAC. All of the clip is decoded for it, whatever the range.
+    ///
+    /// # Errors
+    /// As for [`Decoder::decode`], [`Corrupt`](crate::ErrorKind::Corrupt) when the checksum is
+    /// another one, and [`Unsupported`](crate::ErrorKind::Unsupported) when there is none.
+    pub fn decode_verified(self, range: Range<u64>, mono: bool) -> Result<Vec<Vec<f32>>> {
+        match self.0 {
+            Kind::Flac(flac) => flac.decode_verified(range, mono),
+            _ => Err(Error::unsupported(
+                "only native FLAC carries a checksum of its samples",
+            )),
         }
     }
 }

@@ -7,6 +7,7 @@ mod codec;
 pub mod decode;
 pub mod encode;
 pub mod error;
+mod flac;
 mod idle;
 mod map;
 mod mix;

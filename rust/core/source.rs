@@ -124,12 +124,25 @@ impl<'a> Source<'a> {
             return Ok(&bytes[offset as usize..offset as usize + len]);
         }
         scratch.resize(len, 0);
-        self.read_exact_at(offset, scratch).map_err(|error| {
+        self.fill(offset, scratch)?;
+        Ok(scratch)
+    }
+
+    /// All of it, where it lies in memory.
+    pub(crate) fn in_memory(&self) -> Option<&'a [u8]> {
+        match self.data {
+            Data::Memory(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// Reads exactly `buffer` from `offset`.
+    pub(crate) fn fill(&mut self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.read_exact_at(offset, buffer).map_err(|error| {
             Error::io("read", error)
                 .with_source(self.name.clone())
                 .at_byte(offset)
-        })?;
-        Ok(scratch)
+        })
     }
 
     fn read_exact_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {

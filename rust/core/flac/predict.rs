@@ -1,0 +1,251 @@
+//! Rice codes to samples in one loop: the prediction of one sample overlaps with the decoding of the
+//! next one's code, for neither waits for the other.
+
+use std::cell::Cell;
+
+use super::Fault;
+use super::bits::{Bits, REFILLED};
+
+/// Samples of silence in front of a plane, so that every predictor finds a whole history.
+pub(super) const PAD: usize = 32;
+
+/// Integers that samples are kept in: `i64` only for the side channel of 32-bit stereo.
+pub(super) trait Sample: Copy + Default {
+    fn wrap(value: i64) -> Self;
+    fn wide(self) -> i64;
+    /// The low 32 bits: exact where a sum is known to fit.
+    fn low(self) -> i32;
+}
+
+impl Sample for i32 {
+    #[inline(always)]
+    fn wrap(value: i64) -> Self {
+        value as i32
+    }
+    #[inline(always)]
+    fn wide(self) -> i64 {
+        i64::from(self)
+    }
+    #[inline(always)]
+    fn low(self) -> i32 {
+        self
+    }
+}
+
+impl Sample for i64 {
+    #[inline(always)]
+    fn wrap(value: i64) -> Self {
+        value
+    }
+    #[inline(always)]
+    fn wide(self) -> i64 {
+        self
+    }
+    #[inline(always)]
+    fn low(self) -> i32 {
+        self as i32
+    }
+}
+
+/// A linear predictor over the last `N` samples, oldest first.
+pub(super) trait Predictor<S: Sample, const N: usize> {
+    /// `last` is the newest sample again: kept in a register, it need not come back from memory.
+    fn next(&self, history: &[Cell<S>; N], last: S, residual: i32) -> S;
+}
+
+/// Coefficients whose sums fit 32 bits for samples of the stream's depth.
+pub(super) struct Narrow<const N: usize> {
+    pub(super) coefficients: [i32; N],
+    pub(super) shift: u32,
+}
+
+impl<S: Sample, const N: usize> Predictor<S, N> for Narrow<N> {
+    #[inline(always)]
+    fn next(&self, history: &[Cell<S>; N], last: S, residual: i32) -> S {
+        let mut sum = 0i32;
+        let older = self
+            .coefficients
+            .iter()
+            .zip(history)
+            .take(N.saturating_sub(1));
+        for (coefficient, sample) in older {
+            sum = sum.wrapping_add(coefficient.wrapping_mul(sample.get().low()));
+        }
+        if let Some(newest) = self.coefficients.last() {
+            sum = sum.wrapping_add(newest.wrapping_mul(last.low()));
+        }
+        S::wrap(i64::from((sum >> (self.shift & 31)).wrapping_add(residual)))
+    }
+}
+
+/// The same with 64-bit sums, which always fit.
+pub(super) struct Wide<const N: usize> {
+    pub(super) coefficients: [i32; N],
+    pub(super) shift: u32,
+}
+
+impl<S: Sample, const N: usize> Predictor<S, N> for Wide<N> {
+    #[inline(always)]
+    fn next(&self, history: &[Cell<S>; N], last: S, residual: i32) -> S {
+        let mut sum = 0i64;
+        let older = self
+            .coefficients
+            .iter()
+            .zip(history)
+            .take(N.saturating_sub(1));
+        for (coefficient, sample) in older {
+            let product = i64::from(*coefficient).wrapping_mul(sample.get().wide());
+            sum = sum.wrapping_add(product);
+        }
+        if let Some(newest) = self.coefficients.last() {
+            sum = sum.wrapping_add(i64::from(*newest).wrapping_mul(last.wide()));
+        }
+        S::wrap((sum >> (self.shift & 31)).wrapping_add(i64::from(residual)))
+    }
+}
+
+/// Reads the residual of a subframe (RFC 9639, section 9.2.7) and makes `plane`'s samples of it.
+///
+/// `plane` is [`PAD`] samples longer than the block; the first `order` samples behind the padding are there.
+pub(super) fn predict<S: Sample, const N: usize>(
+    bits: &mut Bits<'_>,
+    plane: &mut [S],
+    order: usize,
+    predictor: &impl Predictor<S, N>,
+) -> Result<(), Fault> {
+    let block = plane.len().saturating_sub(PAD);
+    let parameter_bits = match bits.read(2) {
+        0 => 4,
+        1 => 5,
+        _ => return Err(Fault::Damaged("a residual is coded by a reserved method")),
+    };
+    let partition_order = bits.read(4) as u32;
+    let size = block >> partition_order;
+    if size << partition_order != block || size < order {
+        return Err(Fault::Damaged(
+            "a block does not divide into its partitions",
+        ));
+    }
+    let cells = Cell::from_mut(plane).as_slice_of_cells();
+    for partition in 0..1usize << partition_order {
+        let begin = if partition == 0 {
+            order
+        } else {
+            partition * size
+        };
+        let windows = cells.get(PAD + begin - N..PAD + (partition + 1) * size);
+        let Some(windows) = windows else {
+            return Err(Fault::Damaged(
+                "a block does not divide into its partitions",
+            ));
+        };
+        let parameter = bits.read(parameter_bits) as u32;
+        if parameter == (1 << parameter_bits) - 1 {
+            escaped(bits, windows, predictor)?;
+        } else if parameter <= MAX_QUICK {
+            rice(bits, windows, parameter, predictor)?;
+        } else {
+            long_rice(bits, windows, parameter, predictor)?;
+        }
+        bits.check()?;
+    }
+    Ok(())
+}
+
+/// Up to here no code that fits the window is of a number beyond 32 bits.
+const MAX_QUICK: u32 = 27;
+
+/// The window of one sample: its history, and the place where it goes.
+#[inline(always)]
+fn split<S, const N: usize>(window: &[Cell<S>]) -> Option<(&[Cell<S>; N], &Cell<S>)> {
+    let (history, rest) = window.split_first_chunk::<N>()?;
+    Some((history, rest.first()?))
+}
+
+fn newest<S: Sample, const N: usize>(windows: &[Cell<S>]) -> S {
+    let cell = N.checked_sub(1).and_then(|place| windows.get(place));
+    cell.map_or_else(S::default, Cell::get)
+}
+
+fn rice<S: Sample, const N: usize>(
+    bits: &mut Bits<'_>,
+    windows: &[Cell<S>],
+    parameter: u32,
+    predictor: &impl Predictor<S, N>,
+) -> Result<(), Fault> {
+    let mut last = newest::<S, N>(windows);
+    for window in windows.windows(N + 1) {
+        let Some((history, place)) = split::<S, N>(window) else {
+            break;
+        };
+        let upcoming = bits.peek();
+        // The lowest bit never counts: with it set the zeros end.
+        let zeros = (upcoming | 1).leading_zeros();
+        let length = zeros + parameter + 1;
+        let folded = if length <= REFILLED {
+            bits.consume(length);
+            // The one behind the zeros, and the low bits behind it.
+            let low = ((upcoming << zeros) >> (63 - parameter)) as u32;
+            (zeros << parameter)
+                .wrapping_add(low)
+                .wrapping_sub(1 << parameter)
+        } else {
+            long_code(bits, parameter)?
+        };
+        last = predictor.next(history, last, unfolded(folded));
+        place.set(last);
+    }
+    Ok(())
+}
+
+/// Zigzag: 0, -1, 1, -2, 2, ...
+#[inline(always)]
+fn unfolded(folded: u32) -> i32 {
+    (folded >> 1) as i32 ^ -((folded & 1) as i32)
+}
+
+#[cold]
+#[inline(never)]
+fn long_code(bits: &mut Bits<'_>, parameter: u32) -> Result<u32, Fault> {
+    let high = bits.unary(u32::MAX >> parameter)?;
+    Ok(high << parameter | bits.read(parameter) as u32)
+}
+
+fn long_rice<S: Sample, const N: usize>(
+    bits: &mut Bits<'_>,
+    windows: &[Cell<S>],
+    parameter: u32,
+    predictor: &impl Predictor<S, N>,
+) -> Result<(), Fault> {
+    each(windows, predictor, || {
+        long_code(bits, parameter).map(unfolded)
+    })
+}
+
+/// A partition without codes: numbers of a fixed width, or zeros.
+fn escaped<S: Sample, const N: usize>(
+    bits: &mut Bits<'_>,
+    windows: &[Cell<S>],
+    predictor: &impl Predictor<S, N>,
+) -> Result<(), Fault> {
+    match bits.read(5) as u32 {
+        0 => each(windows, predictor, || Ok(0)),
+        width => each(windows, predictor, || Ok(bits.read_signed(width) as i32)),
+    }
+}
+
+fn each<S: Sample, const N: usize>(
+    windows: &[Cell<S>],
+    predictor: &impl Predictor<S, N>,
+    mut residual: impl FnMut() -> Result<i32, Fault>,
+) -> Result<(), Fault> {
+    let mut last = newest::<S, N>(windows);
+    for window in windows.windows(N + 1) {
+        let Some((history, place)) = split::<S, N>(window) else {
+            break;
+        };
+        last = predictor.next(history, last, residual()?);
+        place.set(last);
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! The part of the source that is looked at: all of it in memory, else pieces that are read once.
+
+use crate::error::Result;
+use crate::source::Source;
+
+/// Bytes per read when a stream is read through.
+const PIECE: usize = 256 * 1024;
+/// The first piece: a range over a network is often shorter than [`PIECE`].
+const FIRST_PIECE: usize = 32 * 1024;
+
+pub(super) struct Window<'a> {
+    source: Source<'a>,
+    buffer: Vec<u8>,
+    start: u64,
+    piece: usize,
+}
+
+impl<'a> Window<'a> {
+    pub(super) fn new(source: Source<'a>) -> Self {
+        Self {
+            source,
+            buffer: Vec::new(),
+            start: 0,
+            piece: FIRST_PIECE,
+        }
+    }
+
+    /// Length of the source.
+    pub(super) fn len(&self) -> u64 {
+        self.source.len()
+    }
+
+    /// The bytes from `at` on: `need` of them or more, fewer only at the end.
+    ///
+    /// What has to be read is `expected` long at most, where `need` is not longer.
+    pub(super) fn at(&mut self, at: u64, need: usize, expected: u64) -> Result<&[u8]> {
+        let at = at.min(self.len());
+        if let Some(bytes) = self.source.in_memory() {
+            return Ok(bytes.get(at as usize..).unwrap_or_default());
+        }
+        let inside = at.checked_sub(self.start).map(|skip| skip as usize);
+        let skip = inside.filter(|skip| *skip <= self.buffer.len());
+        let have = skip.map_or(0, |skip| self.buffer.len() - skip);
+        let rest = self.len() - at;
+        if (have as u64) < rest.min(need as u64) {
+            let piece = (self.piece as u64).min(expected).max(need as u64).min(rest) as usize;
+            self.piece = (4 * self.piece).min(PIECE);
+            self.move_to(at, skip, piece)?;
+            return Ok(&self.buffer);
+        }
+        Ok(self.buffer.get(skip.unwrap_or(0)..).unwrap_or_default())
+    }
+
+    /// Keeps what is there of `at..at + length` and reads the rest.
+    fn move_to(&mut self, at: u64, skip: Option<usize>, length: usize) -> Result<()> {
+        match skip {
+            Some(skip) => drop(self.buffer.drain(..skip)),
+            None => self.buffer.clear(),
+        }
+        self.start = at;
+        let kept = self.buffer.len();
+        self.buffer.resize(length.max(kept), 0);
+        let fresh = self.buffer.get_mut(kept..).unwrap_or_default();
+        let read = self.source.fill(at + kept as u64, fresh);
+        if read.is_err() {
+            self.buffer.truncate(kept);
+        }
+        read
+    }
+}
