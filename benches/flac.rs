@@ -78,7 +78,8 @@ fn clip(seconds: u32, rate: u32, channels: usize, bits: u32) -> Outcome<Vec<u8>>
             let pitch = 200.0 + 90.0 * (at / frames) as f32;
             noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let phase = pitch * time + 5.0 * (0.7 * time).sin();
-            let tone = (6.283 * phase.fract()).sin() + 0.4 * (18.85 * phase.fract()).sin();
+            let turn = std::f32::consts::TAU * phase.fract();
+            let tone = turn.sin() + 0.4 * (3.0 * turn).sin();
             0.4 * tone + (noise >> 8) as f32 / 2f32.powi(24) * 0.01
         })
         .collect();

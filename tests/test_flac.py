@@ -128,7 +128,7 @@ def test_last_blocks(frames: int, tmp_path: Path) -> None:
     samples = integers(1, frames, 16)
     source, path = tmp_path / "source.wav", tmp_path / "clip.flac"
     source.write_bytes(wav(samples, 8_000, 16))
-    arguments = "-c:a flac -sample_fmt s16 -frame_size 4096".split()
+    arguments = ["-c:a", "flac", "-sample_fmt", "s16", "-frame_size", "4096"]
     oracle.ffmpeg(oracle.bundled(), ["-i", source, *arguments, path])
     check(path, samples, 8_000, 16)
 
