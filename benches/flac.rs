@@ -5,6 +5,8 @@
 use std::time::{Duration, Instant};
 
 use ossicle::{Decoder, Source};
+use symphonia::core::audio::conv::FromSample;
+use symphonia::core::audio::{Audio, GenericAudioBufferRef};
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::AudioDecoderOptions;
 use symphonia::core::formats::TrackType;
@@ -27,15 +29,18 @@ fn symphonia(bytes: &'static [u8]) -> Outcome<Vec<f32>> {
     };
     let codecs = symphonia::default::get_codecs();
     let mut decoder = codecs.make_audio_decoder(&params, &AudioDecoderOptions::default())?;
-    let (mut mean, mut planes) = (Vec::new(), vec![Vec::<f32>::new(); 2]);
+    let mut mean = Vec::new();
     while let Some(packet) = format.next_packet()? {
-        decoder.decode(&packet)?.copy_to_vecs_planar(&mut planes);
-        match planes.as_slice() {
-            [left, right] => {
+        let GenericAudioBufferRef::S32(block) = decoder.decode(&packet)? else {
+            return Err("not the integers that symphonia gave so far".into());
+        };
+        let float = |sample: &i32| f32::from_sample(*sample);
+        match (block.plane(0), block.plane(1)) {
+            (Some(left), Some(right)) => {
                 let pairs = left.iter().zip(right);
-                mean.extend(pairs.map(|(left, right)| (left + right) * 0.5));
+                mean.extend(pairs.map(|(left, right)| (float(left) + float(right)) * 0.5));
             }
-            planes => mean.extend(planes.iter().flatten()),
+            (only, _) => mean.extend(only.unwrap_or_default().iter().map(float)),
         }
     }
     Ok(mean)
@@ -78,8 +83,8 @@ fn clip(seconds: u32, rate: u32, channels: usize, bits: u32) -> Outcome<Vec<u8>>
             let pitch = 200.0 + 90.0 * (at / frames) as f32;
             noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let phase = pitch * time + 5.0 * (0.7 * time).sin();
-            let tone =
-                (std::f32::consts::TAU * phase.fract()).sin() + 0.4 * (18.85 * phase.fract()).sin();
+            let turn = std::f32::consts::TAU * phase.fract();
+            let tone = turn.sin() + 0.4 * (3.0 * turn).sin();
             0.4 * tone + (noise >> 8) as f32 / 2f32.powi(24) * 0.01
         })
         .collect();

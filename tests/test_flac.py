@@ -38,15 +38,18 @@ def integers(channels: int, frames: int, bits: int, kind: str = "tones") -> Ints
 
 
 def wav(samples: Ints, rate: int, bits: int) -> bytes:
-    """PCM of 16, 24 or 32 bits in ``WAVEFORMATEXTENSIBLE``, for FFmpeg and for flac."""
-    channels, block = len(samples), len(samples) * bits // 8
-    data = samples.T.astype("<i4").tobytes()
-    data = np.frombuffer(data, np.uint8).reshape(-1, 4)[:, : bits // 8].tobytes()
+    """PCM of any depth in ``WAVEFORMATEXTENSIBLE``: whole bytes, the samples in the upper bits."""
+    channels, size = len(samples), -(-bits // 8)
+    block, shift = channels * size, 8 * size - bits
+    words = (samples.T << shift) + (128 if size == 1 else 0)
+    data = np.frombuffer(words.astype("<i4").tobytes(), np.uint8).reshape(-1, 4)[:, :size].tobytes()
+    data += bytes(len(data) % 2)
     mask = (0, 4, 3, 7, 0x33, 0x37, 0x3F, 0x70F, 0x63F)[channels]
     guid = struct.pack("<H", 1) + bytes.fromhex("000000001000800000aa00389b71")
-    body = struct.pack("<HHIIHHHHI", 0xFFFE, channels, rate, rate * block, block, bits, 22, bits, mask)
-    chunks = b"fmt " + struct.pack("<I", len(body) + 16) + body + guid
-    chunks += b"data" + struct.pack("<I", len(data)) + data
+    format_ = (0xFFFE, channels, rate, rate * block, block, 8 * size, 22, bits, mask)
+    body = struct.pack("<HHIIHHHHI", *format_) + guid
+    chunks = b"fmt " + struct.pack("<I", len(body)) + body
+    chunks += b"data" + struct.pack("<I", samples.size * size) + data
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
 
 
@@ -75,9 +78,7 @@ def check(path: Path, samples: Ints, rate: int, bits: int) -> None:
     random = np.random.default_rng(frames)
     for _ in range(6):
         begin, end = sorted(random.integers(0, frames + 1, 2).tolist())
-        part, _ = ossicle.load(
-            data, mono=False, offset=begin / rate, duration=(end - begin) / rate
-        )
+        part, _ = ossicle.load(data, mono=False, offset=begin / rate, duration=(end - begin) / rate)
         assert np.array_equal(part, expected[:, begin:end])
 
 
@@ -98,7 +99,7 @@ FFMPEG = [
 @pytest.mark.parametrize("bits", [16, 24, 32])
 @pytest.mark.parametrize("options", FFMPEG)
 def test_what_ffmpeg_writes(options: str, bits: int, tmp_path: Path) -> None:
-    frames = 700_00 if "65535" in options else 30_011
+    frames = 70_000 if "65535" in options else 30_011
     samples = integers(2, frames, bits)
     source, path = tmp_path / "source.wav", tmp_path / "clip.flac"
     source.write_bytes(wav(samples, 44_100, bits))
@@ -112,9 +113,7 @@ def test_what_ffmpeg_writes(options: str, bits: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["silence", "noise", "wasted", "square"])
 @pytest.mark.parametrize("bits", [16, 24, 32])
 @pytest.mark.parametrize("channels", range(1, 9))
-def test_channels_and_kinds_of_signal(
-    channels: int, bits: int, kind: str, tmp_path: Path
-) -> None:
+def test_channels_and_kinds_of_signal(channels: int, bits: int, kind: str, tmp_path: Path) -> None:
     samples = integers(channels, 5_003, bits, kind)
     source, path = tmp_path / "source.wav", tmp_path / "clip.flac"
     source.write_bytes(wav(samples, 48_000, bits))
@@ -124,14 +123,12 @@ def test_channels_and_kinds_of_signal(
     check(path, samples, 48_000, bits)
 
 
-@pytest.mark.parametrize(
-    ("frames", "options"), [(n, "") for n in (1, 2, 15, 16, 17, 4095, 4096, 4097, 4100)]
-)
-def test_last_blocks(frames: int, options: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("frames", [1, 2, 15, 16, 17, 4095, 4096, 4097, 4100])
+def test_last_blocks(frames: int, tmp_path: Path) -> None:
     samples = integers(1, frames, 16)
     source, path = tmp_path / "source.wav", tmp_path / "clip.flac"
     source.write_bytes(wav(samples, 8_000, 16))
-    arguments = f"-c:a flac -sample_fmt s16 -frame_size 4096 {options}".split()
+    arguments = ["-c:a", "flac", "-sample_fmt", "s16", "-frame_size", "4096"]
     oracle.ffmpeg(oracle.bundled(), ["-i", source, *arguments, path])
     check(path, samples, 8_000, 16)
 
@@ -149,20 +146,17 @@ FLAC_OPTIONS = [
 
 @pytest.mark.skipif(FLAC is None, reason="needs flac of Xiph.Org")
 @pytest.mark.parametrize("kind", ["tones", "wasted", "noise"])
-@pytest.mark.parametrize("bits", [4, 5, 8, 12, 16, 20, 24])
+@pytest.mark.parametrize("bits", [4, 5, 8, 12, 16, 20, 24, 32])
 @pytest.mark.parametrize("options", FLAC_OPTIONS)
 def test_what_xiphs_encoder_writes(options: str, bits: int, kind: str, tmp_path: Path) -> None:
     samples = integers(2, 20_011, bits, kind)
-    raw, path = tmp_path / "source.raw", tmp_path / "clip.flac"
-    size = -(-bits // 8)
-    data = np.frombuffer(samples.T.astype("<i4").tobytes(), np.uint8).reshape(-1, 4)
-    raw.write_bytes(data[:, :size].tobytes())
-    form = f"--force-raw-format --endian=little --sign=signed --channels=2 --bps={bits}"
-    run_flac(*form.split(), "--sample-rate=32000", "--lax", *options.split(), "-o", path, raw)
+    source, path = tmp_path / "source.wav", tmp_path / "clip.flac"
+    source.write_bytes(wav(samples, 32_000, bits))
+    run_flac("--lax", *options.split(), "-o", path, source)
     check(path, samples, 32_000, bits)
 
 
-@pytest.mark.parametrize("rate", [1, 7_999, 8_000, 11_025, 22_050, 44_100, 88_200, 192_000, 655_350])
+@pytest.mark.parametrize("rate", [1_000, 7_999, 8_000, 11_025, 44_100, 88_200, 192_000, 655_350])
 def test_rates(rate: int, tmp_path: Path) -> None:
     samples = integers(1, 5_000, 16)
     source, path = tmp_path / "source.wav", tmp_path / "clip.flac"
@@ -260,12 +254,13 @@ def test_a_stream_that_changes(make_clip) -> None:
     options = "-c:a flac -sample_fmt s16"
     first = make_clip("flac", rate=44_100, frames=8_192, options=options + " -frame_size 4096")
     clip = first.read_bytes()
-    for change, arguments in {"Hz": {"rate": 48_000}, "channels": {"channels": 2, "rate": 44_100}}.items():
+    for change, arguments in {
+        "Hz": {"rate": 48_000},
+        "channels": {"channels": 2, "rate": 44_100},
+    }.items():
         second = make_clip("flac", frames=8_192, options=options + " -frame_size 4096", **arguments)
-        data = bytearray(clip + second.read_bytes()[len(second.read_bytes()) - 5_000 :])
         other = second.read_bytes()
-        start = other.index(b"\xff\xf8", 42)
-        data = bytearray(clip + other[start:])
+        data = bytearray(clip + other[other.index(b"\xff\xf8", 42) :])
         data[22:26] = (16_384).to_bytes(4, "big")
         with pytest.raises(ossicle.UnsupportedFormatError, match=change) as caught:
             ossicle.load(data)
@@ -287,6 +282,8 @@ def test_the_byte_of_damage(make_clip) -> None:
 
 
 def test_md5_of_the_samples_in_the_header_is_that_of_ours(make_clip) -> None:
-    path = make_clip("flac", rate=44_100, channels=2, frames=9_999, options="-c:a flac -sample_fmt s16")
+    path = make_clip(
+        "flac", rate=44_100, channels=2, frames=9_999, options="-c:a flac -sample_fmt s16"
+    )
     samples = np.rint(ossicle.load(path, mono=False)[0] * 32_768).astype("<i2")
     assert hashlib.md5(samples.T.tobytes()).digest() == path.read_bytes()[26:42]

@@ -8,7 +8,8 @@ use super::Fault;
 /// So many bits are in the window after a refill, at least.
 pub(super) const REFILLED: u32 = 56;
 
-/// A reader of one frame's bits.
+/// A reader of one frame's bits. A loop works on a copy: only that can stay in registers.
+#[derive(Clone, Copy)]
 pub(super) struct Bits<'a> {
     /// What has not been moved into the window yet.
     rest: &'a [u8],
@@ -41,13 +42,14 @@ impl<'a> Bits<'a> {
             self.rest = self.rest.get(taken as usize..).unwrap_or_default();
             self.count |= REFILLED;
         } else {
-            self.refill_at_the_end();
+            *self = self.refilled_at_the_end();
         }
     }
 
+    /// By value, so that the reader's address is never taken.
     #[cold]
     #[inline(never)]
-    fn refill_at_the_end(&mut self) {
+    fn refilled_at_the_end(mut self) -> Self {
         while self.count < REFILLED {
             let byte = match self.rest.split_first() {
                 Some((byte, rest)) => {
@@ -62,6 +64,7 @@ impl<'a> Bits<'a> {
             self.window |= u64::from(byte) << (REFILLED - self.count);
             self.count += 8;
         }
+        self
     }
 
     /// The window after a refill: its upper [`REFILLED`] bits are the next ones.

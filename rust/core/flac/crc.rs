@@ -69,12 +69,13 @@ pub(super) fn crc16(bytes: &[u8]) -> u16 {
     let (slices, rest) = bytes.as_chunks::<SLICE>();
     let crc = slices.iter().fold(0u16, |crc, slice| {
         let [high, low] = crc.to_be_bytes();
-        let mut sum = CRC16[SLICE - 1][usize::from(slice[0] ^ high)]
-            ^ CRC16[SLICE - 2][usize::from(slice[1] ^ low)];
-        for (byte, table) in slice.iter().zip(CRC16.iter().rev()).skip(2) {
-            sum ^= table[usize::from(*byte)];
-        }
-        sum
+        let at = |place: usize, byte: u8| CRC16[SLICE - 1 - place][usize::from(byte)];
+        // Written out, for the compiler does not unroll it; what waits for the last slice comes last.
+        let second = at(2, slice[2]) ^ at(3, slice[3]) ^ at(4, slice[4]) ^ at(5, slice[5]);
+        let third = at(6, slice[6]) ^ at(7, slice[7]) ^ at(8, slice[8]) ^ at(9, slice[9]);
+        let fourth = at(10, slice[10]) ^ at(11, slice[11]) ^ at(12, slice[12]) ^ at(13, slice[13]);
+        let free = second ^ third ^ fourth ^ at(14, slice[14]) ^ at(15, slice[15]);
+        free ^ at(0, slice[0] ^ high) ^ at(1, slice[1] ^ low)
     });
     rest.iter().fold(crc, |crc, byte| {
         crc << 8 ^ CRC16[0][usize::from((crc >> 8) as u8 ^ byte)]

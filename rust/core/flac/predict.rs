@@ -155,47 +155,82 @@ pub(super) fn predict<S: Sample, const N: usize>(
 /// Up to here no code that fits the window is of a number beyond 32 bits.
 const MAX_QUICK: u32 = 27;
 
-/// The window of one sample: its history, and the place where it goes.
-#[inline(always)]
-fn split<S, const N: usize>(window: &[Cell<S>]) -> Option<(&[Cell<S>; N], &Cell<S>)> {
-    let (history, rest) = window.split_first_chunk::<N>()?;
-    Some((history, rest.first()?))
-}
-
 fn newest<S: Sample, const N: usize>(windows: &[Cell<S>]) -> S {
     let cell = N.checked_sub(1).and_then(|place| windows.get(place));
     cell.map_or_else(S::default, Cell::get)
 }
 
+/// Up to here two codes mostly fit the window.
+const MAX_PAIRED: u32 = 20;
+
+/// Two samples for one refill, as long as there are two.
 fn rice<S: Sample, const N: usize>(
     bits: &mut Bits<'_>,
     windows: &[Cell<S>],
     parameter: u32,
     predictor: &impl Predictor<S, N>,
 ) -> Result<(), Fault> {
+    let (mut local, mut windows) = (*bits, windows);
     let mut last = newest::<S, N>(windows);
-    for window in windows.windows(N + 1) {
-        let Some((history, place)) = split::<S, N>(window) else {
-            break;
-        };
-        let upcoming = bits.peek();
-        // The lowest bit never counts: with it set the zeros end.
-        let zeros = (upcoming | 1).leading_zeros();
-        let length = zeros + parameter + 1;
-        let folded = if length <= REFILLED {
-            bits.consume(length);
-            // The one behind the zeros, and the low bits behind it.
-            let low = ((upcoming << zeros) >> (63 - parameter)) as u32;
-            (zeros << parameter)
-                .wrapping_add(low)
-                .wrapping_sub(1 << parameter)
-        } else {
-            long_code(bits, parameter)?
-        };
-        last = predictor.next(history, last, unfolded(folded));
-        place.set(last);
+    if parameter <= MAX_PAIRED {
+        while let [_, behind @ ..] = windows
+            && let Some((history, [first, ..])) = windows.split_first_chunk::<N>()
+            && let Some((next_history, [second, ..])) = behind.split_first_chunk::<N>()
+        {
+            let (code, next_code) = two_codes(&mut local, parameter)?;
+            last = predictor.next(history, last, unfolded(code));
+            first.set(last);
+            last = predictor.next(next_history, last, unfolded(next_code));
+            second.set(last);
+            windows = behind.get(1..).unwrap_or_default();
+        }
     }
-    Ok(())
+    let result = each(windows, last, predictor, || code(&mut local, parameter));
+    *bits = local;
+    result
+}
+
+#[inline(always)]
+fn two_codes(bits: &mut Bits<'_>, parameter: u32) -> Result<(u32, u32), Fault> {
+    let upcoming = bits.peek();
+    let zeros = leading_zeros(upcoming);
+    let length = zeros + parameter + 1;
+    let behind = upcoming << (length & 63);
+    let next_zeros = leading_zeros(behind);
+    let both = length + next_zeros + parameter + 1;
+    if both <= REFILLED {
+        bits.consume(both);
+        let first = folded(upcoming, zeros, parameter);
+        return Ok((first, folded(behind, next_zeros, parameter)));
+    }
+    Ok((code(bits, parameter)?, code(bits, parameter)?))
+}
+
+#[inline(always)]
+fn code(bits: &mut Bits<'_>, parameter: u32) -> Result<u32, Fault> {
+    let upcoming = bits.peek();
+    let zeros = leading_zeros(upcoming);
+    let length = zeros + parameter + 1;
+    if length <= REFILLED {
+        bits.consume(length);
+        return Ok(folded(upcoming, zeros, parameter));
+    }
+    let (code, behind) = long_code(*bits, parameter);
+    *bits = behind;
+    code
+}
+
+/// The lowest bit never counts: with it set the zeros end.
+#[inline(always)]
+fn leading_zeros(window: u64) -> u32 {
+    (window | 1).leading_zeros()
+}
+
+/// A code at the top of `window`: so many zeros, a one, and the low bits.
+#[inline(always)]
+fn folded(window: u64, zeros: u32, parameter: u32) -> u32 {
+    let one_and_low = ((window << zeros) >> ((63 - parameter) & 63)) as u32;
+    (zeros.wrapping_sub(1) << parameter).wrapping_add(one_and_low)
 }
 
 /// Zigzag: 0, -1, 1, -2, 2, ...
@@ -204,11 +239,17 @@ fn unfolded(folded: u32) -> i32 {
     (folded >> 1) as i32 ^ -((folded & 1) as i32)
 }
 
+/// What [`unfolded`] takes back.
+fn zigzag(number: i32) -> u32 {
+    (number << 1 ^ number >> 31) as u32
+}
+
 #[cold]
 #[inline(never)]
-fn long_code(bits: &mut Bits<'_>, parameter: u32) -> Result<u32, Fault> {
-    let high = bits.unary(u32::MAX >> parameter)?;
-    Ok(high << parameter | bits.read(parameter) as u32)
+fn long_code(mut bits: Bits<'_>, parameter: u32) -> (Result<u32, Fault>, Bits<'_>) {
+    let high = bits.unary(u32::MAX >> parameter);
+    let code = high.map(|high| high << parameter | bits.read(parameter) as u32);
+    (code, bits)
 }
 
 fn long_rice<S: Sample, const N: usize>(
@@ -217,8 +258,10 @@ fn long_rice<S: Sample, const N: usize>(
     parameter: u32,
     predictor: &impl Predictor<S, N>,
 ) -> Result<(), Fault> {
-    each(windows, predictor, || {
-        long_code(bits, parameter).map(unfolded)
+    each(windows, newest::<S, N>(windows), predictor, || {
+        let (code, behind) = long_code(*bits, parameter);
+        *bits = behind;
+        code
     })
 }
 
@@ -228,24 +271,28 @@ fn escaped<S: Sample, const N: usize>(
     windows: &[Cell<S>],
     predictor: &impl Predictor<S, N>,
 ) -> Result<(), Fault> {
+    let last = newest::<S, N>(windows);
     match bits.read(5) as u32 {
-        0 => each(windows, predictor, || Ok(0)),
-        width => each(windows, predictor, || Ok(bits.read_signed(width) as i32)),
+        0 => each(windows, last, predictor, || Ok(0)),
+        width => each(windows, last, predictor, || {
+            Ok(zigzag(bits.read_signed(width) as i32))
+        }),
     }
 }
 
+/// One sample after the other; `code` gives folded residuals.
+#[inline(always)]
 fn each<S: Sample, const N: usize>(
     windows: &[Cell<S>],
+    mut last: S,
     predictor: &impl Predictor<S, N>,
-    mut residual: impl FnMut() -> Result<i32, Fault>,
+    mut code: impl FnMut() -> Result<u32, Fault>,
 ) -> Result<(), Fault> {
-    let mut last = newest::<S, N>(windows);
     for window in windows.windows(N + 1) {
-        let Some((history, place)) = split::<S, N>(window) else {
-            break;
-        };
-        last = predictor.next(history, last, residual()?);
-        place.set(last);
+        if let Some((history, [place, ..])) = window.split_first_chunk::<N>() {
+            last = predictor.next(history, last, unfolded(code()?));
+            place.set(last);
+        }
     }
     Ok(())
 }
