@@ -108,7 +108,7 @@ def test_sources_may_be_any_sequence(clips: list[Path]) -> None:
 def long_flac(make_clip) -> bytes:
     options = FORMATS["flac"]
     return make_clip(
-        "flac", rate=44_100, channels=2, frames=44_100 * 30, options=options
+        "flac", rate=44_100, channels=2, frames=44_100 * 240, options=options
     ).read_bytes()
 
 
