@@ -25,6 +25,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::mix::Mixer;
 use crate::mkv::{self, Cut};
 use crate::mp4::{self, Edit};
+use crate::ogg::{self, OpusReader};
+use crate::opus;
 use crate::packet::{self, packet_frames};
 use crate::source::{Position, Source};
 use crate::vorbis;
@@ -79,6 +81,8 @@ impl Trim {
             timestamp_shift: exact_stamps.then_some(0),
             ..Self::default()
         };
+        let is_opus = params.codec == codec_id::CODEC_ID_OPUS;
+        let pre_skip = is_opus.then(|| u64::from(opus::pre_skip(params)));
         match container {
             "mp1" | "mp2" | "mp3" => {
                 trim.delay = u64::from(track.delay.unwrap_or(0));
@@ -90,8 +94,10 @@ impl Trim {
                 if let Some(edit) = edit {
                     trim.delay = edit.delay;
                     trim.frames = Some(edit.frames);
-                    trim.timestamp_shift = exact_stamps.then_some(-(edit.delay as i64));
+                } else if let Some(pre_skip) = pre_skip {
+                    trim.delay = pre_skip;
                 }
+                trim.timestamp_shift = exact_stamps.then_some(-(trim.delay as i64));
             }
             "matroska" => {
                 trim.drop_first_packet = params.codec == codec_id::CODEC_ID_VORBIS;
@@ -99,12 +105,14 @@ impl Trim {
                     trim.delay = frames_of(cut.delay_ns, rate);
                     trim.padding = frames_of(cut.padding_ns, rate);
                 }
+                // The header of Opus says it to the frame.
+                trim.delay = pre_skip.unwrap_or(trim.delay);
             }
             // CAF declares whole packets; only for PCM are they whole frames.
             "caf" if !packet::is_pcm(params) => {}
             _ => {
                 trim.delay = u64::from(track.delay.unwrap_or(0));
-                trim.frames = track.num_frames.filter(|frames| *frames > 0);
+                trim.frames = track.num_frames.filter(|frames| *frames > 0 || is_opus);
             }
         }
         trim
@@ -123,9 +131,14 @@ impl<'a> CodecReader<'a> {
     pub(crate) fn open(mut source: Source<'a>) -> Result<Self> {
         let edit = mp4::read_edit(&mut source)?;
         let cut = mkv::read_cut(&mut source)?;
+        let opus = ogg::find_opus(&mut source)?;
         let (name, bytes_read) = (source.name().to_owned(), source.position());
-        let stream = MediaSourceStream::new(Box::new(source), Default::default());
-        let format = probe(stream).map_err(|error| at_reader(convert(error), &bytes_read))?;
+        let format = match opus {
+            Some(stream) => OpusReader::open(source, stream).map(|reader| Box::new(reader) as _),
+            None => probe(MediaSourceStream::new(Box::new(source), Default::default())),
+        };
+        let format: Box<dyn FormatReader> =
+            format.map_err(|error| at_reader(convert(error), &bytes_read))?;
         let (track, params) = audio_track(&*format)?;
         let sample_rate = params.sample_rate.filter(|rate| *rate > 0);
         let sample_rate =
@@ -517,6 +530,11 @@ fn repaired(mut params: AudioCodecParameters) -> Result<AudioCodecParameters> {
             // The field of an MP4 sample entry ends at 65,535 Hz; writers halve what is above.
             params.sample_rate = aac_rate(data).or(params.sample_rate);
         }
+        (codec_id::CODEC_ID_OPUS, _) => {
+            // Containers tell the rate of what was encoded.
+            params.sample_rate = Some(opus::SAMPLE_RATE);
+            params.channels = Some(opus::Head::of(&params)?.layout());
+        }
         _ => {}
     }
     Ok(params)
@@ -531,6 +549,9 @@ fn aac_rate(config: &[u8]) -> Option<u32> {
 }
 
 fn make_decoder(params: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>> {
+    if params.codec == codec_id::CODEC_ID_OPUS {
+        return Ok(Box::new(opus::Decoder::new(params)?));
+    }
     let options = AudioDecoderOptions::default().gapless(false);
     symphonia::default::get_codecs()
         .make_audio_decoder(params, &options)
