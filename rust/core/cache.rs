@@ -20,7 +20,8 @@ use crate::{Error, ErrorKind, Result};
 use temp::Temp;
 
 /// What made the waveforms: an entry from another version is a miss. Raise what changes the samples.
-pub const PIPELINE_VERSION: &str = "decoder=symphonia-0.6.1 resampler=rubato-5.0.1 quality=high \
+pub const PIPELINE_VERSION: &str = "decoder=symphonia-0.6.1 opus=unsafe-libopus-0.2.0 \
+                                    resampler=rubato-5.0.1 quality=high \
                                     mono=mean-before-resampling dtype=float32 revision=1";
 
 /// A put is tried again when another process has cleared the folder from under it.

@@ -4,9 +4,10 @@
 //! Xing header at an estimated length, and knows nothing of MP4 edit lists.
 
 use std::borrow::Cow;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 
-use symphonia::core::audio::GenericAudioBufferRef;
+use symphonia::core::audio::{Audio as _, GenericAudioBufferRef};
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::well_known as codec_id;
 use symphonia::core::codecs::audio::{
@@ -35,6 +36,9 @@ use crate::vorbis;
 const MAX_BARREN_PACKETS: u32 = 65_536;
 /// Frames reserved at most on a header's word: nothing large is allocated from a declared length.
 const MAX_RESERVED_FRAMES: u64 = 1 << 22;
+/// 1.5 s: what is decoded in front of a range of Opus at first. RFC 7845 wants 80 ms at least, which is
+/// enough for neither codec in it.
+const OPUS_PREROLL: u64 = 72_000;
 /// Offsets below this are reached by decoding: a seek costs more.
 const MIN_SEEK_FRAMES: u64 = 16_384;
 
@@ -46,6 +50,8 @@ pub(crate) struct CodecReader<'a> {
     params: AudioCodecParameters,
     sample_rate: u32,
     trim: Trim,
+    /// A packet that was read too early.
+    pending: Option<Packet>,
     name: String,
     /// How far the demuxer has read, for errors.
     bytes_read: Position,
@@ -140,6 +146,9 @@ impl<'a> CodecReader<'a> {
         let format: Box<dyn FormatReader> =
             format.map_err(|error| at_reader(convert(error), &bytes_read))?;
         let (track, params) = audio_track(&*format)?;
+        if params.codec == codec_id::CODEC_ID_OPUS && format.format_info().short_name == "caf" {
+            return Err(Error::unsupported("Opus in CAF is not decoded here"));
+        }
         let sample_rate = params.sample_rate.filter(|rate| *rate > 0);
         let sample_rate =
             sample_rate.ok_or_else(|| Error::corrupt("the stream declares a rate of 0 Hz"))?;
@@ -152,6 +161,7 @@ impl<'a> CodecReader<'a> {
             params,
             sample_rate,
             trim,
+            pending: None,
             name,
             bytes_read,
         })
@@ -236,7 +246,8 @@ impl<'a> CodecReader<'a> {
             // Symphonia takes a seek to the very end of a FLAC for one behind it.
             return Ok(mixer.into_planes());
         }
-        let mut walk = self.start_near(wanted.start)?;
+        let mut walk;
+        (self, walk) = self.start_near(wanted.start)?;
         // So far ahead that padding within the range is known for what it is.
         let last = wanted
             .end
@@ -301,15 +312,82 @@ impl<'a> CodecReader<'a> {
         push_wanted(&block, wanted, begin, mixer)
     }
 
-    /// The walk that begins at the packet from which frame `start` can be decoded exactly.
-    fn start_near(&mut self, start: u64) -> Result<Walk> {
+    /// The reader at the packet from which frame `start` can be decoded exactly.
+    fn start_near(mut self, start: u64) -> Result<(Self, Walk)> {
+        if self.params.codec == codec_id::CODEC_ID_OPUS {
+            return self.start_converged(start);
+        }
         let preroll = packet::preroll_frames(&self.params);
-        let target = start.saturating_sub(preroll);
-        let Some(shift) = self
-            .trim
-            .timestamp_shift
-            .filter(|_| target >= MIN_SEEK_FRAMES)
-        else {
+        let walk = self.start_before(start.saturating_sub(preroll))?;
+        Ok((self, walk))
+    }
+
+    /// As above for Opus, of which no fixed preroll is enough: CELT forgets within 0.4 s, and so does
+    /// SILK in speech, but in a steady tone its pitch predictor hands on a difference for minutes.
+    fn start_converged(mut self, start: u64) -> Result<(Self, Walk)> {
+        let mut back = OPUS_PREROLL;
+        while back < start {
+            if let Some(walk) = self.converge(start, back)? {
+                return Ok((self, walk));
+            }
+            self = self.rewound()?;
+            back *= 4;
+        }
+        let walk = Walk::new(&self.trim);
+        Ok((self, walk))
+    }
+
+    /// The reader at its first packet again.
+    fn rewound(mut self) -> Result<Self> {
+        if self.trim.timestamp_shift.is_some() {
+            self.restart()?;
+            return Ok(self);
+        }
+        // Symphonia's Matroska reader does not seek in front of its first cue.
+        let mut stream = self.format.into_inner();
+        let format = stream
+            .seek(SeekFrom::Start(0))
+            .map_err(SymphoniaError::from)
+            .and_then(|_| probe(stream));
+        self.decoder.reset();
+        Ok(Self {
+            format: format.map_err(|error| at_reader(convert(error), &self.bytes_read))?,
+            pending: None,
+            ..self
+        })
+    }
+
+    /// Decodes the `back` frames in front of `start`, and their last two thirds by another decoder as
+    /// well; `None` where the two do not come to agree.
+    fn converge(&mut self, start: u64, back: u64) -> Result<Option<Walk>> {
+        let mut walk = self.start_before(start - back)?;
+        let mut twin = make_decoder(&self.params)?;
+        let ago = |frames: u64| (start - frames) as i64;
+        let mut agree = true;
+        while let Some(packet) = self.next_packet()? {
+            walk.check(&self.trim, &packet, &self.params)?;
+            let frames = packet_frames(&self.params, &packet.data).unwrap_or(0);
+            let end = walk.position.saturating_add(frames as i64);
+            if frames == 0 || end > start as i64 {
+                self.pending = Some(packet);
+                break;
+            }
+            let begin = walk.advance(frames)?;
+            if end > ago(back) {
+                let block = self.decoder.decode(&packet).map_err(convert)?;
+                if begin >= ago(2 * back / 3) {
+                    let same = alike(&block, &twin.decode(&packet).map_err(convert)?);
+                    agree &= same || begin < ago(back / 4);
+                }
+            }
+        }
+        Ok(agree.then_some(walk))
+    }
+
+    /// The walk that begins at frame `target` or in front of it.
+    fn start_before(&mut self, target: u64) -> Result<Walk> {
+        let shift = self.trim.timestamp_shift;
+        let Some(shift) = shift.filter(|_| target >= MIN_SEEK_FRAMES) else {
             return Ok(Walk::new(&self.trim));
         };
         let ts = Timestamp::from(target as i64 - shift);
@@ -319,6 +397,7 @@ impl<'a> CodecReader<'a> {
         };
         match self.format.seek(SeekMode::Accurate, to) {
             Ok(sought) if sought.actual_ts <= ts => {
+                self.pending = None;
                 self.decoder.reset();
                 Ok(Walk::after_seek(
                     sought.actual_ts.get() + shift,
@@ -332,6 +411,7 @@ impl<'a> CodecReader<'a> {
     }
 
     fn restart(&mut self) -> Result<Walk> {
+        self.pending = None;
         let first =
             Timestamp::from(-(self.trim.delay as i64) - self.trim.timestamp_shift.unwrap_or(0));
         let to = SeekTo::Timestamp {
@@ -349,6 +429,9 @@ impl<'a> CodecReader<'a> {
 
     /// The track's next packet; `None` at its end.
     fn next_packet(&mut self) -> Result<Option<Packet>> {
+        if let Some(packet) = self.pending.take() {
+            return Ok(Some(packet));
+        }
         for _ in 0..MAX_BARREN_PACKETS {
             match self.format.next_packet() {
                 Ok(Some(packet)) if packet.track_id == self.track_id => return Ok(Some(packet)),
@@ -380,7 +463,6 @@ impl<'a> CodecReader<'a> {
 
     /// Adds the byte where `packet` lies: it is searched for in what the demuxer read last.
     fn locate(self, packet: &Packet, error: Error) -> Error {
-        use std::io::{Read, Seek, SeekFrom};
         const WINDOW: u64 = 256 * 1024;
         let end = self.bytes_read.get();
         let start = end.saturating_sub(WINDOW);
@@ -496,6 +578,20 @@ fn push_wanted(
     } else {
         mixer.push_block(block, part)
     }
+}
+
+/// Whether two decoders gave the same: SILK in full, CELT but for what its memory fades to.
+fn alike(one: &GenericAudioBufferRef<'_>, other: &GenericAudioBufferRef<'_>) -> bool {
+    const TOLERANCE: f32 = 1e-6;
+    let (GenericAudioBufferRef::F32(one), GenericAudioBufferRef::F32(other)) = (one, other) else {
+        return false;
+    };
+    one.iter_planes()
+        .zip(other.iter_planes())
+        .all(|(one, other)| {
+            let pairs = one.iter().zip(other);
+            pairs.fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs())) <= TOLERANCE
+        })
 }
 
 fn probe(

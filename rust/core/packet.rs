@@ -30,9 +30,6 @@ pub(crate) fn is_lossy(params: &AudioCodecParameters) -> bool {
     !is_pcm(params) && !matches!(params.codec, id::CODEC_ID_FLAC | id::CODEC_ID_ALAC)
 }
 
-/// RFC 7845, section 4.6, wants 80 ms at least.
-const OPUS_PREROLL: u64 = 48_000;
-
 /// Frames to decode ahead of a range, so that its first sample is that of a whole decode.
 pub(crate) fn preroll_frames(params: &AudioCodecParameters) -> u64 {
     match params.codec {
@@ -42,7 +39,8 @@ pub(crate) fn preroll_frames(params: &AudioCodecParameters) -> u64 {
         // Overlap of one block; two more cost nothing.
         id::CODEC_ID_AAC => 3 * 1024,
         id::CODEC_ID_VORBIS => 3 * 8192,
-        id::CODEC_ID_OPUS => OPUS_PREROLL,
+        // Found out by decoding, and decoded before: no packet is passed over.
+        id::CODEC_ID_OPUS => 1 << 48,
         _ => 0,
     }
 }
