@@ -36,9 +36,10 @@ use crate::vorbis;
 const MAX_BARREN_PACKETS: u32 = 65_536;
 /// Frames reserved at most on a header's word: nothing large is allocated from a declared length.
 const MAX_RESERVED_FRAMES: u64 = 1 << 22;
-/// 1.5 s: what is decoded in front of a range of Opus at first. RFC 7845 wants 80 ms at least, which is
-/// enough for neither codec in it.
-const OPUS_PREROLL: u64 = 72_000;
+/// 1 s: what is decoded in front of a range of Opus. RFC 7845 wants 80 ms at least, which is too little.
+const CELT_PREROLL: u64 = 48_000;
+/// 6 s: the same where SILK is in it.
+const SILK_PREROLL: u64 = 288_000;
 /// Offsets below this are reached by decoding: a seek costs more.
 const MIN_SEEK_FRAMES: u64 = 16_384;
 
@@ -322,16 +323,20 @@ impl<'a> CodecReader<'a> {
         Ok((self, walk))
     }
 
-    /// As above for Opus, of which no fixed preroll is enough: CELT forgets within 0.4 s, and so does
-    /// SILK in speech, but in a steady tone its pitch predictor hands on a difference for minutes.
+    /// As above for Opus. CELT forgets within 0.4 s. SILK forgets at a moment that nothing foretells:
+    /// within 0.5 s in speech, after seconds in a steady tone, which is decoded from the start.
     fn start_converged(mut self, start: u64) -> Result<(Self, Walk)> {
-        let mut back = OPUS_PREROLL;
-        while back < start {
-            if let Some(walk) = self.converge(start, back)? {
+        if CELT_PREROLL < start {
+            if let Some(walk) = self.preroll_celt(start)? {
                 return Ok((self, walk));
             }
             self = self.rewound()?;
-            back *= 4;
+        }
+        if SILK_PREROLL < start {
+            if let Some(walk) = self.converge(start)? {
+                return Ok((self, walk));
+            }
+            self = self.rewound()?;
         }
         let walk = Walk::new(&self.trim);
         Ok((self, walk))
@@ -357,31 +362,74 @@ impl<'a> CodecReader<'a> {
         })
     }
 
-    /// Decodes the `back` frames in front of `start`, and their last two thirds by another decoder as
-    /// well; `None` where the two do not come to agree.
-    fn converge(&mut self, start: u64, back: u64) -> Result<Option<Walk>> {
-        let mut walk = self.start_before(start - back)?;
-        let mut twin = make_decoder(&self.params)?;
-        let ago = |frames: u64| (start - frames) as i64;
-        let mut agree = true;
-        while let Some(packet) = self.next_packet()? {
-            walk.check(&self.trim, &packet, &self.params)?;
-            let frames = packet_frames(&self.params, &packet.data).unwrap_or(0);
-            let end = walk.position.saturating_add(frames as i64);
-            if frames == 0 || end > start as i64 {
-                self.pending = Some(packet);
-                break;
+    /// Decodes what lies before frame `start`; `None` where that is not CELT alone.
+    fn preroll_celt(&mut self, start: u64) -> Result<Option<Walk>> {
+        let from = start - CELT_PREROLL;
+        let mut walk = self.start_before(from)?;
+        while let Some((packet, begin)) = self.packet_before(start, &mut walk)? {
+            if begin >= from as i64 {
+                if !opus::is_celt(&packet.data) {
+                    return Ok(None);
+                }
+                self.decoder.decode(&packet).map_err(convert)?;
             }
-            let begin = walk.advance(frames)?;
-            if end > ago(back) {
-                let block = self.decoder.decode(&packet).map_err(convert)?;
-                if begin >= ago(2 * back / 3) {
-                    let same = alike(&block, &twin.decode(&packet).map_err(convert)?);
-                    agree &= same || begin < ago(back / 4);
+        }
+        Ok(Some(walk))
+    }
+
+    /// Decodes what lies before frame `start`, and the later three quarters of it by two other decoders
+    /// as well, which have heard the first quarter in other orders. `None` where they do not come to
+    /// agree early: what all have forgotten so soon, a decoder of the whole has forgotten by the end.
+    fn converge(&mut self, start: u64) -> Result<Option<Walk>> {
+        let from = (start - SILK_PREROLL) as i64;
+        let others_from = from + SILK_PREROLL as i64 / 4;
+        let mut walk = self.start_before(start - SILK_PREROLL)?;
+        let mut others = [make_decoder(&self.params)?, make_decoder(&self.params)?];
+        let (mut heard, mut differ_until) = (Vec::new(), others_from);
+        while let Some((packet, begin)) = self.packet_before(start, &mut walk)? {
+            if begin < from {
+                continue;
+            }
+            let block = self.decoder.decode(&packet).map_err(convert)?;
+            if begin < others_from {
+                heard.push(packet);
+                continue;
+            }
+            for packet in heard.iter().rev() {
+                // In such an order it may be refused.
+                let _ = others[0].decode(packet);
+            }
+            for packet in heard.drain(..).step_by(2) {
+                let _ = others[1].decode(&packet);
+            }
+            for other in &mut others {
+                if other.decode(&packet).is_err() {
+                    other.reset();
+                }
+                if !alike(&block, &other.last_decoded()) {
+                    differ_until = walk.position;
                 }
             }
         }
-        Ok(agree.then_some(walk))
+        let early = (start as i64 - others_from) / 8;
+        Ok((differ_until - others_from <= early).then_some(walk))
+    }
+
+    /// The next packet that ends before frame `start`, and where it begins; the one behind is kept.
+    fn packet_before(&mut self, start: u64, walk: &mut Walk) -> Result<Option<(Packet, i64)>> {
+        let Some(packet) = self.next_packet()? else {
+            return Ok(None);
+        };
+        walk.check(&self.trim, &packet, &self.params)?;
+        let frames = packet_frames(&self.params, &packet.data).unwrap_or(0);
+        let end = walk.position.saturating_add(frames as i64);
+        // One without a length is broken: whoever decodes it says so.
+        if frames == 0 || end > start as i64 {
+            self.pending = Some(packet);
+            return Ok(None);
+        }
+        let begin = walk.advance(frames)?;
+        Ok(Some((packet, begin)))
     }
 
     /// The walk that begins at frame `target` or in front of it.
@@ -586,6 +634,9 @@ fn alike(one: &GenericAudioBufferRef<'_>, other: &GenericAudioBufferRef<'_>) -> 
     let (GenericAudioBufferRef::F32(one), GenericAudioBufferRef::F32(other)) = (one, other) else {
         return false;
     };
+    if one.frames() != other.frames() {
+        return false;
+    }
     one.iter_planes()
         .zip(other.iter_planes())
         .all(|(one, other)| {

@@ -175,6 +175,11 @@ pub(crate) fn packet_frames(data: &[u8]) -> Option<u64> {
         .then_some(frames as u64)
 }
 
+/// Whether a packet has nothing of SILK: section 3.1, table 2.
+pub(crate) fn is_celt(data: &[u8]) -> bool {
+    data.first().is_some_and(|toc| toc & 0x80 != 0)
+}
+
 /// Samples of one frame at 48 kHz: section 3.1, table 2.
 fn frame_size(toc: u8) -> usize {
     let config = usize::from(toc >> 3);
@@ -399,5 +404,101 @@ impl AudioDecoder for Decoder {
 
     fn last_decoded(&self) -> GenericAudioBufferRef<'_> {
         self.block.as_generic_audio_buffer_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One stereo CELT frame of 2.5 ms, and packets of it: section 3.2, figures 2 to 6.
+    const TOC: u8 = 0b1110_0100;
+
+    fn parts(data: &[u8], self_delimited: bool) -> Option<(Vec<&[u8]>, &[u8])> {
+        let (packet, rest) = split(data, self_delimited).ok()?;
+        Some((packet.frames, rest))
+    }
+
+    #[test]
+    fn frames_are_found_in_every_kind_of_packet() {
+        type Case<'a> = (&'a [u8], bool, Vec<&'a [u8]>, &'a [u8]);
+        let none: &[u8] = &[];
+        let cases: [Case<'_>; 9] = [
+            (&[TOC, 1, 2], false, vec![&[1, 2]], none),
+            (&[TOC | 1, 1, 2, 3, 4], false, vec![&[1, 2], &[3, 4]], none),
+            (&[TOC | 2, 1, 9, 8, 7], false, vec![&[9], &[8, 7]], none),
+            (&[TOC | 3, 2, 1, 2], false, vec![&[1], &[2]], none),
+            (
+                &[TOC | 3, 0xC2, 2, 1, 5, 6, 0, 0],
+                false,
+                vec![&[5], &[6]],
+                none,
+            ),
+            (&[TOC, 2, 1, 2, 7], true, vec![&[1, 2]], &[7]),
+            (&[TOC | 1, 1, 5, 6, 7], true, vec![&[5], &[6]], &[7]),
+            (
+                &[TOC | 2, 1, 2, 5, 6, 7, 8],
+                true,
+                vec![&[5], &[6, 7]],
+                &[8],
+            ),
+            (
+                &[TOC | 3, 0x42, 1, 1, 5, 6, 0, 8],
+                true,
+                vec![&[5], &[6]],
+                &[8],
+            ),
+        ];
+        for (data, self_delimited, frames, rest) in cases {
+            assert_eq!(
+                parts(data, self_delimited),
+                Some((frames, rest)),
+                "{data:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn broken_packets_are_refused() {
+        let cases: [&[u8]; 8] = [
+            &[],
+            &[TOC | 1, 1, 2, 3],
+            &[TOC | 2],
+            &[TOC | 2, 5, 1],
+            &[TOC | 3],
+            &[TOC | 3, 0],
+            &[TOC | 3, 49, 0],
+            &[TOC | 3, 0x41, 255],
+        ];
+        for data in cases {
+            assert!(split(data, false).is_err(), "{data:?}");
+        }
+        assert!(split(&[TOC; 1500], false).is_err());
+    }
+
+    #[test]
+    fn packets_are_as_long_as_the_table_says() {
+        let one_frame: Vec<u64> = (0..32)
+            .filter_map(|config| packet_frames(&[config << 3]))
+            .collect();
+        let silk = [480, 960, 1920, 2880].repeat(3);
+        let celt = [120, 240, 480, 960].repeat(4);
+        assert_eq!(one_frame, [silk, [480, 960].repeat(2), celt].concat());
+        assert_eq!(packet_frames(&[TOC | 3, 48]), Some(5760));
+        assert_eq!(packet_frames(&[TOC | 3, 49]), None);
+    }
+
+    #[test]
+    fn headers_of_mp4_and_ogg_differ_in_their_order_of_bytes() {
+        let ogg = b"OpusHead\x01\x02\x38\x01\x80\xBB\0\0\0\x01\0";
+        let mp4 = b"OpusHead\x00\x02\x01\x38\0\0\xBB\x80\x01\0\0";
+        let (ogg, mp4) = (Head::parse(ogg).ok(), Head::parse(mp4).ok());
+        assert_eq!(ogg, mp4);
+        assert_eq!(ogg.map(|head| (head.pre_skip, head.gain)), Some((312, 256)));
+        for length in 0..19 {
+            assert!(
+                Head::parse(&b"OpusHead\x01\x02\x38\x01\x80\xBB\0\0\0\x01\0"[..length]).is_err()
+            );
+        }
     }
 }
