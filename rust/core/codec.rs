@@ -4,9 +4,10 @@
 //! Xing header at an estimated length, and knows nothing of MP4 edit lists.
 
 use std::borrow::Cow;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 
-use symphonia::core::audio::GenericAudioBufferRef;
+use symphonia::core::audio::{Audio as _, GenericAudioBufferRef};
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::well_known as codec_id;
 use symphonia::core::codecs::audio::{
@@ -26,6 +27,8 @@ use crate::idle::Idle;
 use crate::mix::Mixer;
 use crate::mkv::{self, Cut};
 use crate::mp4::{self, Edit};
+use crate::ogg::{self, OpusReader};
+use crate::opus;
 use crate::packet::{self, packet_frames};
 use crate::source::{Position, Source};
 use crate::vorbis;
@@ -34,6 +37,10 @@ use crate::vorbis;
 const MAX_BARREN_PACKETS: u32 = 65_536;
 /// Frames reserved at most on a header's word: nothing large is allocated from a declared length.
 const MAX_RESERVED_FRAMES: u64 = 1 << 22;
+/// 1 s: what is decoded in front of a range of Opus. RFC 7845 wants 80 ms at least, which is too little.
+const CELT_PREROLL: u64 = 48_000;
+/// 6 s: the same where SILK is in it.
+const SILK_PREROLL: u64 = 288_000;
 /// Offsets below this are reached by decoding: a seek costs more.
 const MIN_SEEK_FRAMES: u64 = 16_384;
 
@@ -49,6 +56,8 @@ pub(crate) struct CodecReader<'a> {
     params: AudioCodecParameters,
     sample_rate: u32,
     trim: Trim,
+    /// A packet that was read too early.
+    pending: Option<Packet>,
     name: String,
     /// How far the demuxer has read, for errors.
     bytes_read: Position,
@@ -84,6 +93,8 @@ impl Trim {
             timestamp_shift: exact_stamps.then_some(0),
             ..Self::default()
         };
+        let is_opus = params.codec == codec_id::CODEC_ID_OPUS;
+        let pre_skip = is_opus.then(|| u64::from(opus::pre_skip(params)));
         match container {
             "mp1" | "mp2" | "mp3" => {
                 trim.delay = u64::from(track.delay.unwrap_or(0));
@@ -95,8 +106,10 @@ impl Trim {
                 if let Some(edit) = edit {
                     trim.delay = edit.delay;
                     trim.frames = Some(edit.frames);
-                    trim.timestamp_shift = exact_stamps.then_some(-(edit.delay as i64));
+                } else if let Some(pre_skip) = pre_skip {
+                    trim.delay = pre_skip;
                 }
+                trim.timestamp_shift = exact_stamps.then_some(-(trim.delay as i64));
             }
             "matroska" => {
                 trim.drop_first_packet = params.codec == codec_id::CODEC_ID_VORBIS;
@@ -104,12 +117,14 @@ impl Trim {
                     trim.delay = frames_of(cut.delay_ns, rate);
                     trim.padding = frames_of(cut.padding_ns, rate);
                 }
+                // The header of Opus says it to the frame.
+                trim.delay = pre_skip.unwrap_or(trim.delay);
             }
             // CAF declares whole packets; only for PCM are they whole frames.
             "caf" if !packet::is_pcm(params) => {}
             _ => {
                 trim.delay = u64::from(track.delay.unwrap_or(0));
-                trim.frames = track.num_frames.filter(|frames| *frames > 0);
+                trim.frames = track.num_frames.filter(|frames| *frames > 0 || is_opus);
             }
         }
         trim
@@ -128,10 +143,18 @@ impl<'a> CodecReader<'a> {
     pub(crate) fn open(mut source: Source<'a>) -> Result<Self> {
         let edit = mp4::read_edit(&mut source)?;
         let cut = mkv::read_cut(&mut source)?;
+        let opus = ogg::find_opus(&mut source)?;
         let (name, bytes_read) = (source.name().to_owned(), source.position());
-        let stream = MediaSourceStream::new(Box::new(source), Default::default());
-        let format = probe(stream).map_err(|error| at_reader(convert(error), &bytes_read))?;
+        let format = match opus {
+            Some(stream) => OpusReader::open(source, stream).map(|reader| Box::new(reader) as _),
+            None => probe(MediaSourceStream::new(Box::new(source), Default::default())),
+        };
+        let format: Box<dyn FormatReader> =
+            format.map_err(|error| at_reader(convert(error), &bytes_read))?;
         let (track, params) = audio_track(&*format)?;
+        if params.codec == codec_id::CODEC_ID_OPUS && format.format_info().short_name == "caf" {
+            return Err(Error::unsupported("Opus in CAF is not decoded here"));
+        }
         let sample_rate = params.sample_rate.filter(|rate| *rate > 0);
         let sample_rate =
             sample_rate.ok_or_else(|| Error::corrupt("the stream declares a rate of 0 Hz"))?;
@@ -144,6 +167,7 @@ impl<'a> CodecReader<'a> {
             params,
             sample_rate,
             trim,
+            pending: None,
             name,
             bytes_read,
         })
@@ -228,7 +252,8 @@ impl<'a> CodecReader<'a> {
             // Symphonia takes a seek to the very end of a FLAC for one behind it.
             return Ok(mixer.into_planes());
         }
-        let mut walk = self.start_near(wanted.start)?;
+        let mut walk;
+        (self, walk) = self.start_near(wanted.start)?;
         // So far ahead that padding within the range is known for what it is.
         let last = wanted
             .end
@@ -295,15 +320,129 @@ impl<'a> CodecReader<'a> {
         push_wanted(&block, wanted, begin, mixer)
     }
 
-    /// The walk that begins at the packet from which frame `start` can be decoded exactly.
-    fn start_near(&mut self, start: u64) -> Result<Walk> {
+    /// The reader at the packet from which frame `start` can be decoded exactly.
+    fn start_near(mut self, start: u64) -> Result<(Self, Walk)> {
+        if self.params.codec == codec_id::CODEC_ID_OPUS {
+            return self.start_converged(start);
+        }
         let preroll = packet::preroll_frames(&self.params);
-        let target = start.saturating_sub(preroll);
-        let Some(shift) = self
-            .trim
-            .timestamp_shift
-            .filter(|_| target >= MIN_SEEK_FRAMES)
-        else {
+        let walk = self.start_before(start.saturating_sub(preroll))?;
+        Ok((self, walk))
+    }
+
+    /// As above for Opus. CELT forgets within 0.4 s. SILK forgets at a moment that nothing foretells:
+    /// within 0.5 s in speech, after seconds in a steady tone, which is decoded from the start.
+    fn start_converged(mut self, start: u64) -> Result<(Self, Walk)> {
+        if CELT_PREROLL < start {
+            if let Some(walk) = self.preroll_celt(start)? {
+                return Ok((self, walk));
+            }
+            self = self.rewound()?;
+        }
+        if SILK_PREROLL < start {
+            if let Some(walk) = self.converge(start)? {
+                return Ok((self, walk));
+            }
+            self = self.rewound()?;
+        }
+        let walk = Walk::new(&self.trim);
+        Ok((self, walk))
+    }
+
+    /// The reader at its first packet again.
+    fn rewound(mut self) -> Result<Self> {
+        if self.trim.timestamp_shift.is_some() {
+            self.restart()?;
+            return Ok(self);
+        }
+        // Symphonia's Matroska reader does not seek in front of its first cue.
+        let mut stream = self.format.into_inner();
+        let format = stream
+            .seek(SeekFrom::Start(0))
+            .map_err(SymphoniaError::from)
+            .and_then(|_| probe(stream));
+        self.decoder.reset();
+        Ok(Self {
+            format: format.map_err(|error| at_reader(convert(error), &self.bytes_read))?,
+            pending: None,
+            ..self
+        })
+    }
+
+    /// Decodes what lies before frame `start`; `None` where that is not CELT alone.
+    fn preroll_celt(&mut self, start: u64) -> Result<Option<Walk>> {
+        let from = start - CELT_PREROLL;
+        let mut walk = self.start_before(from)?;
+        while let Some((packet, begin)) = self.packet_before(start, &mut walk)? {
+            if begin >= from as i64 {
+                if !opus::is_celt(&packet.data) {
+                    return Ok(None);
+                }
+                self.decoder.decode(&packet).map_err(convert)?;
+            }
+        }
+        Ok(Some(walk))
+    }
+
+    /// Decodes what lies before frame `start`, and the later three quarters of it by two other decoders
+    /// as well, which have heard the first quarter in other orders. `None` where they do not come to
+    /// agree early: what all have forgotten so soon, a decoder of the whole has forgotten by the end.
+    fn converge(&mut self, start: u64) -> Result<Option<Walk>> {
+        let from = (start - SILK_PREROLL) as i64;
+        let others_from = from + SILK_PREROLL as i64 / 4;
+        let mut walk = self.start_before(start - SILK_PREROLL)?;
+        let mut others = [make_decoder(&self.params)?, make_decoder(&self.params)?];
+        let (mut heard, mut differ_until) = (Vec::new(), others_from);
+        while let Some((packet, begin)) = self.packet_before(start, &mut walk)? {
+            if begin < from {
+                continue;
+            }
+            let block = self.decoder.decode(&packet).map_err(convert)?;
+            if begin < others_from {
+                heard.push(packet);
+                continue;
+            }
+            for packet in heard.iter().rev() {
+                // In such an order it may be refused.
+                let _ = others[0].decode(packet);
+            }
+            for packet in heard.drain(..).step_by(2) {
+                let _ = others[1].decode(&packet);
+            }
+            for other in &mut others {
+                if other.decode(&packet).is_err() {
+                    other.reset();
+                }
+                if !alike(&block, &other.last_decoded()) {
+                    differ_until = walk.position;
+                }
+            }
+        }
+        let early = (start as i64 - others_from) / 8;
+        Ok((differ_until - others_from <= early).then_some(walk))
+    }
+
+    /// The next packet that ends before frame `start`, and where it begins; the one behind is kept.
+    fn packet_before(&mut self, start: u64, walk: &mut Walk) -> Result<Option<(Packet, i64)>> {
+        let Some(packet) = self.next_packet()? else {
+            return Ok(None);
+        };
+        walk.check(&self.trim, &packet, &self.params)?;
+        let frames = packet_frames(&self.params, &packet.data).unwrap_or(0);
+        let end = walk.position.saturating_add(frames as i64);
+        // One without a length is broken: whoever decodes it says so.
+        if frames == 0 || end > start as i64 {
+            self.pending = Some(packet);
+            return Ok(None);
+        }
+        let begin = walk.advance(frames)?;
+        Ok(Some((packet, begin)))
+    }
+
+    /// The walk that begins at frame `target` or in front of it.
+    fn start_before(&mut self, target: u64) -> Result<Walk> {
+        let shift = self.trim.timestamp_shift;
+        let Some(shift) = shift.filter(|_| target >= MIN_SEEK_FRAMES) else {
             return Ok(Walk::new(&self.trim));
         };
         let ts = Timestamp::from(target as i64 - shift);
@@ -313,6 +452,7 @@ impl<'a> CodecReader<'a> {
         };
         match self.format.seek(SeekMode::Accurate, to) {
             Ok(sought) if sought.actual_ts <= ts => {
+                self.pending = None;
                 self.decoder.reset();
                 Ok(Walk::after_seek(
                     sought.actual_ts.get() + shift,
@@ -326,6 +466,7 @@ impl<'a> CodecReader<'a> {
     }
 
     fn restart(&mut self) -> Result<Walk> {
+        self.pending = None;
         let first =
             Timestamp::from(-(self.trim.delay as i64) - self.trim.timestamp_shift.unwrap_or(0));
         let to = SeekTo::Timestamp {
@@ -343,6 +484,9 @@ impl<'a> CodecReader<'a> {
 
     /// The track's next packet; `None` at its end.
     fn next_packet(&mut self) -> Result<Option<Packet>> {
+        if let Some(packet) = self.pending.take() {
+            return Ok(Some(packet));
+        }
         for _ in 0..MAX_BARREN_PACKETS {
             match self.format.next_packet() {
                 Ok(Some(packet)) if packet.track_id == self.track_id => return Ok(Some(packet)),
@@ -374,7 +518,6 @@ impl<'a> CodecReader<'a> {
 
     /// Adds the byte where `packet` lies: it is searched for in what the demuxer read last.
     fn locate(self, packet: &Packet, error: Error) -> Error {
-        use std::io::{Read, Seek, SeekFrom};
         const WINDOW: u64 = 256 * 1024;
         let end = self.bytes_read.get();
         let start = end.saturating_sub(WINDOW);
@@ -492,6 +635,23 @@ fn push_wanted(
     }
 }
 
+/// Whether two decoders gave the same: SILK in full, CELT but for what its memory fades to.
+fn alike(one: &GenericAudioBufferRef<'_>, other: &GenericAudioBufferRef<'_>) -> bool {
+    const TOLERANCE: f32 = 1e-6;
+    let (GenericAudioBufferRef::F32(one), GenericAudioBufferRef::F32(other)) = (one, other) else {
+        return false;
+    };
+    if one.frames() != other.frames() {
+        return false;
+    }
+    one.iter_planes()
+        .zip(other.iter_planes())
+        .all(|(one, other)| {
+            let pairs = one.iter().zip(other);
+            pairs.fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs())) <= TOLERANCE
+        })
+}
+
 fn probe(
     stream: MediaSourceStream<'_>,
 ) -> symphonia::core::errors::Result<Box<dyn FormatReader + '_>> {
@@ -524,6 +684,11 @@ fn repaired(mut params: AudioCodecParameters) -> Result<AudioCodecParameters> {
             // The field of an MP4 sample entry ends at 65,535 Hz; writers halve what is above.
             params.sample_rate = aac_rate(data).or(params.sample_rate);
         }
+        (codec_id::CODEC_ID_OPUS, _) => {
+            // Containers tell the rate of what was encoded.
+            params.sample_rate = Some(opus::SAMPLE_RATE);
+            params.channels = Some(opus::Head::of(&params)?.layout());
+        }
         _ => {}
     }
     Ok(params)
@@ -538,6 +703,9 @@ fn aac_rate(config: &[u8]) -> Option<u32> {
 }
 
 fn make_decoder(params: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>> {
+    if params.codec == codec_id::CODEC_ID_OPUS {
+        return Ok(Box::new(opus::Decoder::new(params)?));
+    }
     if let Some(decoder) = vorbis_headers(params).and_then(|headers| VORBIS.take(headers)) {
         return Ok(decoder);
     }

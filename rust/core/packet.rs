@@ -3,6 +3,8 @@
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known as id;
 
+use crate::opus;
+
 /// Whether one sample is one number: any frame can be reached by arithmetic.
 pub(crate) fn is_pcm(params: &AudioCodecParameters) -> bool {
     bytes_per_sample(params).is_some()
@@ -37,6 +39,8 @@ pub(crate) fn preroll_frames(params: &AudioCodecParameters) -> u64 {
         // Overlap of one block; two more cost nothing.
         id::CODEC_ID_AAC => 3 * 1024,
         id::CODEC_ID_VORBIS => 3 * 8192,
+        // Found out by decoding, and decoded before: no packet is passed over.
+        id::CODEC_ID_OPUS => 1 << 48,
         _ => 0,
     }
 }
@@ -52,6 +56,7 @@ pub(crate) fn packet_frames(params: &AudioCodecParameters, data: &[u8]) -> Optio
     match params.codec {
         id::CODEC_ID_MP1 | id::CODEC_ID_MP2 | id::CODEC_ID_MP3 => mpeg_frames(data),
         id::CODEC_ID_FLAC => flac_frames(data),
+        id::CODEC_ID_OPUS => opus::packet_frames(data),
         _ => None,
     }
 }
