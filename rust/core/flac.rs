@@ -12,7 +12,6 @@ mod output;
 mod predict;
 mod seek;
 mod subframe;
-mod window;
 
 use std::ops::Range;
 
@@ -24,7 +23,7 @@ use self::frame::{Frame, FrameDecoder};
 use self::header::{FrameHeader, MAX_HEADER_BYTES};
 use self::info::StreamInfo;
 use self::output::{Checksum, Output};
-use self::window::Window;
+use crate::window::Window;
 
 /// Frames reserved at most on the header's word.
 const MAX_RESERVED_FRAMES: u64 = 1 << 20;

@@ -5,6 +5,7 @@
 pub mod cache;
 mod codec;
 pub mod decode;
+mod demux;
 pub mod encode;
 pub mod error;
 mod flac;
@@ -23,6 +24,7 @@ pub mod resample;
 pub mod source;
 mod vorbis;
 mod wav;
+mod window;
 
 /// Version of symphonia, which demuxes and decodes; pinned in the manifest.
 pub const SYMPHONIA_VERSION: &str = "0.6.1";

@@ -8,7 +8,7 @@ const PIECE: usize = 256 * 1024;
 /// The first piece: a range over a network is often shorter than [`PIECE`].
 const FIRST_PIECE: usize = 32 * 1024;
 
-pub(super) struct Window<'a> {
+pub(crate) struct Window<'a> {
     source: Source<'a>,
     buffer: Vec<u8>,
     start: u64,
@@ -16,7 +16,7 @@ pub(super) struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    pub(super) fn new(source: Source<'a>) -> Self {
+    pub(crate) fn new(source: Source<'a>) -> Self {
         Self {
             source,
             buffer: Vec::new(),
@@ -26,14 +26,14 @@ impl<'a> Window<'a> {
     }
 
     /// Length of the source.
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.source.len()
     }
 
     /// The bytes from `at` on: `need` of them or more, fewer only at the end.
     ///
     /// What has to be read is `expected` long at most, where `need` is not longer.
-    pub(super) fn at(&mut self, at: u64, need: usize, expected: u64) -> Result<&[u8]> {
+    pub(crate) fn at(&mut self, at: u64, need: usize, expected: u64) -> Result<&[u8]> {
         let at = at.min(self.len());
         if let Some(bytes) = self.source.in_memory() {
             return Ok(bytes.get(at as usize..).unwrap_or_default());

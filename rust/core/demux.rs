@@ -1,0 +1,62 @@
+//! Containers: the packets of a file's first audio track, and where in the recording they lie.
+//!
+//! The readers here are our own where the length, the seeking or the errors of symphonia's are not
+//! exact; they never decode. Positions are frames of the recording, the encoder's delay cut off: the
+//! packets that hold it lie at negative ones.
+
+use symphonia::core::codecs::audio::AudioCodecParameters;
+
+use crate::error::Result;
+
+/// What is known of the track before a packet is read.
+pub(crate) struct Track {
+    /// FFmpeg's short name of the container.
+    pub(crate) container: &'static str,
+    /// What its decoder is made from: codec, rate, channels and the codec's own header.
+    pub(crate) params: AudioCodecParameters,
+    /// The exact length of the recording, where headers tell it that can be trusted.
+    pub(crate) frames: Option<u64>,
+}
+
+/// One packet, as the decoder wants it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Packet {
+    /// The byte of the file at which it begins.
+    pub(crate) at: u64,
+    pub(crate) data: Vec<u8>,
+    /// Where its first frame lies; `None`: where the packet before it ends.
+    pub(crate) begin: Option<i64>,
+    /// How many frames it decodes to; `None`: only decoding tells.
+    pub(crate) frames: Option<u64>,
+    /// How many of them, at its end, are padding.
+    pub(crate) padding: u64,
+}
+
+/// Reads the packets of one track.
+///
+/// Nothing is allocated from a declared length, and every call ends: each reads on, or fails.
+pub(crate) trait Demuxer: Send {
+    fn track(&self) -> &Track;
+
+    /// The track's next packet; `None` at its end.
+    ///
+    /// # Errors
+    /// Damage, with its byte. It does not end the track: the next call goes on behind it, with a
+    /// packet whose `begin` is known where the container tells it, or gives `None`.
+    fn next_packet(&mut self) -> Result<Option<Packet>>;
+
+    /// Moves to the last packet that begins at `frame` or before it, or to the first of all.
+    ///
+    /// The next packet tells its `begin`.
+    ///
+    /// # Errors
+    /// Damage in what has to be read for it.
+    fn seek(&mut self, frame: i64) -> Result<()>;
+
+    /// The exact length of the recording, from headers or from the packets, of which none is decoded;
+    /// `None` where only decoding tells. May leave the reader anywhere.
+    ///
+    /// # Errors
+    /// Damage in what has to be read for it.
+    fn frames(&mut self) -> Result<Option<u64>>;
+}
