@@ -225,18 +225,8 @@ fn a_wrong_checksum_of_the_samples_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     // Without one there is nothing to compare, but all of the clip is decoded.
     bytes[26..42].fill(0);
-    assert!(
-        open(&bytes)
-            .unwrap()
-            .decode_verified(10..20, true)
-            .is_ok()
-    );
+    assert!(open(&bytes).unwrap().decode_verified(10..20, true).is_ok());
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
-    assert!(
-        open(&bytes)
-            .unwrap()
-            .decode_verified(10..20, true)
-            .is_err()
-    );
+    assert!(open(&bytes).unwrap().decode_verified(10..20, true).is_err());
 }

@@ -4,7 +4,7 @@ use numpy::{
     IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
     PyUntypedArrayMethods,
 };
-use ossicle::{Clip, Gap, Decoder, Request, Result, pipeline};
+use ossicle::{Clip, Decoder, Gap, Request, Result, pipeline};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
