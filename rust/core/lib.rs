@@ -2,12 +2,17 @@
 //!
 //! No Python here: the crate stands on its own.
 
+mod adpcm;
+mod aiff;
+mod au;
 pub mod cache;
+mod caf;
 mod codec;
 pub mod decode;
 pub mod encode;
 pub mod error;
 mod flac;
+mod header;
 mod idle;
 mod map;
 mod mix;
@@ -15,8 +20,10 @@ mod mkv;
 mod mp4;
 pub mod npz;
 mod packet;
+mod pcm;
 pub mod pipeline;
 pub mod resample;
+mod sample;
 pub mod source;
 mod vorbis;
 mod wav;

@@ -1,306 +1,258 @@
-//! Linear PCM, float, A-law and mu-law in RIFF/WAVE and RF64, read without a demuxer between file and array.
+//! RIFF/WAVE and what grew out of it: RIFX, RF64, BW64 and Sony's Wave64.
 //!
-//! Format: Microsoft's RIFF and `WAVEFORMATEXTENSIBLE` documents, and EBU Tech 3306 for RF64.
-//! ADPCM goes through the codec registry instead. G.711 does not: symphonia refuses it in
-//! `WAVEFORMATEXTENSIBLE`, which FFmpeg writes above two channels and above 48 kHz.
+//! Format: Microsoft's RIFF and `WAVEFORMATEXTENSIBLE` documents, EBU Tech 3306 for RF64, ITU-R
+//! BS.2088 for BW64, and Sony's "Wave64 file format" for the last.
 
-use std::ops::Range;
-
-use crate::decode::AudioInfo;
+use crate::adpcm::{self, Adpcm};
 use crate::error::{Error, Result};
-use crate::mix::Mixer;
-use crate::source::Source;
+use crate::header::{Header, MAX_CHUNKS, Order};
+use crate::pcm::{Coding, Layout, Pcm};
+use crate::sample::Sample;
 
-/// Bytes per read: small enough for the cache, large enough to hide the system call.
-const PIECE: usize = 256 * 1024;
-/// What a writer that cannot seek back leaves as a size.
+/// The identifier that a Wave64 file begins with; the rest of the others is [`WAVE64_TAIL`].
+pub(crate) const WAVE64: &[u8; 16] = b"riff\x2E\x91\xCF\x11\xA5\xD6\x28\xDB\x04\xC1\0\0";
+const WAVE64_TAIL: &[u8; 12] = b"\xF3\xAC\xD3\x11\x8C\xD1\0\xC0\x4F\x8E\xDB\x8A";
+/// What a writer that cannot seek back leaves as a size; sox rounds its down to whole blocks.
 const UNKNOWN: u32 = u32::MAX;
+const SOX_UNKNOWN: u64 = 0x7FFF_F000;
+/// The end of a sub-format's GUID behind a format tag, and that of a tag for Ambisonics.
+const SUB_FORMATS: [&[u8; 14]; 2] = [
+    b"\0\0\0\0\x10\0\x80\0\0\xAA\0\x38\x9B\x71",
+    b"\0\0\x21\x07\xD3\x11\x86\x44\xC8\xC1\xCA\0\0\0",
+];
+const EXTENSIBLE: u16 = 0xFFFE;
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Encoding {
-    Unsigned8,
-    Signed16,
-    Signed24,
-    Signed32,
-    Float32,
-    Float64,
-    ALaw,
-    MuLaw,
-}
-
-impl Encoding {
-    fn new(tag: u16, bits: u16) -> Option<Self> {
-        Some(match (tag, bits) {
-            (1, 8) => Self::Unsigned8,
-            (1, 16) => Self::Signed16,
-            (1, 24) => Self::Signed24,
-            (1, 32) => Self::Signed32,
-            (3, 32) => Self::Float32,
-            (3, 64) => Self::Float64,
-            (6, 8) => Self::ALaw,
-            (7, 8) => Self::MuLaw,
-            _ => return None,
-        })
-    }
-
-    fn facts(self) -> (&'static str, u32) {
-        match self {
-            Self::Unsigned8 => ("pcm_u8", 8),
-            Self::Signed16 => ("pcm_s16le", 16),
-            Self::Signed24 => ("pcm_s24le", 24),
-            Self::Signed32 => ("pcm_s32le", 32),
-            Self::Float32 => ("pcm_f32le", 32),
-            Self::Float64 => ("pcm_f64le", 64),
-            Self::ALaw => ("pcm_alaw", 8),
-            Self::MuLaw => ("pcm_mulaw", 8),
-        }
-    }
-}
-
-/// Where the samples lie and how to read them.
-#[derive(Clone, Debug)]
-pub(crate) struct Wav {
-    encoding: Encoding,
-    channels: u16,
-    sample_rate: u32,
-    frame_bytes: u64,
-    data: Range<u64>,
-}
-
-#[derive(Clone, Copy)]
-struct Format {
-    tag: u16,
-    channels: u16,
-    sample_rate: u32,
-    frame_bytes: u16,
-    bits: u16,
-}
-
-impl Wav {
-    /// Reads the header; `None` when this is no WAVE, or one of a codec that is not read here.
-    ///
-    /// # Errors
-    /// When it is WAVE but broken: no format before the data, less data than the header promises.
-    pub(crate) fn open(source: &mut Source<'_>) -> Result<Option<Self>> {
-        let mut scratch = Vec::new();
-        let head = source.bytes_at(0, 12, &mut scratch)?;
-        let rf64 = head.starts_with(b"RF64") || head.starts_with(b"BW64");
-        if head.len() < 12 || !(rf64 || head.starts_with(b"RIFF")) || &head[8..] != b"WAVE" {
-            return Ok(None);
-        }
-        walk_chunks(source)
-    }
-
-    pub(crate) fn info(&self) -> AudioInfo {
-        let (codec, bits) = self.encoding.facts();
-        AudioInfo {
-            sample_rate: self.sample_rate,
-            channels: u32::from(self.channels),
-            frames: self.frames(),
-            container: "wav".into(),
-            codec: codec.into(),
-            bits_per_sample: Some(bits),
-        }
-    }
-
-    /// Whether its numbers cannot say NaN or infinity.
-    pub(crate) fn is_finite(&self) -> bool {
-        !matches!(self.encoding, Encoding::Float32 | Encoding::Float64)
-    }
-
-    fn frames(&self) -> u64 {
-        (self.data.end - self.data.start) / self.frame_bytes
-    }
-
-    /// Decodes frames `range`, cut at the end of the file.
-    pub(crate) fn decode(
-        &self,
-        source: &mut Source<'_>,
-        range: Range<u64>,
-        mono: bool,
-    ) -> Result<Vec<Vec<f32>>> {
-        let end = range.end.min(self.frames());
-        let start = range.start.min(end);
-        let mut mixer = Mixer::new(usize::from(self.channels), mono, (end - start) as usize);
-        let last = self.data.start + end * self.frame_bytes;
-        let piece = (PIECE as u64).next_multiple_of(self.frame_bytes) as usize;
-        let mut at = self.data.start + start * self.frame_bytes;
-        let mut scratch = Vec::new();
-        while at < last {
-            let bytes = source.bytes_at(at, piece.min((last - at) as usize), &mut scratch)?;
-            at += bytes.len() as u64;
-            self.convert(bytes, &mut mixer);
-        }
-        Ok(mixer.into_planes())
-    }
-
-    fn convert(&self, bytes: &[u8], mixer: &mut Mixer) {
-        // Powers of two: every integer up to 24 bits lands exactly on its float.
-        const S16: f32 = 1.0 / 32_768.0;
-        const S32: f32 = 1.0 / 2_147_483_648.0;
-        match self.encoding {
-            Encoding::Unsigned8 => {
-                mixer.push_interleaved(bytes, |[b]: [u8; 1]| (f32::from(b) - 128.0) / 128.0);
-            }
-            Encoding::Signed16 => {
-                mixer.push_interleaved(bytes, |b| f32::from(i16::from_le_bytes(b)) * S16);
-            }
-            Encoding::Signed24 => mixer.push_interleaved(bytes, |[a, b, c]: [u8; 3]| {
-                i32::from_le_bytes([0, a, b, c]) as f32 * S32
-            }),
-            Encoding::Signed32 => {
-                mixer.push_interleaved(bytes, |b| i32::from_le_bytes(b) as f32 * S32);
-            }
-            Encoding::Float32 => mixer.push_interleaved(bytes, f32::from_le_bytes),
-            Encoding::Float64 => mixer.push_interleaved(bytes, |b| f64::from_le_bytes(b) as f32),
-            Encoding::ALaw => {
-                mixer.push_interleaved(bytes, |[b]: [u8; 1]| f32::from(a_law(b)) * S16)
-            }
-            Encoding::MuLaw => {
-                mixer.push_interleaved(bytes, |[b]: [u8; 1]| f32::from(mu_law(b)) * S16)
-            }
-        }
-    }
-}
-
-/// ITU-T G.711, scaled from 13 to 16 bits.
-fn a_law(byte: u8) -> i16 {
-    let byte = byte ^ 0x55;
-    let (segment, step) = (byte >> 4 & 7, i16::from(byte & 15) * 2 + 1);
-    let size = match segment {
-        0 => step << 3,
-        _ => (step + 32) << (segment + 2),
+/// Reads the header of anything but Wave64.
+///
+/// # Errors
+/// When it is broken: no format before the samples, less of them than promised; or of another codec.
+pub(crate) fn open(header: &mut Header<'_, '_>) -> Result<Pcm> {
+    let order = match header.bytes(0, 4)? {
+        b"RIFX" => Order::Big,
+        _ => Order::Little,
     };
-    if byte & 0x80 != 0 { size } else { -size }
-}
-
-/// ITU-T G.711, scaled from 14 to 16 bits.
-fn mu_law(byte: u8) -> i16 {
-    let byte = !byte;
-    let size = (((i16::from(byte & 15) << 3) + 0x84) << (byte >> 4 & 7)) - 0x84;
-    if byte & 0x80 != 0 { -size } else { size }
-}
-
-fn walk_chunks(source: &mut Source<'_>) -> Result<Option<Wav>> {
-    let mut scratch = Vec::new();
-    let (mut at, mut format, mut long_data) = (12u64, None, None);
-    loop {
-        let head = source.bytes_at(at, 8, &mut scratch)?;
-        if head.len() < 8 {
-            return Err(broken(
-                source,
-                at,
-                "the WAV file ends before its data chunk",
-            ));
-        }
-        let id: [u8; 4] = [head[0], head[1], head[2], head[3]];
-        let declared = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
-        at += 8;
-        match &id {
-            b"fmt " => format = Some(read_format(source, at, declared)?),
-            b"ds64" => long_data = read_long_size(source, at)?,
-            b"data" => return finish(source, at, declared, format, long_data),
+    let (mut at, mut layout, mut long) = (12u64, None, None);
+    for _ in 0..MAX_CHUNKS {
+        let Some(chunk) = header.chunk(at, order)? else {
+            break;
+        };
+        match &chunk.id {
+            b"fmt " => {
+                let found = read_format(header, chunk.at, chunk.size, order, "wav");
+                layout = Some(found.map_err(|error| error.at_byte(chunk.at))?);
+            }
+            b"ds64" => long = header.array(chunk.at + 8)?.map(u64::from_le_bytes),
+            b"data" => {
+                let layout = layout.ok_or_else(|| no_format(header, chunk.at))?;
+                let size = data_size(header, chunk.at, chunk.size, long, &layout)?;
+                return Pcm::new(header, layout, chunk.at, size);
+            }
             _ => {}
         }
-        // Chunks start on even bytes (RIFF pads odd ones).
-        at += u64::from(declared) + u64::from(declared % 2);
+        at = header.behind(chunk)?;
     }
+    Err(header.broken(at, "the WAV file ends before its data chunk"))
 }
 
-fn read_format(source: &mut Source<'_>, at: u64, declared: u32) -> Result<Format> {
-    let mut scratch = Vec::new();
-    let body = source.bytes_at(at, declared.min(40) as usize, &mut scratch)?;
-    if body.len() < 16 {
-        return Err(broken(source, at, "the WAV format chunk is cut short"));
+/// Reads the header of Wave64: names and sizes are longer, and sizes count the chunk's own head.
+///
+/// # Errors
+/// As for [`open`].
+pub(crate) fn open_wave64(header: &mut Header<'_, '_>) -> Result<Pcm> {
+    const HEAD: u64 = 24;
+    let (mut at, mut layout) = (HEAD + 16, None);
+    for _ in 0..MAX_CHUNKS {
+        let (Some([a, b, c, d, tail @ ..]), Some(size)) =
+            (header.array::<16>(at)?, header.array(at + 16)?)
+        else {
+            break;
+        };
+        let size = u64::from_le_bytes(size);
+        let body = at + HEAD;
+        match (&[a, b, c, d], &tail == WAVE64_TAIL) {
+            (b"fmt ", true) => {
+                let size = size.saturating_sub(HEAD).min(u64::from(UNKNOWN)) as u32;
+                let found = read_format(header, body, size, Order::Little, "w64");
+                layout = Some(found.map_err(|error| error.at_byte(body))?);
+            }
+            (b"data", true) => {
+                let layout = layout.ok_or_else(|| no_format(header, body))?;
+                // FFmpeg's streams have the largest signed number.
+                let size = (size < i64::MAX as u64).then(|| size.saturating_sub(HEAD));
+                return Pcm::new(header, layout, body, size);
+            }
+            _ => {}
+        }
+        at = at
+            .saturating_add(size.max(HEAD))
+            .min(u64::MAX - HEAD)
+            .next_multiple_of(8);
     }
-    let word = |i: usize| u16::from_le_bytes([body[i], body[i + 1]]);
-    let mut format = Format {
-        tag: word(0),
-        channels: word(2),
-        sample_rate: u32::from_le_bytes([body[4], body[5], body[6], body[7]]),
-        frame_bytes: word(12),
-        bits: word(14),
-    };
-    // WAVE_FORMAT_EXTENSIBLE: the first word of the sub-format's GUID is the real tag.
-    if format.tag == 0xFFFE && body.len() >= 26 {
-        format.tag = word(24);
-    }
-    Ok(format)
+    Err(header.broken(at, "the Wave64 file ends before its data chunk"))
 }
 
-fn read_long_size(source: &mut Source<'_>, at: u64) -> Result<Option<u64>> {
-    let mut scratch = Vec::new();
-    let body = source.bytes_at(at + 8, 8, &mut scratch)?;
-    Ok(body.try_into().ok().map(u64::from_le_bytes))
+fn no_format(header: &Header<'_, '_>, at: u64) -> Error {
+    header.broken(at, "the WAV file has no format chunk before its data")
 }
 
-fn finish(
-    source: &mut Source<'_>,
+/// Bytes of samples; `None`: all that are there.
+fn data_size(
+    header: &mut Header<'_, '_>,
     at: u64,
     declared: u32,
-    format: Option<Format>,
-    long_data: Option<u64>,
-) -> Result<Option<Wav>> {
-    let Some(format) = format else {
-        return Err(broken(
-            source,
-            at,
-            "the WAV file has no format chunk before its data",
-        ));
-    };
-    let Some(encoding) = Encoding::new(format.tag, format.bits) else {
-        return Ok(None);
-    };
-    let frame_bytes = encoding.facts().1 / 8 * u32::from(format.channels);
-    if format.channels == 0 || format.sample_rate == 0 {
-        return Err(broken(
-            source,
-            at,
-            "the WAV header declares no channels or a rate of 0 Hz",
-        ));
-    }
-    if frame_bytes != u32::from(format.frame_bytes) {
-        let reason = format!(
-            "the WAV header's block size {} contradicts its format",
-            format.frame_bytes
-        );
-        return Err(broken(source, at, &reason));
-    }
-    let there = source.len() - at;
-    let size = match (declared, long_data) {
-        (UNKNOWN, Some(long)) => long,
-        (0, None) if riff_is_whole(source)? => 0,
-        // Streaming writers leave 0 or all ones: what is there is the data.
-        (0 | UNKNOWN, None) => there,
-        _ => u64::from(declared),
-    };
-    if size > there {
-        let reason =
-            format!("the WAV header promises {size} bytes of samples and {there} are there");
-        return Err(broken(source, source.len(), &reason));
-    }
-    let (channels, sample_rate) = (format.channels, format.sample_rate);
-    let data = at..at + size;
-    Ok(Some(Wav {
-        encoding,
-        channels,
-        sample_rate,
-        frame_bytes: u64::from(frame_bytes),
-        data,
-    }))
+    long: Option<u64>,
+    layout: &Layout,
+) -> Result<Option<u64>> {
+    let size = u64::from(declared);
+    let sox = SOX_UNKNOWN.checked_div(layout.block_bytes);
+    let is_sox = size.checked_div(layout.block_bytes) == sox && at + size > header.source_len();
+    Ok(match (declared, long) {
+        (UNKNOWN, Some(long)) if !matches!(long, 0 | u64::MAX) => Some(long),
+        (0, None) if riff_is_whole(header)? => Some(0),
+        (0, None) | (UNKNOWN, _) => None,
+        _ => Some(size).filter(|_| !is_sox),
+    })
 }
 
 /// Whether the outermost size fits the file: then a data size of 0 means an empty recording.
-fn riff_is_whole(source: &mut Source<'_>) -> Result<bool> {
-    let mut scratch = Vec::new();
-    let size: Option<[u8; 4]> = source.bytes_at(4, 4, &mut scratch)?.try_into().ok();
-    let size = size.map_or(0, u32::from_le_bytes);
-    Ok(u64::from(size) + 8 == source.len())
+fn riff_is_whole(header: &mut Header<'_, '_>) -> Result<bool> {
+    let order = match header.bytes(0, 4)? {
+        b"RIFX" => Order::Big,
+        _ => Order::Little,
+    };
+    let size = header.array(4)?.map_or(0, |size| order.u32(size));
+    Ok(u64::from(size) + 8 == header.source_len())
 }
 
-fn broken(source: &Source<'_>, at: u64, reason: &str) -> Error {
-    Error::corrupt(reason)
-        .with_source(source.name())
-        // A chunk's size may point behind the end.
-        .at_byte(at.min(source.len()))
+/// The fields of a format chunk.
+struct Format {
+    tag: u16,
+    channels: u32,
+    sample_rate: u32,
+    block_bytes: u32,
+    /// Bits of the container of a sample, and of the sample itself.
+    bits: u32,
+    valid_bits: u32,
+}
+
+fn read_format(
+    header: &mut Header<'_, '_>,
+    at: u64,
+    size: u32,
+    order: Order,
+    container: &'static str,
+) -> Result<Layout> {
+    let body = header.bytes(at, size.min(40) as usize)?;
+    let Some(&[t0, t1, c0, c1, r0, r1, r2, r3, _, _, _, _, a0, a1, b0, b1]) = body.first_chunk()
+    else {
+        return Err(header.broken(at, "the WAV format chunk is cut short"));
+    };
+    let bits = u32::from(order.u16([b0, b1]));
+    let mut format = Format {
+        tag: order.u16([t0, t1]),
+        channels: u32::from(order.u16([c0, c1])),
+        sample_rate: order.u32([r0, r1, r2, r3]),
+        block_bytes: u32::from(order.u16([a0, a1])),
+        bits,
+        valid_bits: bits,
+    };
+    if let (EXTENSIBLE, Some(&[v0, v1, _, _, _, _, s0, s1, ref guid @ ..])) = (
+        format.tag,
+        body.get(18..).and_then(|rest| rest.first_chunk::<22>()),
+    ) {
+        if !SUB_FORMATS.contains(&guid) {
+            let hex: String = [s0, s1]
+                .iter()
+                .chain(guid)
+                .map(|b| format!("{b:02X}"))
+                .collect();
+            return Err(refused(&format!("of sub-format {hex}")));
+        }
+        format.tag = order.u16([s0, s1]);
+        let valid = u32::from(order.u16([v0, v1]));
+        format.valid_bits = if valid == 0 { bits } else { valid.min(bits) };
+    }
+    let layout = layout(&format, order, container)?;
+    let contradicts = u64::from(format.block_bytes) != layout.block_bytes;
+    // No channels, no block: that has an error of its own.
+    if contradicts && format.channels > 0 {
+        let reason = format!(
+            "the WAV header's block size {} contradicts its format",
+            format.block_bytes
+        );
+        return Err(header.broken(at, reason));
+    }
+    Ok(layout)
+}
+
+fn layout(format: &Format, order: Order, container: &'static str) -> Result<Layout> {
+    let sample = match (format.tag, format.bits) {
+        (1, 1..=8) => Some(Sample::Unsigned8),
+        (1, bits) => Sample::signed(bits).filter(|_| bits > 0),
+        (3, bits) => Sample::float(bits),
+        (6, 8) => Some(Sample::ALaw),
+        (7, 8) => Some(Sample::MuLaw),
+        (2, 4) => return adpcm(format, Adpcm::Microsoft, container),
+        (0x11, 4) => return adpcm(format, Adpcm::ImaWav, container),
+        _ => None,
+    };
+    let Some(sample) = sample else {
+        let (tag, bits) = (format.tag, format.bits);
+        let name = format!("{} (format tag 0x{tag:04X}, {bits} bits)", codec_name(tag));
+        return Err(refused(&name));
+    };
+    let layout = Layout::linear(container, sample, order);
+    Ok(Layout {
+        bits: Some(format.valid_bits),
+        ..layout.of(format.channels, format.sample_rate)
+    })
+}
+
+fn adpcm(format: &Format, kind: Adpcm, container: &'static str) -> Result<Layout> {
+    if format.channels > adpcm::MAX_CHANNELS {
+        let name = format!("{} of {} channels", kind.name(), format.channels);
+        return Err(refused(&name));
+    }
+    Ok(Layout {
+        container,
+        coding: Coding::Adpcm(kind),
+        channels: format.channels,
+        sample_rate: format.sample_rate,
+        bits: None,
+        block_bytes: u64::from(format.block_bytes),
+    })
+}
+
+fn refused(name: &str) -> Error {
+    Error::unsupported(format!("the codec {name} in WAV is not decoded here"))
+}
+
+/// Names of the format tags that are met with, from Microsoft's `mmreg.h`.
+fn codec_name(tag: u16) -> &'static str {
+    match tag {
+        0x0001 => "PCM",
+        0x0002 => "Microsoft ADPCM",
+        0x0003 => "IEEE float",
+        0x0006 => "A-law",
+        0x0007 => "mu-law",
+        0x0011 => "IMA ADPCM",
+        0x0022 => "TrueSpeech",
+        0x0028 | 0x028F | 0x0065 => "G.722",
+        0x0031 => "GSM 6.10",
+        0x0040 | 0x0045 | 0x0064 => "G.726",
+        0x0042 => "G.723.1",
+        0x0050 => "MPEG layer 1 or 2",
+        0x0055 => "MP3",
+        0x0083 => "G.729",
+        0x0092 | 0x2000 => "AC-3",
+        0x00FF | 0x1600..=0x1610 | 0x706D | 0xA106 => "AAC",
+        0x0160..=0x0163 => "Windows Media Audio",
+        0x0270 => "ATRAC3",
+        0x2001 => "DTS",
+        0x566F | 0x674F..=0x6771 => "Vorbis",
+        0x704F => "Opus",
+        0xA109 => "Speex",
+        0xF1AC => "FLAC",
+        _ => "unknown",
+    }
 }
