@@ -98,6 +98,9 @@ fn layout(tag: [u8; 4], bits: u32) -> Result<Layout> {
         b"raw " if bits == 8 => linear(Sample::Unsigned8, Order::Big),
         b"in24" => linear(Sample::Signed24, Order::Big),
         b"in32" => linear(Sample::Signed32, Order::Big),
+        // libsndfile's spelling of the first, and QuickTime's of both.
+        b"42n1" | b"42ni" => linear(Sample::Signed24, Order::Little),
+        b"23ni" => linear(Sample::Signed32, Order::Little),
         b"fl32" | b"FL32" => linear(Sample::Float32, Order::Big),
         b"fl64" | b"FL64" => linear(Sample::Float64, Order::Big),
         b"alaw" | b"ALAW" => linear(Sample::ALaw, Order::Big),

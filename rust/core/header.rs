@@ -7,8 +7,12 @@ use crate::source::Source;
 const WINDOW: usize = 4096;
 /// Chunks in front of the samples before a file counts as hostile.
 pub(crate) const MAX_CHUNKS: usize = 65_536;
-/// Without these there is no sound: one of them right behind a byte shows that it is a pad byte.
-const VITAL: [&[u8; 4]; 4] = [b"fmt ", b"data", b"COMM", b"SSND"];
+/// One of these right behind a byte shows that it is a pad byte, be it zero or not.
+const KNOWN: [&[u8; 4]; 24] = [
+    b"fmt ", b"data", b"fact", b"LIST", b"JUNK", b"bext", b"cue ", b"smpl", b"inst", b"iXML",
+    b"id3 ", b"PEAK", b"axml", b"chna", b"COMM", b"SSND", b"NAME", b"AUTH", b"ANNO", b"COMT",
+    b"MARK", b"CHAN", b"APPL", b"ID3 ",
+];
 
 /// Which end of a number comes first.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -103,7 +107,7 @@ impl<'h, 'a> Header<'h, 'a> {
         let is_unpadded = match self.array::<5>(end)? {
             Some([a, b, c, d, e]) => {
                 let printable = |byte: &u8| (b' '..=b'~').contains(byte);
-                [a, b, c, d].iter().all(printable) && !VITAL.contains(&&[b, c, d, e])
+                [a, b, c, d].iter().all(printable) && !KNOWN.contains(&&[b, c, d, e])
             }
             None => false,
         };
