@@ -1,6 +1,7 @@
 //! Small files of every container of PCM, each bit of them flipped and each cut made.
 
 use ossicle::{Decoder, ErrorKind, Result, Source};
+use proptest::prelude::*;
 
 fn be(size: usize) -> [u8; 4] {
     (size as u32).to_be_bytes()
@@ -255,13 +256,30 @@ fn every_cut_is_an_error() {
             let cut = outcome(&bytes[..length], &format!("{name} cut at {length}"));
             match cut {
                 // The packet table stands behind the samples: without all of it, they are all taken.
-                Ok(all) if length >= bytes.len() - table => assert!(all >= frames),
-                Ok(_) => panic!("{name} cut at {length} went unseen"),
+                Ok(all) => assert!(
+                    length >= bytes.len() - table && all >= frames,
+                    "{name} cut at {length} went unseen"
+                ),
                 Err(error) => assert!(
                     matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported),
                     "{name} cut at {length}: {error}"
                 ),
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rubbish_behind_a_part_of_a_file_is_survived(
+        file in prop::sample::select(files()),
+        keep in 4usize..120,
+        rubbish in prop::collection::vec(prop_oneof![Just(0u8), Just(0xFF), any::<u8>()], 0..400),
+    ) {
+        let (name, _, bytes) = file;
+        let kept = &bytes[..keep.min(bytes.len())];
+        let _ = outcome(&[kept, &rubbish].concat(), name);
     }
 }

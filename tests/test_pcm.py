@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -352,9 +351,7 @@ def test_only_the_header_and_the_range_are_read(name: str) -> None:
     make, second = LONG[name]
     data = make(bytes(600 * second))
     file = Counting(data)
-    begin = time.perf_counter()
     info = ossicle.info(file)
-    assert time.perf_counter() - begin < 0.05
     assert info.frames >= 600 * 16_000
     assert file.count <= 16_384
 
@@ -362,6 +359,34 @@ def test_only_the_header_and_the_range_are_read(name: str) -> None:
     part, _ = ossicle.load(file, offset=300.0, duration=1.0)
     assert len(part) == 16_000
     assert file.count <= second + 16_384
+
+
+# A file of 5 GiB by its header, of which the end is written and the rest is a hole.
+HUGE: dict[str, Callable[[int], bytes]] = {
+    "rf64": lambda size: containers.wav(b"", 1, 2, 16, magic=b"RF64").replace(
+        struct.pack("<QQ", 0, 0), struct.pack("<QQ", 0, size), 1
+    ),
+    "w64": lambda size: containers.wave64(b"", 2, 16, size=24 + size),
+    "caf": lambda size: containers.caf(b"", b"lpcm", 2, 2, 16, size=4 + size),
+    "au": lambda _: containers.au(b"", 2, 1, size=0xFFFF_FFFF),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_sizes_above_4_gib(name: str, tmp_path: Path) -> None:
+    size, path = 5 * 2**30, tmp_path / name
+    header, end = HUGE[name](size), bytes(range(64))
+    with path.open("wb") as file:
+        file.write(header)
+        file.seek(len(header) + size - len(end))
+        file.write(end)
+    frame = 1 if name == "au" else 4
+    assert ossicle.info(path).frames == size // frame
+    offset = (size - len(end)) // frame / 16_000
+    waveform, _ = ossicle.load(path, mono=False, offset=offset)
+    dtype, scale = ("i1", 128) if name == "au" else ("<i2", 32_768)
+    expected = np.frombuffer(end, dtype).reshape(len(end) // frame, -1).T / np.float32(scale)
+    assert np.array_equal(waveform, expected)
 
 
 def test_chunks_around_the_samples_are_passed_over() -> None:
