@@ -3,7 +3,10 @@
 //! Format: ISO/IEC 14496-3, sections 1.6.2.1 (`AudioSpecificConfig`) and 4.4 (`raw_data_block`).
 //! Symphonia decodes the LC profile in mono or stereo; of HE-AAC it would give half of the rate.
 
+mod bands;
 mod bits;
+mod block;
+mod codebooks;
 
 use crate::error::{Error, Result};
 use bits::Bits;
@@ -56,7 +59,27 @@ pub(crate) fn check(config: &[u8]) -> Result<AacConfig> {
     declared.check()
 }
 
-/// The same for the fields of an ADTS header, ISO/IEC 14496-3, section 1.A.2.2.
+/// Whether `packet`, a `raw_data_block` of the stream, says that the stream is HE-AAC: its header alone
+/// does not, where spectral band replication was added to an LC stream. `None` where it is damaged.
+pub(crate) fn has_sbr(config: &AacConfig, packet: &[u8]) -> Option<bool> {
+    if config.is_plain {
+        return Some(false);
+    }
+    block::has_sbr(packet, config.sample_rate)
+}
+
+/// The error for a stream in which [`has_sbr`] is so.
+pub(crate) fn he_aac() -> Error {
+    unsupported("HE-AAC (SBR)")
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::unsupported(format!(
+        "{what} is not decoded here (of AAC, the LC profile in mono or stereo is)"
+    ))
+}
+
+/// [`check`] for the fields of an ADTS header, ISO/IEC 14496-3, section 1.A.2.2.
 ///
 /// # Errors
 /// As for [`check`].
@@ -133,31 +156,27 @@ impl Declared {
     fn check(self) -> Result<AacConfig> {
         let channels = CHANNELS.get(self.channel_configuration as usize).copied();
         let channels = channels.unwrap_or(0);
-        let unsupported = |what: String| {
-            Err(Error::unsupported(format!(
-                "{what} is not decoded here (of AAC, the LC profile in mono or stereo is)"
-            )))
-        };
         if self.ps {
-            return unsupported("HE-AAC v2 (PS)".to_owned());
+            return Err(unsupported("HE-AAC v2 (PS)"));
         }
         if self.sbr == Some(true) {
-            return unsupported("HE-AAC (SBR)".to_owned());
+            return Err(he_aac());
         }
         if self.object_type != AAC_LC {
-            return unsupported(profile_name(self.object_type));
+            return Err(unsupported(&profile_name(self.object_type)));
         }
         if self.sample_rate == 0 {
             return Err(Error::corrupt("the AAC header declares a rate of 0 Hz"));
         }
         if channels == 0 {
-            return unsupported("AAC with channels in a program config element".to_owned());
+            return Err(unsupported("AAC with channels in a program config element"));
         }
         if channels > 2 {
-            return unsupported(format!("AAC of {channels} channels"));
+            return Err(unsupported(&format!("AAC of {channels} channels")));
         }
         if self.frame_length != 1024 {
-            return unsupported(format!("AAC in frames of {} samples", self.frame_length));
+            let what = format!("AAC in frames of {} samples", self.frame_length);
+            return Err(unsupported(&what));
         }
         Ok(AacConfig {
             sample_rate: self.sample_rate,
