@@ -11,11 +11,6 @@ impl<'a> Bits<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// Bits that were read.
-    pub(super) fn position(&self) -> usize {
-        self.at
-    }
-
     /// Bits that are left.
     pub(super) fn left(&self) -> usize {
         8 * self.bytes.len() - self.at
@@ -68,7 +63,7 @@ mod tests {
         ) {
             let mut bits = Bits::new(&bytes);
             for count in steps {
-                let at = bits.position();
+                let at = bits.at;
                 let bit = |n: usize| bytes.get(n / 8).map(|byte| u32::from(byte >> (7 - n % 8) & 1));
                 let expected = (at..at + count).try_fold(0, |number, n| Some(number << 1 | bit(n)?));
                 prop_assert_eq!(bits.read(count), expected);
