@@ -5,6 +5,8 @@
 
 mod header;
 mod info;
+#[cfg(test)]
+mod tests;
 
 use symphonia::core::audio::layouts;
 use symphonia::core::codecs::audio::AudioCodecParameters;
@@ -75,7 +77,9 @@ impl Trim {
 
     /// The last packet that begins at `frame` or before it.
     fn packet_at(&self, frame: i64) -> u64 {
-        let raw = frame.saturating_add(self.delay as i64).max(0) as u64;
+        let Ok(raw) = u64::try_from(frame.saturating_add(self.delay as i64)) else {
+            return 0;
+        };
         let behind = if raw >= self.padding.0 {
             self.padding.1 - self.padding.0
         } else {

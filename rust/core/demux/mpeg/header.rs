@@ -175,7 +175,7 @@ mod tests {
         for (word, bytes, frames) in [
             (0xFFFB_9064_u32, 417, 1152), // MPEG 1 Layer III, 128 kbit/s, 44.1 kHz
             (0xFFFB_9264, 418, 1152),
-            (0xFFF3_40C4, 144, 576),  // MPEG 2 Layer III, 32 kbit/s, 16 kHz
+            (0xFFF3_48C4, 144, 576),  // MPEG 2 Layer III, 32 kbit/s, 16 kHz
             (0xFFE3_18C4, 72, 576),   // MPEG 2.5 Layer III, 8 kbit/s, 8 kHz
             (0xFFFD_A400, 576, 1152), // MPEG 1 Layer II, 192 kbit/s, 48 kHz
             (0xFFFF_C400, 384, 384),  // MPEG 1 Layer I, 384 kbit/s, 48 kHz
