@@ -87,11 +87,14 @@ impl frames::Header for Header {
     }
 
     fn is_like(&self, other: &Self) -> bool {
+        let blocks = |header: &Self| header.bits(54, 2);
         let stream = |header: &Self| {
+            let channels = header.channel_configuration();
             (
                 header.profile(),
                 header.rate_index(),
-                header.channel_configuration(),
+                channels,
+                blocks(header),
             )
         };
         stream(self) == stream(other)
@@ -225,7 +228,6 @@ impl Demuxer for Adts<'_> {
         let Some(frame) = self.frames.next()? else {
             return Ok(None);
         };
-        frame.header.refuse(frame.at)?;
         Ok(Some(Packet {
             at: frame.at,
             data: block(&mut self.frames, &frame)?.to_vec(),
@@ -242,5 +244,127 @@ impl Demuxer for Adts<'_> {
 
     fn frames(&mut self) -> Result<Option<u64>> {
         Ok(Some(self.frames.count()?.saturating_mul(self.per_packet)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::demux;
+    use crate::error::ErrorKind;
+
+    /// A frame of AAC-LC, 44.1 kHz, stereo, with a block of so many bytes.
+    fn frame(block: usize, has_crc: bool) -> Vec<u8> {
+        let head = if has_crc { 9 } else { 7 };
+        let fixed = [0xFF, if has_crc { 0xF0 } else { 0xF1 }, 0x50, 0x80];
+        let bits = (0xFFF1_5080_u64 << 24) | ((head + block) as u64) << 13 | 0x7FF << 2;
+        let rest = &bits.to_be_bytes()[4..];
+        let crc: &[u8] = if has_crc { &[1, 2] } else { &[] };
+        [
+            &fixed[..3],
+            &[fixed[3] | rest[0]],
+            &rest[1..],
+            crc,
+            &vec![0x21; block],
+        ]
+        .concat()
+    }
+
+    fn open(bytes: &[u8]) -> Box<dyn Demuxer + '_> {
+        demux::open(Source::from_bytes("test", bytes))
+            .unwrap()
+            .ok()
+            .unwrap()
+    }
+
+    fn survives(bytes: &[u8]) {
+        let Ok(Ok(mut demuxer)) = demux::open(Source::from_bytes("test", bytes)) else {
+            return;
+        };
+        let mut calls = 0..2 * bytes.len() + 10;
+        loop {
+            assert!(calls.next().is_some(), "it does not end");
+            match demuxer.next_packet() {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) => assert!(error.byte_offset().unwrap() <= bytes.len() as u64),
+            }
+        }
+        for target in [0, 3_000, i64::MAX, i64::MIN] {
+            let _ = demuxer.seek(target);
+            let _ = demuxer.next_packet();
+        }
+        let _ = demuxer.frames();
+    }
+
+    proptest! {
+        #[test]
+        fn every_block_is_a_packet(
+            blocks in prop::collection::vec((1usize..2_000, any::<bool>()), 4..60),
+            targets in prop::collection::vec(-2_000i64..80_000, 1..8),
+        ) {
+            let bytes: Vec<u8> = blocks.iter().flat_map(|(size, crc)| frame(*size, *crc)).collect();
+            let mut demuxer = open(&bytes);
+            prop_assert_eq!(demuxer.frames().unwrap(), Some(1024 * blocks.len() as u64));
+            demuxer.seek(i64::MIN).unwrap();
+            for (n, (size, _)) in blocks.iter().enumerate() {
+                let packet = demuxer.next_packet().unwrap().unwrap();
+                prop_assert_eq!(packet.data, vec![0x21; *size]);
+                prop_assert_eq!(packet.begin, Some(1024 * n as i64));
+            }
+            prop_assert_eq!(demuxer.next_packet().unwrap(), None);
+            for target in targets {
+                demuxer.seek(target).unwrap();
+                let expected = (target.max(0) / 1024).min(blocks.len() as i64 - 1);
+                let packet = demuxer.next_packet().unwrap().unwrap();
+                prop_assert_eq!(packet.begin, Some(1024 * expected));
+            }
+        }
+    }
+
+    #[test]
+    fn every_flip_and_every_cut_is_survived() {
+        let blocks = [
+            (40, false),
+            (60, false),
+            (50, true),
+            (45, false),
+            (70, true),
+        ];
+        let file: Vec<u8> = blocks
+            .iter()
+            .flat_map(|(size, crc)| frame(*size, *crc))
+            .collect();
+        for bit in 0..8 * file.len() {
+            let mut damaged = file.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            survives(&damaged);
+        }
+        for length in 0..file.len() {
+            survives(&file[..length]);
+            survives(&file[length..]);
+        }
+    }
+
+    #[test]
+    fn damage_leaves_the_packets_behind_it_in_place() {
+        let mut file: Vec<u8> = (0..20).flat_map(|_| frame(93, false)).collect();
+        file[800..1_300].fill(9);
+        let mut demuxer = open(&file);
+        let begins = |demuxer: &mut dyn Demuxer| {
+            let packets = std::iter::from_fn(|| demuxer.next_packet().transpose());
+            let begins = packets.map(|packet| packet.map(|packet| packet.begin.unwrap() / 1024));
+            begins.collect::<Vec<_>>()
+        };
+        let met = begins(&mut *demuxer);
+        let error = met.iter().find_map(|met| met.as_ref().err()).unwrap();
+        assert_eq!(
+            (error.kind(), error.byte_offset()),
+            (ErrorKind::Corrupt, Some(800))
+        );
+        let good: Vec<i64> = met.into_iter().filter_map(Result::ok).collect();
+        assert_eq!(good, (0..8).chain(13..20).collect::<Vec<i64>>());
     }
 }

@@ -3,6 +3,8 @@
 //! A frame tells its own length alone, so the way to a frame leads over all headers before it; where
 //! they begin is kept for every [`MARK`]th.
 
+use std::ops::Range;
+
 use super::tags;
 use crate::error::{Error, Result};
 use crate::window::Window;
@@ -64,7 +66,9 @@ pub(super) struct Frames<'a, H> {
     end: u64,
     at: u64,
     index: u64,
-    /// Where the last frame that was met ends.
+    /// The bytes of the frame that was met last.
+    last: Range<u64>,
+    /// Where the last of all frames that were met ends.
     last_end: u64,
     /// Where every [`MARK`]th frame begins.
     marks: Vec<u64>,
@@ -131,7 +135,7 @@ pub(super) fn find_first<H: Header>(
 /// The first place in `range` at which frames begin, of the stream that `like` is of if it is known.
 fn find<H: Header>(
     window: &mut Window<'_>,
-    range: std::ops::Range<u64>,
+    range: Range<u64>,
     end: u64,
     like: Option<&H>,
     proof: Proof,
@@ -200,6 +204,7 @@ impl<'a, H: Header> Frames<'a, H> {
             end,
             at: begin,
             index: 0,
+            last: begin..begin,
             last_end: begin,
             marks: Vec::new(),
             total: None,
@@ -242,6 +247,7 @@ impl<'a, H: Header> Frames<'a, H> {
         }
         self.at += length;
         self.index += 1;
+        self.last = at..self.at;
         self.last_end = self.last_end.max(self.at);
         Ok(Frame { at, header, index })
     }
@@ -270,7 +276,7 @@ impl<'a, H: Header> Frames<'a, H> {
     }
 
     /// Goes on at the next frame behind damage.
-    fn resume(&mut self, damaged: std::ops::Range<u64>) -> Result<()> {
+    fn resume(&mut self, damaged: Range<u64>) -> Result<()> {
         let at = damaged.start;
         let proof = Proof {
             frames: 2,
@@ -296,11 +302,21 @@ impl<'a, H: Header> Frames<'a, H> {
             return Err(Error::corrupt(reason).at_byte(at));
         };
         let bytes = next - at;
-        // Where the damaged frames have the usual length, all behind them stay in place.
-        self.index += (bytes + mean / 2) / mean.max(1);
+        self.index += self.lost(at..next, mean.max(1));
         self.at = next;
         let reason = format!("{bytes} bytes between {} frames are none", H::NAME);
         Err(Error::corrupt(reason).at_byte(at))
+    }
+
+    /// How many frames lay in the damage, by their usual length: so those behind it stay in place.
+    fn lost(&self, damaged: Range<u64>, mean: u64) -> u64 {
+        let round = |bytes: u64| (bytes + mean / 2) / mean;
+        let length = self.last.end - self.last.start;
+        // A frame of another length may be damaged itself: the next one does not begin behind it.
+        if self.last.end == damaged.start && 4 * length.abs_diff(mean) > mean {
+            return round(damaged.end - self.last.start).saturating_sub(1);
+        }
+        round(damaged.end - damaged.start)
     }
 
     /// Whether another stream begins at `at`.
@@ -312,7 +328,8 @@ impl<'a, H: Header> Frames<'a, H> {
         Ok(find::<H>(&mut self.window, at..at + 1, self.end, None, proof)?.is_some())
     }
 
-    fn is_zero(&mut self, range: std::ops::Range<u64>) -> Result<bool> {
+    /// Whether there are only zeros in `range`.
+    pub(super) fn is_zero(&mut self, range: Range<u64>) -> Result<bool> {
         let mut at = range.start;
         while at < range.end {
             let bytes = until(self.window.at(at, SEARCHED, u64::MAX)?, range.end - at);
@@ -347,6 +364,7 @@ impl<'a, H: Header> Frames<'a, H> {
         self.begin = (frame.at + frame.header.length() as u64).min(self.end);
         self.at = self.begin;
         self.last_end = self.begin;
+        self.last = self.begin..self.begin;
     }
 
     /// Where the stream ends at the latest.

@@ -153,8 +153,9 @@ impl<'a> Mpeg<'a> {
         };
         // A file that is far longer than its header says was put together from several: FFmpeg
         // takes the header's count for wrong then.
-        let more = tail.saturating_sub(end.unwrap_or(tail));
-        let is_count_used = more <= info.bytes.unwrap_or(0) >> 4;
+        let more = end.unwrap_or(tail).min(tail)..tail;
+        let is_far = more.end - more.start > info.bytes.unwrap_or(0) >> 4;
+        let is_count_used = !is_far || self.frames.is_zero(more)?;
         self.trim = Trim::new(header, info, is_count_used);
         self.declared = info.packets.map(|packets| Declared { packets, end });
         let is_sure = info.is_sure && end == Some(tail);
@@ -307,7 +308,6 @@ impl Demuxer for Mpeg<'_> {
                 self.check_count(packets).map(|()| None)
             };
         };
-        refuse(frame.header, frame.at)?;
         Ok(Some(Packet {
             at: frame.at,
             data: self.frames.bytes(&frame)?.to_vec(),

@@ -32,9 +32,7 @@ impl Info {
             return None;
         }
         let xing = || read_xing(frame, 4 + header.side_info());
-        let info = xing().or_else(|| read_vbri(frame.get(4 + 32..)?))?;
-        // FFmpeg plays a header that tells neither.
-        (info.packets.is_some() || info.bytes.is_some()).then_some(info)
+        xing().or_else(|| read_vbri(frame.get(4 + 32..)?))
     }
 }
 
