@@ -228,6 +228,7 @@ fn profile_name(object_type: u32) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use super::*;
     use crate::error::ErrorKind;

@@ -134,7 +134,7 @@ impl<'a> Adts<'a> {
             let reason = format!("AAC in {other} is not read here");
             return Err(Error::unsupported(reason).at_byte(from));
         }
-        if is_container(window.at(0, 12, u64::MAX)?) {
+        if is_container(&mut window)? {
             return Ok(Err(window.into_source()));
         }
         let end = window.len();
@@ -248,6 +248,7 @@ impl Demuxer for Adts<'_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use proptest::prelude::*;
 

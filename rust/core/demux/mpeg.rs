@@ -6,6 +6,7 @@
 mod header;
 mod info;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests;
 
 use symphonia::core::audio::layouts;
@@ -206,7 +207,7 @@ fn find_stream(window: &mut Window<'_>) -> Result<Option<Place>> {
     if head.starts_with(b"RIFF") && head.get(8..12) == Some(b"WAVE") {
         return find_in_wav(window);
     }
-    if is_container(head) {
+    if is_container(window)? {
         return Ok(None);
     }
     Ok(Some(Place {

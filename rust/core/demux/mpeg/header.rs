@@ -161,6 +161,7 @@ impl frames::Header for Header {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use super::*;
     use crate::demux::frames::Header as _;

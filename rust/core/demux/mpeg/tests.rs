@@ -76,7 +76,7 @@ fn read(demuxer: &mut dyn Demuxer, most: usize) -> (Vec<Packet>, Vec<Error>) {
             Err(error) => errors.push(error),
         }
     }
-    panic!("it does not end");
+    unreachable!("it does not end");
 }
 
 fn front() -> impl Strategy<Value = Vec<u8>> {
@@ -280,6 +280,16 @@ fn a_lone_frame_is_read() {
         let file = [frame(WORDS[1], 0), tail].concat();
         assert_eq!(read(&mut *open(&file, false).unwrap(), 10).0.len(), 1);
     }
+}
+
+#[test]
+fn a_stream_in_an_archive_is_none() {
+    let frames: Vec<u8> = (0..20).flat_map(|n| frame(WORDS[1], n)).collect();
+    assert!(open(&[&[0; 512][..], &frames].concat(), false).is_some());
+    let mut tar = vec![0; 512];
+    tar[257..262].copy_from_slice(b"ustar");
+    assert!(open(&[tar, frames.clone()].concat(), false).is_none());
+    assert!(open(&[&b"PK\x03\x04name.mp3"[..], &frames].concat(), false).is_none());
 }
 
 #[test]
