@@ -10,6 +10,9 @@ const DECODER_DELAY: u64 = 528 + 1;
 /// Bits of the CRC of LAME's tag: x^16 + x^15 + x^2 + 1, the lowest bit first.
 const CRC: u16 = 0xA001;
 
+/// Bytes of its frame that FFmpeg's checksum is of.
+const LAVF_COVERS: usize = 190;
+
 /// The contents of such a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Info {
@@ -91,8 +94,17 @@ impl Info {
         self.delay = (trim >> 12) + DECODER_DELAY;
         self.padding = (trim & 0xFFF).saturating_sub(DECODER_DELAY);
         fields.take(10)?;
-        let covered = fields.frame.get(..fields.at)?;
-        self.is_sure = fields.number(2)? == u64::from(crc(covered));
+        let (before, stored) = (fields.frame.get(..fields.at)?, fields.number(2)?);
+        // LAME covers what stands before the checksum. FFmpeg always covers 190 bytes, which is the
+        // same for MPEG 1 in stereo; elsewhere zeros stand for the checksum and behind the frame.
+        let mut covered = [0; LAVF_COVERS];
+        covered
+            .iter_mut()
+            .zip(fields.frame)
+            .for_each(|(to, from)| *to = *from);
+        covered.get_mut(before.len()..fields.at)?.fill(0);
+        let of_lavf = crc(&covered);
+        self.is_sure = [crc(before), of_lavf].contains(&(stored as u16));
         Some(())
     }
 }
