@@ -4,6 +4,11 @@
 //! exact; they never decode. Positions are frames of the recording, the encoder's delay cut off: the
 //! packets that hold it lie at negative ones.
 
+mod adts;
+mod frames;
+mod mpeg;
+mod tags;
+
 use symphonia::core::codecs::audio::AudioCodecParameters;
 
 use crate::error::Result;
@@ -69,5 +74,10 @@ pub(crate) trait Demuxer: Send {
 pub(crate) fn open<'a>(
     source: Source<'a>,
 ) -> Result<std::result::Result<Box<dyn Demuxer + 'a>, Source<'a>>> {
-    Ok(Err(source))
+    let source = match adts::Adts::open(source)? {
+        Ok(adts) => return Ok(Ok(Box::new(adts))),
+        Err(source) => source,
+    };
+    // Last: it looks for frames behind rubbish.
+    Ok(mpeg::Mpeg::open(source)?.map(|mpeg| Box::new(mpeg) as _))
 }

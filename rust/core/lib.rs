@@ -2,6 +2,7 @@
 //!
 //! No Python here: the crate stands on its own.
 
+mod aac;
 pub mod cache;
 mod codec;
 pub mod damage;

@@ -25,6 +25,11 @@ impl<'a> Window<'a> {
         }
     }
 
+    /// The source, what was read of it forgotten.
+    pub(crate) fn into_source(self) -> Source<'a> {
+        self.source
+    }
+
     /// Length of the source.
     pub(crate) fn len(&self) -> u64 {
         self.source.len()
