@@ -4,6 +4,7 @@
 //! exact; they never decode. Positions are frames of the recording, the encoder's delay cut off: the
 //! packets that hold it lie at negative ones.
 
+mod caf;
 mod mp4;
 
 use symphonia::core::codecs::audio::AudioCodecParameters;
@@ -73,6 +74,9 @@ pub(crate) fn open<'a>(
 ) -> Result<std::result::Result<Box<dyn Demuxer + 'a>, Source<'a>>> {
     if mp4::sniff(&mut source)? {
         return Ok(Ok(Box::new(mp4::Mp4::open(source)?)));
+    }
+    if caf::sniff(&mut source)? {
+        return Ok(Ok(Box::new(caf::Caf::open(source)?)));
     }
     Ok(Err(source))
 }

@@ -10,6 +10,9 @@ mod index;
 mod open;
 mod plain;
 mod table;
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests;
 
 use symphonia::core::codecs::audio::well_known as id;
 
@@ -231,16 +234,16 @@ impl Mp4<'_> {
             .flatten();
         let frames = told.unwrap_or(frames).min(FAR);
         let end = self.track.frames.map_or(i64::MAX, |end| end as i64);
-        let over = begin
-            .saturating_add(frames as i64)
-            .saturating_sub(end)
-            .max(0) as u64;
+        let over = begin.saturating_add(frames as i64).saturating_sub(end);
+        let over = (over.max(0) as u64).min(frames);
+        // The last packet of ALAC is short itself.
+        let is_short = self.track.params.codec == id::CODEC_ID_ALAC;
         Ok(Packet {
             at: sample.at,
             data,
             begin: Some(begin),
-            frames: Some(frames),
-            padding: over.min(frames),
+            frames: Some(if is_short { frames - over } else { frames }),
+            padding: if is_short { 0 } else { over },
         })
     }
 
@@ -283,12 +286,14 @@ impl Mp4<'_> {
         }
         (self.frame, self.tick) = (0, 0);
         self.plain.go_to(0);
-        let mut last = (0, 0);
+        let (mut last, len) = ((0, 0), self.window.len());
         loop {
             let index = self.plain.next;
             let sample = self.plain.next(&mut self.window, 1)?;
-            let (begin, frames) = match &sample {
-                Some(sample) => self.pass(sample)?,
+            // What lies outside of the file has no length: the reader of packets says so.
+            let is_there = |sample: &Sample| sample.at.saturating_add(sample.size) <= len;
+            let (begin, frames) = match sample.filter(is_there) {
+                Some(sample) => self.pass(&sample)?,
                 None => break,
             };
             last = (index, begin);
@@ -361,7 +366,8 @@ impl Mp4<'_> {
             };
             let tick = self.tick;
             let (begin, frames) = self.pass(&sample)?;
-            if begin.saturating_add(frames) > frame {
+            let is_there = sample.at.saturating_add(sample.size) <= self.window.len();
+            if begin.saturating_add(frames) > frame || !is_there {
                 (self.frame, self.tick) = (begin, tick);
                 if let Some(fragments) = &mut self.fragments {
                     fragments.put_back(sample);
@@ -392,7 +398,13 @@ impl Demuxer for Mp4<'_> {
     }
 
     fn next_packet(&mut self) -> Result<Option<Packet>> {
-        while let Some(sample) = self.next_sample()? {
+        loop {
+            let sample = match self.next_sample() {
+                Ok(Some(sample)) => sample,
+                // What the file was cut in has been told.
+                Err(_) if self.is_lost => return Ok(None),
+                other => return other.map(|_| None),
+            };
             let end = self.track.frames.unwrap_or(u64::MAX);
             if self.frame >= end.saturating_add(self.delay) {
                 return Ok(None);
@@ -408,7 +420,6 @@ impl Demuxer for Mp4<'_> {
                 None => {}
             }
         }
-        Ok(None)
     }
 
     fn seek(&mut self, frame: i64) -> Result<()> {

@@ -201,18 +201,19 @@ impl Fragments {
 
     fn advance_in_file(&mut self, window: &mut Window<'_>) -> Result<bool> {
         let len = window.len();
-        // Where the box in front of it ends.
-        if self.at > len {
-            return Err(cut(len));
-        }
         let Some(found) = header(window, self.at, len)? else {
-            return Ok(false);
+            // A few bytes of a header are all that was written of a box.
+            return if self.at < len {
+                Err(cut(len))
+            } else {
+                Ok(false)
+            };
         };
         self.at = found.end;
+        if matches!(&found.kind, b"moof" | b"mdat") && found.end > len {
+            return Err(cut(len));
+        }
         if &found.kind == b"moof" {
-            if found.end > len {
-                return Err(cut(len));
-            }
             self.moof = Some((found, found.at));
         }
         Ok(true)
@@ -339,6 +340,10 @@ impl Row {
         };
         let skip = 8 + 4 * u64::from((flags & 0x5).count_ones());
         let fields = flags & 0xF00;
+        if fields & 0x200 == 0 && part.defaults.size == 0 && count > 0 {
+            let error = Error::corrupt("a run of samples that have no size");
+            return Err(error.at_byte(trun.start));
+        }
         let width = 4 * u64::from(fields.count_ones());
         Ok(Self {
             table: Table::new(trun, skip, u64::from(count), width)?,

@@ -140,6 +140,10 @@ impl<'a> Mp4<'a> {
         let (fragments, default) = fragments(&mut window, moov, trak.id, &layout)?;
         let mut plain = Plain::new(&mut window, stbl)?;
         let description = plain.description(&mut window)?.unwrap_or(default);
+        if fragments.is_none() && plain.len() == 0 && child(&mut window, moov, b"mvex")?.is_some() {
+            let reason = "an MP4 file of fragments that has none: it was cut short";
+            return Err(Error::corrupt(reason).at_byte(window.len()));
+        }
         let Entry { params, lengths } = entry::read(&mut window, stsd, description, media)?;
         let rate = u64::from(params.sample_rate.unwrap_or(0)).max(1);
         let index = match fragments {
