@@ -308,7 +308,13 @@ impl Fragments {
         if &found.kind == b"trun" {
             let follow = self.left.as_mut();
             let row = Row::read(window, Span { end, ..found }, &part, follow)?;
-            self.row = (row.count > 0).then_some(row);
+            // What follows an empty row begins where that does.
+            let place = if row.count > 0 {
+                &mut self.row
+            } else {
+                &mut self.left
+            };
+            *place = Some(row);
         }
         self.part = Some(part);
         Ok(())
