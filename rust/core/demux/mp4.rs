@@ -232,8 +232,9 @@ impl Mp4<'_> {
         let told = opus
             .then(|| packet_frames(&self.track.params, &data))
             .flatten();
-        let frames = told.unwrap_or(frames).min(FAR);
+        let (frames, shown) = (told.unwrap_or(frames).min(FAR), frames.min(FAR));
         let end = self.track.frames.map_or(i64::MAX, |end| end as i64);
+        let end = end.min(begin.saturating_add(shown as i64));
         let over = begin.saturating_add(frames as i64).saturating_sub(end);
         let over = (over.max(0) as u64).min(frames);
         // The last packet of ALAC is short itself.

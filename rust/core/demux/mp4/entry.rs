@@ -201,9 +201,12 @@ fn pcm_entry(sound: Sound, codec: AudioCodecId, bits: u32) -> Result<Entry> {
     if params.channels.is_none() {
         return Err(Error::corrupt("PCM of 0 channels"));
     }
-    params
-        .with_bits_per_sample(bits)
-        .with_bits_per_coded_sample(bits);
+    // A sample of G.711 has more bits than its code.
+    if !matches!(codec, id::CODEC_ID_PCM_ALAW | id::CODEC_ID_PCM_MULAW) {
+        params
+            .with_bits_per_sample(bits)
+            .with_bits_per_coded_sample(bits);
+    }
     params.with_max_frames_per_packet(PCM_FRAMES);
     let block = u64::from(bits / 8) * u64::from(sound.channels);
     Ok(Entry {
