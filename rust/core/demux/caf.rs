@@ -169,7 +169,7 @@ impl<'a> Caf<'a> {
         match chunks.table {
             Some(table) => caf.read_table(table)?,
             None if description.packet_bytes > 0 && description.packet_frames > 0 => {
-                caf.packets = (data.1.min(len) - data.0.min(len)) / description.packet_bytes;
+                caf.packets = data.1.min(len).saturating_sub(data.0) / description.packet_bytes;
                 caf.track.frames = Some(caf.packets.saturating_mul(description.packet_frames));
             }
             None => return Err(missing("packet table")),
@@ -258,7 +258,7 @@ impl<'a> Caf<'a> {
         if frames == 0 {
             frames = self.number(&mut entry)?;
         }
-        if here.packet % MARK_EVERY == 0
+        if here.packet.is_multiple_of(MARK_EVERY)
             && self
                 .marks
                 .last()
@@ -456,4 +456,103 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
 fn be64(bytes: &[u8], at: usize) -> Option<u64> {
     let word = bytes.get(at..at.checked_add(8)?)?;
     Some(u64::from_be_bytes(word.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
+        [kind, &(body.len() as u64).to_be_bytes()[..], body].concat()
+    }
+
+    /// Packets of 1 to 200 bytes, of as many frames as `frames` says, or of their own number.
+    fn file(frames: u32) -> Vec<u8> {
+        let desc = [&44_100f64.to_be_bytes()[..], b".mp3", &[0; 8]].concat();
+        let desc = [
+            desc,
+            frames.to_be_bytes().to_vec(),
+            vec![0, 0, 0, 2, 0, 0, 0, 0],
+        ]
+        .concat();
+        let (mut table, mut data) = (Vec::new(), vec![0; 4]);
+        for size in [1u8, 100, 200, 3] {
+            table.extend(if size < 128 {
+                vec![size]
+            } else {
+                vec![0x81, size & 0x7F]
+            });
+            if frames == 0 {
+                table.push(50);
+            }
+            data.extend(vec![size; usize::from(size)]);
+        }
+        let numbers = [4u64.to_be_bytes(), 130u64.to_be_bytes()].concat();
+        let head = [numbers, [40u32.to_be_bytes(), 30u32.to_be_bytes()].concat()].concat();
+        let pakt = [head, table].concat();
+        [
+            b"caff\0\x01\0\0".to_vec(),
+            chunk(b"desc", &desc),
+            chunk(b"pakt", &pakt),
+            chunk(b"data", &data),
+        ]
+        .concat()
+    }
+
+    /// The packets from `seek` on, until the end or an error.
+    fn read(bytes: &[u8], seek: i64) -> Result<Vec<Packet>> {
+        let mut source = Source::from_bytes("test", bytes);
+        if !sniff(&mut source)? {
+            return Err(Error::unsupported("no CAF"));
+        }
+        let mut caf = Caf::open(source)?;
+        let (mut packets, mut error) = (Vec::new(), caf.seek(seek).err());
+        for call in 0.. {
+            assert!(call <= bytes.len(), "no end");
+            match caf.next_packet() {
+                Ok(Some(packet)) => packets.push(packet),
+                Ok(None) => break,
+                Err(found) => error = error.or(Some(found)),
+            }
+        }
+        error.map_or(Ok(packets), Err)
+    }
+
+    #[test]
+    fn packets_lie_where_the_table_says() {
+        for frames in [50, 0] {
+            let bytes = file(frames);
+            let all = read(&bytes, i64::MIN).unwrap_or_default();
+            let sizes: Vec<usize> = all.iter().map(|packet| packet.data.len()).collect();
+            let begins: Vec<Option<i64>> = all.iter().map(|packet| packet.begin).collect();
+            assert_eq!(sizes, [1, 100, 200, 3]);
+            assert_eq!(begins, [Some(-40), Some(10), Some(60), Some(110)]);
+            assert_eq!(all.last().map(|packet| packet.padding), Some(30));
+            for packet in &all {
+                let there = &bytes[packet.at as usize..][..packet.data.len()];
+                assert_eq!(there, &packet.data[..]);
+                assert!(there.iter().all(|byte| usize::from(*byte) == there.len()));
+            }
+            for (target, skipped) in [(-41, 0), (9, 0), (10, 1), (109, 2), (110, 3), (9999, 3)] {
+                let rest = read(&bytes, target).unwrap_or_default();
+                assert_eq!(rest, all[skipped..], "{target}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_cut_is_an_error_and_every_flip_is_survived() {
+        for whole in [file(50), file(0)] {
+            for length in 0..whole.len() {
+                assert!(read(&whole[..length], 0).is_err(), "{length}");
+            }
+            for bit in 0..8 * whole.len() {
+                let mut changed = whole.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                for target in [i64::MIN, 60, i64::MAX] {
+                    let _ = read(&changed, target);
+                }
+            }
+        }
+    }
 }

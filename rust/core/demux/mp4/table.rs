@@ -246,7 +246,7 @@ impl Sizes {
             Self::Each { table, bits: 4, .. } => {
                 let pair = table.entry(window, index / 2)?.unwrap_or_default();
                 let pair = pair.first().copied().unwrap_or(0);
-                Ok(u64::from(if index % 2 == 0 {
+                Ok(u64::from(if index.is_multiple_of(2) {
                     pair >> 4
                 } else {
                     pair & 15
