@@ -22,9 +22,7 @@ FRAMES = 2 * 44_100 + 1013
 
 
 def make(make_clip, codec: str, channels: int = 2) -> Path:
-    return make_clip(
-        "caf", rate=44_100, channels=channels, frames=FRAMES, options=FORMATS[codec]
-    )
+    return make_clip("caf", rate=44_100, channels=channels, frames=FRAMES, options=FORMATS[codec])
 
 
 @pytest.mark.parametrize("channels", [1, 2])
