@@ -5,7 +5,10 @@
 //! packets that hold it lie at negative ones.
 
 mod adts;
+mod caf;
+mod foreign;
 mod frames;
+mod mp4;
 mod mpeg;
 mod tags;
 
@@ -67,17 +70,24 @@ pub(crate) trait Demuxer: Send {
     fn frames(&mut self) -> Result<Option<u64>>;
 }
 
-/// The reader of the source's container; gives the source back where none knows it.
+/// The reader of the source's container.
 ///
 /// # Errors
-/// A broken header, or a codec that is not decoded here.
-pub(crate) fn open<'a>(
-    source: Source<'a>,
-) -> Result<std::result::Result<Box<dyn Demuxer + 'a>, Source<'a>>> {
+/// A container or codec that is not decoded here, by name where it is known, or a broken header.
+pub(crate) fn open<'a>(mut source: Source<'a>) -> Result<Box<dyn Demuxer + 'a>> {
+    if mp4::sniff(&mut source)? {
+        return Ok(Box::new(mp4::Mp4::open(source)?));
+    }
+    if caf::sniff(&mut source)? {
+        return Ok(Box::new(caf::Caf::open(source)?));
+    }
     let source = match adts::Adts::open(source)? {
-        Ok(adts) => return Ok(Ok(Box::new(adts))),
+        Ok(adts) => return Ok(Box::new(adts)),
         Err(source) => source,
     };
     // Last: it looks for frames behind rubbish.
-    Ok(mpeg::Mpeg::open(source)?.map(|mpeg| Box::new(mpeg) as _))
+    match mpeg::Mpeg::open(source)? {
+        Ok(mpeg) => Ok(Box::new(mpeg)),
+        Err(mut source) => Err(foreign::refusal(&mut source)?),
+    }
 }

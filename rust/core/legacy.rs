@@ -26,7 +26,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::idle::Idle;
 use crate::mix::Mixer;
 use crate::mkv::{self, Cut};
-use crate::mp4::{self, Edit};
 use crate::ogg::{self, OpusReader};
 use crate::opus;
 use crate::packet::{self, packet_frames};
@@ -83,7 +82,6 @@ impl Trim {
         container: &str,
         track: &Track,
         params: &AudioCodecParameters,
-        edit: Option<Edit>,
         cut: Option<Cut>,
     ) -> Self {
         let rate = params.sample_rate.unwrap_or(0);
@@ -102,15 +100,6 @@ impl Trim {
                 trim.frames = track.num_frames.filter(|_| track.delay.is_some());
             }
             "adts" | "aac" => {}
-            "isomp4" => {
-                if let Some(edit) = edit {
-                    trim.delay = edit.delay;
-                    trim.frames = Some(edit.frames);
-                } else if let Some(pre_skip) = pre_skip {
-                    trim.delay = pre_skip;
-                }
-                trim.timestamp_shift = exact_stamps.then_some(-(trim.delay as i64));
-            }
             "matroska" => {
                 trim.drop_first_packet = params.codec == codec_id::CODEC_ID_VORBIS;
                 if let Some(cut) = cut.filter(|cut| cut.track == u64::from(track.id)) {
@@ -141,7 +130,6 @@ fn frames_of(nanoseconds: u64, rate: u32) -> u64 {
 impl<'a> CodecReader<'a> {
     /// Recognises the container, finds the first audio track and makes its decoder.
     pub(crate) fn open(mut source: Source<'a>) -> Result<Self> {
-        let edit = mp4::read_edit(&mut source)?;
         let cut = mkv::read_cut(&mut source)?;
         let opus = ogg::find_opus(&mut source)?;
         let (name, bytes_read) = (source.name().to_owned(), source.position());
@@ -158,7 +146,7 @@ impl<'a> CodecReader<'a> {
         let sample_rate = params.sample_rate.filter(|rate| *rate > 0);
         let sample_rate =
             sample_rate.ok_or_else(|| Error::corrupt("the stream declares a rate of 0 Hz"))?;
-        let trim = Trim::new(format.format_info().short_name, &track, &params, edit, cut);
+        let trim = Trim::new(format.format_info().short_name, &track, &params, cut);
         let decoder = make_decoder(&params)?;
         Ok(Self {
             format,
@@ -744,7 +732,6 @@ fn keep_decoder(params: &AudioCodecParameters, mut decoder: Box<dyn AudioDecoder
 /// FFmpeg's name of the container.
 fn container_name(short_name: &'static str) -> Cow<'static, str> {
     Cow::Borrowed(match short_name {
-        "isomp4" => "mp4",
         "wave" => "wav",
         other => other,
     })

@@ -17,7 +17,6 @@ mod libopus;
 mod map;
 mod mix;
 mod mkv;
-mod mp4;
 pub mod npz;
 mod ogg;
 mod opus;

@@ -56,6 +56,16 @@ impl<'a> Window<'a> {
         Ok(self.buffer.get(skip.unwrap_or(0)..).unwrap_or_default())
     }
 
+    /// At most `length` bytes from `at`, read beside the window, which stays where it is.
+    pub(crate) fn aside<'s>(
+        &'s mut self,
+        at: u64,
+        length: usize,
+        scratch: &'s mut Vec<u8>,
+    ) -> Result<&'s [u8]> {
+        self.source.bytes_at(at, length, scratch)
+    }
+
     /// Keeps what is there of `at..at + length` and reads the rest.
     fn move_to(&mut self, at: u64, skip: Option<usize>, length: usize) -> Result<()> {
         match skip {
