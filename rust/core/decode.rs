@@ -4,8 +4,11 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::codec::CodecReader;
+use crate::damage::Damage;
+use crate::demux;
 use crate::error::{Error, Result};
 use crate::flac::Flac;
+use crate::legacy;
 use crate::source::Source;
 use crate::wav::Wav;
 
@@ -40,6 +43,7 @@ enum Kind<'a> {
     Wav(Wav, Source<'a>),
     Flac(Box<Flac<'a>>),
     Codec(Box<CodecReader<'a>>),
+    Legacy(Box<legacy::CodecReader<'a>>),
 }
 
 impl<'a> Decoder<'a> {
@@ -62,9 +66,13 @@ impl<'a> Decoder<'a> {
             let flac = Flac::open(source, at).map_err(named)?;
             return Ok(Self(Kind::Flac(Box::new(flac))));
         }
-        Ok(Self(Kind::Codec(Box::new(
-            CodecReader::open(source).map_err(named)?,
-        ))))
+        let reader = demux::open(source).map_err(named)?;
+        Ok(Self(match reader {
+            Ok(demuxer) => Kind::Codec(Box::new(CodecReader::open(demuxer).map_err(named)?)),
+            Err(source) => {
+                Kind::Legacy(Box::new(legacy::CodecReader::open(source).map_err(named)?))
+            }
+        }))
     }
 
     /// Frames per second, in Hz.
@@ -73,6 +81,7 @@ impl<'a> Decoder<'a> {
             Kind::Wav(wav, _) => wav.info().sample_rate,
             Kind::Flac(flac) => flac.sample_rate(),
             Kind::Codec(reader) => reader.sample_rate(),
+            Kind::Legacy(reader) => reader.sample_rate(),
         }
     }
 
@@ -90,6 +99,7 @@ impl<'a> Decoder<'a> {
             Kind::Wav(wav, _) => Ok(wav.info()),
             Kind::Flac(flac) => flac.info(),
             Kind::Codec(reader) => reader.info(),
+            Kind::Legacy(reader) => reader.info(),
         }
     }
 
@@ -100,25 +110,46 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// The first fault in what has to be decoded for `range`, with its byte.
     pub fn decode(self, range: Range<u64>, mono: bool) -> Result<Vec<Vec<f32>>> {
+        self.decode_through(range, mono, &mut Damage::raise())
+    }
+
+    /// [`Decoder::decode`], where `damage` says what to do about damage in mid-stream, and takes the
+    /// gaps that it leaves.
+    ///
+    /// # Errors
+    /// As for [`Decoder::decode`]; of damage only what nothing can be decoded behind.
+    pub fn decode_through(
+        self,
+        range: Range<u64>,
+        mono: bool,
+        damage: &mut Damage,
+    ) -> Result<Vec<Vec<f32>>> {
         match self.0 {
             Kind::Wav(wav, mut source) => wav.decode(&mut source, range, mono),
-            Kind::Flac(flac) => flac.decode(range, mono),
-            Kind::Codec(reader) => reader.decode(range, mono),
+            Kind::Flac(flac) => flac.decode(range, mono, damage),
+            Kind::Codec(reader) => reader.decode(range, mono, damage),
+            Kind::Legacy(reader) => reader.decode(range, mono),
         }
     }
 
-    /// [`Decoder::decode`] of a clip that carries a checksum of its samples, which is compared: the
-    /// MD5 of native FLAC. All of the clip is decoded for it, whatever the range.
+    /// [`Decoder::decode`] that decodes all of the clip, whatever the range, so that damage anywhere in
+    /// it is an error, and compares the checksum of the samples where the format carries one: the MD5
+    /// of FLAC.
     ///
     /// # Errors
-    /// As for [`Decoder::decode`], [`Corrupt`](crate::ErrorKind::Corrupt) when the checksum is
-    /// another one, and [`Unsupported`](crate::ErrorKind::Unsupported) when there is none.
+    /// As for [`Decoder::decode`], and [`Corrupt`](crate::ErrorKind::Corrupt) when the checksum is
+    /// another one.
     pub fn decode_verified(self, range: Range<u64>, mono: bool) -> Result<Vec<Vec<f32>>> {
-        match self.0 {
-            Kind::Flac(flac) => flac.decode_verified(range, mono),
-            _ => Err(Error::unsupported(
-                "only native FLAC carries a checksum of its samples",
-            )),
+        if let Kind::Flac(flac) = self.0 {
+            return flac.decode_verified(range, mono);
         }
+        let mut planes = self.decode(0..u64::MAX, mono)?;
+        for plane in &mut planes {
+            let place = |frame: u64| frame.min(plane.len() as u64) as usize;
+            let (start, end) = (place(range.start), place(range.end));
+            plane.truncate(end.max(start));
+            plane.drain(..start);
+        }
+        Ok(planes)
     }
 }

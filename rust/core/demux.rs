@@ -7,6 +7,7 @@
 use symphonia::core::codecs::audio::AudioCodecParameters;
 
 use crate::error::Result;
+use crate::source::Source;
 
 /// What is known of the track before a packet is read.
 pub(crate) struct Track {
@@ -59,4 +60,14 @@ pub(crate) trait Demuxer: Send {
     /// # Errors
     /// Damage in what has to be read for it.
     fn frames(&mut self) -> Result<Option<u64>>;
+}
+
+/// The reader of the source's container; gives the source back where none knows it.
+///
+/// # Errors
+/// A broken header, or a codec that is not decoded here.
+pub(crate) fn open<'a>(
+    source: Source<'a>,
+) -> Result<std::result::Result<Box<dyn Demuxer + 'a>, Source<'a>>> {
+    Ok(Err(source))
 }

@@ -106,6 +106,11 @@ impl Error {
         self.kind
     }
 
+    /// Whether the bytes are damaged, rather than absent, refused or of another kind.
+    pub fn is_damage(&self) -> bool {
+        matches!(self.kind, ErrorKind::Decode | ErrorKind::Corrupt)
+    }
+
     /// What was wrong, without where.
     pub fn reason(&self) -> &str {
         &self.reason

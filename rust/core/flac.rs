@@ -1,7 +1,7 @@
-//! Native FLAC (RFC 9639), decoded here: every depth and block size, and every checksum compared.
+//! FLAC (RFC 9639), decoded here: every depth and block size, and every checksum compared.
 //!
 //! Symphonia's decoder takes twice the time, refuses 32 bits and streams whose header tells a
-//! smallest block of 0, and passes over damaged frames. FLAC in Ogg and Matroska still goes there.
+//! smallest block of 0, and passes over damaged frames.
 
 mod bits;
 mod crc;
@@ -9,12 +9,14 @@ mod frame;
 mod header;
 mod info;
 mod output;
+mod packets;
 mod predict;
 mod seek;
 mod subframe;
 
 use std::ops::Range;
 
+use crate::damage::Damage;
 use crate::decode::AudioInfo;
 use crate::error::{Error, Result};
 use crate::source::Source;
@@ -24,6 +26,7 @@ pub(crate) use self::header::FrameHeader;
 use self::header::MAX_HEADER_BYTES;
 use self::info::StreamInfo;
 use self::output::{Checksum, Output};
+pub(crate) use self::packets::PacketDecoder;
 use crate::window::Window;
 
 /// Frames reserved at most on the header's word.
@@ -112,7 +115,12 @@ impl<'a> Flac<'a> {
     }
 
     /// Decodes samples `range`, cut at the end of the recording.
-    pub(crate) fn decode(mut self, range: Range<u64>, mono: bool) -> Result<Vec<Vec<f32>>> {
+    pub(crate) fn decode(
+        mut self,
+        range: Range<u64>,
+        mono: bool,
+        damage: &mut Damage,
+    ) -> Result<Vec<Vec<f32>>> {
         let end = range.end.min(self.declared().unwrap_or(u64::MAX));
         let start = range.start.min(end);
         let mut output = self.output(start..end, mono);
@@ -120,13 +128,22 @@ impl<'a> Flac<'a> {
             return Ok(output.into_planes());
         }
         self.seek(start)?;
+        let wanted = start..end;
         while self.position < end {
             let begin = self.position;
-            let Some(frame) = self.next_frame(end)? else {
-                break;
-            };
-            let part = inside(&(start..end), begin, &frame);
-            output.push(&self.decoder.block(), part);
+            match self.next_frame(end) {
+                Ok(Some(frame)) => {
+                    let part = inside(&wanted, begin, frame.header.block_size);
+                    output.push(&self.decoder.block(), part);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    damage.meet(error)?;
+                    if !self.pass_damage(&wanted, &mut output, damage)? {
+                        break;
+                    }
+                }
+            }
         }
         if self.position >= end && Some(end) == self.declared() {
             self.check_nothing_follows()?;
@@ -134,18 +151,35 @@ impl<'a> Flac<'a> {
         Ok(output.into_planes())
     }
 
-    /// The same; all of the stream is decoded, and its MD5 compared with the header's.
+    /// Moves behind damage, and puts silence for what it costs; whether the stream goes on.
+    fn pass_damage(
+        &mut self,
+        wanted: &Range<u64>,
+        output: &mut Output,
+        damage: &mut Damage,
+    ) -> Result<bool> {
+        let place = |sample: u64| sample.clamp(wanted.start, wanted.end);
+        let begin = self.position;
+        if !self.resync()? {
+            let end = self.declared().map_or(begin, |frames| frames.max(begin));
+            damage.cut_short(place(begin)..place(end), self.at)?;
+            return Ok(false);
+        }
+        if self.position < wanted.start {
+            damage.forget();
+        } else {
+            let missing = place(begin)..place(self.position);
+            damage.fill(missing, self.at, |frames| output.push_silence(frames))?;
+        }
+        Ok(true)
+    }
+
+    /// The same; all of the stream is decoded, and its MD5 compared with the header's, if that has one.
     pub(crate) fn decode_verified(
         mut self,
         range: Range<u64>,
         mono: bool,
     ) -> Result<Vec<Vec<f32>>> {
-        if self.info.md5 == [0; 16] {
-            return Err(
-                Error::unsupported("the FLAC header has no MD5 to compare with")
-                    .with_source(self.name),
-            );
-        }
         let end = self.declared().unwrap_or(u64::MAX);
         let wanted = range.start.min(end)..range.end.min(end);
         let mut output = self.output(wanted.clone(), mono);
@@ -156,12 +190,13 @@ impl<'a> Flac<'a> {
                 break;
             };
             let block = self.decoder.block();
-            let whole = inside(&(0..end), begin, &frame);
+            let whole = inside(&(0..end), begin, frame.header.block_size);
             checksum.push(&block, whole.len());
-            output.push(&block, inside(&wanted, begin, &frame));
+            output.push(&block, inside(&wanted, begin, frame.header.block_size));
         }
         self.check_nothing_follows()?;
-        if checksum.finish() != self.info.md5 {
+        let is_told = self.info.md5 != [0; 16];
+        if is_told && checksum.finish() != self.info.md5 {
             return Err(
                 Error::corrupt("the MD5 of the samples is not the one in the FLAC header")
                     .with_source(self.name)
@@ -282,9 +317,9 @@ impl<'a> Flac<'a> {
     }
 }
 
-/// The samples of a frame that begins at sample `begin` and are wanted.
-fn inside(wanted: &Range<u64>, begin: u64, frame: &Frame) -> Range<usize> {
-    let length = u64::from(frame.header.block_size);
+/// The samples of a frame of `length` that begins at sample `begin` and are wanted.
+fn inside(wanted: &Range<u64>, begin: u64, length: u32) -> Range<usize> {
+    let length = u64::from(length);
     let place = |sample: u64| sample.saturating_sub(begin).min(length) as usize;
     place(wanted.start)..place(wanted.end)
 }

@@ -4,12 +4,14 @@
 
 pub mod cache;
 mod codec;
+pub mod damage;
 pub mod decode;
 mod demux;
 pub mod encode;
 pub mod error;
 mod flac;
 mod idle;
+mod legacy;
 mod libopus;
 mod map;
 mod mix;
@@ -33,6 +35,7 @@ pub const OPUS_VERSION: &str = "0.2.0";
 /// Version of rubato, which resamples; pinned in the manifest.
 pub const RUBATO_VERSION: &str = "5.0.1";
 
+pub use damage::{Damage, Gap};
 pub use decode::{AudioInfo, Decoder};
 pub use error::{Error, ErrorKind, Result};
 pub use pipeline::{Clip, Request, load, load_batch};

@@ -41,6 +41,13 @@ impl Mixer {
             .for_each(|plane| plane.truncate(frames));
     }
 
+    /// Appends `frames` frames of silence.
+    pub(crate) fn push_silence(&mut self, frames: usize) {
+        for plane in &mut self.planes {
+            plane.resize(plane.len() + frames, 0.0);
+        }
+    }
+
     /// Appends interleaved samples of `N` bytes each; `bytes` holds whole frames.
     pub(crate) fn push_interleaved<const N: usize>(
         &mut self,
@@ -84,7 +91,9 @@ impl Mixer {
     ) -> Result<()> {
         if self.channels == 0 {
             // Some headers leave the channels to the stream.
-            *self = Self::new(block.num_planes(), self.mono, 0);
+            let silence = self.planes.first().map_or(0, Vec::len);
+            *self = Self::new(block.num_planes(), self.mono, silence);
+            self.push_silence(silence);
         }
         if block.num_planes() != self.channels {
             return Err(Error::unsupported(format!(

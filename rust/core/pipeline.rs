@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::damage::{Damage, Gap};
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mix::first_nonfinite;
@@ -24,6 +25,10 @@ pub struct Request {
     pub duration: Option<f64>,
     /// Let NaN and infinite samples through.
     pub allow_nonfinite: bool,
+    /// Decode all of it, whatever the range, and compare the checksum where the format carries one.
+    pub verify: bool,
+    /// Go on behind damage, with silence for what is missing, and list the gaps.
+    pub conceal: bool,
 }
 
 impl Default for Request {
@@ -34,12 +39,14 @@ impl Default for Request {
             offset: 0.0,
             duration: None,
             allow_nonfinite: false,
+            verify: false,
+            conceal: false,
         }
     }
 }
 
 /// Decoded samples.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Clip {
     /// One plane per channel, or one for the mean, all of one length.
     pub planes: Vec<Vec<f32>>,
@@ -47,6 +54,8 @@ pub struct Clip {
     pub sample_rate: u32,
     /// Rate of the source in Hz.
     pub native_rate: u32,
+    /// What damage has cost, in samples of the planes from their start; empty unless it is concealed.
+    pub gaps: Vec<Gap>,
 }
 
 /// Decodes one clip.
@@ -78,16 +87,35 @@ fn load_unguarded(source: Source<'_>, request: &Request) -> Result<Clip> {
     let native_rate = decoder.sample_rate();
     let sample_rate = request.sample_rate.unwrap_or(native_rate);
     let wanted = sample_range(request, sample_rate);
+    let start = wanted.start;
+    let mut damage = Damage::new(request.conceal);
     let planes = if sample_rate == native_rate {
-        decoded(decoder, wanted, request)?
+        decoded(decoder, wanted, request, &mut damage)?
     } else {
-        converted(decoder, wanted, request, sample_rate)?
+        converted(decoder, wanted, request, sample_rate, &mut damage)?
     };
+    let mut gaps = gaps_from(start, damage.into_gaps(), native_rate, sample_rate);
+    if planes.first().is_none_or(Vec::is_empty) && !gaps.is_empty() {
+        return Err(gaps.swap_remove(0).error);
+    }
     Ok(Clip {
         planes,
         sample_rate,
         native_rate,
+        gaps,
     })
+}
+
+/// Gaps in samples of the result, which begins at its sample `start`.
+fn gaps_from(start: u64, mut gaps: Vec<Gap>, native_rate: u32, sample_rate: u32) -> Vec<Gap> {
+    let scaled = |frame: u64| u128::from(frame) * u128::from(sample_rate);
+    let native = u128::from(native_rate);
+    for gap in &mut gaps {
+        let first = (scaled(gap.frames.start) / native) as u64;
+        let last = scaled(gap.frames.end).div_ceil(native) as u64;
+        gap.frames = first.saturating_sub(start)..last.saturating_sub(start);
+    }
+    gaps
 }
 
 fn check_request(request: &Request) -> Result<()> {
@@ -97,6 +125,11 @@ fn check_request(request: &Request) -> Result<()> {
             "offset is {}, not a time from 0 s on",
             request.offset
         )));
+    }
+    if request.verify && request.conceal {
+        return Err(Error::invalid(
+            "a clip is either verified or its damage concealed",
+        ));
     }
     match request.duration.filter(|duration| !seconds_ok(*duration)) {
         Some(duration) => Err(Error::invalid(format!(
@@ -116,10 +149,19 @@ fn sample_range(request: &Request, sample_rate: u32) -> Range<u64> {
     start..end
 }
 
-fn decoded(decoder: Decoder<'_>, range: Range<u64>, request: &Request) -> Result<Vec<Vec<f32>>> {
+fn decoded(
+    decoder: Decoder<'_>,
+    range: Range<u64>,
+    request: &Request,
+    damage: &mut Damage,
+) -> Result<Vec<Vec<f32>>> {
     let start = range.start;
     let is_checked = !request.allow_nonfinite && !decoder.is_finite();
-    let planes = decoder.decode(range, request.mono)?;
+    let planes = if request.verify {
+        decoder.decode_verified(range, request.mono)?
+    } else {
+        decoder.decode_through(range, request.mono, damage)?
+    };
     match is_checked.then(|| first_nonfinite(&planes)).flatten() {
         Some(index) => {
             let at = start + index as u64;
@@ -135,11 +177,12 @@ fn converted(
     wanted: Range<u64>,
     request: &Request,
     sample_rate: u32,
+    damage: &mut Damage,
 ) -> Result<Vec<Vec<f32>>> {
     let native_rate = decoder.sample_rate();
     let mut resampler = Resampler::checkout(native_rate, sample_rate)?;
     let window = resampler.input_window(wanted.clone());
-    let planes = decoded(decoder, window.clone(), request)?;
+    let planes = decoded(decoder, window.clone(), request, damage)?;
     let got = planes.first().map_or(0, Vec::len) as u64;
     // Less than the window means that the signal ended inside it: then its length is known.
     let total = resampled_frames(window.start + got, native_rate, sample_rate);

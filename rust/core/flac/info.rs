@@ -22,7 +22,7 @@ pub(crate) struct StreamInfo {
 
 impl StreamInfo {
     /// The 34 bytes of the block.
-    fn parse(bytes: &[u8; 34]) -> Option<Self> {
+    pub(super) fn parse(bytes: &[u8; 34]) -> Option<Self> {
         let number = |at: usize, length: usize| {
             let bytes = bytes.get(at..at + length).unwrap_or_default();
             bytes
@@ -41,7 +41,7 @@ impl StreamInfo {
         Some(info)
     }
 
-    fn check(self, at: u64) -> Result<Self> {
+    pub(super) fn check(self) -> Result<Self> {
         let reason = match self {
             Self { sample_rate: 0, .. } => "the FLAC header declares a rate of 0 Hz".to_owned(),
             Self { bits: ..4, .. } => {
@@ -49,7 +49,7 @@ impl StreamInfo {
             }
             _ => return Ok(self),
         };
-        Err(Error::corrupt(reason).at_byte(at))
+        Err(Error::corrupt(reason))
     }
 }
 
@@ -86,7 +86,7 @@ pub(super) fn read(source: &mut Source<'_>, mut at: u64) -> Result<(StreamInfo, 
     let Some(info) = info.filter(|_| head[4] & 0x7F == 0 && head[5..8] == [0, 0, 34]) else {
         return Err(Error::corrupt("the FLAC file does not begin with STREAMINFO").at_byte(first));
     };
-    let info = info.check(first)?;
+    let info = info.check().map_err(|error| error.at_byte(first))?;
     let mut is_last = head[4] >> 7 == 1;
     at += 42;
     for _ in 0..MAX_BLOCKS {

@@ -31,6 +31,13 @@ impl Output {
         self.planes
     }
 
+    /// Appends `frames` samples of silence.
+    pub(super) fn push_silence(&mut self, frames: usize) {
+        for plane in &mut self.planes {
+            plane.resize(plane.len() + frames, 0.0);
+        }
+    }
+
     /// Appends samples `part` of a block.
     pub(super) fn push(&mut self, block: &Block<'_>, part: Range<usize>) {
         match block {

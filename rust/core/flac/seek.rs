@@ -63,7 +63,7 @@ impl Flac<'_> {
         while start - low.sample >= NEAR_BLOCKS * block && low.byte + 1 < high.byte {
             let guess = guess(low, high, start, block, guesses);
             guesses += 1;
-            match self.find_frame(guess, high.byte, first)? {
+            match self.find_frame(guess, high.byte, Some(first))? {
                 Some(point) if point.sample <= start && point.sample >= low.sample => low = point,
                 Some(point) if point.sample > start => high = point,
                 _ => high.byte = guess,
@@ -72,9 +72,18 @@ impl Flac<'_> {
         Ok(low)
     }
 
-    /// The first frame that seems to begin in `from..to`.
-    fn find_frame(&mut self, from: u64, to: u64, first: &FrameHeader) -> Result<Option<Point>> {
-        let second = 0xF8 | u8::from(first.variable);
+    /// The first frame that seems to begin in `from..to`, of the kind of the `first` of all if that is known.
+    fn find_frame(
+        &mut self,
+        from: u64,
+        to: u64,
+        first: Option<&FrameHeader>,
+    ) -> Result<Option<Point>> {
+        let is_sync = |bytes: &[u8]| match (bytes, first) {
+            ([0xFF, second, ..], Some(first)) => *second == 0xF8 | u8::from(first.variable),
+            ([0xFF, second, ..], None) => second & 0xFE == 0xF8,
+            _ => false,
+        };
         let mut at = from;
         while at < to {
             let need = self.frame_bytes.min((to - at) as usize) + MAX_HEADER_BYTES;
@@ -86,13 +95,14 @@ impl Flac<'_> {
                 .min((to - at) as usize);
             for place in 0..places {
                 let here = bytes.get(place..).unwrap_or_default();
-                if !here.starts_with(&[0xFF, second]) {
+                if !is_sync(here) {
                     continue;
                 }
                 if let Ok(header) = FrameHeader::parse(here)
                     && header.check(&self.info).is_ok()
                 {
-                    let sample = header.start(first.block_size);
+                    let block = first.unwrap_or(&header).block_size;
+                    let sample = header.start(block);
                     return Ok(Some(Point {
                         byte: at + place as u64,
                         sample,
@@ -118,6 +128,21 @@ impl Flac<'_> {
         let next = FrameHeader::parse(bytes);
         // Where the next one is damaged decoding says so, if it comes so far.
         Ok(next.map_or(true, |next| next.start(first.block_size) == end.sample))
+    }
+
+    /// Moves over damage to the next whole frame that goes on in the recording; whether there is one.
+    pub(super) fn resync(&mut self) -> Result<bool> {
+        let (first, mut from) = (self.first, self.at);
+        let last = self.declared().unwrap_or(u64::MAX);
+        while let Some(point) = self.find_frame(from, self.window.len(), first.as_ref())? {
+            from = point.byte + 1;
+            let goes_on = (self.position..last).contains(&point.sample);
+            if goes_on && self.frame_end(point)?.is_some() {
+                (self.at, self.position) = (point.byte, point.sample);
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Where the frame at `point` ends; `None` when none is there.
@@ -171,7 +196,7 @@ impl Flac<'_> {
     fn last_end(&mut self, from: u64, first: &FrameHeader) -> Result<Option<Point>> {
         let mut candidates = std::collections::VecDeque::new();
         let mut at = from;
-        while let Some(point) = self.find_frame(at, self.window.len(), first)? {
+        while let Some(point) = self.find_frame(at, self.window.len(), Some(first))? {
             at = point.byte + 1;
             candidates.push_back(point);
             if candidates.len() > MAX_CANDIDATES {

@@ -1,0 +1,107 @@
+//! Where to begin to decode Opus, so that a range is what a decode of the whole gives there.
+//!
+//! CELT forgets within 0.4 s. SILK forgets at a moment that nothing foretells: within 0.5 s in speech,
+//! after seconds in a steady tone, which is decoded from the start. RFC 7845 asks for 80 ms of either.
+
+use std::ops::Range;
+
+use symphonia::core::audio::{Audio, GenericAudioBufferRef};
+
+use super::{CodecReader, Pass, decode, make};
+use crate::demux::Packet;
+use crate::error::Result;
+use crate::opus;
+
+/// Frames to decode ahead of a range: what CELT may remember.
+const CELT_PREROLL: i64 = 48_000;
+/// The same for SILK, the time included in which decoders must come to agree.
+const SILK_PREROLL: i64 = 288_000;
+/// Two decoders that differ by less have forgotten what they heard before.
+const TOLERANCE: f32 = 1e-6;
+
+impl CodecReader<'_> {
+    /// Decodes what comes before the range `wanted`, as far back as it takes.
+    pub(super) fn start_opus(&mut self, wanted: Range<u64>) -> Result<Pass> {
+        let start = wanted.start.min(i64::MAX as u64) as i64;
+        let mut pass = Pass::new(wanted);
+        for preroll in [CELT_PREROLL, SILK_PREROLL] {
+            if start <= preroll {
+                break;
+            }
+            self.demuxer.seek(start - preroll)?;
+            let Ok(packets) = self.packets_before(start) else {
+                // Whatever is damaged there is met again from the start on.
+                break;
+            };
+            let is_celt = packets.iter().all(|packet| opus::is_celt(&packet.data));
+            if is_celt || (preroll == SILK_PREROLL && self.converges(&packets)?) {
+                pass.needed_from = start - preroll;
+                self.ahead.extend(packets.into_iter().rev());
+                return Ok(pass);
+            }
+            self.ahead.clear();
+        }
+        self.ahead.clear();
+        self.demuxer.seek(i64::MIN)?;
+        Ok(pass)
+    }
+
+    /// The packets that end before frame `start`; the one behind them is read ahead.
+    fn packets_before(&mut self, start: i64) -> Result<Vec<Packet>> {
+        let (mut packets, mut position) = (Vec::new(), 0);
+        while let Some(packet) = self.demuxer.next_packet()? {
+            let begin = packet.begin.unwrap_or(position);
+            position = begin.saturating_add(packet.frames.unwrap_or(0) as i64);
+            if position > start {
+                self.ahead.push(packet);
+                break;
+            }
+            packets.push(packet);
+        }
+        Ok(packets)
+    }
+
+    /// Whether decoders agree early that have heard the first quarter of `packets` in several orders: what
+    /// all have forgotten so soon, a decoder of the whole has forgotten by the end.
+    fn converges(&self, packets: &[Packet]) -> Result<bool> {
+        let (heard, rest) = packets.split_at(packets.len() / 4);
+        let new = || make::decoder(&self.demuxer.track().params);
+        let (mut ours, mut others) = (new()?, [new()?, new()?]);
+        for packet in heard {
+            let _ = decode(&mut *ours, packet);
+        }
+        // In such orders some may be refused.
+        for packet in heard.iter().rev() {
+            let _ = decode(&mut *others[0], packet);
+        }
+        for packet in heard.iter().step_by(2) {
+            let _ = decode(&mut *others[1], packet);
+        }
+        let late = rest.len() / 8;
+        for (index, packet) in rest.iter().enumerate() {
+            let Ok(block) = decode(&mut *ours, packet) else {
+                return Ok(false);
+            };
+            for other in &mut others {
+                let agrees = decode(&mut **other, packet).is_ok_and(|other| alike(&block, &other));
+                if !agrees && index > late {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Whether two decoders gave the same: SILK in full, CELT but for what its memory fades to.
+fn alike(one: &GenericAudioBufferRef<'_>, other: &GenericAudioBufferRef<'_>) -> bool {
+    let (GenericAudioBufferRef::F32(one), GenericAudioBufferRef::F32(other)) = (one, other) else {
+        return false;
+    };
+    let planes = one.iter_planes().zip(other.iter_planes());
+    one.frames() == other.frames()
+        && planes.into_iter().all(|(one, other)| {
+            let pairs = one.iter().zip(other);
+            pairs.fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs())) <= TOLERANCE
+        })
+}
