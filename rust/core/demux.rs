@@ -4,6 +4,10 @@
 //! exact; they never decode. Positions are frames of the recording, the encoder's delay cut off: the
 //! packets that hold it lie at negative ones.
 
+mod headers;
+mod lengths;
+mod mkv;
+
 use symphonia::core::codecs::audio::AudioCodecParameters;
 
 use crate::error::Result;
@@ -67,7 +71,10 @@ pub(crate) trait Demuxer: Send {
 /// # Errors
 /// A broken header, or a codec that is not decoded here.
 pub(crate) fn open<'a>(
-    source: Source<'a>,
+    mut source: Source<'a>,
 ) -> Result<std::result::Result<Box<dyn Demuxer + 'a>, Source<'a>>> {
+    if mkv::sniff(&mut source)? {
+        return Ok(Ok(Box::new(mkv::open(source)?)));
+    }
     Ok(Err(source))
 }

@@ -45,7 +45,9 @@ impl Head {
         };
         let head_bytes = bytes.len() - behind.len();
         let packets = size.checked_sub(head_bytes as u64).ok_or(BROKEN)?;
-        let last = told.iter().try_fold(packets, |left, size| left.checked_sub(*size));
+        let last = told
+            .iter()
+            .try_fold(packets, |left, size| left.checked_sub(*size));
         let mut sizes = told;
         sizes.push(last.ok_or(BROKEN)?);
         Ok(Self {

@@ -27,6 +27,14 @@ const BLOCK_GROUP: u32 = 0xA0;
 const BLOCK: u32 = 0xA1;
 const DISCARD_PADDING: u32 = 0x75A2;
 
+/// Whether a segment holds elements with this identifier, aside from clusters.
+pub(super) fn is_top_level(id: u32) -> bool {
+    matches!(
+        id,
+        SEEK_HEAD | INFO | TRACKS | CUES | ATTACHMENTS | CHAPTERS | TAGS | VOID | CRC_32
+    )
+}
+
 /// Bytes looked at ahead where clusters are passed over.
 const GLANCE_BYTES: u64 = 64;
 /// Bytes looked at per search for a cluster.
@@ -56,9 +64,9 @@ pub(super) struct Cursor<'a> {
     pub(super) at: u64,
     cluster: Option<Cluster>,
     frames: VecDeque<Frame>,
-    has_ended: bool,
-    /// Whether the checksums of clusters are compared: all of their bytes are read for it.
-    pub(super) compares: bool,
+    pub(super) has_ended: bool,
+    /// The cluster that was entered, while its checksum is not compared.
+    unchecked: Option<Element>,
 }
 
 #[derive(Clone, Copy)]
@@ -85,7 +93,7 @@ impl<'a> Cursor<'a> {
             cluster: None,
             frames: VecDeque::new(),
             has_ended: false,
-            compares: true,
+            unchecked: None,
         }
     }
 
@@ -95,6 +103,18 @@ impl<'a> Cursor<'a> {
         self.cluster = None;
         self.frames.clear();
         self.has_ended = false;
+        self.unchecked = None;
+    }
+
+    /// Compares the checksum of the cluster that is read, for which all of its bytes are read.
+    pub(super) fn check(&mut self) -> Result<()> {
+        let Some(cluster) = self.unchecked.take() else {
+            return Ok(());
+        };
+        ebml::check_sum(&mut self.window, &cluster).inspect_err(|_| {
+            self.at = cluster.start;
+            self.find_cluster();
+        })
     }
 
     /// The track's next packet; behind damage it goes on with the next cluster.
@@ -122,13 +142,14 @@ impl<'a> Cursor<'a> {
             return Ok(());
         };
         match element.id {
-            CLUSTER => return self.enter(&element),
+            CLUSTER => {
+                self.enter(&element);
+                return Ok(());
+            }
             // Another file follows.
             EBML | SEGMENT => self.has_ended = true,
-            SEEK_HEAD | INFO | TRACKS | CUES | ATTACHMENTS | CHAPTERS | TAGS if !element.open => {
-                self.cluster = None;
-            }
             VOID | CRC_32 if !element.open => {}
+            id if is_top_level(id) && !element.open => self.cluster = None,
             _ if self.cluster.is_some() && !element.open => self.read(&element)?,
             _ => return Err(Error::corrupt("an element that Matroska does not know")),
         }
@@ -136,16 +157,13 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    fn enter(&mut self, cluster: &Element) -> Result<()> {
-        if self.compares {
-            ebml::check_sum(&mut self.window, cluster)?;
-        }
+    fn enter(&mut self, cluster: &Element) {
+        self.unchecked = Some(*cluster);
         self.cluster = Some(Cluster {
             end: cluster.end,
             time: None,
         });
         self.at = cluster.body;
-        Ok(())
     }
 
     /// Reads what a cluster holds.
@@ -193,7 +211,9 @@ impl<'a> Cursor<'a> {
         let bytes = bytes.get(..most(block::LACED_BYTES)).unwrap_or(bytes);
         let head = Head::parse(bytes, size).map_err(Error::corrupt)?;
         if !self.numbers.contains(&head.track) {
-            return Err(Error::corrupt("a Matroska block of a track that is not there"));
+            return Err(Error::corrupt(
+                "a Matroska block of a track that is not there",
+            ));
         }
         if head.track == self.track {
             self.take_packets(block, &head, padding_ns);
@@ -204,7 +224,9 @@ impl<'a> Cursor<'a> {
     fn take_packets(&mut self, block: &Element, head: &Head, padding_ns: u64) {
         let cluster_time = self.cluster.and_then(|cluster| cluster.time);
         let mut time = cluster_time.map(|time| {
-            i64::try_from(time).unwrap_or(i64::MAX).saturating_add(i64::from(head.time))
+            i64::try_from(time)
+                .unwrap_or(i64::MAX)
+                .saturating_add(i64::from(head.time))
         });
         let mut at = block.body + head.bytes as u64;
         for size in &head.sizes {

@@ -109,9 +109,7 @@ pub(super) fn body<'w>(window: &'w mut Window<'_>, element: &Element) -> Result<
     }
     let length = window.len();
     let bytes = window.at(element.body, size as usize, size)?;
-    bytes
-        .get(..size as usize)
-        .ok_or_else(|| cut_short(length))
+    bytes.get(..size as usize).ok_or_else(|| cut_short(length))
 }
 
 pub(super) fn unsigned(window: &mut Window<'_>, element: &Element) -> Result<u64> {

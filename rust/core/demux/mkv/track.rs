@@ -5,6 +5,7 @@ use symphonia::core::audio::Channels;
 use symphonia::core::codecs::audio::well_known as id;
 use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
 
+use super::super::headers;
 use super::ebml::{self, Element, each_child};
 use crate::error::{Error, Result};
 use crate::opus;
@@ -152,7 +153,8 @@ impl Entry {
     /// # Errors
     /// A codec that is not decoded here, or a header of it that is broken.
     pub(super) fn params(&self) -> Result<AudioCodecParameters> {
-        self.decoder_params().map_err(|error| error.at_byte(self.at))
+        self.decoder_params()
+            .map_err(|error| error.at_byte(self.at))
     }
 
     fn decoder_params(&self) -> Result<AudioCodecParameters> {
@@ -165,8 +167,7 @@ impl Entry {
             return Err(Error::corrupt("the stream declares a rate of 0 Hz"));
         }
         let channels = u16::try_from(self.channels).ok().filter(|count| *count > 0);
-        let channels =
-            channels.ok_or_else(|| Error::corrupt("the stream declares no channels"))?;
+        let channels = channels.ok_or_else(|| Error::corrupt("the stream declares no channels"))?;
         let mut params = AudioCodecParameters::new();
         params
             .with_sample_rate(rate as u32)
@@ -182,8 +183,8 @@ impl Entry {
         let private = self.private.as_slice();
         let (codec, extra): (_, Option<Vec<u8>>) = match self.codec.as_str() {
             "A_OPUS" => return self.set_opus(params),
-            "A_VORBIS" => (id::CODEC_ID_VORBIS, Some(vorbis_headers(private)?)),
-            "A_FLAC" => (id::CODEC_ID_FLAC, Some(stream_info(private)?.to_vec())),
+            "A_VORBIS" => return set_vorbis(params, private),
+            "A_FLAC" => return headers::set_flac(params, stream_info(private)?),
             "A_ALAC" => (id::CODEC_ID_ALAC, Some(private.to_vec())),
             "A_MPEG/L1" => (id::CODEC_ID_MP1, None),
             "A_MPEG/L2" => (id::CODEC_ID_MP2, None),
@@ -237,13 +238,22 @@ impl Entry {
     fn set_acm(&self, params: &mut AudioCodecParameters) -> Result<()> {
         let word = |at: usize| {
             let bytes = self.private.get(at..at + 2)?;
-            Some(bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u16::from(*byte)))
+            Some(
+                bytes
+                    .iter()
+                    .rev()
+                    .fold(0, |sum, byte| sum << 8 | u16::from(*byte)),
+            )
         };
         let broken = || Error::corrupt("a broken WAVEFORMATEX in a Matroska track");
         let tag = word(0).ok_or_else(broken)?;
         let bits = word(14).ok_or_else(broken)?;
         // WAVEFORMATEXTENSIBLE: the tag begins the sub-format.
-        let tag = if tag == 0xFFFE { word(24).ok_or_else(broken)? } else { tag };
+        let tag = if tag == 0xFFFE {
+            word(24).ok_or_else(broken)?
+        } else {
+            tag
+        };
         let codec = match (tag, bits) {
             (1, 8) => id::CODEC_ID_PCM_U8,
             (1, 16) => id::CODEC_ID_PCM_S16LE,
@@ -285,7 +295,9 @@ impl Entry {
         let index = RATES.iter().position(|rate| *rate == self.rate as u32);
         let index = index.unwrap_or(RATES.len()) as u16;
         let channels = self.channels.min(15) as u16;
-        (kind << 11 | index << 7 | channels << 3).to_be_bytes().to_vec()
+        (kind << 11 | index << 7 | channels << 3)
+            .to_be_bytes()
+            .to_vec()
     }
 }
 
@@ -350,26 +362,17 @@ fn refused(codec: &str) -> Error {
     Error::unsupported(format!("the codec {name} is not decoded here"))
 }
 
-/// The first and the third of the three headers, as the decoder wants them: they stand behind their
-/// number less one and the lengths of the first two, in 255s.
-fn vorbis_headers(private: &[u8]) -> Result<Vec<u8>> {
-    let broken = || Error::corrupt("broken Vorbis headers in a Matroska track");
+/// Three headers behind their number less one and the lengths of the first two, in 255s.
+fn set_vorbis(params: &mut AudioCodecParameters, private: &[u8]) -> Result<()> {
+    let broken = || Error::corrupt("broken Vorbis headers");
     let (count, mut rest) = private.split_first().ok_or_else(broken)?;
-    if *count != 2 {
-        return Err(broken());
-    }
     let mut lengths = [0; 2];
     for length in &mut lengths {
-        let (value, behind) = super::block::xiph_size(rest).ok_or_else(broken)?;
-        (*length, rest) = (value, behind);
+        (*length, rest) = super::block::xiph_size(rest).ok_or_else(broken)?;
     }
     let (ident, rest) = rest.split_at_checked(lengths[0]).ok_or_else(broken)?;
-    let setup = rest.get(lengths[1]..).ok_or_else(broken)?;
-    let whole = ident.starts_with(b"\x01vorbis") && setup.starts_with(b"\x05vorbis");
-    if !whole {
-        return Err(broken());
-    }
-    Ok([ident, setup].concat())
+    let setup = rest.get(lengths[1]..).filter(|_| *count == 2);
+    headers::set_vorbis(params, ident, setup.ok_or_else(broken)?)
 }
 
 /// STREAMINFO, behind `fLaC` and the head of its metadata block.
@@ -377,6 +380,6 @@ fn stream_info(private: &[u8]) -> Result<&[u8]> {
     private
         .strip_prefix(b"fLaC")
         .filter(|blocks| blocks.first().is_some_and(|kind| kind & 0x7F == 0))
-        .and_then(|blocks| blocks.get(4..38))
+        .and_then(|blocks| blocks.get(4..4 + headers::STREAM_INFO_BYTES))
         .ok_or_else(|| Error::corrupt("a broken FLAC header in a Matroska track"))
 }
