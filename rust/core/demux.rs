@@ -7,6 +7,7 @@
 mod headers;
 mod lengths;
 mod mkv;
+mod ogg;
 
 use symphonia::core::codecs::audio::AudioCodecParameters;
 
@@ -75,6 +76,9 @@ pub(crate) fn open<'a>(
 ) -> Result<std::result::Result<Box<dyn Demuxer + 'a>, Source<'a>>> {
     if mkv::sniff(&mut source)? {
         return Ok(Ok(Box::new(mkv::open(source)?)));
+    }
+    if ogg::sniff(&mut source)? {
+        return Ok(Ok(Box::new(ogg::open(source)?)));
     }
     Ok(Err(source))
 }
