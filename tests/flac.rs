@@ -223,10 +223,10 @@ fn a_wrong_checksum_of_the_samples_is_an_error() {
         .decode_verified(10..20, true)
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
+    // Without one there is nothing to compare, but all of the clip is decoded.
     bytes[26..42].fill(0);
-    let error = open(&bytes)
-        .unwrap()
-        .decode_verified(10..20, true)
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(open(&bytes).unwrap().decode_verified(10..20, true).is_ok());
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    assert!(open(&bytes).unwrap().decode_verified(10..20, true).is_err());
 }

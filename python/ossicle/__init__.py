@@ -11,7 +11,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ossicle import _native
-from ossicle.audio import AudioBatch, AudioInfo, info, load, load_batch, resample, save
+from ossicle.audio import AudioBatch, AudioInfo, Gap, info, load, load_batch, resample, save
 from ossicle.cache import (
     AudioCache,
     AudioCacheKey,
@@ -73,6 +73,7 @@ __all__ = [
     "CacheStats",
     "CorruptAudioError",
     "DecodeError",
+    "Gap",
     "InvalidArgumentError",
     "InvalidKeyError",
     "NonFiniteSampleError",

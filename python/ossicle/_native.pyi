@@ -51,14 +51,24 @@ def load(
     offset: float,
     duration: float | None,
     allow_nonfinite: bool,
-) -> tuple[NDArray[np.float32], int]: ...
+    verify: bool,
+    conceal: bool,
+) -> tuple[NDArray[np.float32], int, list[tuple[int, int, AudioError]]]: ...
 def load_batch(
     sources: Sequence[AudioSource],
     sample_rate: int,
     offsets: Sequence[float],
     duration: float | None,
     threads: int,
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], list[AudioError | None]]: ...
+    verify: bool,
+    conceal: bool,
+) -> tuple[
+    NDArray[np.float32],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    list[AudioError | None],
+    list[list[tuple[int, int, AudioError]]],
+]: ...
 def resample(
     waveform: NDArray[np.float32], orig_rate: int, target_rate: int
 ) -> NDArray[np.float32]: ...

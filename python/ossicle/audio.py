@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ __all__ = [
     "AudioBatch",
     "AudioInfo",
     "AudioSource",
+    "Gap",
     "info",
     "load",
     "load_batch",
@@ -75,6 +76,21 @@ class AudioInfo:
         return self.frames / self.sample_rate
 
 
+class Gap(NamedTuple):
+    """A part of a recording that damage has cost, where ``on_error="conceal"`` goes on behind it.
+
+    Attributes:
+        start: Its first sample, counted in the result.
+        end: One behind its last. Up to the end of the result it is silence; what lies behind is
+            missing. ``end == start`` is rubbish in the stream that may hide a loss.
+        error: What was met, with the byte and the reason.
+    """
+
+    start: int
+    end: int
+    error: AudioError
+
+
 @dataclass(frozen=True, slots=True)
 class AudioBatch:
     """Clips side by side.
@@ -84,12 +100,14 @@ class AudioBatch:
         lengths: ``(B,)`` int64, samples of each clip; 0 where it failed.
         sample_rates: ``(B,)`` int64, the rate in Hz that each source has itself; 0 where it failed.
         errors: For each clip None, or the error that it ended in.
+        gaps: For each clip what damage has cost it; empty lists unless ``on_error="conceal"``.
     """
 
     waveforms: FloatArray
     lengths: npt.NDArray[np.int64]
     sample_rates: npt.NDArray[np.int64]
     errors: list[AudioError | None]
+    gaps: list[list[Gap]]
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -106,6 +124,7 @@ def info(source: AudioSource) -> AudioInfo:
     return AudioInfo(*_native.info(source))
 
 
+@overload
 def load(
     source: AudioSource,
     sample_rate: int | None = None,
@@ -114,28 +133,63 @@ def load(
     offset: float = 0.0,
     duration: float | None = None,
     allow_nonfinite: bool = False,
-) -> tuple[FloatArray, int]:
+    verify: bool = False,
+    on_error: Literal["raise"] = "raise",
+) -> tuple[FloatArray, int]: ...
+@overload
+def load(
+    source: AudioSource,
+    sample_rate: int | None = None,
+    *,
+    mono: bool = True,
+    offset: float = 0.0,
+    duration: float | None = None,
+    allow_nonfinite: bool = False,
+    verify: bool = False,
+    on_error: Literal["conceal"],
+) -> tuple[FloatArray, int, list[Gap]]: ...
+def load(
+    source: AudioSource,
+    sample_rate: int | None = None,
+    *,
+    mono: bool = True,
+    offset: float = 0.0,
+    duration: float | None = None,
+    allow_nonfinite: bool = False,
+    verify: bool = False,
+    on_error: Literal["raise", "conceal"] = "raise",
+) -> tuple[FloatArray, int] | tuple[FloatArray, int, list[Gap]]:
     """Decodes ``source``, or a range of it.
 
     A range equals the same slice of the whole clip, and no more than it needs is decoded.
 
     Args:
-        source: A path, bytes in place, or a binary file object.
+        source: A path, bytes in place, or a binary file object, of which no more is read than the
+            headers and the range need.
         sample_rate: Rate of the result in Hz; None keeps the native one.
         mono: Take the mean of the channels (before resampling), else keep them all.
         offset: Where to begin, in seconds: sample ``round(offset * rate)`` of the result's rate.
         duration: How much to take, in seconds; None takes all. Less is given where the clip ends.
         allow_nonfinite: Let NaN and infinite samples through.
+        verify: Decode all of the clip, whatever the range, so that damage anywhere is an error, and
+            compare the checksum of the samples where the format carries one (the MD5 of FLAC).
+        on_error: ``"raise"`` an error at the first damage, or ``"conceal"``: go on behind it, with
+            silence for what is missing, and return the gaps too. What cannot be opened, or gives
+            not one sample, is an error still.
 
     Returns:
         ``(waveform, sample_rate)``: float32 in [-1, 1], ``(samples,)`` if mono, else
-        ``(channels, samples)`` in the order of WAV (FL FR FC LFE BL BR ...).
+        ``(channels, samples)`` in the order of WAV (FL FR FC LFE BL BR ...); with
+        ``on_error="conceal"`` ``(waveform, sample_rate, gaps)``.
 
     Raises:
         AudioError: The child that fits, with the file, the byte and the reason.
     """
+    conceal = _one_of(on_error, "raise", "conceal") == "conceal"
     rate = None if sample_rate is None else _rate(sample_rate, "sample_rate")
-    return _native.load(source, rate, mono, offset, duration, allow_nonfinite)
+    arguments = (rate, mono, offset, duration, allow_nonfinite, verify, conceal)
+    waveform, rate, gaps = _native.load(source, *arguments)
+    return (waveform, rate, [Gap(*gap) for gap in gaps]) if conceal else (waveform, rate)
 
 
 def load_batch(
@@ -145,7 +199,8 @@ def load_batch(
     offsets: Sequence[float] | None = None,
     duration: float | None = None,
     threads: int | None = None,
-    on_error: Literal["raise", "collect"] = "raise",
+    verify: bool = False,
+    on_error: Literal["raise", "collect", "conceal"] = "raise",
 ) -> AudioBatch:
     """Decodes many clips to mono at one rate, in one call that releases the GIL.
 
@@ -156,22 +211,27 @@ def load_batch(
         duration: How much to take of each, in seconds; None takes all.
         threads: Threads to use; None takes one for each processor that this process may use, and
             one inside a worker of a PyTorch data loader.
-        on_error: ``"raise"`` the first clip's error, in order of the sources, or ``"collect"`` it
-            beside a row of length 0 and go on.
+        verify: As for `load`.
+        on_error: ``"raise"`` the first clip's error, in order of the sources; ``"collect"`` it
+            beside a row of length 0 and go on; or ``"conceal"`` damage as `load` does and list the
+            gaps, with the errors of what gives not one sample collected.
 
     Raises:
         AudioError: With ``on_error="raise"``, when a clip cannot be decoded.
         InvalidArgumentError: An argument makes no sense; nothing was decoded.
     """
-    if on_error not in ("raise", "collect"):
-        raise InvalidArgumentError(f'on_error is "raise" or "collect", not {on_error!r}')
+    conceal = _one_of(on_error, "raise", "collect", "conceal") == "conceal"
     sources = list(sources)
     starts = [0.0] * len(sources) if offsets is None else [float(start) for start in offsets]
     if len(starts) != len(sources):
         raise InvalidArgumentError(f"{len(starts)} offsets for {len(sources)} sources")
     count = _default_threads() if threads is None else _at_least_one(threads)
     rate = _rate(sample_rate, "sample_rate")
-    batch = AudioBatch(*_native.load_batch(sources, rate, starts, duration, count))
+    waveforms, lengths, rates, errors, clips = _native.load_batch(
+        sources, rate, starts, duration, count, verify, conceal
+    )
+    gaps = [[Gap(*gap) for gap in clip] for clip in clips]
+    batch = AudioBatch(waveforms, lengths, rates, errors, gaps)
     if on_error == "raise":
         for error in filter(None, batch.errors):
             raise error
@@ -248,6 +308,13 @@ def save(
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def _one_of(value: str, *known: str) -> str:
+    if value not in known:
+        names = ", ".join(f'"{name}"' for name in known[:-1])
+        raise InvalidArgumentError(f'on_error is {names} or "{known[-1]}", not {value!r}')
+    return value
 
 
 def _rate(rate: int, name: str) -> int:

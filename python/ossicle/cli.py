@@ -130,18 +130,45 @@ def decode(
     mono: Annotated[bool, typer.Option(help="The mean of the channels, or all.")] = True,
     offset: Annotated[float, typer.Option(help="Where to begin, in seconds.")] = 0.0,
     duration: Annotated[float | None, typer.Option(help="How much to take, in seconds.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Decode all of it and compare its checksum, if any.")
+    ] = False,
+    conceal: Annotated[
+        bool, typer.Option("--conceal", help="Put silence for damaged parts, and say where.")
+    ] = False,
 ) -> None:
     """Decode a recording, or a range of it, to WAV, FLAC (16 bit) or a NumPy array of float32.
 
-    An array is (samples,), or (channels, samples) with --no-mono.
+    An array is (samples,), or (channels, samples) with --no-mono. Damage is an error, and nothing
+    is written; with --conceal it is silence and a warning, and the exit code is 1 still.
     """
     with _reported():
-        waveform, rate = ossicle.load(source, rate, mono=mono, offset=offset, duration=duration)
+        gaps: list[ossicle.Gap] = []
+        if conceal:
+            waveform, rate, gaps = ossicle.load(
+                source,
+                rate,
+                mono=mono,
+                offset=offset,
+                duration=duration,
+                verify=verify,
+                on_error="conceal",
+            )
+        else:
+            waveform, rate = ossicle.load(
+                source, rate, mono=mono, offset=offset, duration=duration, verify=verify
+            )
         if target.suffix == ".npy":
             np.save(target, waveform)
         else:
             ossicle.save(target, waveform, rate)
     console.print(f"wrote {target}: {waveform.shape[-1]} samples at {rate} Hz", highlight=False)
+    for gap in gaps:
+        errors.print("[bold yellow]damage:[/] ", end="")
+        text = f"samples {gap.start} to {gap.end} are missing: {gap.error}"
+        errors.print(text, markup=False, highlight=False)
+    if gaps:
+        raise typer.Exit(1)
 
 
 @corpus_app.command("sines", epilog="Example:  [bold]ossicle corpus sines data/audio_smoke[/]")

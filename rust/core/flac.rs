@@ -165,10 +165,10 @@ impl<'a> Flac<'a> {
             damage.cut_short(place(begin)..place(end), self.at)?;
             return Ok(false);
         }
-        if self.position < wanted.start {
+        let missing = place(begin)..place(self.position);
+        if missing.is_empty() && begin < wanted.start {
             damage.forget();
         } else {
-            let missing = place(begin)..place(self.position);
             damage.fill(missing, self.at, |frames| output.push_silence(frames))?;
         }
         Ok(true)

@@ -4,7 +4,7 @@ use numpy::{
     IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
     PyUntypedArrayMethods,
 };
-use ossicle::{Clip, Decoder, Request, Result, pipeline};
+use ossicle::{Clip, Decoder, Gap, Request, Result, pipeline};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
@@ -37,7 +37,7 @@ pub(crate) fn info(py: Python<'_>, source: &Bound<'_, PyAny>) -> PyResult<Info> 
 
 /// One decoded clip: the planes' samples in one array, `(channels, samples)`, and its rate.
 #[pyfunction]
-#[pyo3(signature = (source, sample_rate, mono, offset, duration, allow_nonfinite))]
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn load<'py>(
     py: Python<'py>,
     source: &Bound<'py, PyAny>,
@@ -46,7 +46,9 @@ pub(crate) fn load<'py>(
     offset: f64,
     duration: Option<f64>,
     allow_nonfinite: bool,
-) -> PyResult<(Bound<'py, PyAny>, u32)> {
+    verify: bool,
+    conceal: bool,
+) -> PyResult<(Bound<'py, PyAny>, u32, Gaps<'py>)> {
     let input = Input::new(source)?;
     let request = Request {
         sample_rate,
@@ -54,17 +56,31 @@ pub(crate) fn load<'py>(
         offset,
         duration,
         allow_nonfinite,
+        verify,
+        conceal,
     };
-    let clip = py
+    let mut clip = py
         .detach(|| ossicle::load(input.open()?, &request))
         .map_err(|error| raise(py, &error))?;
     let rate = clip.sample_rate;
+    let gaps = listed(py, std::mem::take(&mut clip.gaps))?;
     let array = if mono {
         plane(py, clip).into_any()
     } else {
         planes(py, &clip.planes)?.into_any()
     };
-    Ok((array, rate))
+    Ok((array, rate, gaps))
+}
+
+/// `(start, end, error)` of each gap, in samples of the result.
+type Gaps<'py> = Vec<(u64, u64, Bound<'py, PyAny>)>;
+
+fn listed<'py>(py: Python<'py>, gaps: Vec<Gap>) -> PyResult<Gaps<'py>> {
+    let one = |gap: Gap| {
+        let error = to_exception(py, &gap.error)?;
+        Ok((gap.frames.start, gap.frames.end, error))
+    };
+    gaps.into_iter().map(one).collect()
 }
 
 fn plane(py: Python<'_>, mut clip: Clip) -> Bound<'_, PyArray1<f32>> {
@@ -80,12 +96,13 @@ fn planes<'py>(py: Python<'py>, planes: &[Vec<f32>]) -> PyResult<Bound<'py, PyAr
     Ok(PyArray2::from_vec2(py, planes)?)
 }
 
-/// `(waveforms (B, T), lengths (B,), native rates (B,), errors)`.
+/// `(waveforms (B, T), lengths (B,), native rates (B,), errors, gaps)`.
 type Batch<'py> = (
     Bound<'py, PyArray2<f32>>,
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyList>,
+    Vec<Gaps<'py>>,
 );
 
 /// Many clips at one rate, mono, padded with zeros to the longest.
@@ -97,6 +114,8 @@ pub(crate) fn load_batch<'py>(
     offsets: Vec<f64>,
     duration: Option<f64>,
     threads: usize,
+    verify: bool,
+    conceal: bool,
 ) -> PyResult<Batch<'py>> {
     let inputs = sources
         .iter()
@@ -105,6 +124,8 @@ pub(crate) fn load_batch<'py>(
     let request = Request {
         sample_rate: Some(sample_rate),
         duration,
+        verify,
+        conceal,
         ..Request::default()
     };
     let clips = py.detach(|| {
@@ -120,10 +141,10 @@ pub(crate) fn load_batch<'py>(
         });
         pipeline::load_batch(items.collect(), threads)
     });
-    assemble(py, &clips)
+    assemble(py, clips)
 }
 
-fn assemble<'py>(py: Python<'py>, clips: &[Result<Clip>]) -> PyResult<Batch<'py>> {
+fn assemble<'py>(py: Python<'py>, clips: Vec<Result<Clip>>) -> PyResult<Batch<'py>> {
     let samples = |clip: &Result<Clip>| {
         clip.as_ref()
             .ok()
@@ -147,10 +168,17 @@ fn assemble<'py>(py: Python<'py>, clips: &[Result<Clip>]) -> PyResult<Batch<'py>
             }
         }
     }
+    let mut gaps = Vec::with_capacity(clips.len());
     for clip in clips {
         match clip {
-            Ok(_) => errors.append(py.None())?,
-            Err(error) => errors.append(to_exception(py, error)?)?,
+            Ok(clip) => {
+                errors.append(py.None())?;
+                gaps.push(listed(py, clip.gaps)?);
+            }
+            Err(error) => {
+                errors.append(to_exception(py, &error)?)?;
+                gaps.push(Vec::new());
+            }
         }
     }
     Ok((
@@ -158,6 +186,7 @@ fn assemble<'py>(py: Python<'py>, clips: &[Result<Clip>]) -> PyResult<Batch<'py>
         lengths.into_pyarray(py),
         rates.into_pyarray(py),
         errors,
+        gaps,
     ))
 }
 
