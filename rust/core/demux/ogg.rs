@@ -181,6 +181,10 @@ impl Ogg<'_> {
             if data.len() > MAX_PACKET_BYTES {
                 (data, is_whole) = (Vec::new(), false);
             }
+            if ends && data.is_empty() {
+                // Some writers end a stream with nothing.
+                continue;
+            }
             if ends {
                 packets.push(Packet {
                     at,
