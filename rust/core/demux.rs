@@ -8,6 +8,9 @@ mod headers;
 mod lengths;
 mod mkv;
 mod ogg;
+#[cfg(test)]
+#[allow(clippy::expect_used, clippy::panic)]
+mod tests;
 
 use symphonia::core::codecs::audio::AudioCodecParameters;
 

@@ -25,9 +25,7 @@ use crate::decode::AudioInfo;
 use crate::error::{Error, ErrorKind, Result};
 use crate::idle::Idle;
 use crate::mix::Mixer;
-use crate::mkv::{self, Cut};
 use crate::mp4::{self, Edit};
-use crate::ogg::{self, OpusReader};
 use crate::opus;
 use crate::packet::{self, packet_frames};
 use crate::source::{Position, Source};
@@ -84,7 +82,6 @@ impl Trim {
         track: &Track,
         params: &AudioCodecParameters,
         edit: Option<Edit>,
-        cut: Option<Cut>,
     ) -> Self {
         let rate = params.sample_rate.unwrap_or(0);
         let exact_stamps =
@@ -111,15 +108,6 @@ impl Trim {
                 }
                 trim.timestamp_shift = exact_stamps.then_some(-(trim.delay as i64));
             }
-            "matroska" => {
-                trim.drop_first_packet = params.codec == codec_id::CODEC_ID_VORBIS;
-                if let Some(cut) = cut.filter(|cut| cut.track == u64::from(track.id)) {
-                    trim.delay = frames_of(cut.delay_ns, rate);
-                    trim.padding = frames_of(cut.padding_ns, rate);
-                }
-                // The header of Opus says it to the frame.
-                trim.delay = pre_skip.unwrap_or(trim.delay);
-            }
             // CAF declares whole packets; only for PCM are they whole frames.
             "caf" if !packet::is_pcm(params) => {}
             _ => {
@@ -142,13 +130,8 @@ impl<'a> CodecReader<'a> {
     /// Recognises the container, finds the first audio track and makes its decoder.
     pub(crate) fn open(mut source: Source<'a>) -> Result<Self> {
         let edit = mp4::read_edit(&mut source)?;
-        let cut = mkv::read_cut(&mut source)?;
-        let opus = ogg::find_opus(&mut source)?;
         let (name, bytes_read) = (source.name().to_owned(), source.position());
-        let format = match opus {
-            Some(stream) => OpusReader::open(source, stream).map(|reader| Box::new(reader) as _),
-            None => probe(MediaSourceStream::new(Box::new(source), Default::default())),
-        };
+        let format = probe(MediaSourceStream::new(Box::new(source), Default::default()));
         let format: Box<dyn FormatReader> =
             format.map_err(|error| at_reader(convert(error), &bytes_read))?;
         let (track, params) = audio_track(&*format)?;
@@ -158,7 +141,7 @@ impl<'a> CodecReader<'a> {
         let sample_rate = params.sample_rate.filter(|rate| *rate > 0);
         let sample_rate =
             sample_rate.ok_or_else(|| Error::corrupt("the stream declares a rate of 0 Hz"))?;
-        let trim = Trim::new(format.format_info().short_name, &track, &params, edit, cut);
+        let trim = Trim::new(format.format_info().short_name, &track, &params, edit);
         let decoder = make_decoder(&params)?;
         Ok(Self {
             format,

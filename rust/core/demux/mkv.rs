@@ -422,3 +422,112 @@ impl Demuxer for Mkv<'_> {
         Ok(self.position.map(|position| position.max(0) as u64))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{every_damage_is_survived, seeks_agree_with_a_walk};
+    use proptest::prelude::*;
+
+    fn element(id: u32, body: &[u8]) -> Vec<u8> {
+        let bytes = id.to_be_bytes();
+        let id = &bytes[id.leading_zeros() as usize / 8..];
+        let size = (1u64 << 56 | body.len() as u64).to_be_bytes();
+        [id, &size[..], body].concat()
+    }
+
+    fn open_element(id: u32, body: &[u8]) -> Vec<u8> {
+        let head = element(id, &[]);
+        let id = &head[..head.len() - 8];
+        [id, &[0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], body].concat()
+    }
+
+    fn with_sum(body: &[u8]) -> Vec<u8> {
+        let sum = crc32fast::hash(body).to_le_bytes();
+        [&[0xBF, 0x84], &sum[..], body].concat()
+    }
+
+    fn tracks() -> Vec<u8> {
+        let head = b"OpusHead\x01\x02\x38\x01\x80\xBB\0\0\0\0\0";
+        let video = [element(0xD7, &[1]), element(0x83, &[1])].concat();
+        let audio = [
+            element(0xE1, &[]),
+            element(0xD7, &[2]),
+            element(0x83, &[2]),
+            element(0x86, b"A_OPUS"),
+            element(0x63A2, head),
+        ];
+        let entries = [element(0xAE, &video), element(0xAE, &audio.concat())];
+        element(0x1654_AE6B, &with_sum(&entries.concat()))
+    }
+
+    /// Clusters of packets with these sizes, of 20 ms each, `each` in a cluster.
+    fn file(sizes: &[usize], each: usize, is_open: bool, shift: u64) -> Vec<u8> {
+        let wrap = if is_open { open_element } else { element };
+        let (mut segment, mut cues) = (tracks(), Vec::new());
+        for (index, cluster) in sizes.chunks(each).enumerate() {
+            let first = index * each;
+            let time = 20 * first as u64 + shift;
+            let mut body = element(0xE7, &time.to_be_bytes());
+            for (place, size) in cluster.iter().enumerate() {
+                let [high, low] = (20 * place as i16).to_be_bytes();
+                // One frame of CELT, behind the track, the time and the flags.
+                let mut block = vec![0x82, high, low, 0x80, 0b1111_1100];
+                block.extend(vec![place as u8; *size]);
+                let is_last = first + place + 1 == sizes.len();
+                body.extend(match is_last {
+                    true => element(
+                        0xA0,
+                        &[
+                            element(0xA1, &block),
+                            element(0x75A2, &2_000_000u32.to_be_bytes()),
+                        ]
+                        .concat(),
+                    ),
+                    false => element(0xA3, &block),
+                });
+                let video = [0x81, 0, 0, 0, 1, 2, 3];
+                body.extend(element(0xA3, &video));
+            }
+            let at = (segment.len() as u64).to_be_bytes();
+            let place = element(0xB7, &element(0xF1, &at));
+            cues.extend(element(
+                0xBB,
+                &[element(0xB3, &time.to_be_bytes()), place].concat(),
+            ));
+            let body = if is_open { body } else { with_sum(&body) };
+            segment.extend(wrap(0x1F43_B675, &body));
+        }
+        segment.extend(element(0x1C53_BB6B, &with_sum(&cues)));
+        let header = element(0x1A45_DFA3, &element(0x4282, b"webm"));
+        [header, wrap(0x1853_8067, &segment)].concat()
+    }
+
+    #[test]
+    fn every_damage_to_a_small_file_is_survived() {
+        for is_open in [false, true] {
+            every_damage_is_survived(&file(&[3, 30, 1, 9], 2, is_open, 0));
+        }
+    }
+
+    #[test]
+    fn seeks_by_passing_over_clusters_find_what_a_walk_finds() {
+        for (is_open, shift) in [(false, 0), (false, 5000), (true, 0)] {
+            let whole = file(&[2500; 900], 50, is_open, shift);
+            seeks_agree_with_a_walk(&whole, &[-1, 0, 1, 400_000, 600_007, 863_000, 900_000]);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn seeks_find_what_a_walk_finds(
+            sizes in prop::collection::vec(0usize..9000, 5..300),
+            each in 1usize..100,
+            is_open: bool,
+            targets in prop::collection::vec(-400i64..300_000, 1..9),
+        ) {
+            seeks_agree_with_a_walk(&file(&sizes, each, is_open, 0), &targets);
+        }
+    }
+}

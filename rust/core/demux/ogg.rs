@@ -334,3 +334,100 @@ impl Demuxer for Ogg<'_> {
         Ok(end.map(|end| end.max(0) as u64))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{every_damage_is_survived, seeks_agree_with_a_walk};
+    use super::page::crc;
+    use proptest::prelude::*;
+
+    /// Pages of one stream as RFC 3533 lays them out, of the packets' lacing and bytes.
+    struct Writer {
+        bytes: Vec<u8>,
+        number: u32,
+        lacing: Vec<u8>,
+        body: Vec<u8>,
+        continued: bool,
+        serial: u32,
+    }
+
+    impl Writer {
+        fn new(serial: u32) -> Self {
+            Self {
+                bytes: Vec::new(),
+                number: 0,
+                lacing: Vec::new(),
+                body: Vec::new(),
+                continued: false,
+                serial,
+            }
+        }
+
+        /// Adds a packet, and a page whenever one has `most` lengths.
+        fn packet(&mut self, data: &[u8], most: usize, before: i64) {
+            for piece in 0..=data.len() / 255 {
+                let bytes = &data[255 * piece..data.len().min(255 * (piece + 1))];
+                if self.lacing.len() == most {
+                    let ends = self.lacing.iter().any(|length| *length < 255);
+                    self.page(0, if ends { before } else { -1 });
+                    self.continued = piece > 0;
+                }
+                self.lacing.push(bytes.len() as u8);
+                self.body.extend(bytes);
+            }
+        }
+
+        fn page(&mut self, flags: u8, granule: i64) {
+            let flags = flags | u8::from(std::mem::take(&mut self.continued));
+            let lacing = std::mem::take(&mut self.lacing);
+            let mut page = [b"OggS\0".as_slice(), &[flags], &granule.to_le_bytes()].concat();
+            page.extend(self.serial.to_le_bytes());
+            page.extend(self.number.to_le_bytes());
+            page.extend([0, 0, 0, 0, lacing.len() as u8]);
+            page.extend([lacing, std::mem::take(&mut self.body)].concat());
+            let sum = crc(0, &page);
+            page[22..26].copy_from_slice(&sum.to_le_bytes());
+            self.bytes.extend(page);
+            self.number += 1;
+        }
+    }
+
+    /// Opus of packets with these sizes, of 20 ms each, on pages of `most` lengths.
+    fn opus(sizes: &[usize], most: usize, start: i64, padding: i64) -> Vec<u8> {
+        let mut file = Writer::new(7);
+        file.packet(b"OpusHead\x01\x02\x38\x01\x80\xBB\0\0\0\0\0", 255, 0);
+        file.page(2, 0);
+        file.packet(b"OpusTags\0\0\0\0\0\0\0\0", 255, 0);
+        file.page(0, 0);
+        let mut granule = start;
+        for (index, size) in sizes.iter().enumerate() {
+            // One frame of CELT.
+            let mut data = vec![index as u8; *size];
+            data.insert(0, 0b1111_1100);
+            file.packet(&data, most, granule);
+            granule += 960;
+        }
+        file.page(4, granule - padding);
+        file.bytes
+    }
+
+    #[test]
+    fn every_damage_to_a_small_file_is_survived() {
+        every_damage_is_survived(&opus(&[20, 300, 30, 10, 40], 2, 0, 100));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn seeks_find_what_a_walk_finds(
+            sizes in prop::collection::vec(0usize..2000, 5..400),
+            most in 3usize..256,
+            start in prop_oneof![Just(0i64), 0i64..100_000],
+            padding in 0i64..900,
+            targets in prop::collection::vec(-400i64..400_000, 1..9),
+        ) {
+            seeks_agree_with_a_walk(&opus(&sizes, most, start, padding), &targets);
+        }
+    }
+}
