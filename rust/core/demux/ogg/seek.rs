@@ -17,7 +17,7 @@ impl Ogg<'_> {
         while high.saturating_sub(low) > LINEAR_BYTES {
             let middle = low + (high - low) / 2;
             match self.positioned_page(middle, high)? {
-                Some((page, position)) if position <= target => {
+                Some((page, position)) if position <= target && !page.is_last() => {
                     low = page.end;
                     best = Some(page);
                 }
@@ -25,7 +25,8 @@ impl Ogg<'_> {
             }
         }
         while let Some((page, position)) = self.positioned_page(low, high)? {
-            if position > target {
+            // The last one's position is that behind the cut.
+            if position > target || page.is_last() {
                 break;
             }
             low = page.end;
