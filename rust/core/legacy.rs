@@ -119,13 +119,6 @@ impl Trim {
     }
 }
 
-/// Nanoseconds in frames, to the nearest: they were rounded when they were written.
-fn frames_of(nanoseconds: u64, rate: u32) -> u64 {
-    let product = u128::from(nanoseconds) * u128::from(rate) + 500_000_000;
-    // Beyond any recording, and small enough to be added to and taken from.
-    (product / 1_000_000_000).min(1 << 48) as u64
-}
-
 impl<'a> CodecReader<'a> {
     /// Recognises the container, finds the first audio track and makes its decoder.
     pub(crate) fn open(mut source: Source<'a>) -> Result<Self> {

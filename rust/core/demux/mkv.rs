@@ -426,6 +426,7 @@ impl Demuxer for Mkv<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{every_damage_is_survived, seeks_agree_with_a_walk};
+    use super::*;
     use proptest::prelude::*;
 
     fn element(id: u32, body: &[u8]) -> Vec<u8> {
@@ -446,7 +447,7 @@ mod tests {
         [&[0xBF, 0x84], &sum[..], body].concat()
     }
 
-    fn tracks() -> Vec<u8> {
+    fn tracks(encoding: &[u8]) -> Vec<u8> {
         let head = b"OpusHead\x01\x02\x38\x01\x80\xBB\0\0\0\0\0";
         let video = [element(0xD7, &[1]), element(0x83, &[1])].concat();
         let audio = [
@@ -455,6 +456,7 @@ mod tests {
             element(0x83, &[2]),
             element(0x86, b"A_OPUS"),
             element(0x63A2, head),
+            encoding.to_vec(),
         ];
         let entries = [element(0xAE, &video), element(0xAE, &audio.concat())];
         element(0x1654_AE6B, &with_sum(&entries.concat()))
@@ -463,7 +465,7 @@ mod tests {
     /// Clusters of packets with these sizes, of 20 ms each, `each` in a cluster.
     fn file(sizes: &[usize], each: usize, is_open: bool, shift: u64) -> Vec<u8> {
         let wrap = if is_open { open_element } else { element };
-        let (mut segment, mut cues) = (tracks(), Vec::new());
+        let (mut segment, mut cues) = (tracks(&[]), Vec::new());
         for (index, cluster) in sizes.chunks(each).enumerate() {
             let first = index * each;
             let time = 20 * first as u64 + shift;
@@ -507,6 +509,33 @@ mod tests {
         for is_open in [false, true] {
             every_damage_is_survived(&file(&[3, 30, 1, 9], 2, is_open, 0));
         }
+    }
+
+    /// One block of a packet that begins with `head`.
+    fn packet_of(encoding: &[u8], head: &[u8]) -> Result<Packet> {
+        let block = [&[0x82, 0, 0, 0x80], head, &[9; 20]].concat();
+        let cluster = [element(0xE7, &[0]), element(0xA3, &block)].concat();
+        let segment = [tracks(encoding), element(0x1F43_B675, &cluster)].concat();
+        let header = element(0x1A45_DFA3, &element(0x4282, b"matroska"));
+        let file = [header, element(0x1853_8067, &segment)].concat();
+        let mut reader = open(Source::from_bytes("test", &file))?;
+        Ok(reader.next_packet()?.unwrap_or_default())
+    }
+
+    fn encoding(algorithm: u8, settings: &[u8]) -> Vec<u8> {
+        let fields = [element(0x4254, &[algorithm]), element(0x4255, settings)];
+        let compression = element(0x5034, &fields.concat());
+        element(0x6D80, &element(0x6240, &compression))
+    }
+
+    #[test]
+    fn stripped_headers_are_put_back_and_other_compression_is_refused_by_name() {
+        let plain = packet_of(&[], &[0xFC, 1, 2]).unwrap_or_default();
+        let stripped = packet_of(&encoding(3, &[0xFC, 1]), &[2]).unwrap_or_default();
+        assert_eq!((plain.data.len(), plain.frames), (23, Some(960)));
+        assert_eq!((stripped.data, stripped.frames), (plain.data, plain.frames));
+        let refused = packet_of(&encoding(0, &[]), &[0xFC]).err();
+        assert!(refused.is_some_and(|error| error.reason().contains("zlib")));
     }
 
     #[test]
