@@ -1,4 +1,4 @@
-"""Matroska and WebM against FFmpeg: lengths, samples, ranges, with and without an index, and damage."""
+"""Matroska and WebM against FFmpeg: lengths, samples, ranges with and without an index, damage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import ossicle
 
 LOSSLESS = ("flac", "alac", "pcm_s16le", "pcm_f32le")
-# Codec, further options, rate, channels, seconds: more than what is read through, unless it is live.
+# Codec, further options, rate, channels, seconds: more than what is read through at once.
 CLIPS = {
     "vorbis": ("libvorbis", "-q:a 5", 44_100, 2, 100),
     "vorbis-8k": ("libvorbis", "-q:a 8", 8_000, 1, 300),
@@ -86,7 +86,9 @@ def test_clips_are_as_ffmpeg_has_them(folder: Path, clip: str, layout: str) -> N
 
 
 @pytest.mark.skipif(not shutil.which("mkvmerge"), reason="no mkvmerge")
-@pytest.mark.parametrize("options", ["", "--no-cues", "--disable-lacing", "--timestamp-scale 50000"])
+@pytest.mark.parametrize(
+    "options", ["", "--no-cues", "--disable-lacing", "--timestamp-scale 50000"]
+)
 @pytest.mark.parametrize("clip", ["vorbis", "opus", "flac", "aac", "mp3", "pcm_s16le"])
 def test_laced_blocks_of_mkvmerge_are_taken_apart(folder: Path, clip: str, options: str) -> None:
     codec, _, _, channels, _ = CLIPS[clip]
@@ -112,7 +114,8 @@ def test_a_cut_file_is_an_error_that_names_its_byte(folder: Path, clip: str) -> 
         with pytest.raises(ossicle.CorruptAudioError) as caught:
             ossicle.load(whole[: int(length)])
         offset = caught.value.byte_offset
-        assert offset is not None and offset <= length
+        assert offset is not None
+        assert offset <= length
 
 
 def test_a_changed_byte_in_a_cluster_is_an_error_by_its_checksum(folder: Path) -> None:
