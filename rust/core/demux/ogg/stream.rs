@@ -94,6 +94,9 @@ impl Stream {
 fn first_audio(window: &mut Window<'_>) -> Result<(Page, Codec)> {
     let mut at = 0;
     for _ in 0..MAX_STREAMS {
+        if at >= window.len() {
+            break;
+        }
         let page = page_at(window, at)?;
         if !page.is_first() {
             break;
