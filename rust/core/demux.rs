@@ -8,9 +8,16 @@ mod adts;
 mod caf;
 mod foreign;
 mod frames;
+mod headers;
+mod lengths;
+mod mkv;
 mod mp4;
 mod mpeg;
+mod ogg;
 mod tags;
+#[cfg(test)]
+#[allow(clippy::expect_used, clippy::panic)]
+mod tests;
 
 use symphonia::core::codecs::audio::AudioCodecParameters;
 
@@ -75,6 +82,12 @@ pub(crate) trait Demuxer: Send {
 /// # Errors
 /// A container or codec that is not decoded here, by name where it is known, or a broken header.
 pub(crate) fn open<'a>(mut source: Source<'a>) -> Result<Box<dyn Demuxer + 'a>> {
+    if ogg::sniff(&mut source)? {
+        return Ok(Box::new(ogg::open(source)?));
+    }
+    if mkv::sniff(&mut source)? {
+        return Ok(Box::new(mkv::open(source)?));
+    }
     if mp4::sniff(&mut source)? {
         return Ok(Box::new(mp4::Mp4::open(source)?));
     }
