@@ -19,7 +19,7 @@ CODECS = {
     "alac": "-c:a alac",
     "flac": "-c:a flac -sample_fmt s16",
     "mp3": "-c:a libmp3lame -b:a 64k",
-    "opus": "-c:a libopus -b:a 32k",
+    "opus": "-c:a libopus -b:a 128k",
 }
 PCM = {
     "sowt": ("mov", "-c:a pcm_s16le"),
