@@ -14,6 +14,7 @@ mod mix;
 mod mkv;
 mod mp4;
 pub mod npz;
+mod opus;
 mod packet;
 pub mod pipeline;
 pub mod resample;
