@@ -60,6 +60,16 @@ impl<'a> RangeDecoder<'a> {
         self.data.len()
     }
 
+    /// What is left of the range: it differs from frame to frame.
+    pub(crate) fn state(&self) -> u32 {
+        self.range
+    }
+
+    /// Counts all bits of the frame as taken.
+    pub(crate) fn skip_rest(&mut self) {
+        self.total_bits += 8 * self.data.len() as i32 - self.tell();
+    }
+
     /// Leaves the last `bytes` to another reader.
     pub(crate) fn shorten(&mut self, bytes: usize) {
         self.data = &self.data[..self.data.len().saturating_sub(bytes)];
