@@ -95,6 +95,9 @@ pub(crate) struct Stream {
     fade: [f32; FADE],
     /// The signal that is faded from or to.
     joint: [f32; 2 * JOINT],
+    /// CELT went on from what was before.
+    #[cfg(test)]
+    has_extrapolated: bool,
 }
 
 impl Stream {
@@ -110,6 +113,8 @@ impl Stream {
             end: ALL_BANDS,
             fade: std::array::from_fn(fade_in),
             joint: [0.0; 2 * JOINT],
+            #[cfg(test)]
+            has_extrapolated: false,
         }
     }
 
@@ -234,6 +239,8 @@ impl Stream {
             self.celt.conceal(self.coded, self.bands(mode), pcm, adds);
         }
         self.was_bridged = false;
+        #[cfg(test)]
+        (self.has_extrapolated |= mode == Mode::Celt);
     }
 
     fn conceal_silk(&mut self, pcm: &mut [f32]) {

@@ -43,7 +43,16 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    pub(crate) fn translated(channels: usize) -> Self {
+    /// The C library, or its translation.
+    pub(crate) fn new(channels: usize, is_native: bool) -> Self {
+        if is_native {
+            Self::native(channels)
+        } else {
+            Self::translated(channels)
+        }
+    }
+
+    fn translated(channels: usize) -> Self {
         // SAFETY: it takes no error pointer where that is null.
         let state =
             unsafe { unsafe_c::opus_decoder_create(48_000, channels as i32, ptr::null_mut()) };
@@ -51,7 +60,7 @@ impl Reference {
         Self { kind, channels }
     }
 
-    pub(crate) fn native(channels: usize) -> Self {
+    fn native(channels: usize) -> Self {
         // SAFETY: these are the functions' types in opus.h.
         let (create, decode): (Create, Decode) = unsafe {
             (

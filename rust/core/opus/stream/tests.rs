@@ -12,31 +12,22 @@ fn frame_size(toc: u8) -> usize {
     }
 }
 
-/// What is compared, and how far both may differ.
+/// Both decoders.
 struct Comparison {
     channels: usize,
     stream: Stream,
     reference: Reference,
-    /// The reference conceals frames of SILK rightly.
-    conceals: bool,
+    is_native: bool,
 }
 
 impl Comparison {
-    fn native(channels: usize) -> Self {
+    /// With the C library, or its translation.
+    fn new(channels: usize, is_native: bool) -> Self {
         Self {
             channels,
             stream: Stream::new(channels),
-            reference: Reference::native(channels),
-            conceals: true,
-        }
-    }
-
-    fn translated(channels: usize) -> Self {
-        Self {
-            channels,
-            stream: Stream::new(channels),
-            reference: Reference::translated(channels),
-            conceals: false,
+            reference: Reference::new(channels, is_native),
+            is_native,
         }
     }
 
@@ -47,16 +38,18 @@ impl Comparison {
         let result = self.stream.decode(toc, frame, &mut ours);
         let packet = [&[toc & !3], frame].concat();
         let accepted = self.reference.decode(&packet, &mut theirs);
-        if !self.conceals && self.stream.silk.is_concealed() {
-            // The translation's comfort noise is at full scale: both begin anew.
-            *self = Self::translated(self.channels);
+        if self.is_incomparable() {
+            *self = Self::new(self.channels, self.is_native);
             return Ok(());
         }
         prop_assert_eq!(result.is_ok(), accepted, "toc {:#x}", toc);
-        if accepted {
-            compare(&ours, &theirs, toc)?;
-        }
-        Ok(())
+        compare(&ours, &theirs, toc)
+    }
+
+    /// CELT's extrapolation follows rounding errors far: the C library and its translation differ by
+    /// more than we do. The translation's comfort noise is at full scale.
+    fn is_incomparable(&self) -> bool {
+        self.stream.has_extrapolated || (!self.is_native && self.stream.silk.is_concealed())
     }
 }
 
@@ -67,7 +60,7 @@ fn compare(ours: &[f32], theirs: &[f32], toc: u8) -> Result<(), TestCaseError> {
     let loudest = theirs
         .iter()
         .fold(1f32, |most, value| most.max(value.abs()));
-    let bound = if is_exact { 0.0 } else { 1e-3 * loudest };
+    let bound = if is_exact { 0.0 } else { 1e-5 * loudest };
     for (at, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
         let error = (ours - theirs).abs();
         prop_assert!(
@@ -155,7 +148,7 @@ proptest! {
         seed: u64,
         parts in prop::collection::vec(settings(Some(SILK)), 1..4),
     ) {
-        run(Comparison::translated(channels), &encode(channels, seed, &parts), &[])?;
+        run(Comparison::new(channels, false), &encode(channels, seed, &parts), &[])?;
     }
 
     #[test]
@@ -166,7 +159,7 @@ proptest! {
         parts in prop::collection::vec(settings(Some(SILK)), 1..4),
         lost in prop::collection::vec(prop::bool::weighted(0.2), 1..40),
     ) {
-        run(Comparison::native(channels), &encode(channels, seed, &parts), &lost)?;
+        run(Comparison::new(channels, true), &encode(channels, seed, &parts), &lost)?;
     }
 
     #[test]
@@ -175,7 +168,7 @@ proptest! {
         seed: u64,
         parts in prop::collection::vec(any_settings(), 1..5),
     ) {
-        run(Comparison::translated(channels), &encode(channels, seed, &parts), &[])?;
+        run(Comparison::new(channels, false), &encode(channels, seed, &parts), &[])?;
     }
 
     #[test]
@@ -186,7 +179,7 @@ proptest! {
         parts in prop::collection::vec(any_settings(), 1..5),
         lost in prop::collection::vec(prop::bool::weighted(0.2), 1..40),
     ) {
-        run(Comparison::native(channels), &encode(channels, seed, &parts), &lost)?;
+        run(Comparison::new(channels, true), &encode(channels, seed, &parts), &lost)?;
     }
 
     #[test]
@@ -194,7 +187,7 @@ proptest! {
         channels in 1..3usize,
         frames in configs().prop_flat_map(|configs| prop::collection::vec(garbage(configs), 1..20)),
     ) {
-        run(Comparison::translated(channels), &frames, &[])?;
+        run(Comparison::new(channels, false), &frames, &[])?;
     }
 
     #[test]
@@ -203,6 +196,6 @@ proptest! {
         channels in 1..3usize,
         frames in configs().prop_flat_map(|configs| prop::collection::vec(garbage(configs), 1..20)),
     ) {
-        run(Comparison::native(channels), &frames, &[])?;
+        run(Comparison::new(channels, true), &frames, &[])?;
     }
 }
