@@ -27,7 +27,7 @@ use crate::opus::range::RangeDecoder;
 const OUTPUT_KHZ: usize = 48;
 /// The most samples of a resampled frame of 20 ms.
 const MAX_OUTPUT: usize = 20 * OUTPUT_KHZ;
-/// The frames that a packet's redundant copies are of: table 4.
+/// From 16 bits to 1 at full scale.
 const SAMPLE_SCALE: f32 = 1.0 / 32_768.0;
 
 /// A decoder of mono or stereo output.
@@ -251,10 +251,19 @@ impl Silk {
                     .resampler
                     .process(&signal[1..=length], resampled);
             }
-            let samples = pcm[channel..].iter_mut().step_by(self.channels);
-            for (to, from) in samples.zip(&*resampled) {
-                *to = f32::from(*from) * SAMPLE_SCALE;
-            }
+            interleave(resampled, channel, self.channels, pcm);
         }
+    }
+}
+
+/// Puts one channel of samples in its place as floats.
+fn interleave(samples: &[i16], channel: usize, channels: usize, pcm: &mut [f32]) {
+    let float = |sample: &i16| f32::from(*sample) * SAMPLE_SCALE;
+    if channels == 1 {
+        let pairs = pcm.iter_mut().zip(samples);
+        pairs.for_each(|(to, from)| *to = float(from));
+    } else {
+        let pairs = pcm.as_chunks_mut::<2>().0.iter_mut().zip(samples);
+        pairs.for_each(|(to, from)| to[channel] = float(from));
     }
 }

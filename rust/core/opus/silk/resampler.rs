@@ -90,11 +90,14 @@ impl Resampler {
         let delay = self.delay();
         let kept = samples.len() - delay;
         let input = self.delayed[..delay].iter().chain(&samples[..kept]);
+        // In registers: through `self` each sample would be stored.
+        let (mut evens, mut odds) = (self.even, self.odd);
         for (sample, [even, odd]) in input.zip(out.as_chunks_mut().0) {
             let sample = i32::from(*sample) << 10;
-            *even = all_pass(sample, &EVEN, &mut self.even);
-            *odd = all_pass(sample, &ODD, &mut self.odd);
+            *even = all_pass(sample, &EVEN, &mut evens);
+            *odd = all_pass(sample, &ODD, &mut odds);
         }
+        (self.even, self.odd) = (evens, odds);
         self.delayed[..delay].copy_from_slice(&samples[kept..]);
     }
 }
