@@ -396,20 +396,33 @@ impl Celt {
 
     /// The last samples of the history, de-emphasised.
     fn output(&mut self, pcm: &mut [f32], accumulate: bool) {
-        let channels = self.channels;
-        let end = self.at + HISTORY;
-        let start = end - pcm.len() / channels;
-        for (channel, history) in self.history.iter().take(channels).enumerate() {
-            let mut carry = self.emphasis[channel];
-            let outputs = pcm[channel..].iter_mut().step_by(channels);
-            for (output, sample) in outputs.zip(&history[start..end]) {
-                let sample = sample + VERY_SMALL + carry;
-                carry = DE_EMPHASIS * sample;
-                let sample = sample * (1.0 / FULL_SCALE);
-                *output = if accumulate { *output + sample } else { sample };
-            }
-            self.emphasis[channel] = carry;
+        match (self.channels, accumulate) {
+            (1, false) => self.de_emphasise::<1>(pcm, |output, sample| *output = sample),
+            (1, true) => self.de_emphasise::<1>(pcm, |output, sample| *output += sample),
+            (_, false) => self.de_emphasise::<2>(pcm, |output, sample| *output = sample),
+            (_, true) => self.de_emphasise::<2>(pcm, |output, sample| *output += sample),
         }
+    }
+
+    fn de_emphasise<const CHANNELS: usize>(
+        &mut self,
+        pcm: &mut [f32],
+        put: impl Fn(&mut f32, f32),
+    ) {
+        let samples = pcm.len() / CHANNELS;
+        let start = self.at + HISTORY - samples;
+        let history: [&[f32]; CHANNELS] =
+            std::array::from_fn(|channel| &self.history[channel][start..start + samples]);
+        let mut carry = [0.0; CHANNELS];
+        carry.copy_from_slice(&self.emphasis[..CHANNELS]);
+        for (at, outputs) in pcm.chunks_exact_mut(CHANNELS).enumerate() {
+            for channel in 0..CHANNELS {
+                let sample = history[channel][at] + VERY_SMALL + carry[channel];
+                carry[channel] = DE_EMPHASIS * sample;
+                put(&mut outputs[channel], sample * (1.0 / FULL_SCALE));
+            }
+        }
+        self.emphasis[..CHANNELS].copy_from_slice(&carry);
     }
 }
 

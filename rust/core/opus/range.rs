@@ -197,14 +197,12 @@ impl<'a> RangeDecoder<'a> {
 
     /// Eighths of a bit taken so far, rounded up: section 4.1.6.2.
     pub(crate) fn tell_eighths(&self) -> i32 {
-        let mut log = bit_length(self.range);
-        let mut mantissa = self.range >> (log - 16);
-        for _ in 0..3 {
-            mantissa = (mantissa * mantissa) >> 15;
-            let bit = mantissa >> 16;
-            log = log << 1 | bit;
-            mantissa >>= bit;
-        }
-        (self.total_bits << 3) - log as i32
+        /// Where the next eighth of an octave begins: `2^(15 + n / 8)`.
+        const STEPS: [u32; 8] = [35733, 38967, 42495, 46340, 50535, 55109, 60097, 65535];
+        let log = bit_length(self.range);
+        let mantissa = self.range >> (log - 16);
+        let linear = (mantissa >> 12) - 8;
+        let above = u32::from(mantissa > STEPS[linear as usize & 7]);
+        (self.total_bits << 3) - (log << 3 | linear) as i32 - above as i32
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::allocation::Allocation;
 use super::pvq::Spread;
 use super::shape::{Fold, ShapeDecoder};
-use super::tables::{BANDS, EDGES, EIGHTHS, MAX_FRAME};
+use super::tables::{BANDS, EDGES, EIGHTHS, MAX_FRAME, MAX_WIDTH};
 use super::{Frame, PerBand};
 use crate::opus::range::RangeDecoder;
 
@@ -26,11 +26,18 @@ pub(super) struct Shapes<'a> {
 
 /// Spectra that later bands are folded from, scaled by the root of their width.
 #[derive(Clone)]
-pub(super) struct Folded([Vec<f32>; 2]);
+pub(super) struct Folded {
+    channels: [Vec<f32>; 2],
+    /// Room for one band.
+    changed: Vec<f32>,
+}
 
 impl Folded {
     pub(super) fn new() -> Self {
-        Self([vec![0.0; MAX_FRAME], vec![0.0; MAX_FRAME]])
+        Self {
+            channels: [vec![0.0; MAX_FRAME], vec![0.0; MAX_FRAME]],
+            changed: vec![0.0; MAX_WIDTH],
+        }
     }
 }
 
@@ -105,25 +112,49 @@ impl Shapes<'_> {
         };
         if progress.is_dual && band == self.allocation.intensity {
             progress.is_dual = false;
-            let [left, right] = &mut folded.0;
+            let [left, right] = &mut folded.channels;
             for (left, right) in left[..bins.start - self.first_bin()].iter_mut().zip(right) {
                 *left = 0.5 * (*left + *right);
             }
         }
         let to = (band + 1 != frame.bands.end).then(|| bins.start - self.first_bin());
-        let [left, right] = &mut folded.0;
-        let fold = |norm| Fold { norm, from, to };
+        let [left, right] = &mut folded.channels;
+        let changed = &mut folded.changed[..];
         let [x, y] = spectra;
         let (x, y) = (&mut x[bins.clone()], &mut y[bins.clone()]);
         let found = if progress.is_dual {
             [
-                decoder.band(x, bits / 2, &mut fold(left), 1.0, fills[0]),
-                decoder.band(y, bits / 2, &mut fold(right), 1.0, fills[1]),
+                decoder.band(
+                    x,
+                    bits / 2,
+                    &mut Fold::new(left, changed, from, to),
+                    1.0,
+                    fills[0],
+                ),
+                decoder.band(
+                    y,
+                    bits / 2,
+                    &mut Fold::new(right, changed, from, to),
+                    1.0,
+                    fills[1],
+                ),
             ]
         } else if frame.channels == 2 {
-            [decoder.stereo(x, y, bits, &mut fold(left), fills[0] | fills[1]); 2]
+            [decoder.stereo(
+                x,
+                y,
+                bits,
+                &mut Fold::new(left, changed, from, to),
+                fills[0] | fills[1],
+            ); 2]
         } else {
-            [decoder.band(x, bits, &mut fold(left), 1.0, fills[0]); 2]
+            [decoder.band(
+                x,
+                bits,
+                &mut Fold::new(left, changed, from, to),
+                1.0,
+                fills[0],
+            ); 2]
         };
         masks[0][band] = found[0];
         masks[1][band] = found[1];
@@ -162,7 +193,7 @@ impl Shapes<'_> {
         let start = self.frame.bands.start;
         let first = self.frame.bin(start + 1) - self.frame.bin(start);
         let second = self.frame.bin(start + 2) - self.frame.bin(start + 1);
-        for norm in folded.0.iter_mut().take(1 + usize::from(is_dual)) {
+        for norm in folded.channels.iter_mut().take(1 + usize::from(is_dual)) {
             norm.copy_within(2 * first - second..first, first);
         }
     }

@@ -2,34 +2,40 @@
 
 use crate::opus::range::RangeDecoder;
 
-/// Pulses by section 4.3.4.2 are counted for so many dimensions or pulses, whichever are fewer.
-const ROWS: usize = 15;
-/// Dimensions or pulses, whichever are more: 176 of both need one more.
-const COLUMNS: usize = 178;
+/// Pulses on up to so many dimensions are counted whatever they are, and up to so many pulses on any.
+const FEW: usize = 15;
+/// The widest part of a band has 176 bins, and pulses are 128 at most: one more each.
+const MANY: usize = 178;
 
-/// `U(N, K)`: ways to place K pulses on N dimensions with one in the first, which is positive or has
-/// another before it. Symmetric; those that no symbol can hold are full.
-static COUNTS: [[u32; COLUMNS]; ROWS] = counts();
+/// `U(N, K)` of section 4.3.4.2, `N` first: ways to place K pulses on N dimensions with one in the first
+/// that is positive. Those that no symbol can hold are full.
+static ON_FEW: [[u32; MANY]; FEW] = counts();
+/// The same for many dimensions and few pulses.
+static ON_MANY: [[u32; FEW + 1]; MANY] = counts();
 
-const fn counts() -> [[u32; COLUMNS]; ROWS] {
-    let mut table = [[0_u32; COLUMNS]; ROWS];
+const fn counts<const N: usize, const K: usize>() -> [[u32; K]; N] {
+    let mut table = [[0_u32; K]; N];
     table[0][0] = 1;
-    let mut row = 1;
-    while row < ROWS {
-        let mut column = 1;
-        while column < COLUMNS {
-            table[row][column] = table[row - 1][column]
-                .saturating_add(table[row][column - 1])
-                .saturating_add(table[row - 1][column - 1]);
-            column += 1;
+    let mut dimensions = 1;
+    while dimensions < N {
+        let mut pulses = 1;
+        while pulses < K {
+            table[dimensions][pulses] = table[dimensions - 1][pulses]
+                .saturating_add(table[dimensions][pulses - 1])
+                .saturating_add(table[dimensions - 1][pulses - 1]);
+            pulses += 1;
         }
-        row += 1;
+        dimensions += 1;
     }
     table
 }
 
-fn count(dimensions: usize, pulses: usize) -> u32 {
-    COUNTS[dimensions.min(pulses)][dimensions.max(pulses)]
+/// Counts by pulses.
+fn counts_on(dimensions: usize) -> &'static [u32] {
+    match ON_FEW.get(dimensions) {
+        Some(row) => row,
+        None => &ON_MANY[dimensions],
+    }
 }
 
 /// How much pulses are spread over the band: section 4.3.4.3.
@@ -84,26 +90,30 @@ pub(super) fn decode(
 
 /// Section 4.3.4.2. Returns the sum of the squares.
 fn place_pulses(range: &mut RangeDecoder<'_>, shape: &mut [f32], mut pulses: usize) -> f32 {
-    let dimensions = shape.len();
-    let ways = count(dimensions, pulses).saturating_add(count(dimensions, pulses + 1));
-    let mut index = range.uniform(ways);
+    let counts = counts_on(shape.len());
+    let mut index = range.uniform(counts[pulses].saturating_add(counts[pulses + 1]));
     let mut energy = 0.0;
-    for (at, value) in shape.iter_mut().enumerate() {
-        let dimensions = dimensions - at;
-        let before = pulses;
-        let positive = count(dimensions, pulses + 1);
-        let is_negative = index >= positive;
-        if is_negative {
-            index -= positive;
-        }
-        while count(dimensions, pulses) > index {
-            pulses -= 1;
-        }
-        index -= count(dimensions, pulses);
-        let placed = (before - pulses) as f32;
+    let mut place = |value: &mut f32, count: usize, is_negative: bool| {
+        let placed = count as f32;
         *value = if is_negative { -placed } else { placed };
         energy += placed * placed;
+    };
+    let last = shape.len() - 1;
+    for (at, value) in shape[..last].iter_mut().enumerate() {
+        let counts = counts_on(last + 1 - at);
+        let before = pulses;
+        let is_negative = index >= counts[pulses + 1];
+        if is_negative {
+            index -= counts[pulses + 1];
+        }
+        if counts[pulses] > index {
+            // Never none: the first count is 0.
+            pulses = counts[..pulses].partition_point(|count| *count <= index) - 1;
+        }
+        index -= counts[pulses];
+        place(value, before - pulses, is_negative);
     }
+    place(&mut shape[last], pulses, index != 0);
     energy
 }
 
@@ -151,12 +161,55 @@ fn far_stride(bins: usize, blocks: usize) -> usize {
 
 /// Rotates each bin and the one `stride` above it, upwards and then down again.
 fn rotate(block: &mut [f32], stride: usize, cosine: f32, sine: f32) {
-    let bins = block.len();
-    let mut turn = |at: usize| {
-        let (low, high) = (block[at], block[at + stride]);
-        block[at + stride] = cosine * high + sine * low;
-        block[at] = cosine * low - sine * high;
+    if stride == 1 {
+        return rotate_neighbours(block, cosine, sine);
+    }
+    let turn = |low: &mut f32, high: &mut f32| {
+        (*low, *high) = (cosine * *low - sine * *high, cosine * *high + sine * *low);
     };
-    (0..bins.saturating_sub(stride)).for_each(&mut turn);
-    (0..bins.saturating_sub(2 * stride)).rev().for_each(turn);
+    // Those within a stride do not depend on each other.
+    let turn_all = |block: &mut [f32], from: usize, to: usize| {
+        let (low, high) = block[from..to + stride].split_at_mut(stride);
+        low.iter_mut()
+            .zip(high)
+            .for_each(|(low, high)| turn(low, high));
+    };
+    let up = block.len().saturating_sub(stride);
+    let down = up.saturating_sub(stride);
+    for from in (0..up).step_by(stride) {
+        turn_all(block, from, up.min(from + stride));
+    }
+    for skipped in (0..down).step_by(stride) {
+        let to = down - skipped;
+        turn_all(block, to.saturating_sub(stride), to);
+    }
+}
+
+/// As [`rotate`] for a stride of 1, where each turn waits for the one before.
+fn rotate_neighbours(block: &mut [f32], cosine: f32, sine: f32) {
+    let Some((first, rest)) = block.split_first_mut() else {
+        return;
+    };
+    let mut low = *first;
+    let mut place = first;
+    for high in rest.iter_mut() {
+        *place = cosine * low - sine * *high;
+        low = cosine * *high + sine * low;
+        place = high;
+    }
+    *place = low;
+    let Some((_, below)) = block.split_last_mut() else {
+        return;
+    };
+    let mut places = below.iter_mut().rev();
+    let Some(mut place) = places.next() else {
+        return;
+    };
+    let mut high = *place;
+    for low in places {
+        *place = cosine * high + sine * *low;
+        high = cosine * *low - sine * high;
+        place = low;
+    }
+    *place = high;
 }

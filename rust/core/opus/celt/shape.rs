@@ -5,7 +5,7 @@ use super::bands::{Mask, Shapes};
 use super::haar;
 use super::pvq::{self, Spread};
 use super::split::{HALF_TURN, Split};
-use super::tables::{COST_INDEX, COSTS, EIGHTHS, MAX_WIDTH};
+use super::tables::{COST_INDEX, COSTS, EIGHTHS};
 use crate::opus::range::RangeDecoder;
 
 /// One bit, in eighths.
@@ -22,11 +22,25 @@ pub(super) fn next_random(seed: u32) -> u32 {
 
 /// Scales to the norm `gain`.
 pub(super) fn normalise(shape: &mut [f32], gain: f32) {
-    let energy = 1e-15 + shape.iter().map(|value| value * value).sum::<f32>();
-    let scale = gain / energy.sqrt();
+    let scale = gain / (1e-15 + dot(shape, shape)).sqrt();
     for value in shape {
         *value *= scale;
     }
+}
+
+/// Inner product, in lanes: one sum would wait for itself.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 8;
+    let mut sums = [0.0; LANES];
+    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let tail = a.remainder().iter().zip(b.remainder());
+    let tail = tail.map(|(a, b)| a * b).sum::<f32>();
+    for (a, b) in a.zip(b) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    sums.iter().sum::<f32>() + tail
 }
 
 /// Where a band is folded from, and where it is put to be folded from.
@@ -34,6 +48,24 @@ pub(super) struct Fold<'n> {
     pub(super) norm: &'n mut [f32],
     pub(super) from: Option<usize>,
     pub(super) to: Option<usize>,
+    /// Room for one band.
+    pub(super) changed: &'n mut [f32],
+}
+
+impl<'n> Fold<'n> {
+    pub(super) fn new(
+        norm: &'n mut [f32],
+        changed: &'n mut [f32],
+        from: Option<usize>,
+        to: Option<usize>,
+    ) -> Self {
+        Self {
+            norm,
+            from,
+            to,
+            changed,
+        }
+    }
 }
 
 /// Decodes bands one after the other. Bits are eighths of bits.
@@ -92,9 +124,8 @@ impl<'a, 'd> ShapeDecoder<'a, 'd> {
         }
         let resolution = haar::Resolution::new(self.blocks, shape.len(), self.resolution);
         let fill = resolution.fill(fill);
-        let mut changed = [0.0; MAX_WIDTH];
         let folded = fold.from.map(|from| &fold.norm[from..from + shape.len()]);
-        let folded = folded.map(|folded| resolution.forward(folded, &mut changed));
+        let folded = folded.map(|folded| resolution.forward(folded, fold.changed));
         let part = Part {
             bits,
             blocks: resolution.blocks(),
@@ -209,11 +240,7 @@ impl<'a, 'd> ShapeDecoder<'a, 'd> {
     ) -> Mask {
         let (mut mid_bits, mut side_bits) = split.divide(part.bits);
         let side_fill = part.fill >> self.blocks;
-        let mut none = Fold {
-            norm: &mut [],
-            from: None,
-            to: None,
-        };
+        let mut none = Fold::new(&mut [], &mut [], None, None);
         let before = self.remaining;
         if mid_bits >= side_bits {
             let mask = self.band(x, mid_bits, fold, 1.0, part.fill);
@@ -339,11 +366,7 @@ impl<'a, 'd> ShapeDecoder<'a, 'd> {
 
 /// Mid and side to left and right, of unit norm each.
 fn merge(x: &mut [f32], y: &mut [f32], mid: f32) {
-    let (mut cross, mut side) = (0.0, 0.0);
-    for (x, y) in x.iter().zip(y.iter()) {
-        cross += y * x;
-        side += y * y;
-    }
+    let (cross, side) = (dot(x, y), dot(y, y));
     let left = mid * mid + side - 2.0 * mid * cross;
     let right = mid * mid + side + 2.0 * mid * cross;
     if right < 6e-4 || left < 6e-4 {
