@@ -431,7 +431,7 @@ fn zz_bench() {
             };
             sum += pcm[7];
         }
-        let theirs = (cpu() - start);
+        let theirs = cpu() - start;
         let mut celt = Celt::new(2);
         let start = cpu();
         for packet in &packets {
