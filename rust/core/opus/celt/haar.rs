@@ -149,5 +149,7 @@ fn joined(mask: Mask) -> Mask {
 
 /// Each of four bits twice.
 fn parted(mask: Mask) -> Mask {
-    (0..4).fold(0, |parted, bit| parted | (mask >> bit & 1) * 3 << (2 * bit))
+    (0..4).fold(0, |parted, bit| {
+        parted | ((mask >> bit & 1) * 3) << (2 * bit)
+    })
 }

@@ -404,7 +404,7 @@ fn losses_between_garbage_stay_finite() {
         let mut celt = Celt::new(channels);
         for _ in 0..30 {
             let bands = [0, 17][next(2) as usize]..[19, 21][next(2) as usize];
-            let mut pcm = vec![0.0; channels * 120 << next(4)];
+            let mut pcm = vec![0.0; (channels * 120) << next(4)];
             let data: Vec<u8> = (0..next(80)).map(|_| next(256) as u8).collect();
             let (coded, accumulate) = (1 + next(2) as usize, next(2) == 0);
             if next(2) == 0 {
