@@ -175,7 +175,9 @@ fn far_stride(bins: usize, blocks: usize) -> usize {
 /// Rotates each bin and the one `stride` above it, upwards and then down again.
 fn rotate(block: &mut [f32], stride: usize, cosine: f32, sine: f32) {
     if stride == 1 {
-        return rotate_neighbours(block, cosine, sine);
+        turn_along(block.iter_mut(), cosine, sine);
+        let below = block.len().saturating_sub(1);
+        return turn_along(block[..below].iter_mut().rev(), cosine, -sine);
     }
     let turn = |low: &mut f32, high: &mut f32| {
         (*low, *high) = (cosine * *low - sine * *high, cosine * *high + sine * *low);
@@ -198,31 +200,16 @@ fn rotate(block: &mut [f32], stride: usize, cosine: f32, sine: f32) {
     }
 }
 
-/// As [`rotate`] for a stride of 1, where each turn waits for the one before.
-fn rotate_neighbours(block: &mut [f32], cosine: f32, sine: f32) {
-    let Some((first, rest)) = block.split_first_mut() else {
+/// Rotates each value and the one behind it.
+fn turn_along<'s>(mut values: impl Iterator<Item = &'s mut f32>, cosine: f32, sine: f32) {
+    let Some(mut place) = values.next() else {
         return;
     };
-    let mut low = *first;
-    let mut place = first;
-    for high in rest.iter_mut() {
-        *place = cosine * low - sine * *high;
-        low = cosine * *high + sine * low;
-        place = high;
+    let mut carry = *place;
+    for value in values {
+        *place = cosine * carry - sine * *value;
+        carry = cosine * *value + sine * carry;
+        place = value;
     }
-    *place = low;
-    let Some((_, below)) = block.split_last_mut() else {
-        return;
-    };
-    let mut places = below.iter_mut().rev();
-    let Some(mut place) = places.next() else {
-        return;
-    };
-    let mut high = *place;
-    for low in places {
-        *place = cosine * high + sine * *low;
-        high = cosine * *low - sine * high;
-        place = low;
-    }
-    *place = high;
+    *place = carry;
 }
