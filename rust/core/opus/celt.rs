@@ -206,8 +206,11 @@ impl Celt {
         let Some(frame) = Frame::new(self.channels, bands, samples) else {
             return;
         };
-        let is_noise =
-            self.loss.count >= MAX_EXTRAPOLATED || frame.bands.start != 0 || self.loss.is_recent;
+        let loss = &self.loss;
+        // The first frame may have been lost where the bands began elsewhere.
+        let has_pitch = loss.count == 0 || loss.pitch != 0;
+        let is_short = loss.count < MAX_EXTRAPOLATED && !loss.is_recent;
+        let is_noise = !is_short || !has_pitch || frame.bands.start != 0;
         if is_noise {
             self.make_noise(&frame);
             self.advance(samples);

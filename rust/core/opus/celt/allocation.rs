@@ -89,9 +89,9 @@ impl<'f> Plan<'f> {
             tilts: [0; BANDS],
         };
         let caps = &CAPS[2 * frame.log_blocks + frame.channels - 1];
-        for band in 0..BANDS {
+        for (band, cap) in caps.iter().enumerate() {
             let bins = plan.bins(band);
-            plan.caps[band] = ((i32::from(caps[band]) + 64) * channels * bins) >> 2;
+            plan.caps[band] = ((i32::from(*cap) + 64) * channels * bins) >> 2;
             plan.thresholds[band] = (channels * BIT).max((3 * bins * BIT) >> 4);
         }
         plan
@@ -143,7 +143,7 @@ impl<'f> Plan<'f> {
     /// Bits of a band by a row of the table, tilted.
     fn row_bits(&self, row: usize, band: usize) -> i32 {
         let share = i32::from(ALLOCATIONS[row][band]);
-        let bits = (self.channels * width(band) as i32 * share << self.frame.log_blocks) >> 2;
+        let bits = ((self.channels * width(band) as i32 * share) << self.frame.log_blocks) >> 2;
         if bits > 0 {
             (bits + self.tilts[band]).max(0)
         } else {
@@ -348,10 +348,11 @@ impl<'f> Plan<'f> {
         let bins = (EDGES[end] - EDGES[self.frame.bands.start]) as i32;
         let per_bin = left / bins;
         let mut rest = left - bins * per_bin;
-        for band in self.frame.bands.start..end {
-            let width = width(band) as i32;
+        let start = self.frame.bands.start;
+        for (bits, edges) in bits[start..end].iter_mut().zip(EDGES[start..].windows(2)) {
+            let width = (edges[1] - edges[0]) as i32;
             let more = rest.min(width);
-            bits[band] += per_bin * width + more;
+            *bits += per_bin * width + more;
             rest -= more;
         }
     }

@@ -1,11 +1,9 @@
 //! The shapes of all bands of a frame: RFC 6716, section 4.3.4.
 
-use std::ops::Range;
-
 use super::allocation::Allocation;
 use super::pvq::Spread;
 use super::shape::{Fold, ShapeDecoder};
-use super::tables::{BANDS, EDGES, EIGHTHS, MAX_FRAME, MAX_WIDTH};
+use super::tables::{BANDS, EIGHTHS, MAX_FRAME, MAX_WIDTH};
 use super::{Frame, PerBand};
 use crate::opus::range::RangeDecoder;
 
@@ -242,10 +240,10 @@ pub(super) struct AntiCollapse<'a> {
 impl AntiCollapse<'_> {
     pub(super) fn fill(&self, mut seed: u32, spectra: &mut [Vec<f32>; 2]) {
         for band in self.frame.bands.clone() {
-            for channel in 0..self.frame.channels {
+            let spectra = spectra.iter_mut().take(self.frame.channels);
+            for (channel, spectrum) in spectra.enumerate() {
                 let bins = self.frame.bin(band)..self.frame.bin(band + 1);
-                let shape = &mut spectra[channel][bins];
-                seed = self.fill_band(seed, shape, channel, band);
+                seed = self.fill_band(seed, &mut spectrum[bins], channel, band);
             }
         }
     }
@@ -286,9 +284,4 @@ impl AntiCollapse<'_> {
         };
         (2.0 * (-fall).exp2() * longest).min(most) / (bins as f32).sqrt()
     }
-}
-
-/// Bins of some bands of a short block.
-pub(super) fn edges(bands: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
-    bands.map(|band| (band, EDGES[band]..EDGES[band + 1]))
 }

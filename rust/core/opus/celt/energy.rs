@@ -198,11 +198,11 @@ fn laplace(range: &mut RangeDecoder<'_>, zero: u32, decay: u32) -> i32 {
     let (mut low, mut share, mut value) = (0, zero, 0);
     if at >= zero {
         low = zero;
-        share = ((TOTAL - 2 * FLOOR * FLOORED - zero) * (16384 - decay) >> 15) + FLOOR;
+        share = (((TOTAL - 2 * FLOOR * FLOORED - zero) * (16384 - decay)) >> 15) + FLOOR;
         value = 1;
         while share > FLOOR && at >= low + 2 * share {
             low += 2 * share;
-            share = ((2 * share - 2 * FLOOR) * decay >> 15) + FLOOR;
+            share = (((2 * share - 2 * FLOOR) * decay) >> 15) + FLOOR;
             value += 1;
         }
         if share <= FLOOR {

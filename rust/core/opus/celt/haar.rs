@@ -118,11 +118,20 @@ impl Resolution {
     }
 }
 
-/// One step of the Haar transform between neighbours of `blocks` interleaved blocks. It is its own
-/// inverse.
+/// One step of the Haar transform between neighbours of `blocks` interleaved blocks, a power of 2. It
+/// is its own inverse.
 fn haar(spectrum: &mut [f32], blocks: usize) {
-    for pair in spectrum.chunks_exact_mut(2 * blocks) {
-        let (even, odd) = pair.split_at_mut(blocks);
+    match blocks {
+        1 => haar_of::<1>(spectrum),
+        2 => haar_of::<2>(spectrum),
+        4 => haar_of::<4>(spectrum),
+        _ => haar_of::<8>(spectrum),
+    }
+}
+
+fn haar_of<const BLOCKS: usize>(spectrum: &mut [f32]) {
+    for pair in spectrum.chunks_exact_mut(2 * BLOCKS) {
+        let (even, odd) = pair.split_at_mut(BLOCKS);
         for (even, odd) in even.iter_mut().zip(odd) {
             let (first, second) = (FRAC_1_SQRT_2 * *even, FRAC_1_SQRT_2 * *odd);
             *even = first + second;
@@ -140,5 +149,7 @@ fn joined(mask: Mask) -> Mask {
 
 /// Each of four bits twice.
 fn parted(mask: Mask) -> Mask {
-    (0..4).fold(0, |parted, bit| parted | (mask >> bit & 1) * 3 << (2 * bit))
+    (0..4).fold(0, |parted, bit| {
+        parted | ((mask >> bit & 1) * 3) << (2 * bit)
+    })
 }

@@ -80,13 +80,20 @@ impl Mdct {
     }
 }
 
-/// Pairs each even bin with the odd one as far from the end.
+/// Pairs each even bin of a block with the odd one as far from the end.
 fn turn_in(spectrum: &[f32], stride: usize, twiddles: &[Complex<f32>], bins: &mut [Complex<f32>]) {
-    let last = stride * (2 * bins.len() - 1);
-    for (at, (bin, twiddle)) in bins.iter_mut().zip(twiddles).enumerate() {
-        let even = spectrum[2 * stride * at];
-        let odd = spectrum[last - 2 * stride * at];
-        *bin = Complex::new(odd, even) * twiddle;
+    let turned = bins.iter_mut().zip(twiddles);
+    if stride == 1 {
+        let pairs = spectrum.chunks_exact(2).zip(spectrum.rchunks_exact(2));
+        for ((bin, twiddle), (front, back)) in turned.zip(pairs) {
+            *bin = Complex::new(back[1], front[0]) * twiddle;
+        }
+        return;
+    }
+    let block = spectrum.iter().step_by(stride);
+    let pairs = block.clone().step_by(2).zip(block.rev().step_by(2));
+    for ((bin, twiddle), (even, odd)) in turned.zip(pairs) {
+        *bin = Complex::new(*odd, *even) * twiddle;
     }
 }
 

@@ -11,7 +11,7 @@ const SIDE_TAPS: usize = 2;
 /// Of a gain, by set of taps: the middle tap and those on either side.
 const GAINS: [[f32; SIDE_TAPS + 1]; 3] = [
     [0.306_640_62, 0.217_041_02, 0.129_638_67],
-    [0.463_867_19, 0.268_066_4, 0.0],
+    [0.463_867_2, 0.268_066_4, 0.0],
     [0.799_804_7, 0.100_097_656, 0.0],
 ];
 
