@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import struct
 import subprocess
 import time
@@ -261,25 +260,12 @@ def test_a_header_with_its_checksum_spares_the_scan(rate: int, channels: int, ma
     options = "-c:a libmp3lame -q:a 5"
     clip = make_clip("mp3", rate=rate, channels=channels, frames=40 * rate, options=options)
     data = clip.read_bytes()
-    assert len(data) > 100_000
-
-    class Counted(io.BytesIO):
-        count = 0
-
-        def read(self, size: int | None = -1) -> bytes:
-            piece = super().read(size)
-            self.count += len(piece)
-            return piece
-
-        def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def, override]
-            size = super().readinto(buffer)
-            self.count += size
-            return size
-
-    source = Counted(data)
-    assert ossicle.info(source).frames == 40 * rate
-    assert source.count < 70_000
-    assert len(ossicle.load(data)[0]) == 40 * rate
+    assert ossicle.info(data).frames == len(ossicle.load(data)[0]) == 40 * rate
+    # A scan would meet the damage.
+    middle = len(data) // 2
+    damaged = data[:middle] + bytes(5_000) + data[middle + 5_000 :]
+    assert ossicle.info(damaged).frames == 40 * rate
+    raises(damaged, ossicle.AudioError, "between|damaged")
 
 
 def test_a_wav_of_mp3(with_xing: tuple[bytes, bytes], tmp_path: Path) -> None:
@@ -296,8 +282,9 @@ def test_a_wav_of_mp3(with_xing: tuple[bytes, bytes], tmp_path: Path) -> None:
 
 
 def raises(data: bytes, kind: type[ossicle.AudioError], match: str) -> ossicle.AudioError:
-    with pytest.raises(kind, match=match) as caught:
+    with pytest.raises(ossicle.AudioError, match=match) as caught:
         ossicle.load(data)
+    assert isinstance(caught.value, kind)
     return caught.value
 
 
@@ -312,8 +299,9 @@ def test_damage_between_frames_is_an_error_with_its_byte(plain: bytes) -> None:
         with pytest.raises((ossicle.CorruptAudioError, ossicle.DecodeError)) as caught:
             ossicle.load(data)
         assert middle - 600 < caught.value.byte_offset < middle + 1_500
-        with pytest.raises(ossicle.CorruptAudioError, match="between"):
-            ossicle.info(data)
+        if b"Info" not in data:
+            with pytest.raises(ossicle.CorruptAudioError, match="between"):
+                ossicle.info(data)
         # Where the samples behind it lie nobody knows.
         with pytest.raises(ossicle.AudioError):
             ossicle.load(data, offset=1.1)

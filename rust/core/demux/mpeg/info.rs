@@ -102,7 +102,11 @@ impl Info {
             .iter_mut()
             .zip(fields.frame)
             .for_each(|(to, from)| *to = *from);
-        covered.get_mut(before.len()..fields.at)?.fill(0);
+        covered
+            .iter_mut()
+            .skip(before.len())
+            .take(2)
+            .for_each(|byte| *byte = 0);
         let of_lavf = crc(&covered);
         self.is_sure = [crc(before), of_lavf].contains(&(stored as u16));
         Some(())
