@@ -94,6 +94,7 @@ fn find_segment(window: &mut Window<'_>) -> Result<(Element, Element)> {
         // The file may end wherever a segment of no size does.
         let ahead = window.len();
         let Some(mut element) = ebml::element(window, at, end, ahead)? else {
+            let at = at.min(window.len());
             return Err(Error::corrupt("a Matroska file without a segment").at_byte(at));
         };
         match (element.id, header) {
@@ -383,8 +384,8 @@ impl Demuxer for Mkv<'_> {
             return Ok(None);
         };
         if let Err(error) = self.cursor.check() {
-            self.pending.clear();
-            self.is_lost = true;
+            // Most packets of the cluster are whole: they come next.
+            self.pending.push_front(counted);
             return Err(error);
         }
         self.read(&counted).map(Some)
