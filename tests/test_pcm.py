@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import containers
+import formats
 import numpy as np
 import oracle
 import pytest
@@ -131,6 +132,7 @@ def test_every_format_of_samples_is_ffmpegs_to_the_bit(
         assert info.frames == 1_013
         for version, clips in expected.items():
             assert np.array_equal(waveform, clips[index]), (path.name, version)
+        formats.record(info.container, codec, rate, channels, 0.0)
         in_memory, _ = ossicle.load(data, mono=False)
         assert np.array_equal(in_memory, waveform)
         mono, _ = ossicle.load(path)
