@@ -13,6 +13,17 @@ import pytest
 MakeClip = Callable[..., Path]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-docs", action="store_true", help="write docs/formats.md from what the tests find"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What looks back on the whole session runs at its end."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
 @pytest.fixture(scope="session")
 def make_clip(tmp_path_factory: pytest.TempPathFactory) -> MakeClip:
     """``make_clip("mp3", rate=44_100, channels=2, frames=10_000, options="-b:a 64k")``: a path.

@@ -1,4 +1,4 @@
-//! What a source holds, and its samples: PCM WAV and FLAC by our own decoders, everything else by codec.
+//! What a source holds, and its samples: PCM and FLAC by our own decoders, everything else by codec.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,8 +9,8 @@ use crate::demux;
 use crate::error::{Error, Result};
 use crate::flac::Flac;
 use crate::legacy;
+use crate::pcm::Pcm;
 use crate::source::Source;
-use crate::wav::Wav;
 
 /// What is known of a clip before it is decoded.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +40,7 @@ impl AudioInfo {
 pub struct Decoder<'a>(Kind<'a>);
 
 enum Kind<'a> {
-    Wav(Wav, Source<'a>),
+    Pcm(Pcm, Source<'a>),
     Flac(Box<Flac<'a>>),
     Codec(Box<CodecReader<'a>>),
     Legacy(Box<legacy::CodecReader<'a>>),
@@ -59,8 +59,8 @@ impl<'a> Decoder<'a> {
         }
         let name = source.name().to_owned();
         let named = |error: Error| error.with_source(name.clone());
-        if let Some(wav) = Wav::open(&mut source).map_err(named)? {
-            return Ok(Self(Kind::Wav(wav, source)));
+        if let Some(pcm) = Pcm::open(&mut source).map_err(named)? {
+            return Ok(Self(Kind::Pcm(pcm, source)));
         }
         if let Some(at) = Flac::sniff(&mut source).map_err(named)? {
             let flac = Flac::open(source, at).map_err(named)?;
@@ -78,7 +78,7 @@ impl<'a> Decoder<'a> {
     /// Frames per second, in Hz.
     pub fn sample_rate(&self) -> u32 {
         match &self.0 {
-            Kind::Wav(wav, _) => wav.info().sample_rate,
+            Kind::Pcm(pcm, _) => pcm.sample_rate(),
             Kind::Flac(flac) => flac.sample_rate(),
             Kind::Codec(reader) => reader.sample_rate(),
             Kind::Legacy(reader) => reader.sample_rate(),
@@ -87,7 +87,7 @@ impl<'a> Decoder<'a> {
 
     /// Whether every sample is sure to be a finite number.
     pub(crate) fn is_finite(&self) -> bool {
-        matches!(&self.0, Kind::Wav(wav, _) if wav.is_finite())
+        matches!(&self.0, Kind::Pcm(pcm, _) if pcm.is_finite())
     }
 
     /// Everything that is known without decoding; counts packets where no header tells the length.
@@ -96,7 +96,7 @@ impl<'a> Decoder<'a> {
     /// As for [`Decoder::decode`], where packets have to be read.
     pub fn info(self) -> Result<AudioInfo> {
         match self.0 {
-            Kind::Wav(wav, _) => Ok(wav.info()),
+            Kind::Pcm(pcm, _) => pcm.info(),
             Kind::Flac(flac) => flac.info(),
             Kind::Codec(reader) => reader.info(),
             Kind::Legacy(reader) => reader.info(),
@@ -125,7 +125,7 @@ impl<'a> Decoder<'a> {
         damage: &mut Damage,
     ) -> Result<Vec<Vec<f32>>> {
         match self.0 {
-            Kind::Wav(wav, mut source) => wav.decode(&mut source, range, mono),
+            Kind::Pcm(pcm, mut source) => pcm.decode(&mut source, range, mono, damage),
             Kind::Flac(flac) => flac.decode(range, mono, damage),
             Kind::Codec(reader) => reader.decode(range, mono, damage),
             Kind::Legacy(reader) => reader.decode(range, mono),

@@ -21,11 +21,11 @@ pub mod npz;
 mod ogg;
 mod opus;
 mod packet;
+mod pcm;
 pub mod pipeline;
 pub mod resample;
 pub mod source;
 mod vorbis;
-mod wav;
 mod window;
 
 /// Version of symphonia, which demuxes and decodes; pinned in the manifest.

@@ -107,6 +107,7 @@ type Batch<'py> = (
 
 /// Many clips at one rate, mono, padded with zeros to the longest.
 #[pyfunction]
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn load_batch<'py>(
     py: Python<'py>,
     sources: Vec<Bound<'py, PyAny>>,

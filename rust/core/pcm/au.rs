@@ -1,0 +1,55 @@
+//! Sun's and NeXT's AU (`.snd`): 24 bytes of header, everything big-endian.
+//!
+//! Format: the manual page `audio_file_header(5)` of Solaris.
+
+use super::header::{Header, Order};
+use super::sample::Sample;
+use crate::error::{Error, Result};
+use crate::pcm::{Layout, Pcm};
+
+/// What a writer that cannot seek back leaves as a size.
+const UNKNOWN: u32 = u32::MAX;
+
+/// Reads the header.
+///
+/// # Errors
+/// When it is cut short or contradicts itself or the file, or names another codec.
+pub(crate) fn open(header: &mut Header<'_, '_>) -> Result<Pcm> {
+    let Some(head) = header.array::<24>(0)? else {
+        return Err(header.broken(header.source_len(), "the AU header is cut short"));
+    };
+    let field = |at: usize| {
+        let bytes = head.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+        bytes.map_or(0, u32::from_be_bytes)
+    };
+    let (at, size) = (u64::from(field(4)), field(8));
+    if at < 24 || at > header.source_len() {
+        let reason = format!("the AU header puts the samples at byte {at}");
+        return Err(header.broken(4, reason));
+    }
+    let sample = sample(field(12)).map_err(|error| error.at_byte(12))?;
+    let layout = Layout::linear("au", sample, Order::Big);
+    // libsndfile's and older streams have 0, of which an empty clip's is no different.
+    let size = (!matches!(size, 0 | UNKNOWN)).then_some(u64::from(size));
+    Pcm::new(header, layout.of(field(20), field(16)), at, size)
+}
+
+fn sample(encoding: u32) -> Result<Sample> {
+    let name = match encoding {
+        1 => return Ok(Sample::MuLaw),
+        2 => return Ok(Sample::Signed8),
+        3 => return Ok(Sample::Signed16),
+        4 => return Ok(Sample::Signed24),
+        5 => return Ok(Sample::Signed32),
+        6 => return Ok(Sample::Float32),
+        7 => return Ok(Sample::Float64),
+        27 => return Ok(Sample::ALaw),
+        23 => "G.721 ADPCM",
+        24 => "G.722 ADPCM",
+        25 => "G.723 ADPCM of 3 bits",
+        26 => "G.723 ADPCM of 5 bits",
+        _ => "unknown",
+    };
+    let reason = format!("the codec {name} (AU encoding {encoding}) is not decoded here");
+    Err(Error::unsupported(reason))
+}

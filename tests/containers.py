@@ -1,0 +1,136 @@
+"""Containers of PCM written by hand: what encoders do not write, and what they should not."""
+
+from __future__ import annotations
+
+import math
+import struct
+
+SUB_FORMAT = bytes.fromhex("000000001000800000aa00389b71")
+WAVE64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")
+
+
+def chunk(name: bytes, body: bytes, order: str = "<", pad: bytes = b"\0") -> bytes:
+    """A chunk of RIFF, or of AIFF with `order` ``">"``; `pad` follows an odd body."""
+    return name + struct.pack(f"{order}I", len(body)) + body + pad[: len(body) % 2]
+
+
+def wav(
+    data: bytes,
+    tag: int,
+    channels: int,
+    bits: int,
+    *,
+    rate: int = 16_000,
+    block: int | None = None,
+    extension: bytes = b"",
+    magic: bytes = b"RIFF",
+    size: int | None = None,
+    front: bytes = b"",
+    behind: bytes = b"",
+) -> bytes:
+    """RIFF, RIFX, RF64 or BW64; the latter two with the size of the samples in ``ds64``."""
+    order = ">" if magic == b"RIFX" else "<"
+    block = channels * -(-bits // 8) if block is None else block
+    body = struct.pack(f"{order}HHIIHH", tag, channels, rate, rate * block, block, bits)
+    if magic in (b"RF64", b"BW64"):
+        front = chunk(b"ds64", struct.pack("<QQQI", 0, len(data), 0, 0)) + front
+        size = 0xFFFF_FFFF
+    chunks = front + chunk(b"fmt ", body + extension, order)
+    chunks += b"data" + struct.pack(f"{order}I", len(data) if size is None else size)
+    chunks += data + behind
+    return magic + struct.pack(f"{order}I", 4 + len(chunks)) + b"WAVE" + chunks
+
+
+def extension(valid_bits: int, mask: int, tag: int) -> bytes:
+    """What `WAVEFORMATEXTENSIBLE` adds."""
+    return struct.pack("<HHIH", 22, valid_bits, mask, tag) + SUB_FORMAT
+
+
+def wave64(
+    data: bytes, channels: int, bits: int, *, rate: int = 16_000, size: int | None = None
+) -> bytes:
+    """Sony's Wave64 of integers, with an odd chunk in front."""
+
+    def part(name: bytes, body: bytes) -> bytes:
+        head = name + WAVE64_TAIL + struct.pack("<Q", 24 + len(body))
+        return head + body + bytes(-len(body) % 8)
+
+    block = channels * bits // 8
+    body = struct.pack("<HHIIHH", 1, channels, rate, rate * block, block, bits)
+    chunks = part(b"levl", b"abc") + part(b"fmt ", body) + b"data" + WAVE64_TAIL
+    chunks += struct.pack("<Q", 24 + len(data) if size is None else size) + data
+    head = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000")
+    return head + struct.pack("<Q", 40 + len(chunks)) + b"wave" + WAVE64_TAIL + chunks
+
+
+def extended(rate: float) -> bytes:
+    """An 80-bit float."""
+    mantissa, exponent = math.frexp(rate)
+    return struct.pack(">HQ", 16_382 + exponent, int(mantissa * 2**64))
+
+
+def aiff(
+    data: bytes,
+    channels: int,
+    bits: int,
+    tag: bytes | None = None,
+    *,
+    rate: float = 16_000,
+    offset: int = 0,
+    front: bytes = b"",
+    late_format: bool = False,
+    size: int | None = None,
+) -> bytes:
+    """AIFF, or AIFF-C of codec `tag`; `late_format` puts COMM behind SSND."""
+    block = channels * max(1, -(-bits // 8))
+    body = struct.pack(">HIH", channels, len(data) // block, bits) + extended(rate)
+    common = chunk(b"COMM", body + (tag + b"\x03not" if tag else b""), ">")
+    sound = struct.pack(">II", offset, 0) + b"\x55" * offset + data
+    samples = chunk(b"SSND", sound, ">")
+    if size is not None:
+        samples = b"SSND" + struct.pack(">I", size) + sound
+    parts = [samples, common] if late_format else [common, samples]
+    form = (b"AIFC" if tag else b"AIFF") + front + b"".join(parts)
+    return chunk(b"FORM", form, ">")
+
+
+def au(
+    data: bytes,
+    encoding: int,
+    channels: int,
+    *,
+    rate: int = 16_000,
+    size: int | None = None,
+    at: int = 28,
+) -> bytes:
+    """Sun's AU, the samples from byte `at` on."""
+    size = len(data) if size is None else size
+    return (
+        b".snd" + struct.pack(">IIIII", at, size, encoding, rate, channels) + bytes(at - 24) + data
+    )
+
+
+def caf(
+    data: bytes,
+    codec: bytes,
+    flags: int,
+    channels: int,
+    bits: int,
+    *,
+    packet: tuple[int, int] | None = None,
+    rate: float = 16_000,
+    size: int | None = None,
+    front: bytes = b"",
+    behind: bytes = b"",
+) -> bytes:
+    """Apple's CAF; `flags`: 1 float, 2 little-endian; `packet`: its bytes and frames."""
+    packet_bytes, frames = packet or (channels * -(-bits // 8), 1)
+    body = struct.pack(">d4sIIIII", rate, codec, flags, packet_bytes, frames, channels, bits)
+    size = 4 + len(data) if size is None else size
+    head = b"caff\0\1\0\0desc" + struct.pack(">q", len(body)) + body + front
+    return head + b"data" + struct.pack(">q", size) + bytes(4) + data + behind
+
+
+def packet_table(packets: int, frames: int, priming: int, remainder: int) -> bytes:
+    """CAF's chunk ``pakt`` for packets of one size."""
+    return b"pakt" + struct.pack(">qqqii", 24, packets, frames, priming, remainder)

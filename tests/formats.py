@@ -1,0 +1,133 @@
+"""What the comparisons with FFmpeg found, as the tables of docs/formats.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# How FFmpeg's names are to be read, and how the two ends of a recording are found.
+CONTAINERS = {
+    "wav": "WAV, RF64, BW64",
+    "w64": "Wave64",
+    "aiff": "AIFF, AIFF-C",
+    "au": "AU, SND",
+    "caf": "CAF",
+    "flac": "FLAC",
+    "mp3": "MPEG audio",
+    "aac": "ADTS",
+    "mp4": "MP4, M4A, MOV, fragmented too",
+    "ogg": "Ogg",
+    "matroska": "Matroska, WebM",
+}
+ENDS = {
+    "wav": "the data chunk; `fact` for ADPCM",
+    "w64": "the data chunk",
+    "aiff": "the sound chunk",
+    "au": "the header's size, or the file's end",
+    "caf": "the packet table: priming and remainder",
+    "flac": "the header's count, or the last frame",
+    "mp3": "the delay and padding of the LAME tag; without it all that is decoded",
+    "aac": "nothing tells: all that is decoded",
+    "mp4": "the edit list, as FFmpeg 9 reads it",
+    "ogg": "pre-skip (Opus), the first and last granule positions",
+    "matroska": "CodecDelay, DiscardPadding",
+}
+# Found by other tests to end in `UnsupportedFormatError` with this in its text.
+REFUSED: dict[str, str] = {}
+
+
+@dataclass
+class Row:
+    """One codec in one container."""
+
+    rates: set[int] = field(default_factory=set)
+    channels: set[int] = field(default_factory=set)
+    cases: int = 0
+    worst: float = 0.0
+
+
+ROWS: dict[tuple[str, str], Row] = {}
+
+
+def record(container: str, codec: str, rate: int, channels: int, rms: float) -> None:
+    """One file was as long as FFmpeg says, and differed from its decode by `rms`."""
+    row = ROWS.setdefault((container, codec), Row())
+    row.rates.add(rate)
+    row.channels.add(channels)
+    row.cases += 1
+    row.worst = max(row.worst, rms)
+
+
+def refuse(what: str, reason: str) -> None:
+    """One kind of file is refused by name."""
+    REFUSED[what] = reason
+
+
+def _distance(rms: float) -> str:
+    if rms == 0:
+        return "equal to the bit"
+    # In words that do not change with the machine's rounding.
+    bound = next(bound for bound in (1e-6, 1e-5, 1e-4, 1.0) if rms < bound)
+    return f"RMS below {bound:.0e}".replace("e-0", "e-")
+
+
+def _span(numbers: set[int]) -> str:
+    return f"{min(numbers):,} - {max(numbers):,}" if len(numbers) > 1 else f"{min(numbers):,}"
+
+
+def page() -> str:
+    """The whole of docs/formats.md."""
+    order = list(CONTAINERS)
+    rows = sorted(ROWS.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
+    lines = [
+        "| container | codec | rates (Hz) | channels | files | beside FFmpeg's decode |",
+        "|---|---|---|---|--:|---|",
+    ]
+    for (container, codec), row in rows:
+        rates, channels = _span(row.rates), ", ".join(map(str, sorted(row.channels)))
+        what = f"{CONTAINERS[container]} | `{codec}` | {rates} | {channels} | {row.cases}"
+        lines.append(f"| {what} | {_distance(row.worst)} |")
+    ends = ["| container | where the recording ends |", "|---|---|"]
+    ends += [f"| {CONTAINERS[name]} | {ENDS[name]} |" for name in order]
+    refused = ["| what | the error says |", "|---|---|"]
+    refused += [f"| {what} | {reason} |" for what, reason in sorted(REFUSED.items())]
+    total = sum(row.cases for row in ROWS.values())
+    return PAGE.format(
+        total=f"{total:,}",
+        read="\n".join(lines),
+        ends="\n".join(ends),
+        refused="\n".join(refused),
+    )
+
+
+PAGE = """# Formats
+
+What is read, what is not, and how each end is trimmed. The tests write this page
+(`uv run pytest --write-docs`) and fail when it is not what they found.
+
+A file is known by its content; its name does not matter. Of several tracks the first one with
+audio is read, of chained Ogg streams the first.
+
+## What is read
+
+{total} files, made by FFmpeg and by the tests themselves, each as long as FFmpeg says and compared
+with its decode; where two versions of FFmpeg disagree the test says which is right.
+`info().frames` was exact for each.
+
+{read}
+
+Any number of channels up to 255 in PCM, 8 in FLAC, ALAC and Opus, in the order of WAV.
+
+## What is not read
+
+Each of these ends in `UnsupportedFormatError`, which names it: never in silence, noise or half the
+rate.
+
+{refused}
+
+## Where a recording ends
+
+Encoders put samples in front (delay) and behind (padding); both are cut off where the file tells
+them.
+
+{ends}
+"""
