@@ -12,6 +12,7 @@ use symphonia::core::errors::Error as SymphoniaError;
 use symphonia::core::packet::PacketRef;
 use symphonia::core::units::{Duration, Timestamp};
 
+use crate::aac;
 use crate::damage::Damage;
 use crate::decode::AudioInfo;
 use crate::demux::{Demuxer, Packet};
@@ -23,6 +24,8 @@ pub(crate) use make::codec_name;
 
 /// Packets in a row that give no sample before a stream counts as stuck.
 const MAX_BARREN_PACKETS: u32 = 65_536;
+/// Packets within which HE-AAC shows what its header keeps to itself.
+const PACKETS_SHOWING_SBR: u32 = 2;
 /// Frames reserved at most on a header's word: nothing large is allocated from a declared length.
 const MAX_RESERVED_FRAMES: u64 = 1 << 22;
 
@@ -39,7 +42,8 @@ pub(crate) struct CodecReader<'a> {
 
 impl<'a> CodecReader<'a> {
     /// Makes the track's decoder.
-    pub(crate) fn open(demuxer: Box<dyn Demuxer + 'a>) -> Result<Self> {
+    pub(crate) fn open(mut demuxer: Box<dyn Demuxer + 'a>) -> Result<Self> {
+        check_profile(&mut *demuxer)?;
         let params = &demuxer.track().params;
         let sample_rate = params.sample_rate.filter(|rate| *rate > 0);
         let sample_rate =
@@ -204,6 +208,29 @@ impl<'a> CodecReader<'a> {
             }
         }
     }
+}
+
+/// Refuses the profiles of AAC that would be decoded to half of their rate or to noise.
+fn check_profile(demuxer: &mut dyn Demuxer) -> Result<()> {
+    let params = &demuxer.track().params;
+    let is_aac = params.codec == codec_id::CODEC_ID_AAC;
+    let Some(config) = params.extra_data.as_deref().filter(|_| is_aac) else {
+        return Ok(());
+    };
+    let config = aac::check(config)?;
+    if config.is_plain {
+        return Ok(());
+    }
+    for _ in 0..PACKETS_SHOWING_SBR {
+        // What is damaged is met again, and says so.
+        let Ok(Some(packet)) = demuxer.next_packet() else {
+            break;
+        };
+        if aac::has_sbr(&config, &packet.data) == Some(true) {
+            return Err(aac::he_aac().at_byte(packet.at));
+        }
+    }
+    demuxer.seek(i64::MIN)
 }
 
 fn check_rate(block: &GenericAudioBufferRef<'_>, declared: u32) -> Result<()> {

@@ -8,7 +8,6 @@ use crate::damage::Damage;
 use crate::demux;
 use crate::error::{Error, Result};
 use crate::flac::Flac;
-use crate::legacy;
 use crate::pcm::Pcm;
 use crate::source::Source;
 
@@ -43,7 +42,6 @@ enum Kind<'a> {
     Pcm(Pcm, Source<'a>),
     Flac(Box<Flac<'a>>),
     Codec(Box<CodecReader<'a>>),
-    Legacy(Box<legacy::CodecReader<'a>>),
 }
 
 impl<'a> Decoder<'a> {
@@ -66,13 +64,8 @@ impl<'a> Decoder<'a> {
             let flac = Flac::open(source, at).map_err(named)?;
             return Ok(Self(Kind::Flac(Box::new(flac))));
         }
-        let reader = demux::open(source).map_err(named)?;
-        Ok(Self(match reader {
-            Ok(demuxer) => Kind::Codec(Box::new(CodecReader::open(demuxer).map_err(named)?)),
-            Err(source) => {
-                Kind::Legacy(Box::new(legacy::CodecReader::open(source).map_err(named)?))
-            }
-        }))
+        let reader = demux::open(source).and_then(CodecReader::open);
+        Ok(Self(Kind::Codec(Box::new(reader.map_err(named)?))))
     }
 
     /// Frames per second, in Hz.
@@ -81,7 +74,6 @@ impl<'a> Decoder<'a> {
             Kind::Pcm(pcm, _) => pcm.sample_rate(),
             Kind::Flac(flac) => flac.sample_rate(),
             Kind::Codec(reader) => reader.sample_rate(),
-            Kind::Legacy(reader) => reader.sample_rate(),
         }
     }
 
@@ -99,7 +91,6 @@ impl<'a> Decoder<'a> {
             Kind::Pcm(pcm, _) => pcm.info(),
             Kind::Flac(flac) => flac.info(),
             Kind::Codec(reader) => reader.info(),
-            Kind::Legacy(reader) => reader.info(),
         }
     }
 
@@ -128,7 +119,6 @@ impl<'a> Decoder<'a> {
             Kind::Pcm(pcm, mut source) => pcm.decode(&mut source, range, mono, damage),
             Kind::Flac(flac) => flac.decode(range, mono, damage),
             Kind::Codec(reader) => reader.decode(range, mono, damage),
-            Kind::Legacy(reader) => reader.decode(range, mono),
         }
     }
 

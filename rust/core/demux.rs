@@ -4,6 +4,21 @@
 //! exact; they never decode. Positions are frames of the recording, the encoder's delay cut off: the
 //! packets that hold it lie at negative ones.
 
+mod adts;
+mod caf;
+mod foreign;
+mod frames;
+mod headers;
+mod lengths;
+mod mkv;
+mod mp4;
+mod mpeg;
+mod ogg;
+mod tags;
+#[cfg(test)]
+#[allow(clippy::expect_used, clippy::panic)]
+mod tests;
+
 use symphonia::core::codecs::audio::AudioCodecParameters;
 
 use crate::error::Result;
@@ -62,12 +77,30 @@ pub(crate) trait Demuxer: Send {
     fn frames(&mut self) -> Result<Option<u64>>;
 }
 
-/// The reader of the source's container; gives the source back where none knows it.
+/// The reader of the source's container.
 ///
 /// # Errors
-/// A broken header, or a codec that is not decoded here.
-pub(crate) fn open<'a>(
-    source: Source<'a>,
-) -> Result<std::result::Result<Box<dyn Demuxer + 'a>, Source<'a>>> {
-    Ok(Err(source))
+/// A container or codec that is not decoded here, by name where it is known, or a broken header.
+pub(crate) fn open<'a>(mut source: Source<'a>) -> Result<Box<dyn Demuxer + 'a>> {
+    if ogg::sniff(&mut source)? {
+        return Ok(Box::new(ogg::open(source)?));
+    }
+    if mkv::sniff(&mut source)? {
+        return Ok(Box::new(mkv::open(source)?));
+    }
+    if mp4::sniff(&mut source)? {
+        return Ok(Box::new(mp4::Mp4::open(source)?));
+    }
+    if caf::sniff(&mut source)? {
+        return Ok(Box::new(caf::Caf::open(source)?));
+    }
+    let source = match adts::Adts::open(source)? {
+        Ok(adts) => return Ok(Box::new(adts)),
+        Err(source) => source,
+    };
+    // Last: it looks for frames behind rubbish.
+    match mpeg::Mpeg::open(source)? {
+        Ok(mpeg) => Ok(Box::new(mpeg)),
+        Err(mut source) => Err(foreign::refusal(&mut source)?),
+    }
 }

@@ -22,7 +22,8 @@ use crate::error::{Error, Result};
 use crate::source::Source;
 
 use self::frame::{Frame, FrameDecoder};
-use self::header::{FrameHeader, MAX_HEADER_BYTES};
+pub(crate) use self::header::FrameHeader;
+use self::header::MAX_HEADER_BYTES;
 use self::info::StreamInfo;
 use self::output::{Checksum, Output};
 pub(crate) use self::packets::PacketDecoder;

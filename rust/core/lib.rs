@@ -2,6 +2,7 @@
 //!
 //! No Python here: the crate stands on its own.
 
+mod aac;
 pub mod cache;
 mod codec;
 pub mod damage;
@@ -11,14 +12,9 @@ pub mod encode;
 pub mod error;
 mod flac;
 mod idle;
-mod legacy;
-mod libopus;
 mod map;
 mod mix;
-mod mkv;
-mod mp4;
 pub mod npz;
-mod ogg;
 mod opus;
 mod packet;
 mod pcm;
@@ -30,8 +26,6 @@ mod window;
 
 /// Version of symphonia, which demuxes and decodes; pinned in the manifest.
 pub const SYMPHONIA_VERSION: &str = "0.6.1";
-/// Version of unsafe-libopus, which decodes Opus; pinned in the manifest.
-pub const OPUS_VERSION: &str = "0.2.0";
 /// Version of rubato, which resamples; pinned in the manifest.
 pub const RUBATO_VERSION: &str = "5.0.1";
 
@@ -50,7 +44,6 @@ mod tests {
             "symphonia = {{ version = \"={}\"",
             super::SYMPHONIA_VERSION
         )));
-        assert!(manifest.contains(&format!("unsafe-libopus = \"={}\"", super::OPUS_VERSION)));
         assert!(manifest.contains(&format!("rubato = \"={}\"", super::RUBATO_VERSION)));
     }
 }

@@ -33,14 +33,6 @@ impl Mixer {
         self.planes
     }
 
-    /// Cuts every plane to at most `frames` frames.
-    pub(crate) fn truncate(&mut self, frames: u64) {
-        let frames = usize::try_from(frames).unwrap_or(usize::MAX);
-        self.planes
-            .iter_mut()
-            .for_each(|plane| plane.truncate(frames));
-    }
-
     /// Appends `frames` frames of silence.
     pub(crate) fn push_silence(&mut self, frames: usize) {
         for plane in &mut self.planes {

@@ -30,19 +30,6 @@ pub struct Source<'a> {
     position: Arc<AtomicU64>,
 }
 
-/// How far a source was read, for whoever has handed the source itself away.
-pub(crate) struct Position {
-    at: Arc<AtomicU64>,
-    len: u64,
-}
-
-impl Position {
-    /// A byte of the source: lying headers lead seeks far behind its end.
-    pub(crate) fn get(&self) -> u64 {
-        self.at.load(Ordering::Relaxed).min(self.len)
-    }
-}
-
 impl Source<'static> {
     /// Opens the regular file at `path`.
     ///
@@ -100,14 +87,6 @@ impl<'a> Source<'a> {
     /// Whether there is nothing to read.
     pub fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// A view of the read position that outlives the move of the source into a demuxer.
-    pub(crate) fn position(&self) -> Position {
-        Position {
-            at: Arc::clone(&self.position),
-            len: self.len,
-        }
     }
 
     /// At most `len` bytes from `offset`: in place from memory, else read into `scratch`.

@@ -29,6 +29,42 @@ pub(crate) fn repair(extra_data: &mut [u8]) -> Result<()> {
     }
 }
 
+/// How long the blocks of a stream are, by what their packets begin with: section 4.3.1.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Blocks {
+    /// Samples of a short and of a long block.
+    pub(crate) sizes: [u32; 2],
+    /// Whether each mode is that of long blocks.
+    modes: Vec<bool>,
+}
+
+impl Blocks {
+    /// Reads a decoder's extra data; `None` where that is broken.
+    pub(crate) fn parse(extra_data: &[u8]) -> Option<Self> {
+        let (ident, setup) = find_setup(extra_data)?;
+        let [short, long] = ident.blocks;
+        if !(6 <= short && short <= long && long <= 13) {
+            return None;
+        }
+        // It is read as it is written over.
+        let mut setup = extra_data.get(setup..)?.to_vec();
+        let modes = Setup::new(&mut setup, ident).modes()?;
+        Some(Self {
+            sizes: [1 << short, 1 << long],
+            modes,
+        })
+    }
+
+    /// Samples of the block in a packet that begins with `head`; `None` where it is none of audio.
+    pub(crate) fn size(&self, head: &[u8]) -> Option<u32> {
+        let first = u32::from(*head.first()?);
+        let bits = bit_length(self.modes.len() as u32 - 1);
+        let mode = (first >> 1) & ((1 << bits) - 1);
+        let is_long = self.modes.get(mode as usize).filter(|_| first & 1 == 0)?;
+        Some(self.sizes[usize::from(*is_long)])
+    }
+}
+
 const IDENT_BYTES: usize = 30;
 const SIGNATURE_BYTES: usize = 7;
 
@@ -107,6 +143,21 @@ impl<'a> Setup<'a> {
 
     /// Whether a mapping is decoded wrong in spite of it.
     fn repair(mut self) -> Option<bool> {
+        self.mappings()
+    }
+
+    /// Whether each mode is that of long blocks: section 4.2.4, behind the mappings.
+    fn modes(mut self) -> Option<Vec<bool>> {
+        self.mappings()?;
+        self.each(6, |setup| {
+            let is_long = setup.read(1)? == 1;
+            setup.skip(40)?;
+            Some(is_long)
+        })
+    }
+
+    /// Reads all in front of the modes.
+    fn mappings(&mut self) -> Option<bool> {
         self.codebooks = self.each(8, Self::codebook)?;
         self.each(6, |setup| setup.skip(16))?;
         self.each(6, Self::skip_floor)?;

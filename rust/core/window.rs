@@ -25,6 +25,11 @@ impl<'a> Window<'a> {
         }
     }
 
+    /// The source, what was read of it forgotten.
+    pub(crate) fn into_source(self) -> Source<'a> {
+        self.source
+    }
+
     /// Length of the source.
     pub(crate) fn len(&self) -> u64 {
         self.source.len()
@@ -49,6 +54,16 @@ impl<'a> Window<'a> {
             return Ok(&self.buffer);
         }
         Ok(self.buffer.get(skip.unwrap_or(0)..).unwrap_or_default())
+    }
+
+    /// At most `length` bytes from `at`, read beside the window, which stays where it is.
+    pub(crate) fn aside<'s>(
+        &'s mut self,
+        at: u64,
+        length: usize,
+        scratch: &'s mut Vec<u8>,
+    ) -> Result<&'s [u8]> {
+        self.source.bytes_at(at, length, scratch)
     }
 
     /// Keeps what is there of `at..at + length` and reads the rest.

@@ -34,7 +34,11 @@ const KNOWN: &[(usize, &[u8], &str)] = &[
     (0, b".snd", "snd"),
     (0, b".ra\xFD", "real audio (ra)"),
     (0, b".RMF", "real media (rm)"),
-    (0, b"\x30\x26\xB2\x75\x8E\x66\xCF\x11", "asf (windows media)"),
+    (
+        0,
+        b"\x30\x26\xB2\x75\x8E\x66\xCF\x11",
+        "asf (windows media)",
+    ),
     (8, b"AVI ", "avi"),
     (0, b"FLV\x01", "flv"),
     (0, b"\x00\x00\x01\xBA", "mpeg (program stream)"),

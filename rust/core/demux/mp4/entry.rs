@@ -1,0 +1,408 @@
+//! Sample entries: which codec a track has, and what its decoder is made from.
+//!
+//! Formats: ISO/IEC 14496-12, section 12.2.3, and 14496-14; QuickTime's sound descriptions; the
+//! encapsulations of ALAC, Opus, FLAC and PCM (ISO/IEC 23003-5).
+
+use symphonia::core::audio::{Channels, layouts};
+use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters, well_known as id};
+
+use super::boxes::{Span, be16, be32, be64, body, children, find};
+use crate::error::{Error, Result};
+use crate::opus;
+use crate::window::Window;
+
+/// Bytes of a sample entry at most: the longest, of Opus with 255 channels, has 400.
+const MAX_BYTES: usize = 16 * 1024;
+/// Frames of PCM in one packet.
+pub(super) const PCM_FRAMES: u64 = 4096;
+
+/// What a track's packets are.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) params: AudioCodecParameters,
+    pub(super) lengths: Lengths,
+}
+
+/// How the length of a packet is known, in frames.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Lengths {
+    /// All have as many.
+    Fixed(u64),
+    /// By the bytes of one frame: PCM.
+    Bytes(u64),
+    /// The container says it.
+    Ticks,
+    /// Only the packet says it: the container counts in other units.
+    Counted,
+}
+
+/// The fields that all sample entries of sound have.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sound {
+    kind: [u8; 4],
+    channels: u32,
+    bits: u32,
+    rate: u32,
+    /// QuickTime's flags of linear PCM.
+    flags: u32,
+}
+
+/// The entry number `description`, from 1, of a track that counts `timescale` ticks a second.
+///
+/// # Errors
+/// A codec that is not decoded here, by its name; a header that is broken.
+pub(super) fn read(
+    window: &mut Window<'_>,
+    stsd: Span,
+    description: u32,
+    timescale: u64,
+) -> Result<Entry> {
+    let version = body(window, stsd, 1)?.first().copied().unwrap_or(0);
+    let entries = children(window, stsd.inner(8))?;
+    let entry = (description as usize)
+        .checked_sub(1)
+        .and_then(|at| entries.get(at));
+    let broken = || Error::corrupt("a broken MP4 sample description").at_byte(stsd.start);
+    let entry = entry.ok_or_else(broken)?;
+    let bytes = body(window, *entry, MAX_BYTES)?;
+    let (sound, rest) = sound(entry.kind, &bytes, version == 0).ok_or_else(broken)?;
+    let found = describe(sound, rest, timescale);
+    found.map_err(|error| error.at_byte(entry.start))
+}
+
+/// The common fields, and the boxes behind them.
+fn sound(kind: [u8; 4], bytes: &[u8], quicktime: bool) -> Option<(Sound, &[u8])> {
+    let mut sound = Sound {
+        kind,
+        channels: u32::from(be16(bytes, 16)?),
+        bits: u32::from(be16(bytes, 18)?),
+        rate: be32(bytes, 24)? >> 16,
+        flags: 0,
+    };
+    let behind = match be16(bytes, 8)? {
+        1 if quicktime => 44,
+        2 if quicktime => {
+            sound.rate = f64::from_bits(be64(bytes, 32)?) as u32;
+            sound.channels = be32(bytes, 40)?;
+            sound.bits = be32(bytes, 48)?;
+            sound.flags = be32(bytes, 52)?;
+            64
+        }
+        _ => 28,
+    };
+    Some((sound, bytes.get(behind..).unwrap_or_default()))
+}
+
+fn describe(sound: Sound, boxes: &[u8], timescale: u64) -> Result<Entry> {
+    // QuickTime puts what the codec needs into a box of its own.
+    let inner = |kind| {
+        let wave = find(boxes, b"wave").and_then(|wave| find(wave, kind));
+        find(boxes, kind).or(wave)
+    };
+    if let Some((codec, bits)) = pcm(sound, inner(b"enda"), inner(b"pcmC")) {
+        return pcm_entry(sound, codec, bits);
+    }
+    let (params, lengths) = match &sound.kind {
+        b"mp4a" => mp4a(sound, inner(b"esds"))?,
+        b".mp3" | b"ms\0\x55" => mpeg(sound, id::CODEC_ID_MP3),
+        b"alac" => alac(sound, inner(b"alac"))?,
+        b"Opus" => opus(inner(b"dOps"))?,
+        b"fLaC" => flac(inner(b"dfLa"))?,
+        b"ac-3" => (plain(sound, id::CODEC_ID_AC3), Lengths::Fixed(1536)),
+        b"ec-3" => (plain(sound, id::CODEC_ID_EAC3), Lengths::Ticks),
+        b"enca" => return Err(Error::unsupported("the track is encrypted (enca)")),
+        other => return Err(unknown(other)),
+    };
+    let exact = Some(timescale) == params.sample_rate.map(u64::from);
+    let lengths = match (params.codec, lengths) {
+        // The last packet of ALAC may be short, and of a fragment nothing else tells how short.
+        (id::CODEC_ID_ALAC, _) if exact => Lengths::Ticks,
+        (_, Lengths::Ticks) if !exact => Lengths::Counted,
+        (_, lengths) => lengths,
+    };
+    Ok(Entry { params, lengths })
+}
+
+fn unknown(kind: &[u8; 4]) -> Error {
+    let name = match kind {
+        b"samr" => "amr_nb".into(),
+        b"sawb" => "amr_wb".into(),
+        b"ima4" => "adpcm_ima_qt".into(),
+        kind => kind.escape_ascii().to_string(),
+    };
+    Error::unsupported(format!("the codec {name} is not decoded here in MP4"))
+}
+
+fn plain(sound: Sound, codec: AudioCodecId) -> AudioCodecParameters {
+    let mut params = AudioCodecParameters::new();
+    params.for_codec(codec).with_sample_rate(sound.rate);
+    params.channels = layout(sound.channels);
+    params
+}
+
+/// Channels in the order of WAV.
+pub(crate) fn layout(channels: u32) -> Option<Channels> {
+    match channels {
+        0 => None,
+        1 => Some(layouts::CHANNEL_LAYOUT_MONO),
+        2 => Some(layouts::CHANNEL_LAYOUT_STEREO),
+        more => u16::try_from(more).ok().map(Channels::Discrete),
+    }
+}
+
+/// Codec and bits of one sample, where it is PCM.
+fn pcm(sound: Sound, enda: Option<&[u8]>, pcmc: Option<&[u8]>) -> Option<(AudioCodecId, u32)> {
+    let enda = enda.and_then(|enda| be16(enda, 0));
+    let enda = enda.is_some_and(|little| little & 1 != 0);
+    let narrow = if sound.bits == 8 { 8 } else { 16 };
+    let flag = |mask| sound.flags & mask != 0;
+    // Whether it is a float, whether it has a sign, and whether the low byte comes first.
+    let (float, signed, little, bits) = match &sound.kind {
+        b"ulaw" => return Some((id::CODEC_ID_PCM_MULAW, 8)),
+        b"alaw" => return Some((id::CODEC_ID_PCM_ALAW, 8)),
+        b"sowt" => (false, true, true, narrow),
+        b"twos" => (false, true, false, narrow),
+        b"NONE" | b"raw " => (false, sound.bits == 16, false, narrow),
+        b"in24" => (false, true, enda, 24),
+        b"in32" => (false, true, enda, 32),
+        b"fl32" => (true, true, enda, 32),
+        b"fl64" => (true, true, enda, 64),
+        b"lpcm" => (flag(1), flag(4), !flag(2), sound.bits),
+        b"ipcm" | b"fpcm" => {
+            let (flags, bits) = (pcmc?.get(4)?, pcmc?.get(5)?);
+            let float = &sound.kind == b"fpcm";
+            (float, true, flags & 1 != 0, u32::from(*bits))
+        }
+        _ => return None,
+    };
+    Some((pcm_codec(float, signed, little, bits)?, bits))
+}
+
+fn pcm_codec(float: bool, signed: bool, little: bool, bits: u32) -> Option<AudioCodecId> {
+    Some(match (float, bits, signed, little) {
+        (true, 32, _, true) => id::CODEC_ID_PCM_F32LE,
+        (true, 32, _, false) => id::CODEC_ID_PCM_F32BE,
+        (true, 64, _, true) => id::CODEC_ID_PCM_F64LE,
+        (true, 64, _, false) => id::CODEC_ID_PCM_F64BE,
+        (false, 8, true, _) => id::CODEC_ID_PCM_S8,
+        (false, 8, false, _) => id::CODEC_ID_PCM_U8,
+        (false, 16, true, true) => id::CODEC_ID_PCM_S16LE,
+        (false, 16, true, false) => id::CODEC_ID_PCM_S16BE,
+        (false, 24, true, true) => id::CODEC_ID_PCM_S24LE,
+        (false, 24, true, false) => id::CODEC_ID_PCM_S24BE,
+        (false, 32, true, true) => id::CODEC_ID_PCM_S32LE,
+        (false, 32, true, false) => id::CODEC_ID_PCM_S32BE,
+        _ => return None,
+    })
+}
+
+fn pcm_entry(sound: Sound, codec: AudioCodecId, bits: u32) -> Result<Entry> {
+    let mut params = plain(sound, codec);
+    if params.channels.is_none() {
+        return Err(Error::corrupt("PCM of 0 channels"));
+    }
+    // A sample of G.711 has more bits than its code.
+    if !matches!(codec, id::CODEC_ID_PCM_ALAW | id::CODEC_ID_PCM_MULAW) {
+        params
+            .with_bits_per_sample(bits)
+            .with_bits_per_coded_sample(bits);
+    }
+    params.with_max_frames_per_packet(PCM_FRAMES);
+    let block = u64::from(bits / 8) * u64::from(sound.channels);
+    Ok(Entry {
+        params,
+        lengths: Lengths::Bytes(block),
+    })
+}
+
+/// ISO/IEC 14496-1, section 7.2.6: what the descriptors say, and the codec's own bytes.
+fn mp4a(sound: Sound, esds: Option<&[u8]>) -> Result<(AudioCodecParameters, Lengths)> {
+    let described = esds.and_then(|esds| stream_config(esds.get(4..)?));
+    let (kind, config) = match described {
+        Some(described) => described,
+        None => {
+            return Err(Error::corrupt(
+                "MP4 audio without a description of its stream",
+            ));
+        }
+    };
+    match kind {
+        0x40 | 0x66..=0x68 => Ok(aac(sound, config)),
+        0x69 | 0x6B => Ok(mpeg(sound, id::CODEC_ID_MP3)),
+        0xA5 => Ok((plain(sound, id::CODEC_ID_AC3), Lengths::Fixed(1536))),
+        0xA6 => Ok((plain(sound, id::CODEC_ID_EAC3), Lengths::Ticks)),
+        0xA9..=0xAC => Ok((plain(sound, id::CODEC_ID_DCA), Lengths::Ticks)),
+        0xDD => Err(Error::unsupported(
+            "the codec vorbis is not decoded here in MP4",
+        )),
+        other => {
+            let reason = format!("an MP4 stream of kind {other:#04x} is not decoded here");
+            Err(Error::unsupported(reason))
+        }
+    }
+}
+
+/// The kind of an elementary stream, and its decoder's configuration.
+pub(crate) fn stream_config(mut bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let mut kind = None;
+    loop {
+        let (tag, body) = descriptor(bytes)?;
+        bytes = match tag {
+            // Its identity, flags, and what they promise.
+            3 => {
+                let flags = *body.get(2)?;
+                let url = usize::from(*body.get(3)?) + 1;
+                let optional = [(0x80, 2), (0x40, url), (0x20, 2)];
+                let skip = optional.iter().filter(|(flag, _)| flags & flag != 0);
+                body.get(3 + skip.map(|(_, length)| length).sum::<usize>()..)?
+            }
+            4 => {
+                kind = body.first().copied();
+                let rest = body.get(13..)?;
+                if rest.is_empty() {
+                    return Some((kind?, rest));
+                }
+                rest
+            }
+            5 => return Some((kind?, body)),
+            _ => return kind.map(|kind| (kind, &[][..])),
+        };
+    }
+}
+
+/// One descriptor: its tag and what follows its length, which has 7 bits a byte.
+fn descriptor(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let (&tag, mut rest) = bytes.split_first()?;
+    let mut length = 0usize;
+    for _ in 0..4 {
+        let (&byte, behind) = rest.split_first()?;
+        rest = behind;
+        length = length << 7 | usize::from(byte & 0x7F);
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    Some((tag, rest.get(..length.min(rest.len()))?))
+}
+
+fn aac(sound: Sound, config: &[u8]) -> (AudioCodecParameters, Lengths) {
+    let mut params = plain(sound, id::CODEC_ID_AAC);
+    let short = apply_aac_config(&mut params, config);
+    (params, Lengths::Fixed(if short { 960 } else { 1024 }))
+}
+
+/// Takes rate and channels from an `AudioSpecificConfig` (ISO/IEC 14496-3, section 1.6.2.1), since
+/// sample entries end at 65,535 Hz; tells whether its frames have 960 samples instead of 1024.
+pub(crate) fn apply_aac_config(params: &mut AudioCodecParameters, config: &[u8]) -> bool {
+    const RATES: [u32; 13] = [
+        96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025,
+        8_000, 7_350,
+    ];
+    if config.is_empty() {
+        return false;
+    }
+    params.extra_data = Some(config.into());
+    let word = config
+        .iter()
+        .take(8)
+        .fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+    let word = word << (64 - 8 * config.len().min(8));
+    let mut at = 0;
+    let mut bits = |count: u32| {
+        let value = word << at >> (64 - count);
+        at += count;
+        value as u32
+    };
+    if bits(5) == 31 {
+        bits(6);
+    }
+    let rate = match bits(4) {
+        15 => Some(bits(24)),
+        index => RATES.get(index as usize).copied(),
+    };
+    params.sample_rate = rate.filter(|rate| *rate > 0).or(params.sample_rate);
+    params.channels = match bits(4) {
+        0 => None,
+        7 => layout(8),
+        count => layout(count),
+    };
+    bits(1) == 1
+}
+
+fn mpeg(sound: Sound, codec: AudioCodecId) -> (AudioCodecParameters, Lengths) {
+    // ISO/IEC 13818-3 halves the frames of layer III at its low rates.
+    let frames = if sound.rate >= 32_000 { 1152 } else { 576 };
+    (plain(sound, codec), Lengths::Fixed(frames))
+}
+
+fn alac(sound: Sound, body: Option<&[u8]>) -> Result<(AudioCodecParameters, Lengths)> {
+    let cookie = body.and_then(|body| body.get(4..));
+    let cookie = cookie.ok_or_else(|| Error::corrupt("ALAC without its configuration"))?;
+    let mut params = plain(sound, id::CODEC_ID_ALAC);
+    let frames = apply_alac_config(&mut params, cookie)?;
+    Ok((params, Lengths::Fixed(frames)))
+}
+
+/// Takes what Apple's ALACSpecificConfig says; gives the frames of a packet.
+pub(crate) fn apply_alac_config(params: &mut AudioCodecParameters, config: &[u8]) -> Result<u64> {
+    let fields = (
+        be32(config, 0),
+        config.get(5),
+        config.get(9),
+        be32(config, 20),
+    );
+    let (Some(frames), Some(bits), Some(channels), Some(rate)) = fields else {
+        return Err(Error::corrupt("a broken ALAC configuration"));
+    };
+    if frames == 0 || rate == 0 || *channels == 0 {
+        return Err(Error::corrupt("an ALAC configuration of nothing"));
+    }
+    params
+        .with_bits_per_sample(u32::from(*bits))
+        .with_sample_rate(rate);
+    params.channels = layout(u32::from(*channels));
+    // Some writers put other boxes behind it.
+    let length = if config.get(28..32) == Some(b"chan") {
+        48
+    } else {
+        24
+    };
+    params.extra_data = config.get(..length).map(Into::into);
+    Ok(u64::from(frames))
+}
+
+fn opus(dops: Option<&[u8]>) -> Result<(AudioCodecParameters, Lengths)> {
+    let dops = dops.ok_or_else(|| Error::corrupt("Opus without its header"))?;
+    let head = [b"OpusHead", dops].concat();
+    let mut params = AudioCodecParameters::new();
+    params
+        .for_codec(id::CODEC_ID_OPUS)
+        .with_sample_rate(opus::SAMPLE_RATE);
+    params.channels = Some(opus::Head::parse(&head)?.layout());
+    params.extra_data = Some(head.into());
+    Ok((params, Lengths::Ticks))
+}
+
+fn flac(dfla: Option<&[u8]>) -> Result<(AudioCodecParameters, Lengths)> {
+    // Version and flags, then the metadata blocks: STREAMINFO comes first.
+    let dfla = dfla.filter(|dfla| dfla.get(4).is_some_and(|kind| kind & 0x7F == 0));
+    let info = dfla.and_then(|dfla| dfla.get(8..42));
+    let info = info.ok_or_else(|| Error::corrupt("FLAC without its STREAMINFO"))?;
+    let mut params = AudioCodecParameters::new();
+    apply_streaminfo(&mut params, info)?;
+    Ok((params, Lengths::Ticks))
+}
+
+/// RFC 9639, section 8.2.
+pub(crate) fn apply_streaminfo(params: &mut AudioCodecParameters, info: &[u8]) -> Result<()> {
+    let word = be64(info, 10).ok_or_else(|| Error::corrupt("a broken STREAMINFO"))?;
+    let rate = (word >> 44) as u32;
+    if rate == 0 {
+        return Err(Error::corrupt("a STREAMINFO of 0 Hz"));
+    }
+    params.for_codec(id::CODEC_ID_FLAC).with_sample_rate(rate);
+    params.channels = layout((word >> 41 & 7) as u32 + 1);
+    params.with_bits_per_sample((word >> 36 & 31) as u32 + 1);
+    params.extra_data = Some(info.into());
+    Ok(())
+}

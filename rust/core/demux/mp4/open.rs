@@ -1,0 +1,291 @@
+//! What `moov` says of the file: its first audio track, and which part of that is the recording.
+
+use symphonia::core::codecs::audio::well_known as id;
+
+use super::boxes::{Span, be32, body, child, children, descend, header};
+use super::edit::{Cut, Edit, Scales, itunes_cut};
+use super::entry::{self, Entry, Lengths};
+use super::fragments::{Defaults, Fragments};
+use super::index::Index;
+use super::plain::Plain;
+use super::table::{Sizes, cut};
+use super::{FAR, Mp4, Track};
+use crate::error::{Error, ErrorKind, Result};
+use crate::opus;
+use crate::source::Source;
+use crate::window::Window;
+
+/// Boxes of the file that are walked over before its `moov`.
+const MAX_BOXES: u32 = 65_536;
+
+/// Whether the content is of this format.
+pub(crate) fn sniff(source: &mut Source<'_>) -> Result<bool> {
+    let mut scratch = Vec::new();
+    let head = source.bytes_at(4, 4, &mut scratch)?;
+    Ok(matches!(
+        head,
+        b"ftyp" | b"styp" | b"moov" | b"mdat" | b"wide" | b"free" | b"skip" | b"pnot"
+    ))
+}
+
+/// What the boxes of the file are, as far as they were walked over.
+#[derive(Default)]
+struct Layout {
+    moov: Option<Span>,
+    sidx: Option<Span>,
+    moof: Option<Span>,
+}
+
+impl Layout {
+    fn read(window: &mut Window<'_>) -> Result<Self> {
+        let (mut layout, mut at, len) = (Self::default(), 0, window.len());
+        for _ in 0..MAX_BOXES {
+            let Some(found) = header(window, at, len)? else {
+                return Ok(layout);
+            };
+            at = found.end;
+            match &found.kind {
+                b"moov" if found.end > len => return Err(cut(len)),
+                b"moov" if layout.moov.is_none() => {
+                    layout.moov = Some(found);
+                    if layout.moof.is_none() && child(window, found, b"mvex")?.is_none() {
+                        return Ok(layout);
+                    }
+                }
+                b"sidx" => layout.sidx = layout.sidx.or(Some(found)),
+                b"moof" => layout.moof = layout.moof.or(Some(found)),
+                _ => {}
+            }
+            if layout.moov.is_some() && layout.moof.is_some() {
+                return Ok(layout);
+            }
+            if at > len && layout.moov.is_none() {
+                return Err(cut(len));
+            }
+        }
+        let reason = "too many boxes in front of the MP4 header (moov)";
+        Err(Error::new(ErrorKind::Limit, reason).at_byte(at))
+    }
+}
+
+/// One `trak` of sound.
+struct Trak {
+    span: Span,
+    id: u32,
+    mdia: Span,
+    is_enabled: bool,
+}
+
+impl Trak {
+    /// `None` where it is no sound.
+    fn read(window: &mut Window<'_>, span: Span) -> Result<Option<Self>> {
+        let (tkhd, mdia) = (child(window, span, b"tkhd")?, child(window, span, b"mdia")?);
+        let (Some(tkhd), Some(mdia)) = (tkhd, mdia) else {
+            return Ok(None);
+        };
+        let Some(hdlr) = child(window, mdia, b"hdlr")? else {
+            return Ok(None);
+        };
+        if body(window, hdlr, 12)?.get(8..12) != Some(b"soun") {
+            return Ok(None);
+        }
+        let bytes = body(window, tkhd, 24)?;
+        let at = if bytes.first() == Some(&1) { 20 } else { 12 };
+        Ok(Some(Self {
+            span,
+            id: be32(&bytes, at).unwrap_or(0),
+            mdia,
+            is_enabled: bytes.get(3).is_some_and(|flags| flags & 1 != 0),
+        }))
+    }
+
+    /// The first that is enabled, or the first.
+    fn find(window: &mut Window<'_>, moov: Span) -> Result<Self> {
+        let mut first = None;
+        for span in children(window, moov)? {
+            if &span.kind != b"trak" {
+                continue;
+            }
+            if let Some(trak) = Self::read(window, span)? {
+                if trak.is_enabled {
+                    return Ok(trak);
+                }
+                first = first.or(Some(trak));
+            }
+        }
+        first.ok_or_else(|| {
+            Error::unsupported("the file has no audio track that can be read").at_byte(moov.start)
+        })
+    }
+}
+
+impl<'a> Mp4<'a> {
+    /// Reads the headers.
+    ///
+    /// # Errors
+    /// A file that is cut or broken in them, or a codec that is not decoded here.
+    pub(crate) fn open(source: Source<'a>) -> Result<Self> {
+        let mut window = Window::new(source);
+        let layout = Layout::read(&mut window)?;
+        let Some(moov) = layout.moov else {
+            let reason = "an MP4 file without its header (moov): it was cut short";
+            return Err(Error::corrupt(reason).at_byte(window.len()));
+        };
+        let trak = Trak::find(&mut window, moov)?;
+        let broken = || Error::corrupt("an MP4 track without its tables").at_byte(trak.span.start);
+        let stbl = descend(&mut window, trak.mdia, &[b"minf", b"stbl"])?.ok_or_else(broken)?;
+        let stsd = child(&mut window, stbl, b"stsd")?.ok_or_else(broken)?;
+        let movie = timescale(&mut window, moov, b"mvhd")?;
+        let media = timescale(&mut window, trak.mdia, b"mdhd")?;
+        let (fragments, default) = fragments(&mut window, moov, trak.id, &layout)?;
+        let mut plain = Plain::new(&mut window, stbl)?;
+        let description = plain.description(&mut window)?.unwrap_or(default);
+        if fragments.is_none() && plain.len() == 0 && child(&mut window, moov, b"mvex")?.is_some() {
+            let reason = "an MP4 file of fragments that has none: it was cut short";
+            return Err(Error::corrupt(reason).at_byte(window.len()));
+        }
+        let Entry { params, lengths } = entry::read(&mut window, stsd, description, media)?;
+        let rate = u64::from(params.sample_rate.unwrap_or(0)).max(1);
+        let index = match fragments {
+            Some(_) => Index::read(&mut window, trak.id, layout.sidx)?,
+            None => None,
+        };
+        if let (Lengths::Bytes(block), Some(size)) = (lengths, plain.sizes.alike())
+            && size % block != 0
+        {
+            // QuickTime writes 1 for a frame of any size.
+            let count = plain.len();
+            plain.sizes = Sizes::Alike { count, size: block };
+        }
+        let mut mp4 = Self {
+            window,
+            track: Track {
+                container: "mp4",
+                params,
+                frames: None,
+            },
+            lengths,
+            scales: Scales { movie, media, rate },
+            description,
+            delay: 0,
+            plain,
+            before: (0, 0),
+            fragments,
+            index,
+            base: None,
+            in_fragments: false,
+            frame: 0,
+            tick: 0,
+            rest: None,
+            is_lost: false,
+        };
+        mp4.trim(moov, trak.span)?;
+        Ok(mp4)
+    }
+
+    /// Finds what is cut off either end.
+    fn trim(&mut self, moov: Span, trak: Span) -> Result<()> {
+        let edit = Edit::read(&mut self.window, trak, self.scales)?;
+        let is_opus = self.track.params.codec == id::CODEC_ID_OPUS;
+        let pre_skip = is_opus.then(|| u64::from(opus::pre_skip(&self.track.params)));
+        let (total, ticks) = self.plain_length()?;
+        if self.fragments.is_some() {
+            // What FFmpeg takes off fragments: the delay of AAC, which alone has it in an edit list,
+            // and nothing at the end.
+            let is_aac = self.track.params.codec == id::CODEC_ID_AAC;
+            let edit = edit.filter(|_| is_aac).map(|edit| edit.delay(self.scales));
+            self.delay = edit.or(pre_skip).unwrap_or(0);
+            self.before = (total.unwrap_or(0), ticks);
+            return Ok(());
+        }
+        let cut = match (edit, total) {
+            (Some(edit), Some(total)) => edit.cut(self.scales, total),
+            (Some(edit), None) => Cut {
+                delay: edit.delay(self.scales),
+                padding: 0,
+            },
+            (None, total) => {
+                let itunes = itunes_cut(&mut self.window, moov)?;
+                let itunes = itunes.map(|cut| self.itunes(cut, total.unwrap_or(0)));
+                itunes.unwrap_or(Cut {
+                    delay: pre_skip.unwrap_or(0),
+                    padding: 0,
+                })
+            }
+        };
+        self.delay = cut.delay;
+        let end = total.map(|total| total.saturating_sub(cut.padding));
+        self.track.frames = end.map(|end| end.saturating_sub(cut.delay));
+        Ok(())
+    }
+
+    /// iTunes counts padding from the end of the last packet, which the tables may have cut already.
+    fn itunes(&self, cut: Cut, total: u64) -> Cut {
+        let whole = match self.lengths {
+            Lengths::Fixed(frames) => self.plain.len().saturating_mul(frames),
+            _ => total,
+        };
+        let cut_already = whole.saturating_sub(total);
+        Cut {
+            delay: cut.delay,
+            padding: cut.padding.saturating_sub(cut_already),
+        }
+    }
+
+    /// Frames and ticks of the samples in `moov`; frames only where the tables tell them.
+    fn plain_length(&mut self) -> Result<(Option<u64>, u64)> {
+        let last = self.plain.last_run(&mut self.window)?;
+        let ticks = last
+            .tick
+            .saturating_add(last.count.saturating_mul(last.delta));
+        let count = self.plain.len();
+        let sizes = &mut self.plain.sizes;
+        let frames = match self.lengths {
+            Lengths::Fixed(frames) if self.fragments.is_none() => {
+                // The last packet may end early.
+                let end = Some(self.scales.frames(last.delta)).filter(|end| *end > 0);
+                let end = end.map_or(frames, |end| end.min(frames));
+                count
+                    .checked_sub(1)
+                    .map_or(0, |rest| rest.saturating_mul(frames) + end)
+            }
+            Lengths::Fixed(frames) => count.saturating_mul(frames),
+            Lengths::Bytes(block) => sizes.sum(&mut self.window, 0, count)? / block.max(1),
+            Lengths::Ticks => ticks,
+            Lengths::Counted => return Ok((None, ticks)),
+        };
+        Ok((Some(frames.min(FAR)), ticks))
+    }
+}
+
+/// The reader of the fragments, where the file has any, and their number of sample description.
+fn fragments(
+    window: &mut Window<'_>,
+    moov: Span,
+    track: u32,
+    layout: &Layout,
+) -> Result<(Option<Fragments>, u32)> {
+    let (Some(moof), Some(mvex)) = (layout.moof, child(window, moov, b"mvex")?) else {
+        return Ok((None, 1));
+    };
+    for trex in children(window, mvex)? {
+        if &trex.kind == b"trex"
+            && let Some(defaults) = Defaults::read(window, trex)?
+            && defaults.track == track
+        {
+            let description = defaults.description;
+            return Ok((Some(Fragments::new(defaults, moof.start)), description));
+        }
+    }
+    Ok((None, 1))
+}
+
+/// Ticks per second out of an `mvhd` or `mdhd`.
+fn timescale(window: &mut Window<'_>, parent: Span, kind: &[u8; 4]) -> Result<u64> {
+    let broken = || Error::corrupt("an MP4 header without its unit of time").at_byte(parent.start);
+    let found = child(window, parent, kind)?.ok_or_else(broken)?;
+    let bytes = body(window, found, 24)?;
+    let at = if bytes.first() == Some(&1) { 20 } else { 12 };
+    let scale = be32(&bytes, at).filter(|scale| *scale > 0);
+    scale.map(u64::from).ok_or_else(broken)
+}

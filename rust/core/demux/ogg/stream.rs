@@ -1,0 +1,217 @@
+//! The streams of an Ogg file, and the headers of the codecs: Vorbis I, appendix A.2, RFC 7845, and
+//! "Ogg FLAC Mapping" (RFC 9639, section 10.1).
+
+use symphonia::core::codecs::audio::AudioCodecParameters;
+use symphonia::core::codecs::audio::well_known as id;
+
+use super::super::headers;
+use super::page::{NoPage, Page, read_page};
+use crate::error::{Error, Result};
+use crate::opus::{self, Head};
+use crate::window::Window;
+
+/// Streams that may begin side by side.
+const MAX_STREAMS: u32 = 64;
+/// No packet is longer: FLAC of 8 channels with 65,535 plain samples of 32 bits is half of it.
+pub(super) const MAX_PACKET_BYTES: usize = 4 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Codec {
+    Vorbis,
+    Opus,
+    Flac,
+    /// Audio that is not decoded here.
+    Other(&'static str),
+}
+
+impl Codec {
+    /// By the beginning of a stream's first packet; `None`: no audio.
+    fn of(packet: &[u8]) -> Option<Self> {
+        const STARTS: [(&[u8], Codec); 9] = [
+            (b"\x01vorbis", Codec::Vorbis),
+            (b"OpusHead", Codec::Opus),
+            (b"\x7FFLAC", Codec::Flac),
+            (b"fLaC", Codec::Other("flac of the first mapping")),
+            (b"Speex   ", Codec::Other("speex")),
+            (b"CELT    ", Codec::Other("celt")),
+            (b"PCM     ", Codec::Other("pcm")),
+            (b"\x01audio", Codec::Other("ogm")),
+            (b"\x04audio", Codec::Other("ogm")),
+        ];
+        let known = STARTS.iter().find(|(start, _)| packet.starts_with(start));
+        known.map(|(_, codec)| *codec)
+    }
+
+    /// Whether the packet that begins with `first` and stands at place `index` holds no audio.
+    fn is_header(self, index: usize, first: Option<u8>) -> bool {
+        match self {
+            Self::Vorbis => index < 3,
+            Self::Opus => index < 2,
+            // Of unknown number; a frame begins with its sync code.
+            Self::Flac => index < 1 || first != Some(0xFF),
+            Self::Other(_) => true,
+        }
+    }
+}
+
+/// The first audio stream, behind its headers.
+pub(super) struct Stream {
+    pub(super) serial: u32,
+    pub(super) params: AudioCodecParameters,
+    pub(super) pre_skip: i64,
+    /// The first page of audio, and how many of its pieces belong to headers.
+    pub(super) first_page: u64,
+    pub(super) skip: usize,
+}
+
+impl Stream {
+    /// # Errors
+    /// Damaged pages or headers, no audio, or a codec that is not decoded here.
+    pub(super) fn find(window: &mut Window<'_>) -> Result<Self> {
+        let (page, codec) = first_audio(window)?;
+        if let Codec::Other(name) = codec {
+            let reason = format!("the codec {name} in Ogg is not decoded here");
+            return Err(Error::unsupported(reason).at_byte(page.at));
+        }
+        let headers = Headers::read(window, &page, codec)?;
+        let mut params = AudioCodecParameters::new();
+        set_params(&mut params, codec, &headers.packets).map_err(|error| error.at_byte(page.at))?;
+        let pre_skip = match codec {
+            Codec::Opus => i64::from(opus::pre_skip(&params)),
+            _ => 0,
+        };
+        Ok(Self {
+            serial: page.serial,
+            params,
+            pre_skip,
+            first_page: headers.first_page,
+            skip: headers.skip,
+        })
+    }
+}
+
+/// The page with which the first audio stream begins.
+fn first_audio(window: &mut Window<'_>) -> Result<(Page, Codec)> {
+    let mut at = 0;
+    for _ in 0..MAX_STREAMS {
+        if at >= window.len() {
+            break;
+        }
+        let page = page_at(window, at)?;
+        if !page.is_first() {
+            break;
+        }
+        at = page.end;
+        let Some(piece) = page.pieces.first() else {
+            continue;
+        };
+        let start = window.at(piece.at, piece.size, piece.size as u64)?;
+        if let Some(codec) = Codec::of(start) {
+            return Ok((page, codec));
+        }
+    }
+    Err(Error::unsupported(
+        "the file has no audio track that can be read",
+    ))
+}
+
+/// The page at `at`, which has to be there.
+pub(super) fn page_at(window: &mut Window<'_>, at: u64) -> Result<Page> {
+    let ahead = window.len().saturating_sub(at);
+    read_page(window, at, ahead).map_err(|reason| error_of(reason, at))
+}
+
+pub(super) fn error_of(reason: NoPage, at: u64) -> Error {
+    match reason {
+        NoPage::Io(error) => error,
+        NoPage::Damaged => Error::corrupt("a broken Ogg page").at_byte(at),
+        NoPage::End => {
+            let reason = "the file ends in the middle of its data: it was cut short";
+            Error::corrupt(reason).at_byte(at)
+        }
+    }
+}
+
+/// The packets in front of the audio; comments are left out.
+struct Headers {
+    packets: Vec<Vec<u8>>,
+    first_page: u64,
+    skip: usize,
+}
+
+impl Headers {
+    fn read(window: &mut Window<'_>, first: &Page, codec: Codec) -> Result<Self> {
+        let mut headers = Self {
+            packets: vec![Vec::new()],
+            first_page: first.at,
+            skip: 0,
+        };
+        let mut at = first.at;
+        loop {
+            let page = page_at(window, at)?;
+            at = page.end;
+            if page.serial == first.serial && headers.take(window, &page, codec)? {
+                return Ok(headers);
+            }
+            headers.first_page = at;
+            if page.is_last() && page.serial == first.serial {
+                return Ok(headers);
+            }
+        }
+    }
+
+    /// Takes the headers on a page; whether audio begins behind them on it.
+    fn take(&mut self, window: &mut Window<'_>, page: &Page, codec: Codec) -> Result<bool> {
+        self.first_page = page.at;
+        let mut is_inside = page.continues();
+        for (index, piece) in page.pieces.iter().enumerate() {
+            let bytes = window.at(piece.at, piece.size, piece.size as u64)?;
+            let bytes = bytes.get(..piece.size).unwrap_or(bytes);
+            let place = self.packets.len() - 1;
+            if !is_inside && !codec.is_header(place, bytes.first().copied()) {
+                self.skip = index;
+                return Ok(true);
+            }
+            let is_needed = place == 0 || (codec == Codec::Vorbis && place == 2);
+            if let Some(packet) = self.packets.last_mut().filter(|_| is_needed) {
+                packet.extend_from_slice(bytes);
+                if packet.len() > MAX_PACKET_BYTES {
+                    return Err(Error::corrupt("an Ogg header is too long").at_byte(page.at));
+                }
+            }
+            is_inside = !piece.ends;
+            if piece.ends {
+                self.packets.push(Vec::new());
+            }
+        }
+        // Audio begins with a page of its own, unless a number of headers is not told.
+        let count = self.packets.len() - 1;
+        let is_done = !is_inside && !codec.is_header(count, Some(0));
+        if is_done {
+            self.first_page = page.end;
+        }
+        Ok(is_done)
+    }
+}
+
+fn set_params(params: &mut AudioCodecParameters, codec: Codec, packets: &[Vec<u8>]) -> Result<()> {
+    let packet = |index: usize| packets.get(index).map_or(&[][..], Vec::as_slice);
+    match codec {
+        Codec::Vorbis => headers::set_vorbis(params, packet(0), packet(2)),
+        Codec::Flac => {
+            // Behind the version, the number of headers, `fLaC` and the head of a metadata block.
+            let info = packet(0).get(17..17 + headers::STREAM_INFO_BYTES);
+            headers::set_flac(params, info.unwrap_or_default())
+        }
+        Codec::Opus => {
+            let head = Head::parse(packet(0))?;
+            params
+                .for_codec(id::CODEC_ID_OPUS)
+                .with_sample_rate(opus::SAMPLE_RATE)
+                .with_channels(head.layout())
+                .with_extra_data(packet(0).into());
+            Ok(())
+        }
+        Codec::Other(name) => Err(Error::unsupported(name)),
+    }
+}

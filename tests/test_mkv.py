@@ -1,0 +1,125 @@
+"""Matroska and WebM against FFmpeg: lengths, samples, ranges with and without an index, damage."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pytest
+
+import ossicle
+
+LOSSLESS = ("flac", "alac", "pcm_s16le", "pcm_f32le")
+# Codec, further options, rate, channels, seconds: more than what is read through at once.
+CLIPS = {
+    "vorbis": ("libvorbis", "-q:a 5", 44_100, 2, 100),
+    "vorbis-8k": ("libvorbis", "-q:a 8", 8_000, 1, 300),
+    "vorbis-96k": ("libvorbis", "-q:a 6", 96_000, 1, 80),
+    "opus": ("libopus", "-b:a 128k", 48_000, 2, 90),
+    "opus-5ms": ("libopus", "-b:a 128k -frame_duration 5", 48_000, 1, 90),
+    "flac": ("flac", "", 44_100, 1, 40),
+    "aac": ("aac", "-aac_pns 0 -b:a 128k", 44_100, 2, 80),
+    "mp3": ("libmp3lame", "-b:a 160k", 44_100, 2, 70),
+    "alac": ("alac", "", 44_100, 1, 30),
+    "pcm_s16le": ("pcm_s16le", "", 22_050, 1, 40),
+    "pcm_f32le": ("pcm_f32le", "", 48_000, 2, 5),
+}
+LAYOUTS = {
+    "plain": "",
+    "small-clusters": "-cluster_time_limit 200",
+    "index-in-front": "-cues_to_front 1 -reserve_index_space 65536",
+    "live": "-live 1",
+}
+
+
+@functools.cache
+def source(folder: Path, rate: int, channels: int, seconds: int) -> Path:
+    path = folder / f"{rate}-{channels}-{seconds}.wav"
+    path.write_bytes(oracle.wav_bytes(oracle.signal(rate, channels, rate * seconds + 77), rate))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mkv")
+
+
+def write(folder: Path, clip: str, layout: str) -> Path:
+    codec, options, rate, channels, seconds = CLIPS[clip]
+    if layout == "live":
+        seconds = min(seconds, 20)
+    path = folder / f"{clip}-{layout}.mkv"
+    wav = source(folder, rate, channels, seconds)
+    arguments = [*f"-c:a {codec} {options} {LAYOUTS[layout]} -f matroska".split(), path]
+    oracle.ffmpeg(oracle.bundled(), ["-i", wav, *arguments])
+    return path
+
+
+def check(path: Path, codec: str, channels: int) -> None:
+    """Lengths and samples as FFmpeg's, and ranges as slices of the whole."""
+    whole, rate = ossicle.load(path, mono=False)
+    facts = ossicle.info(path)
+    assert (facts.container, facts.frames) == ("matroska", whole.shape[1])
+    (expected,) = oracle.decode(oracle.bundled(), [path], channels)
+    assert whole.shape == expected.shape
+    if codec in LOSSLESS:
+        np.testing.assert_array_equal(whole, expected)
+    else:
+        assert oracle.rms(whole - expected) < 1e-4
+    random = np.random.default_rng(3)
+    for start in [*random.integers(0, facts.frames, 12), facts.frames - 1]:
+        begin = int(start)
+        part, _ = ossicle.load(path, mono=False, offset=begin / rate, duration=0.2)
+        within = whole[:, begin : begin + round(0.2 * rate)]
+        np.testing.assert_allclose(part, within, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("clip", CLIPS)
+def test_clips_are_as_ffmpeg_has_them(folder: Path, clip: str, layout: str) -> None:
+    codec, _, _, channels, _ = CLIPS[clip]
+    check(write(folder, clip, layout), codec, channels)
+
+
+@pytest.mark.skipif(not shutil.which("mkvmerge"), reason="no mkvmerge")
+@pytest.mark.parametrize(
+    "options", ["", "--no-cues", "--disable-lacing", "--timestamp-scale 50000"]
+)
+@pytest.mark.parametrize("clip", ["vorbis", "opus", "flac", "aac", "mp3", "pcm_s16le"])
+def test_laced_blocks_of_mkvmerge_are_taken_apart(folder: Path, clip: str, options: str) -> None:
+    codec, _, _, channels, _ = CLIPS[clip]
+    path = folder / f"{clip}-merged.mka"
+    command = ["mkvmerge", "-q", *options.split(), "-o", path, write(folder, clip, "plain")]
+    subprocess.run(command, check=True)
+    check(path, codec, channels)
+
+
+@pytest.mark.skipif(not shutil.which("mkvmerge"), reason="no mkvmerge")
+def test_compressed_tracks_are_refused_by_name(folder: Path) -> None:
+    path = folder / "zlib.mka"
+    plain = write(folder, "mp3", "plain")
+    subprocess.run(["mkvmerge", "-q", "--compression", "0:zlib", "-o", path, plain], check=True)
+    with pytest.raises(ossicle.UnsupportedFormatError, match="zlib"):
+        ossicle.load(path)
+
+
+@pytest.mark.parametrize("clip", ["vorbis", "flac", "pcm_s16le"])
+def test_a_cut_file_is_an_error_that_names_its_byte(folder: Path, clip: str) -> None:
+    whole = write(folder, clip, "plain").read_bytes()
+    for length in np.random.default_rng(5).integers(len(whole) // 4, len(whole) - 20_000, 5):
+        with pytest.raises(ossicle.CorruptAudioError) as caught:
+            ossicle.load(whole[: int(length)])
+        offset = caught.value.byte_offset
+        assert offset is not None
+        assert offset <= length
+
+
+def test_a_changed_byte_in_a_cluster_is_an_error_by_its_checksum(folder: Path) -> None:
+    whole = bytearray(write(folder, "pcm_s16le", "plain").read_bytes())
+    whole[len(whole) // 2] ^= 1
+    with pytest.raises(ossicle.CorruptAudioError, match="checksum"):
+        ossicle.load(bytes(whole))
