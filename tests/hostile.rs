@@ -214,7 +214,8 @@ fn run(sample: &Sample, change: Change) -> Vec<Fault> {
     let concealed = loaded(&CONCEALED);
     let _ = loaded(&RANGE);
     faults.extend(info_fault(&info, &whole));
-    let frames = sample.planes.first().map_or(0, Vec::len);
+    let told = info.as_ref().map_or(0, |info| info.frames as usize);
+    let frames = [told, sample.planes.first().map_or(0, Vec::len)];
     faults.extend(conceal_fault(&whole, &concealed, frames));
     if sample.is_checked() {
         faults.extend(sample_fault(sample, &whole, &concealed));
@@ -236,8 +237,12 @@ fn info_fault(info: &Result<AudioInfo>, whole: &Result<Clip>) -> Option<Fault> {
 
 /// Concealment changes nothing where there is no damage. Where there is, its first gap is the error
 /// without it, or one behind that: damage in front of the recording, or in less than a frame at its
-/// end, costs no frame.
-fn conceal_fault(whole: &Result<Clip>, concealed: &Result<Clip>, frames: usize) -> Option<Fault> {
+/// end, costs no frame: then as many as `frames` are there, which the header or the whole file tells.
+fn conceal_fault(
+    whole: &Result<Clip>,
+    concealed: &Result<Clip>,
+    frames: [usize; 2],
+) -> Option<Fault> {
     let wrong = match (whole, concealed) {
         (Ok(_), Ok(clip)) if !clip.gaps.is_empty() => {
             format!("{} only with concealment", clip.gaps[0].error)
@@ -248,7 +253,7 @@ fn conceal_fault(whole: &Result<Clip>, concealed: &Result<Clip>, frames: usize) 
             Some(gap) if text(&gap.error) == text(error) => return gap_fault(clip),
             Some(gap) if error.byte_offset() <= gap.error.byte_offset() => return gap_fault(clip),
             Some(gap) => format!("first gap {}, without concealment {error}", gap.error),
-            None if clip.planes.first().map_or(0, Vec::len) == frames => return None,
+            None if frames.contains(&clip.planes.first().map_or(0, Vec::len)) => return None,
             None => format!("no gap for {error}"),
         },
         // Behind the first damage there may be some that cannot be concealed.
