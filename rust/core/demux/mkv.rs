@@ -94,6 +94,7 @@ fn find_segment(window: &mut Window<'_>) -> Result<(Element, Element)> {
         // The file may end wherever a segment of no size does.
         let ahead = window.len();
         let Some(mut element) = ebml::element(window, at, end, ahead)? else {
+            let at = at.min(window.len());
             return Err(Error::corrupt("a Matroska file without a segment").at_byte(at));
         };
         match (element.id, header) {
