@@ -38,8 +38,8 @@ FORMATS = [
     Format("ogg", "-c:a libvorbis -q:a 2 -page_duration 50000", checked=True),
     Format("opus", "-c:a libopus -b:a 24k -page_duration 50000", checked=True),
     Format("mp3", "-c:a libmp3lame -b:a 48k"),
-    Format("m4a", "-c:a aac -b:a 48k"),
-    Format("m4a", "-c:a alac"),
+    Format("m4a", "-c:a aac -b:a 48k -movflags +faststart"),
+    Format("m4a", "-c:a alac -movflags +faststart"),
     Format("aac", "-c:a aac -b:a 48k -f adts"),
     Format("mka", "-c:a libmp3lame -b:a 48k", placed=False),
     Format("webm", "-c:a libopus -b:a 24k", placed=False),
@@ -75,7 +75,6 @@ def concealed(data: bytes) -> tuple[npt.NDArray[np.float32], list[ossicle.Gap]] 
     waveform, _, gaps = ossicle.load(data, on_error="conceal")
     if isinstance(raised, ossicle.AudioError):
         assert str(gaps[0].error) == str(raised)
-        assert isinstance(raised, ossicle.DecodeError | ossicle.CorruptAudioError)
         assert raised.byte_offset is not None
     else:
         assert gaps == []
@@ -123,9 +122,10 @@ def test_what_lies_outside_of_gaps_is_what_it_was(clip) -> None:
             assert gaps or length == 1  # one byte in 256 is what it was
             assert len(waveform) == len(expected)
             # The filter banks, and what Opus remembers, reach on behind a gap.
-            margin = {"flac": 0, "oga": 0, "mka": 0, "ogg": 4096}.get(kind.suffix, 48_000)
+            margin = {"ogg": 4096, "opus": 48_000}.get(kind.suffix, 0)
             same = outside(gaps, len(expected), margin)
-            assert np.abs(waveform - expected)[same].max() < 1e-5
+            tolerance = 1e-2 if kind.suffix == "opus" else 1e-5
+            assert np.abs(waveform - expected)[same].max() < tolerance
         elif kind.placed and kind.suffix not in ("wav", "aiff"):
             # The end lies where it lay: what was lost before it is silence.
             assert len(waveform) == len(expected), (place, length, gaps)

@@ -61,9 +61,9 @@ def compare(path: Path, channels: int) -> None:
     for version, executable in oracle.decoders().items():
         expected = oracle.decode(executable, [path], channels)[0]
         assert waveform.shape == expected.shape, version
-        # FFmpeg 5 has a band of 24 kHz begin at 330 instead of 332.
-        is_off = (rate, version, path.suffix) == (24_000, "system", ".mp3")
-        assert oracle.rms(waveform - expected) < (1e-3 if is_off else 1e-4), version
+        if (rate, oracle.major_version(executable), path.suffix) == (24_000, 5, ".mp3"):
+            continue  # FFmpeg 5 has a band of 24 kHz begin at 330 instead of 332
+        assert oracle.rms(waveform - expected) < 1e-4, version
     random = np.random.default_rng(0)
     for _ in range(5):
         begin, end = sorted(random.integers(0, waveform.shape[1] + 1, 2).tolist())

@@ -112,7 +112,7 @@ impl<'a> CodecReader<'a> {
         let room = room.min(known.unwrap_or(0)) as usize;
         let mut mixer = Mixer::new(self.channels.unwrap_or(0), mono, room);
         if !wanted.is_empty() || self.channels.is_none() {
-            let mut pass = self.start_near(wanted)?;
+            let mut pass = self.start_near(wanted, damage)?;
             self.run(&mut pass, &mut mixer, damage)?;
         }
         let planes = self.in_order(mixer.into_planes());
@@ -132,7 +132,7 @@ impl<'a> CodecReader<'a> {
     }
 
     /// Moves to the packet from which the first wanted frame can be decoded exactly.
-    fn start_near(&mut self, wanted: Range<u64>) -> Result<Pass> {
+    fn start_near(&mut self, wanted: Range<u64>, damage: &mut Damage) -> Result<Pass> {
         let params = &self.demuxer.track().params;
         if params.codec == codec_id::CODEC_ID_OPUS {
             return self.start_opus(wanted);
@@ -140,7 +140,10 @@ impl<'a> CodecReader<'a> {
         let needed_from = wanted.start as i64 - packet::preroll_frames(params) as i64;
         let mut pass = Pass::new(wanted);
         if needed_from > 0 {
-            self.demuxer.seek(needed_from)?;
+            while let Err(error) = self.demuxer.seek(needed_from) {
+                damage.meet(error)?;
+                pass.count_barren()?;
+            }
             pass.needed_from = needed_from;
         }
         Ok(pass)
@@ -204,7 +207,7 @@ impl<'a> CodecReader<'a> {
             }
             Err(error) => {
                 pass.next = begin.saturating_add(packet.frames.unwrap_or(0) as i64);
-                damage.meet(error.at_byte(packet.at))
+                damage.meet_packet(error.at_byte(packet.at))
             }
         }
     }

@@ -50,7 +50,15 @@ impl Damage {
 
     /// Takes an error if one goes on behind it.
     pub(crate) fn meet(&mut self, error: Error) -> Result<()> {
-        if !self.conceal || !error.is_damage() {
+        if !error.is_damage() {
+            return Err(error);
+        }
+        self.meet_packet(error)
+    }
+
+    /// The same for a packet that a decoder refuses: damaged bits may say that it is of another kind.
+    pub(crate) fn meet_packet(&mut self, error: Error) -> Result<()> {
+        if !self.conceal {
             return Err(error);
         }
         self.pending.get_or_insert(error);

@@ -76,8 +76,13 @@ impl Error {
     /// Names the file, unless a deeper layer already has.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<String>) -> Self {
-        self.source.get_or_insert_with(|| source.into());
+        self.name_source(source);
         self
+    }
+
+    /// [`Error::with_source`] in place.
+    pub fn name_source(&mut self, source: impl Into<String>) {
+        self.source.get_or_insert_with(|| source.into());
     }
 
     /// Names the member of a shard, unless a deeper layer already has.

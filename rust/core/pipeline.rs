@@ -64,7 +64,12 @@ pub struct Clip {
 /// One error that names the source and says what is wrong where; decoder panics become one too.
 pub fn load(source: Source<'_>, request: &Request) -> Result<Clip> {
     let name = source.name().to_owned();
-    guarded(|| load_unguarded(source, request)).map_err(|error| error.with_source(name))
+    let mut clip =
+        guarded(|| load_unguarded(source, request)).map_err(|error| error.with_source(&name))?;
+    for gap in &mut clip.gaps {
+        gap.error.name_source(&name);
+    }
+    Ok(clip)
 }
 
 /// Runs `work`, and turns a panic of a decoder into an error of the clip.

@@ -78,6 +78,7 @@ pub(crate) fn codec_name(params: &AudioCodecParameters) -> Cow<'static, str> {
         return Cow::Borrowed(known.codec.info.short_name);
     }
     let name = match params.codec {
+        id::CODEC_ID_FLAC => "flac",
         id::CODEC_ID_OPUS => "opus",
         id::CODEC_ID_SPEEX => "speex",
         id::CODEC_ID_AC3 => "ac3",

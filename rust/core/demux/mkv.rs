@@ -384,8 +384,8 @@ impl Demuxer for Mkv<'_> {
             return Ok(None);
         };
         if let Err(error) = self.cursor.check() {
-            self.pending.clear();
-            self.is_lost = true;
+            // Most packets of the cluster are whole: they come next.
+            self.pending.push_front(counted);
             return Err(error);
         }
         self.read(&counted).map(Some)

@@ -1,5 +1,6 @@
 //! Elements: RFC 8794.
 
+use super::cursor::{CLUSTER, SEGMENT};
 use crate::error::{Error, Result};
 use crate::window::Window;
 
@@ -53,7 +54,9 @@ pub(super) fn element(
         Some(size) => (body.saturating_add(size), false),
         None => (parent_end, true),
     };
-    if end.max(body) > length && (!open || body > length) {
+    // What lies in a segment or a cluster that was cut is there up to the cut.
+    let is_read_by_parts = open || matches!(id, SEGMENT | CLUSTER);
+    if body > length || (end > length && !is_read_by_parts) {
         return Err(cut_short(at));
     }
     if end > parent_end || body > end {

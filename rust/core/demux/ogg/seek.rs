@@ -6,6 +6,8 @@ use crate::error::Result;
 
 /// Below this distance pages are read one by one.
 const LINEAR_BYTES: u64 = 2 * MAX_PAGE_BYTES;
+/// So many steps go by proportion; from then on the middle is taken, which always ends.
+const GUESSES: u32 = 8;
 /// Bytes that are read at once where pages are searched.
 const GLANCE_BYTES: u64 = 16 * 1024;
 
@@ -14,8 +16,12 @@ impl Ogg<'_> {
     /// can be counted.
     pub(super) fn page_before(&mut self, target: i64) -> Result<Option<Page>> {
         let (mut low, mut high, mut best) = (self.first_page, self.window.len(), None);
+        let mut guesses = 0;
         while high.saturating_sub(low) > LINEAR_BYTES {
-            let middle = low + (high - low) / 2;
+            let guess = self.guess(target, best.as_ref(), guesses);
+            guesses += 1;
+            let middle = guess.filter(|guess| (low + 1..high).contains(guess));
+            let middle = middle.unwrap_or(low + (high - low) / 2);
             match self.positioned_page(middle, high)? {
                 Some((page, position)) if position <= target && !page.is_last() => {
                     low = page.end;
@@ -33,6 +39,20 @@ impl Ogg<'_> {
             best = Some(page);
         }
         Ok(best.filter(|page| page.at > self.first_page))
+    }
+
+    /// A byte a little before `target` or a little behind it, in turn, if the stream goes on as it has up
+    /// to the `known` page; `None`: not known, or guessed too often.
+    fn guess(&self, target: i64, known: Option<&Page>, guesses: u32) -> Option<u64> {
+        let known = known.filter(|_| guesses < GUESSES)?;
+        let bytes = i128::from(known.at - self.first_page);
+        let positions = i128::from(known.position()? - self.start).max(1);
+        let there = i128::from(target - self.start).max(0) * bytes / positions;
+        let there = self.first_page.saturating_add(u64::try_from(there).ok()?);
+        Some(match guesses % 2 {
+            1 => there.saturating_sub(MAX_PAGE_BYTES),
+            _ => there.saturating_add(MAX_PAGE_BYTES / 2),
+        })
     }
 
     /// The first page that begins in `from..to` and on which a packet begins and ends, and its position.
