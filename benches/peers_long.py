@@ -298,7 +298,8 @@ def record(figures: dict[str, dict[str, Figures]], folder: Path, facts: dict[str
     stem = f"{datetime.date.today().isoformat()}-long"
     head, *rows = [f"| {' | '.join(cells)} |" for cells in table(figures, folder)]
     lines = [f"# {stem}", "", METHOD, "", head, "|---|---|" + "---:|" * 6, *rows, ""]
-    lines += ["Not measured:", "", *[f"- {note}" for note in notes(figures)], ""]
+    missing = notes(figures)
+    lines += ["Not measured:", "", *[f"- {note}" for note in missing], ""] if missing else []
     lines += ["Machine and versions:", ""]
     lines += [f"- {key}: {fact}" for part in facts.values() for key, fact in part.items()]
     (harness.RECORD / f"{stem}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
