@@ -41,7 +41,9 @@ class Clip:
     expected: oracle.Array
 
 
-def decoded(paths: list[Path], channels: int, codec: str = "libopus") -> list[oracle.Array]:
+def decoded(
+    paths: list[Path], channels: int, codec: str = "libopus", executable: str | None = None
+) -> list[oracle.Array]:
     """What FFmpeg's `codec` makes of them; of libopus that is 16 bits."""
     outputs = [path.with_name(f"{path.name}.f32") for path in paths]
     arguments: list[str | Path] = []
@@ -49,7 +51,7 @@ def decoded(paths: list[Path], channels: int, codec: str = "libopus") -> list[or
         arguments += ["-c:a", codec, "-i", path]
     for index, output in enumerate(outputs):
         arguments += ["-map", f"{index}:a:0", "-c:a", "pcm_f32le", "-f", "f32le", output]
-    oracle.ffmpeg(oracle.bundled(), arguments)
+    oracle.ffmpeg(executable or oracle.bundled(), arguments)
     return [np.fromfile(output, "<f4").reshape(-1, channels).T for output in outputs]
 
 
@@ -263,10 +265,12 @@ def test_frames_left_out_are_comfort_noise(rate: str, channels: int, tmp_path: P
     waveform[:, RATE // 2 : 2 * RATE] = 0
     encode(tmp_path / "source.f32", waveform, [(path, f"-application voip -b:a {rate} -dtx 1")])
     waveform = ossicle.load(path, mono=False)[0]
-    [expected] = decoded([path], channels)
-    assert waveform.shape[1] == 3 * RATE
-    # Concealment in CELT amplifies the last bits of floats.
-    assert oracle.rms(waveform - expected[:, : 3 * RATE]) < 1e-4
+    assert waveform.shape == (channels, 3 * RATE)
+    for executable in oracle.decoders().values():
+        [expected] = decoded([path], channels, executable=executable)
+        # Each libopus conceals in its own way; FFmpeg 5 goes with 1.3, which ours follows.
+        tolerance = 1e-4 if oracle.major_version(executable) == 5 else 2e-3
+        assert oracle.rms(waveform - expected[:, : 3 * RATE]) < tolerance
 
 
 # Each is a minute long; tones are what SILK forgets most slowly.

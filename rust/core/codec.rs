@@ -298,11 +298,7 @@ impl Pass {
             self.position = begin.min(self.wanted.start as i64);
         }
         let missing = self.inside(self.position)..self.inside(begin.max(self.position));
-        if missing.is_empty() && self.position < self.wanted.start as i64 {
-            damage.forget();
-        } else {
-            damage.fill(missing, packet.at, |frames| mixer.push_silence(frames))?;
-        }
+        damage.fill(missing, packet.at, |frames| mixer.push_silence(frames))?;
         self.end_byte = packet.at + packet.data.len() as u64;
         self.position = self.position.max(begin);
         Ok(begin)
