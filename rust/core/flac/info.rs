@@ -9,6 +9,8 @@ const MAX_BLOCKS: u32 = 4096;
 /// STREAMINFO, section 8.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StreamInfo {
+    /// Samples per channel in the longest block.
+    pub(crate) max_block: u32,
     /// The largest frame in bytes; 0: not told.
     pub(crate) max_frame_bytes: u32,
     pub(crate) sample_rate: u32,
@@ -31,6 +33,7 @@ impl StreamInfo {
         };
         let packed = number(10, 8);
         let info = Self {
+            max_block: number(2, 2) as u32,
             max_frame_bytes: number(7, 3) as u32,
             sample_rate: (packed >> 44) as u32,
             channels: (packed >> 41 & 7) as u32 + 1,

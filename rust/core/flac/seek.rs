@@ -101,7 +101,9 @@ impl Flac<'_> {
                 if let Ok(header) = FrameHeader::parse(here)
                     && header.check(&self.info).is_ok()
                 {
-                    let block = first.unwrap_or(&header).block_size;
+                    // The first one found may be the last and short one.
+                    let longest = self.info.max_block.max(header.block_size);
+                    let block = first.map_or(longest, |first| first.block_size);
                     let sample = header.start(block);
                     return Ok(Some(Point {
                         byte: at + place as u64,
@@ -139,10 +141,25 @@ impl Flac<'_> {
             let goes_on = (self.position..last).contains(&point.sample);
             if goes_on && self.frame_end(point)?.is_some() {
                 (self.at, self.position) = (point.byte, point.sample);
+                self.take_for_first()?;
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Where the first frame is lost, the one here stands for it, with the length that blocks have.
+    fn take_for_first(&mut self) -> Result<()> {
+        if self.first.is_some() {
+            return Ok(());
+        }
+        let need = MAX_HEADER_BYTES;
+        let bytes = self.window.at(self.at, need, need as u64)?;
+        self.first = FrameHeader::parse(bytes).ok().map(|header| FrameHeader {
+            block_size: header.block_size.max(self.info.max_block),
+            ..header
+        });
+        Ok(())
     }
 
     /// Where the frame at `point` ends; `None` when none is there.

@@ -213,6 +213,11 @@ impl Fragments {
         if matches!(&found.kind, b"moof" | b"mdat") && found.end > len {
             return Err(cut(len));
         }
+        if !is_name(found.kind) {
+            // What else there is would be passed over without a word.
+            let reason = "no MP4 box begins where the one in front of it ends";
+            return Err(Error::corrupt(reason).at_byte(found.start));
+        }
         if &found.kind == b"moof" {
             self.moof = Some((found, found.at));
         }
@@ -319,6 +324,11 @@ impl Fragments {
         self.part = Some(part);
         Ok(())
     }
+}
+
+/// Whether a box can be called so: zeros are padding behind the last one.
+fn is_name(kind: [u8; 4]) -> bool {
+    kind == [0; 4] || kind.iter().all(|byte| (0x20..0x7F).contains(byte))
 }
 
 impl Row {
