@@ -47,9 +47,7 @@ proptest! {
         let tones: Vec<f64> = places.iter().map(|place| place * nyquist).collect();
         let got = resample(&single(&pulse(from, &tones)), from, to)?;
         prop_assert_eq!(got.len(), to as usize);
-        // Blocks of odd rates have large prime factors, and their FFT in f32 rounds more.
-        let limit = if from % 25 == 0 && to % 25 == 0 { -100.0 } else { -90.0 };
-        prop_assert!(decibels(&got, &pulse(to, &tones)) < limit);
+        prop_assert!(decibels(&got, &pulse(to, &tones)) < -100.0);
     }
 
     #[test]
@@ -68,7 +66,7 @@ proptest! {
         let window = resampler.input_window(wanted.clone());
         let bounded = |at: u64| (at as usize).min(plane.len());
         let input = &plane[bounded(window.start)..bounded(window.end)];
-        let part = resampler.process(input, wanted.clone())?;
+        let part = resampler.process(input, wanted.clone());
         prop_assert_eq!(&part[..], &whole[wanted.start as usize..wanted.end as usize]);
     }
 
@@ -125,7 +123,7 @@ fn samples_that_are_no_numbers_spoil_only_their_surroundings() -> Result<()> {
     let clean = resample(&plane, 44_100, 16_000)?;
     plane[50_000] = f32::NAN;
     let mut resampler = Resampler::new(44_100, 16_000)?;
-    let got = resampler.process(&plane, 0..clean.len() as u64)?;
+    let got = resampler.process(&plane, 0..clean.len() as u64);
     let spoilt = got.iter().filter(|sample| sample.is_nan()).count();
     assert!(got[18_141].is_nan() && spoilt < 10_000);
     assert!(

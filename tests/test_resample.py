@@ -154,8 +154,7 @@ def test_any_pair_of_rates_keeps_a_tone(source: int, target: int, place: float) 
         return np.sin(np.pi * time / 2) ** 4 * np.sin(2 * np.pi * frequency * time)
 
     ours = ossicle.resample(pulse(source), source, target)
-    # Blocks of odd rates have large prime factors, and their FFT in float32 rounds more.
-    assert decibels(ours - pulse(target), pulse(target)) < -90
+    assert decibels(ours - pulse(target), pulse(target)) < -100
 
 
 @pytest.mark.parametrize(

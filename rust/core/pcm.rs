@@ -211,7 +211,8 @@ impl Pcm {
         let last = wanted.min(there.max(origin));
         let first = last.min(range.start.saturating_add(origin));
         self.check_end().or_else(|error| damage.meet(error))?;
-        if last < wanted {
+        // A part of a frame may be all that is missing.
+        if last < wanted || (wanted == self.recording.end && self.check_end().is_err()) {
             damage.cut_short(last - origin..wanted - origin, self.data.end)?;
         }
         let channels = self.layout.channels as usize;

@@ -198,10 +198,10 @@ fn converted(
     };
     let wanted = wanted.start.min(end)..end;
     let convert = |plane: &Vec<f32>| match wanted.is_empty() || got == 0 {
-        true => Ok(Vec::new()),
+        true => Vec::new(),
         false => resampler.process(plane, wanted.clone()),
     };
-    let planes = planes.iter().map(convert).collect::<Result<_>>()?;
+    let planes = planes.iter().map(convert).collect();
     resampler.give_back();
     Ok(planes)
 }

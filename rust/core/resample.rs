@@ -1,9 +1,10 @@
 //! Conversion of sample rates: aligned to the sample, and range by range.
 //!
 //! The signal is cut into blocks that are whole at both rates. Any range is made from the same
-//! blocks as the whole signal, so that it equals the slice of the whole to the last bit.
+//! blocks as the whole signal, so that it equals the slice of the whole to the last bit. Rates whose
+//! blocks would be too long are converted sample by sample.
 
-mod blocks;
+mod direct;
 mod overlap;
 
 use std::ops::Range;
@@ -11,7 +12,7 @@ use std::ops::Range;
 use crate::error::{Error, ErrorKind, Result};
 use crate::idle::Idle;
 use crate::mix::nonfinite_at;
-use blocks::Blocks;
+use direct::Direct;
 use overlap::OverlapSave;
 
 /// Hz; above it nothing records.
@@ -37,7 +38,7 @@ pub struct Resampler {
 
 enum Engine {
     Overlap(OverlapSave),
-    Blocks(Box<Blocks>),
+    Direct(Direct),
 }
 
 impl Resampler {
@@ -52,7 +53,7 @@ impl Resampler {
         let reduced = ((from / divisor) as usize, (to / divisor) as usize);
         let engine = match OverlapSave::new(reduced.0, reduced.1) {
             Some(engine) => Engine::Overlap(engine),
-            None => Engine::Blocks(Box::new(Blocks::new(reduced.0, reduced.1)?)),
+            None => Engine::Direct(Direct::new(reduced.0, reduced.1)),
         };
         Ok(Self {
             rates: (from, to),
@@ -71,11 +72,9 @@ impl Resampler {
 
     /// Keeps the resampler for the next [`Resampler::checkout`].
     pub fn give_back(self) {
-        let block = match &self.engine {
-            Engine::Overlap(engine) => engine.block(),
-            Engine::Blocks(engine) => engine.block(),
-        };
-        if block <= MAX_KEPT_BLOCK {
+        if let Engine::Overlap(engine) = &self.engine
+            && engine.block() <= MAX_KEPT_BLOCK
+        {
             IDLE.keep(self.rates, self);
         }
     }
@@ -84,20 +83,17 @@ impl Resampler {
     pub fn input_window(&self, wanted: Range<u64>) -> Range<u64> {
         match &self.engine {
             Engine::Overlap(engine) => engine.input_window(&wanted),
-            Engine::Blocks(engine) => engine.input_window(&wanted),
+            Engine::Direct(engine) => engine.input_window(&wanted),
         }
     }
 
     /// Output samples `wanted` from `window`, the input from [`Resampler::input_window`] on.
     ///
     /// `window` may end early where the signal ends; zeros follow.
-    ///
-    /// # Errors
-    /// None that input can cause; rubato's refusals are passed on.
-    pub fn process(&mut self, window: &[f32], wanted: Range<u64>) -> Result<Vec<f32>> {
+    pub fn process(&mut self, window: &[f32], wanted: Range<u64>) -> Vec<f32> {
         match &mut self.engine {
-            Engine::Overlap(engine) => Ok(engine.process(window, wanted)),
-            Engine::Blocks(engine) => engine.process(window, wanted),
+            Engine::Overlap(engine) => engine.process(window, wanted),
+            Engine::Direct(engine) => engine.process(window, wanted),
         }
     }
 }
@@ -117,7 +113,7 @@ pub fn resample(plane: &[f32], from: u32, to: u32) -> Result<Vec<f32>> {
     }
     let mut resampler = Resampler::checkout(from, to)?;
     let frames = resampled_frames(plane.len() as u64, from, to);
-    let samples = resampler.process(plane, 0..frames)?;
+    let samples = resampler.process(plane, 0..frames);
     resampler.give_back();
     Ok(samples)
 }

@@ -42,7 +42,6 @@ mod _native {
             ),
             ("core", env!("CARGO_PKG_VERSION")),
             ("symphonia", ossicle::SYMPHONIA_VERSION),
-            ("rubato", ossicle::RUBATO_VERSION),
         ])
     }
 

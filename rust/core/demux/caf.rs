@@ -199,8 +199,33 @@ impl<'a> Caf<'a> {
         } else {
             total.saturating_sub(self.priming + positive(remainder))
         };
-        self.track.frames = Some(declared.min(total.saturating_sub(self.priming)));
+        let most = total.saturating_sub(self.priming);
+        // FFmpeg 5 counts the last packet of ALAC as a whole one.
+        let filling = if declared >= most {
+            self.filling_of_alac().unwrap_or(0)
+        } else {
+            0
+        };
+        self.track.frames = Some(declared.min(most).saturating_sub(filling));
         Ok(())
+    }
+
+    /// What the last packet lacks of a whole one, by its own header: of ALAC, whose fields are tag (3
+    /// bits), instance (4), unused (12), whether its length follows (1), flags (3) and that (32).
+    fn filling_of_alac(&mut self) -> Option<u64> {
+        if self.track.params.codec != id::CODEC_ID_ALAC {
+            return None;
+        }
+        let walked = self.walk_to(u64::MAX);
+        let at = self.data.0.saturating_add(self.next.at);
+        self.go_to(Place::default());
+        walked.ok()?;
+        let head: [u8; 8] = *self.window.at(at, 8, 64).ok()?.first_chunk()?;
+        let bits = u64::from_be_bytes(head);
+        let is_short = bits >> 44 & 1 == 1;
+        let frames = bits >> 9 & u64::from(u32::MAX);
+        let whole = self.description.packet_frames;
+        whole.checked_sub(frames).filter(|_| is_short)
     }
 
     fn go_to(&mut self, place: Place) {

@@ -15,15 +15,15 @@ use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftPlanner};
 
 /// The pass band ends, and the stop band begins, at these parts of the lower Nyquist frequency.
-const BAND: (f64, f64) = (0.95, 1.0);
+pub(super) const BAND: (f64, f64) = (0.95, 1.0);
 /// Of the stop band, in dB; beyond what f32 can hold.
-const REJECTION: f64 = 140.0;
+pub(super) const REJECTION: f64 = 140.0;
 /// A block is at least so many times longer than what it loses on either side.
 const MARGINS: usize = 8;
 /// The longer side of a transform has at least so many samples: below, calls outweigh work.
 const MIN_TRANSFORM: usize = 4096;
 /// No transform is longer: rates with almost no common divisor take another way.
-const MAX_TRANSFORM: usize = 1 << 21;
+const MAX_TRANSFORM: usize = 1 << 18;
 
 /// One rate's view of a block.
 struct Side {
@@ -205,7 +205,7 @@ fn overlay(
 }
 
 /// Half the length of the filter in input samples, by Kaiser's estimate.
-fn half_taps(from: usize, to: usize) -> usize {
+pub(super) fn half_taps(from: usize, to: usize) -> usize {
     // In cycles per input sample; the lower Nyquist frequency is half of the lower rate.
     let width = (BAND.1 - BAND.0) * 0.5 * from.min(to) as f64 / from as f64;
     ((REJECTION - 7.95) / (14.36 * width) / 2.0).ceil() as usize
@@ -236,7 +236,7 @@ fn spectrum(taps: usize, from: usize, to: usize, size: usize, other: usize) -> V
         .collect()
 }
 
-fn sinc(x: f64) -> f64 {
+pub(super) fn sinc(x: f64) -> f64 {
     if x == 0.0 {
         1.0
     } else {
@@ -245,7 +245,7 @@ fn sinc(x: f64) -> f64 {
 }
 
 /// The modified Bessel function of the first kind and order 0, by its power series.
-fn bessel(x: f64) -> f64 {
+pub(super) fn bessel(x: f64) -> f64 {
     let (mut sum, mut term) = (1.0, 1.0);
     for k in 1..200 {
         term *= (x / (2.0 * f64::from(k))).powi(2);
