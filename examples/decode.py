@@ -1,4 +1,4 @@
-"""Describe and decode recordings: facts from headers, a range, a batch in which one file is bad.
+"""Describe and decode recordings: facts, a batch in which one is bad, and what is left of that one.
 
 python examples/decode.py FILE [FILE ...]
 """
@@ -30,6 +30,17 @@ def main() -> None:
     for file, samples, error in zip(files, batch.lengths, batch.errors, strict=True):
         print(f"{file.name}: {samples} samples{f' ({error.reason})' if error else ''}")
     print("batch:", batch.waveforms.shape, batch.waveforms.dtype)
+
+    # What damage has left: silence in its place, and a list of it.
+    for file in (file for file, error in zip(files, batch.errors, strict=True) if error):
+        try:
+            waveform, rate, gaps = ossicle.load(file, on_error="conceal")
+        except ossicle.AudioError:
+            continue  # nothing at all
+        print(f"{file.name}: {len(waveform) / rate:.2f} s could be decoded")
+        for gap in gaps:
+            start, end = gap.start / rate, gap.end / rate
+            print(f"  {start:.2f} to {end:.2f} s are missing: {gap.error.reason}")
 
 
 if __name__ == "__main__":

@@ -133,3 +133,29 @@ fn samples_that_are_no_numbers_spoil_only_their_surroundings() -> Result<()> {
     );
     Ok(())
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Far apart and without a common divisor: what a header of a few bytes can ask for.
+    #[test]
+    fn rates_that_are_far_apart_keep_tones_and_slices(
+        from in 100_000u32..768_000,
+        to in 4_000u32..24_000,
+        place in 0.02f64..0.94,
+        begin in 0u64..900,
+    ) {
+        let tones = [place * f64::from(to) / 2.0];
+        let plane = single(&pulse(from, &tones));
+        let whole = resample(&plane, from, to)?;
+        prop_assert!(decibels(&whole, &pulse(to, &tones)) < -100.0);
+
+        let wanted = begin..begin + 500;
+        let mut resampler = Resampler::new(from, to)?;
+        let window = resampler.input_window(wanted.clone());
+        let bounded = |at: u64| (at as usize).min(plane.len());
+        let input = &plane[bounded(window.start)..bounded(window.end)];
+        let part = resampler.process(input, wanted.clone());
+        prop_assert_eq!(&part[..], &whole[begin as usize..begin as usize + 500]);
+    }
+}

@@ -26,10 +26,14 @@ def test_decode(tmp_path: Path) -> None:
     good = corpus.make_sines(tmp_path).parent / "wavs" / "sine_0440.wav"
     bad = tmp_path / "bad.flac"
     bad.write_bytes(b"no audio")
-    printed = run(ROOT / "examples/decode.py", good, bad, folder=tmp_path)
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(good.read_bytes()[:-16_000])
+    printed = run(ROOT / "examples/decode.py", good, bad, cut, folder=tmp_path)
     assert "sine_0440.wav: pcm_s16le, 1 x 16000 Hz, 80000 frames, 5.00 s" in printed
     assert "UnsupportedFormatError" in printed
-    assert "batch: (2, 32000) float32" in printed
+    assert "batch: (3, 32000) float32" in printed
+    assert "cut.wav: 4.50 s could be decoded" in printed
+    assert "4.50 to 5.00 s are missing: the header promises 160000 bytes" in printed
 
 
 def test_align(tmp_path: Path) -> None:

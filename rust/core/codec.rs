@@ -72,6 +72,7 @@ impl<'a> CodecReader<'a> {
         let track = self.demuxer.track();
         let bits = track.params.bits_per_sample;
         let bits = bits.filter(|bits| *bits > 0 && !packet::is_lossy(&track.params));
+        make::keep(&track.params, self.decoder);
         Ok(AudioInfo {
             sample_rate: self.sample_rate,
             channels: channels as u32,

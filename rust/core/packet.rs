@@ -3,6 +3,7 @@
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known as id;
 
+use crate::flac::FrameHeader;
 use crate::opus;
 
 /// Whether one sample is one number: any frame can be reached by arithmetic.
@@ -15,14 +16,18 @@ pub(crate) fn bits_per_sample(params: &AudioCodecParameters) -> Option<u32> {
     if params.codec != id::CODEC_ID_ALAC {
         return bytes_per_sample(params).map(|bytes| 8 * bytes as u32);
     }
-    // Apple's ALACSpecificConfig, behind the atoms that QuickTime wraps it in.
-    let mut config = params.extra_data.as_deref()?;
+    let config = alac_config(params.extra_data.as_deref()?)?;
+    config.get(5).map(|bits| u32::from(*bits))
+}
+
+/// Apple's `ALACSpecificConfig`, behind the atoms that QuickTime wraps it in.
+pub(crate) fn alac_config(mut config: &[u8]) -> Option<&[u8]> {
     for atom in [b"frma", b"alac"] {
         if config.get(4..8)? == atom {
             config = config.get(12..)?;
         }
     }
-    config.get(5).map(|bits| u32::from(*bits))
+    Some(config)
 }
 
 /// Whether decoding gives other samples than went in.
@@ -55,7 +60,10 @@ pub(crate) fn packet_frames(params: &AudioCodecParameters, data: &[u8]) -> Optio
     }
     match params.codec {
         id::CODEC_ID_MP1 | id::CODEC_ID_MP2 | id::CODEC_ID_MP3 => mpeg_frames(data),
-        id::CODEC_ID_FLAC => flac_frames(data),
+        id::CODEC_ID_FLAC => {
+            let header = FrameHeader::parse(data).ok()?;
+            Some(u64::from(header.block_size))
+        }
         id::CODEC_ID_OPUS => opus::packet_frames(data),
         _ => None,
     }
@@ -98,54 +106,9 @@ fn mpeg_frames(data: &[u8]) -> Option<u64> {
     }
 }
 
-/// RFC 9639, section 9.1: the block size code, and the bits behind the coded number where it says so.
-fn flac_frames(data: &[u8]) -> Option<u64> {
-    let code = data.get(2)? >> 4;
-    let behind_number = 4 + utf8_length(*data.get(4)?)?;
-    let byte = |at: usize| data.get(behind_number + at).map(|byte| u64::from(*byte));
-    match code {
-        0b0001 => Some(192),
-        0b0010..=0b0101 => Some(144 << code),
-        0b0110 => Some(byte(0)? + 1),
-        0b0111 => Some((byte(0)? << 8 | byte(1)?) + 1),
-        0b1000..=0b1111 => Some(1 << code),
-        _ => None,
-    }
-}
-
-/// Bytes of the coded number that begins with `first`, in the extended UTF-8 of FLAC.
-fn utf8_length(first: u8) -> Option<usize> {
-    match first.leading_ones() {
-        0 => Some(1),
-        ones @ 2..=7 => Some(ones as usize),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn flac_block_sizes_follow_the_table_of_the_rfc() {
-        let header = |code: u8, rest: [u8; 2]| [0xFF, 0xF8, code << 4, 0, 5, rest[0], rest[1]];
-        let table = [
-            (1, 192),
-            (2, 576),
-            (3, 1152),
-            (4, 2304),
-            (5, 4608),
-            (8, 256),
-            (12, 4096),
-            (15, 32768),
-        ];
-        for (code, frames) in table {
-            assert_eq!(flac_frames(&header(code, [0, 0])), Some(frames));
-        }
-        assert_eq!(flac_frames(&header(6, [191, 0])), Some(192));
-        assert_eq!(flac_frames(&header(7, [0x12, 0x33])), Some(0x1234));
-        assert_eq!(flac_frames(&header(0, [0, 0])), None);
-    }
 
     #[test]
     fn mpeg_frames_follow_version_and_layer() {

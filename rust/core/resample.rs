@@ -38,7 +38,7 @@ pub struct Resampler {
 
 enum Engine {
     Overlap(OverlapSave),
-    Direct(Direct),
+    Direct(Box<Direct>),
 }
 
 impl Resampler {
@@ -53,7 +53,7 @@ impl Resampler {
         let reduced = ((from / divisor) as usize, (to / divisor) as usize);
         let engine = match OverlapSave::new(reduced.0, reduced.1) {
             Some(engine) => Engine::Overlap(engine),
-            None => Engine::Direct(Direct::new(reduced.0, reduced.1)),
+            None => Engine::Direct(Box::new(Direct::new(reduced.0, reduced.1))),
         };
         Ok(Self {
             rates: (from, to),

@@ -2,6 +2,7 @@
 
 use symphonia::core::codecs::audio::{AudioCodecParameters, well_known as id};
 
+use super::lengths::alac_frames;
 use super::mp4::entry::{
     apply_aac_config, apply_alac_config, apply_streaminfo, layout, stream_config,
 };
@@ -210,8 +211,7 @@ impl<'a> Caf<'a> {
         Ok(())
     }
 
-    /// What the last packet lacks of a whole one, by its own header: of ALAC, whose fields are tag (3
-    /// bits), instance (4), unused (12), whether its length follows (1), flags (3) and that (32).
+    /// What the last packet lacks of a whole one, by its own header.
     fn filling_of_alac(&mut self) -> Option<u64> {
         if self.track.params.codec != id::CODEC_ID_ALAC {
             return None;
@@ -220,12 +220,9 @@ impl<'a> Caf<'a> {
         let at = self.data.0.saturating_add(self.next.at);
         self.go_to(Place::default());
         walked.ok()?;
-        let head: [u8; 8] = *self.window.at(at, 8, 64).ok()?.first_chunk()?;
-        let bits = u64::from_be_bytes(head);
-        let is_short = bits >> 44 & 1 == 1;
-        let frames = bits >> 9 & u64::from(u32::MAX);
         let whole = self.description.packet_frames;
-        whole.checked_sub(frames).filter(|_| is_short)
+        let frames = alac_frames(self.window.at(at, 8, 64).ok()?, whole)?;
+        whole.checked_sub(frames)
     }
 
     fn go_to(&mut self, place: Place) {

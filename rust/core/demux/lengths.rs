@@ -3,7 +3,7 @@
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known as id;
 
-use crate::flac::FrameHeader;
+use crate::aac;
 use crate::packet::{self, packet_frames};
 use crate::vorbis::Blocks;
 
@@ -26,7 +26,6 @@ enum Kind {
     Pcm(u64),
     /// Frames of all packets but short ones, which tell theirs.
     Alac(u64),
-    Flac,
     Vorbis(Blocks),
     Told(AudioCodecParameters),
     Unknown,
@@ -44,9 +43,6 @@ impl Lengths {
             Kind::Constant(frames) => Some(*frames),
             Kind::Pcm(bytes) => Some(size as u64 / bytes),
             Kind::Alac(frames) => alac_frames(head, *frames),
-            Kind::Flac => FrameHeader::parse(head)
-                .ok()
-                .map(|frame| u64::from(frame.block_size)),
             Kind::Vorbis(blocks) => {
                 let size = blocks.size(head)?;
                 let before = self.before.replace(size);
@@ -80,9 +76,14 @@ impl Kind {
     fn of(params: &AudioCodecParameters) -> Option<Self> {
         let extra = params.extra_data.as_deref();
         Some(match params.codec {
-            id::CODEC_ID_AAC => Self::Constant(aac_frames(extra.unwrap_or_default())),
-            id::CODEC_ID_ALAC => Self::Alac(alac_config(extra?)?),
-            id::CODEC_ID_FLAC => Self::Flac,
+            id::CODEC_ID_AAC => {
+                let config = extra.and_then(|config| aac::check(config).ok());
+                Self::Constant(config.map_or(1024, |config| u64::from(config.frame_length)))
+            }
+            id::CODEC_ID_ALAC => {
+                let length = packet::alac_config(extra?)?.first_chunk();
+                Self::Alac(u64::from(u32::from_be_bytes(*length?)))
+            }
             id::CODEC_ID_VORBIS => Self::Vorbis(Blocks::parse(extra?)?),
             _ if packet::is_pcm(params) => {
                 let channels = params.channels.as_ref()?.count() as u64;
@@ -94,34 +95,9 @@ impl Kind {
     }
 }
 
-/// `AudioSpecificConfig`, ISO/IEC 14496-3, 1.6.2.1 and 4.4.1: a bit says 960 instead of 1024.
-fn aac_frames(config: &[u8]) -> u64 {
-    let mut word = [0; 8];
-    for (to, from) in word.iter_mut().zip(config) {
-        *to = *from;
-    }
-    let bits = u64::from_be_bytes(word);
-    let field = |at: u32, length: u32| bits << at >> (64 - length);
-    let mut at = if field(0, 5) == 31 { 11 } else { 5 };
-    at += if field(at, 4) == 15 { 28 } else { 4 };
-    at += 4;
-    if field(at, 1) == 1 { 960 } else { 1024 }
-}
-
-/// The frame length of Apple's `ALACSpecificConfig`, behind the atoms that QuickTime wraps it in.
-fn alac_config(mut config: &[u8]) -> Option<u64> {
-    for atom in [b"frma", b"alac"] {
-        if config.get(4..8)? == atom {
-            config = config.get(12..)?;
-        }
-    }
-    let length = config.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
-    length.map(u64::from)
-}
-
 /// The element in front: 3 bits of its kind, 4 of its number, 12 unused, one that tells whether its
 /// length stands behind the 3 bits of flags that follow.
-fn alac_frames(head: &[u8], whole: u64) -> Option<u64> {
+pub(super) fn alac_frames(head: &[u8], whole: u64) -> Option<u64> {
     let mut word = [0; 8];
     word.copy_from_slice(head.get(..8)?);
     let bits = u64::from_be_bytes(word);

@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::overlap::{BAND, REJECTION, bessel, half_taps, sinc};
+use super::overlap::{BAND, OverlapSave, REJECTION, bessel, half_taps, sinc};
 
 /// Table entries for one period of the lower rate: between them a line is off by 3e-7 at most.
 const STEPS: usize = 2048;
@@ -24,8 +24,15 @@ static KERNEL: LazyLock<Vec<f64>> = LazyLock::new(|| {
     (0..periods * STEPS).map(tap).chain([0.0, 0.0]).collect()
 });
 
+/// The rate is divided by so much at most before the sinc: what fits into a block.
+const MAX_DIVISOR: usize = 4096;
+
 /// One pair of reduced rates.
 pub(super) struct Direct {
+    /// Takes the input to at least twice the lower rate, where it is far above: the sinc has a tap for
+    /// each sample.
+    divider: Option<OverlapSave>,
+    /// The pair that is left.
     from: u64,
     to: u64,
     /// Steps of the kernel in an input sample, and what the sum is multiplied by.
@@ -37,8 +44,14 @@ pub(super) struct Direct {
 
 impl Direct {
     pub(super) fn new(from: usize, to: usize) -> Self {
+        let divisor = (from / to / 2).clamp(1, MAX_DIVISOR);
+        let divider = Some(divisor).filter(|divisor| *divisor > 1);
+        let divider = divider.and_then(|divisor| OverlapSave::new(divisor, 1));
+        // Of samples that are `divisor` apart: `from / divisor` to `to`.
+        let to = if divider.is_some() { to * divisor } else { to };
         let gain = (to as f64 / from as f64).min(1.0);
         Self {
+            divider,
             from: from as u64,
             to: to as u64,
             step: gain * STEPS as f64,
@@ -49,6 +62,15 @@ impl Direct {
 
     /// The input samples that output samples `wanted` are made from.
     pub(super) fn input_window(&self, wanted: &Range<u64>) -> Range<u64> {
+        let window = self.window(wanted);
+        match &self.divider {
+            Some(divider) => divider.input_window(&window),
+            None => window,
+        }
+    }
+
+    /// The same in samples that are divided already.
+    fn window(&self, wanted: &Range<u64>) -> Range<u64> {
         let last = self.place(wanted.end.max(wanted.start.saturating_add(1))).0;
         let start = self.place(wanted.start).0.saturating_sub(self.reach);
         start..last.saturating_add(self.reach + 1)
@@ -63,8 +85,19 @@ impl Direct {
     }
 
     /// Output samples `wanted` from `window`, the input from [`Direct::input_window`] on.
-    pub(super) fn process(&self, window: &[f32], wanted: Range<u64>) -> Vec<f32> {
-        let base = self.input_window(&wanted).start;
+    pub(super) fn process(&mut self, window: &[f32], wanted: Range<u64>) -> Vec<f32> {
+        let needed = self.window(&wanted);
+        match &mut self.divider {
+            Some(divider) => {
+                let divided = divider.process(window, needed.clone());
+                self.convolve(&divided, wanted, needed.start)
+            }
+            None => self.convolve(window, wanted, needed.start),
+        }
+    }
+
+    /// Output samples `wanted` from `window`, whose first sample is number `base`.
+    fn convolve(&self, window: &[f32], wanted: Range<u64>, base: u64) -> Vec<f32> {
         wanted
             .map(|at| {
                 let (whole, behind) = self.place(at);
