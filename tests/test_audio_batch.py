@@ -112,17 +112,13 @@ def long_flac(make_clip) -> bytes:
     ).read_bytes()
 
 
-@pytest.mark.parametrize("call", ["load", "load_batch", "info", "resample"])
-def test_the_gil_is_free_meanwhile(call: str, long_flac: bytes, make_clip) -> None:
+@pytest.mark.parametrize("call", ["load", "load_batch", "resample"])
+def test_the_gil_is_free_meanwhile(call: str, long_flac: bytes) -> None:
     """Another thread must be able to run while one long call does."""
     noise = np.random.default_rng(0).standard_normal(20_000_000).astype(np.float32)
-    vorbis = make_clip(
-        "mkv", rate=44_100, frames=44_100 * 60, options="-c:a libvorbis"
-    ).read_bytes()
     work = {
         "load": lambda: ossicle.load(long_flac, 16_000),
         "load_batch": lambda: ossicle.load_batch([long_flac] * 2, threads=1),
-        "info": lambda: ossicle.info(vorbis),
         "resample": lambda: ossicle.resample(noise, 44_100, 16_000),
     }[call]
     # On a busy machine the other thread may wait for a processor: once out of five is enough.

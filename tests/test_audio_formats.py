@@ -160,6 +160,9 @@ def reference(name: str, group: Group, version: str) -> tuple[oracle.Array, int]
     clip = group.expected[version][name]
     given = clip.shape[1]
     delay = {"mkv-mp3": 1105, "mkv-aac": 1024}.get(name)
+    if name == "mp4-mp3" and group.rate == 22_050:
+        # The edit list counts in milliseconds: we take the nearest sample, FFmpeg one before it.
+        return clip[:, : group.frames], group.frames + 1
     if name in ("m4a-aac", "mp4-mp3") and 0 < given - group.frames < 1152:
         # FFmpeg 5 leaves the padding that fills the last packet.
         return clip[:, : group.frames], group.frames
