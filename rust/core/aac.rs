@@ -13,6 +13,9 @@ mod filterbank;
 mod huffman;
 mod layout;
 mod noise;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod oracle;
 mod pair;
 mod pulse;
 mod tns;
@@ -67,12 +70,13 @@ pub(crate) enum Fault {
     Unsupported(&'static str),
 }
 
+const LATE_REPLICATION: &str = "HE-AAC (SBR), which the stream does not begin with";
+
 impl Fault {
     const SHORT: Self = Self::Damaged("an AAC packet ends too early");
     const CHANGED: Self = Self::Damaged("an AAC packet has other channels than the stream");
     const COUPLED: Self = Self::Unsupported("AAC with coupling channels");
-    const REPLICATED: Self =
-        Self::Unsupported("HE-AAC (SBR), which the stream does not begin with");
+    const REPLICATED: Self = Self::Unsupported(LATE_REPLICATION);
 }
 
 impl AacConfig {
@@ -386,6 +390,41 @@ mod tests {
         let none = [(0x2B7, 11), (5, 5), (0, 1)];
         assert!(check(&pack(&with(&none))).unwrap().is_plain);
         assert!(!check(&pack(&with(&[(0, 32)]))).unwrap().is_plain);
+    }
+
+    /// A mono frame of silence, and what comes in front of its end.
+    fn silence(then: &[(u32, usize)]) -> Vec<u8> {
+        let channel = [
+            (0, 3),
+            (0, 4),
+            (100, 8),
+            (0, 1),
+            (0, 2),
+            (0, 1),
+            (0, 6),
+            (0, 1),
+            (0, 3),
+        ];
+        pack(&[&channel, then, &[(7, 3)]].concat())
+    }
+
+    #[test]
+    fn band_replication_is_found_among_other_extensions() {
+        let config = AacConfig::of(24_000, 1);
+        let has_sbr = |then: &[(u32, usize)]| has_sbr(&config, &silence(then));
+        assert_eq!(has_sbr(&[]), Some(false));
+        let fill = [(6, 3), (2, 4), (0, 16)];
+        assert_eq!(has_sbr(&fill), Some(false));
+        for kind in [13, 14] {
+            let mut sbr = vec![(6, 3), (15, 4), (2, 8), (kind, 4), (0, 4)];
+            sbr.resize(10, (0, 24));
+            assert_eq!(has_sbr(&sbr), Some(true));
+            assert_eq!(has_sbr(&[&fill[..], &sbr].concat()), Some(true));
+        }
+        // The bytes of a data element are not looked at.
+        let data = [(4, 3), (0, 4), (0, 1), (2, 8), (0xDDDD, 16)];
+        assert_eq!(has_sbr(&data), Some(false));
+        assert_eq!(has_sbr(&[(2, 3), (0, 32)]), None);
     }
 
     #[test]

@@ -40,14 +40,14 @@ impl Blocks {
     pub(super) fn read(&mut self, packet: &[u8]) -> Result<(), Fault> {
         let mut bits = Bits::new(packet);
         let noise = Noise::of(packet);
-        let mut seen = 0;
+        let (mut seen, mut is_replicated) = (0, false);
         loop {
             match bits.read(3)? {
                 kind @ (0 | 1 | 3) => seen |= self.read_element(kind, &mut bits, noise, seen)?,
                 2 => return Err(Fault::COUPLED),
                 4 => skip_data(&mut bits)?,
                 5 => self.read_program(&mut bits)?,
-                6 => self.skip_fill(&mut bits)?,
+                6 => is_replicated |= skip_fill(&mut bits)?,
                 _ => break,
             }
         }
@@ -58,7 +58,11 @@ impl Blocks {
         if elements == 0 || seen != (1 << elements) - 1 {
             return Err(Fault::CHANGED);
         }
-        Ok(())
+        // Believed of a whole packet only: of a damaged one it may be chance.
+        match is_replicated && !self.is_plain {
+            true => Err(Fault::REPLICATED),
+            false => Ok(()),
+        }
     }
 
     /// Reads the channels of an element; tells its bit among those seen.
@@ -97,18 +101,18 @@ impl Blocks {
         }
         Ok(())
     }
+}
 
-    fn skip_fill(&self, bits: &mut Bits<'_>) -> Result<(), Fault> {
-        const REPLICATION: [u32; 2] = [13, 14];
-        let mut bytes = bits.read(4)?;
-        if bytes == 15 {
-            bytes = 14 + bits.read(8)?;
-        }
-        if bytes > 0 && !self.is_plain && REPLICATION.contains(&bits.peek(4)) {
-            return Err(Fault::REPLICATED);
-        }
-        bits.skip(8 * bytes as usize)
+/// Passes over a `fill_element`; tells whether there is spectral band replication in it.
+fn skip_fill(bits: &mut Bits<'_>) -> Result<bool, Fault> {
+    const REPLICATION: [u32; 2] = [13, 14];
+    let mut bytes = bits.read(4)?;
+    if bytes == 15 {
+        bytes = 14 + bits.read(8)?;
     }
+    let is_replicated = bytes > 0 && REPLICATION.contains(&bits.peek(4));
+    bits.skip(8 * bytes as usize)?;
+    Ok(is_replicated)
 }
 
 /// `data_stream_element`.

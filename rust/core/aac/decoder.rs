@@ -10,7 +10,7 @@ use symphonia::core::packet::PacketRef;
 
 use super::block::Blocks;
 use super::filterbank::{Filterbank, Overlap, Scratch};
-use super::{AacConfig, Fault};
+use super::{AacConfig, Fault, LATE_REPLICATION};
 use crate::error::{Error, Result};
 
 const INFO: CodecInfo = CodecInfo {
@@ -28,6 +28,8 @@ pub(crate) struct Decoder {
     scratch: Scratch,
     /// One of each channel: all that goes from packet to packet.
     overlaps: Vec<Overlap>,
+    /// Whether any packet could be decoded.
+    has_begun: bool,
     buffer: AudioBuffer<f32>,
 }
 
@@ -52,6 +54,7 @@ impl Decoder {
             filterbank,
             scratch: filterbank.scratch(),
             overlaps: Vec::new(),
+            has_begun: false,
             buffer: AudioBuffer::new(AudioSpec::new(config.sample_rate, Channels::Discrete(1)), 0),
         };
         if let Some(count) = config.channels() {
@@ -113,10 +116,13 @@ impl AudioDecoder for Decoder {
             self.reset();
             self.buffer.clear();
             return match fault {
-                Fault::Damaged(reason) => decode_error(reason),
-                Fault::Unsupported(what) => unsupported_error(what),
+                Fault::REPLICATED => unsupported_error(LATE_REPLICATION),
+                // In a stream that could be decoded so far, it is damage that looks so.
+                Fault::Unsupported(what) if !self.has_begun => unsupported_error(what),
+                Fault::Unsupported(reason) | Fault::Damaged(reason) => decode_error(reason),
             };
         }
+        self.has_begun = true;
         Ok(self.buffer.as_generic_audio_buffer_ref())
     }
 

@@ -18,6 +18,8 @@ struct Code {
     /// Its place in the standard's table.
     index: u16,
     bits: u8,
+    /// The bits, and those of the signs behind them.
+    with_signs: u8,
 }
 
 /// What every word begins with.
@@ -31,7 +33,7 @@ struct Table {
 }
 
 impl Table {
-    fn new(codes: &Codes) -> Self {
+    fn new(codes: &Codes, signs: impl Fn(u16) -> u8) -> Self {
         let longest = codes.counts.len().max(ROOT);
         let bits = (1..).zip(codes.counts);
         let bits = bits.flat_map(|(bits, count)| std::iter::repeat_n(bits, usize::from(*count)));
@@ -40,6 +42,7 @@ impl Table {
             let code = Code {
                 index: *index,
                 bits,
+                with_signs: bits + signs(*index),
             };
             all.resize(all.len() + (1 << (longest - usize::from(bits))), code);
         }
@@ -81,11 +84,54 @@ enum Values {
     /// Four coefficients with their signs.
     Quads(Vec<[f32; 4]>),
     /// Four, the signs of those that are not 0 behind the code.
-    Magnitudes(Vec<[f32; 4]>),
+    UnsignedQuads(Unsigned<4>),
     Pairs(Vec<[f32; 2]>),
-    PairMagnitudes(Vec<[f32; 2]>),
+    UnsignedPairs(Unsigned<2>),
     /// Two, and escapes behind the signs.
     Escapes,
+}
+
+/// Coefficients whose signs follow.
+struct Unsigned<const N: usize> {
+    /// By the index of a code, with a bit for each that has a sign.
+    magnitudes: Vec<([f32; N], u32)>,
+    /// By those bits and by the next `N` of the stream: what to flip.
+    flips: Vec<[u32; N]>,
+}
+
+impl<const N: usize> Unsigned<N> {
+    fn new(base: usize) -> Self {
+        let signed = |values: &[f32; N]| {
+            let bits = values.iter().rev().enumerate();
+            bits.map(|(place, value)| u32::from(*value != 0.0) << place)
+                .sum()
+        };
+        let values = digits(base, 0).into_iter();
+        Self {
+            magnitudes: values.map(|values| (values, signed(&values))).collect(),
+            flips: (0..1 << (2 * N)).map(Self::flips).collect(),
+        }
+    }
+
+    /// Gives the signs in the lower half of `key` to those that have a bit in its upper half.
+    fn flips(key: u32) -> [u32; N] {
+        let mut next = N;
+        std::array::from_fn(|place| {
+            let has_sign = key >> (2 * N - 1 - place) & 1;
+            next -= has_sign as usize;
+            (has_sign & key >> next) << 31
+        })
+    }
+
+    /// The coefficients of the code of this index, before `signs`.
+    #[inline(always)]
+    fn with_signs(&self, index: u16, signs: u64, scale: f32) -> [f32; N] {
+        let none = ([0.0; N], 0);
+        let (values, signed) = self.magnitudes.get(usize::from(index)).unwrap_or(&none);
+        let key = signed << N | (signs >> (64 - N)) as u32;
+        let flips = self.flips.get(key as usize).unwrap_or(&[0; N]);
+        std::array::from_fn(|n| f32::from_bits((values[n] * scale).to_bits() ^ flips[n]))
+    }
 }
 
 /// A spectral book.
@@ -101,7 +147,7 @@ static BOOKS: LazyLock<Vec<Book>> = LazyLock::new(|| {
         .map(|(codes, n)| Book::new(codes, n))
         .collect()
 });
-static FACTORS: LazyLock<Table> = LazyLock::new(|| Table::new(&SCALE_FACTORS));
+static FACTORS: LazyLock<Table> = LazyLock::new(|| Table::new(&SCALE_FACTORS, |_| 0));
 static POWERS: LazyLock<Vec<f32>> = LazyLock::new(|| {
     (0..=LARGEST)
         .map(|value| (value as f64).powf(4.0 / 3.0) as f32)
@@ -124,13 +170,18 @@ impl Book {
     fn new(codes: &Codes, number: usize) -> Self {
         let values = match number {
             1 | 2 => Values::Quads(digits(3, 1)),
-            3 | 4 => Values::Magnitudes(digits(3, 0)),
+            3 | 4 => Values::UnsignedQuads(Unsigned::new(3)),
             5 | 6 => Values::Pairs(digits(9, 4)),
-            7 | 8 => Values::PairMagnitudes(digits(8, 0)),
-            9 | 10 => Values::PairMagnitudes(digits(13, 0)),
+            7 | 8 => Values::UnsignedPairs(Unsigned::new(8)),
+            9 | 10 => Values::UnsignedPairs(Unsigned::new(13)),
             _ => Values::Escapes,
         };
-        let table = Table::new(codes);
+        let signs = |index: u16| match &values {
+            Values::UnsignedQuads(values) => values.magnitudes[usize::from(index)].1.count_ones(),
+            Values::UnsignedPairs(values) => values.magnitudes[usize::from(index)].1.count_ones(),
+            _ => 0,
+        };
+        let table = Table::new(codes, |index| signs(index) as u8);
         Self { table, values }
     }
 
@@ -147,51 +198,43 @@ impl Book {
         // A copy that lives in registers.
         let mut reader = bits.clone();
         match &self.values {
-            Values::Quads(values) => self.signed(&mut reader, values, scale, band),
-            Values::Magnitudes(values) => self.unsigned(&mut reader, values, scale, band),
-            Values::Pairs(values) => self.signed(&mut reader, values, scale, band),
-            Values::PairMagnitudes(values) => self.unsigned(&mut reader, values, scale, band),
+            Values::Quads(values) => self.each(&mut reader, band, |index, _| {
+                let values = values.get(usize::from(index)).unwrap_or(&[0.0; 4]);
+                values.map(|value| value * scale)
+            }),
+            Values::Pairs(values) => self.each(&mut reader, band, |index, _| {
+                let values = values.get(usize::from(index)).unwrap_or(&[0.0; 2]);
+                values.map(|value| value * scale)
+            }),
+            Values::UnsignedQuads(values) => self.each(&mut reader, band, |index, signs| {
+                values.with_signs(index, signs, scale)
+            }),
+            Values::UnsignedPairs(values) => self.each(&mut reader, band, |index, signs| {
+                values.with_signs(index, signs, scale)
+            }),
             Values::Escapes => self.escapes(&mut reader, scale, band)?,
         }
         *bits = reader;
         bits.check()
     }
 
+    /// Fills `band` with what `values` gives for the codes, and for the bits behind them.
     #[inline(always)]
-    fn signed<const N: usize>(
+    fn each<const N: usize>(
         &self,
         bits: &mut Bits<'_>,
-        values: &[[f32; N]],
-        scale: f32,
         band: &mut [f32],
+        values: impl Fn(u16, u64) -> [f32; N],
     ) {
-        for group in band.as_chunks_mut::<N>().0 {
-            let code = self.table.find(bits.word());
-            bits.advance(usize::from(code.bits));
-            let values = values.get(usize::from(code.index)).unwrap_or(&[0.0; N]);
-            *group = values.map(|value| value * scale);
-        }
-    }
-
-    #[inline(always)]
-    fn unsigned<const N: usize>(
-        &self,
-        bits: &mut Bits<'_>,
-        values: &[[f32; N]],
-        scale: f32,
-        band: &mut [f32],
-    ) {
-        for group in band.as_chunks_mut::<N>().0 {
-            let word = bits.word();
-            let code = self.table.find(word);
-            let values = values.get(usize::from(code.index)).unwrap_or(&[0.0; N]);
-            let mut signs = word << code.bits;
-            let mut used = usize::from(code.bits);
-            for (to, value) in group.iter_mut().zip(values) {
-                *to = with_sign(value * scale, signs);
-                let has_sign = usize::from(*value != 0.0);
-                signs <<= has_sign;
-                used += has_sign;
+        // Two codes of 16 bits at most and four signs each fit in one word.
+        for two in band.as_chunks_mut::<N>().0.chunks_mut(2) {
+            let mut word = bits.word();
+            let mut used = 0;
+            for group in two {
+                let code = self.table.find(word);
+                *group = values(code.index, word << code.bits);
+                word <<= code.with_signs;
+                used += usize::from(code.with_signs);
             }
             bits.advance(used);
         }
@@ -264,9 +307,11 @@ mod tests {
             code = code << 1 | (word >> (64 - bits) & 1) as usize;
             if code - first < count {
                 let index = codes.indices[before + code - first];
+                let bits = bits as u8;
                 return Code {
                     index,
-                    bits: bits as u8,
+                    bits,
+                    with_signs: bits,
                 };
             }
             first = (first + count) << 1;
@@ -278,11 +323,24 @@ mod tests {
     #[test]
     fn tables_find_what_reading_bit_by_bit_does() {
         for codes in SPECTRUM.iter().chain([&SCALE_FACTORS]) {
-            let table = Table::new(codes);
+            let table = Table::new(codes, |_| 0);
             for word in 0..1u64 << 19 {
                 assert_eq!(table.find(word << 45), slow(codes, word << 45));
             }
         }
+    }
+
+    #[test]
+    fn signs_go_to_what_is_not_0() {
+        let values = Unsigned::<4>::new(3);
+        // Digits 1, 0, 2, 1 with the signs -, + and -.
+        let power = 2f32.powf(4.0 / 3.0);
+        let index = 27 + 6 + 1;
+        let signs = 0b101 << 61;
+        assert_eq!(
+            values.with_signs(index, signs, 1.0),
+            [-1.0, 0.0, power, -1.0]
+        );
     }
 
     #[test]
