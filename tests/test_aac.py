@@ -114,20 +114,56 @@ def test_every_number_of_channels_is_what_ffmpeg_gives(
     assert ossicle.info(path).channels == channels
 
 
+LAYOUTS = {
+    "2.1": 3,
+    "3.1": 4,
+    "quad": 4,
+    "quad(side)": 4,
+    "4.1": 5,
+    "5.0(side)": 5,
+    "5.1(side)": 6,
+    "6.0": 6,
+    "6.0(front)": 6,
+    "hexagonal": 6,
+    "6.1": 7,
+    "6.1(back)": 7,
+    "6.1(front)": 7,
+    "7.0": 7,
+    "7.0(front)": 7,
+    "7.1(wide)": 8,
+    "7.1(wide-side)": 8,
+    "octagonal": 8,
+}
+
+
 @pytest.mark.parametrize("suffix", CONTAINERS)
-@pytest.mark.parametrize(
-    "layout", ["2.1", "3.1", "quad", "quad(side)", "4.1", "5.0(side)", "5.1(side)", "6.0", "6.1"]
-)
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_programs_of_channels_are_what_ffmpeg_gives(
     layout: str, suffix: str, encode: Encode
 ) -> None:
-    counts = {"2.1": 3, "4.1": 5, "6.0": 6, "6.1": 7, "5.0(side)": 5, "5.1(side)": 6}
-    channels = counts.get(layout, 4)
+    channels = LAYOUTS[layout]
     try:
         path = encode(suffix, "tones", 44_100, channels, PLAIN, layout=layout)
     except AssertionError as error:
         pytest.skip(f"this FFmpeg cannot write it: {str(error).splitlines()[-1]}")
     check(path, channels)
+
+
+@pytest.mark.parametrize("configuration", [7, 12, 14])
+def test_eight_channels_are_ordered_as_ffmpeg_does(
+    configuration: int, encode: Encode, tmp_path: Path
+) -> None:
+    """The same elements with their channels under other names."""
+    path = encode("mka", "tones", 48_000, 8, f"{PLAIN} -write_crc32 0")
+    data = path.read_bytes()
+    config = bytes.fromhex("11e056e500")
+    assert data.count(config) == 1
+    copy = tmp_path / "clip.mka"
+    copy.write_bytes(data.replace(config, bytes([0x11, 0x80 | configuration << 3]) + config[2:]))
+    waveform, _ = ossicle.load(copy, mono=False)
+    [expected] = oracle.decode(oracle.bundled(), [copy], 8)
+    assert waveform.shape == expected.shape
+    assert oracle.rms(waveform - expected) < TOLERANCE
 
 
 TOOLS = {
