@@ -73,8 +73,37 @@ fn fill(band: &mut [f32], mut state: u32, amplitude: f32) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::windows::{MAX_BANDS, Windows};
     use super::*;
     use proptest::prelude::*;
+
+    /// A channel of one long window, all of its bands noise of this amplitude.
+    fn noisy(amplitude: f32) -> Channel {
+        let mut channel = Channel::new();
+        channel.windows = Windows::whole(40);
+        channel.books = [NOISE; MAX_BANDS];
+        channel.scales = [amplitude; MAX_BANDS];
+        channel
+    }
+
+    #[test]
+    fn bands_that_share_their_noise_differ_in_level_only() {
+        let bands = Bands::new(44_100, 1024);
+        let noise = Noise::of(b"a packet");
+        let (mut left, mut right) = (noisy(2.0), noisy(6.0));
+        noise.fill(&mut left, 4, &bands, |_| false);
+        noise.fill(&mut right, 5, &bands, |band| band % 2 == 0);
+        for band in 0..40 {
+            let [begin, end] = [0, 1].map(|n| usize::from(bands.of(false)[band + n]));
+            let pairs = left.spectrum[begin..end]
+                .iter()
+                .zip(&right.spectrum[begin..end]);
+            let is_same = pairs.clone().all(|(l, r)| (3.0 * l - r).abs() < 1e-4);
+            assert_eq!(is_same, band % 2 == 0);
+            let energy: f32 = pairs.map(|(_, r)| r * r).sum();
+            assert!((energy - 36.0).abs() < 1e-3);
+        }
+    }
 
     proptest! {
         #[test]

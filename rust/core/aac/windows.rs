@@ -60,6 +60,17 @@ impl Windows {
         Ok(windows)
     }
 
+    /// One long window with so many bands.
+    #[cfg(test)]
+    pub(super) fn whole(bands: usize) -> Self {
+        Self {
+            bands,
+            groups: [1; 8],
+            group_count: 1,
+            ..Self::default()
+        }
+    }
+
     fn read_groups(&mut self, bits: &mut Bits<'_>) -> Result<(), Fault> {
         for _ in 1..8 {
             if bits.flag()? {
