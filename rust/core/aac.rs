@@ -1,15 +1,31 @@
-//! What AAC says of itself: the profile, and whether spectral band replication doubles its rate.
+//! AAC of the LC profile: what a stream says of itself, here, and a decoder.
 //!
-//! Format: ISO/IEC 14496-3, sections 1.6.2.1 (`AudioSpecificConfig`) and 4.4 (`raw_data_block`).
-//! Symphonia decodes the LC profile in mono or stereo; of HE-AAC it would give half of the rate.
+//! Format: ISO/IEC 14496-3, sections 1.6.2.1 (`AudioSpecificConfig`) and 4.4 (`raw_data_block`). Of
+//! HE-AAC only half of the rate would come out: it is refused.
 
 mod bands;
 mod bits;
 mod block;
+mod channel;
 mod codebooks;
+mod decoder;
+mod filterbank;
+mod huffman;
+mod layout;
+mod noise;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod oracle;
+mod pair;
+mod pulse;
+mod tns;
+mod windows;
 
 use crate::error::{Error, Result};
 use bits::Bits;
+use layout::Layout;
+
+pub(crate) use decoder::Decoder;
 
 const AAC_LC: u32 = 2;
 const SBR: u32 = 5;
@@ -20,16 +36,13 @@ const SAMPLE_RATES: [u32; 13] = [
     96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000,
     7_350,
 ];
-/// Channels by configuration: ISO/IEC 14496-3, table 1.19; 0 where it is reserved or told elsewhere.
-const CHANNELS: [u32; 16] = [0, 1, 2, 3, 4, 5, 6, 8, 0, 0, 0, 7, 8, 24, 8, 0];
-
 /// An AAC-LC stream that can be decoded here.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AacConfig {
     /// In Hz.
     pub(crate) sample_rate: u32,
-    /// 1 or 2.
-    pub(crate) channels: u32,
+    /// The elements of a packet and their channels; only the packets tell where there is none.
+    pub(crate) layout: Option<Layout>,
     /// Frames in a packet.
     pub(crate) frame_length: u32,
     /// Whether the header says that there is no spectral band replication. If not, only the packets
@@ -38,25 +51,66 @@ pub(crate) struct AacConfig {
 }
 
 /// What an `AudioSpecificConfig` declares, decoded here or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Declared {
     object_type: u32,
     sample_rate: u32,
     channel_configuration: u32,
+    /// What a program in the header tells of the channels.
+    program: Option<Layout>,
     frame_length: u32,
     sbr: Option<bool>,
     ps: bool,
 }
 
+/// Why a packet cannot be decoded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Fault {
+    Damaged(&'static str),
+    Unsupported(&'static str),
+}
+
+const LATE_REPLICATION: &str = "HE-AAC (SBR), which the stream does not begin with";
+
+impl Fault {
+    const SHORT: Self = Self::Damaged("an AAC packet ends too early");
+    const CHANGED: Self = Self::Damaged("an AAC packet has other channels than the stream");
+    const COUPLED: Self = Self::Unsupported("AAC with coupling channels");
+    const REPLICATED: Self = Self::Unsupported(LATE_REPLICATION);
+}
+
+impl AacConfig {
+    /// A stream of which no more is known; of 0 channels where only the packets tell.
+    fn of(sample_rate: u32, channels: usize) -> Self {
+        let configuration = match channels {
+            7 => 11,
+            8 => 7,
+            fewer => fewer as u32,
+        };
+        Self {
+            sample_rate,
+            layout: Layout::of(configuration),
+            frame_length: 1024,
+            is_plain: false,
+        }
+    }
+
+    /// Channels, where the header tells.
+    pub(crate) fn channels(&self) -> Option<usize> {
+        self.layout.as_ref().map(|layout| layout.channels)
+    }
+}
+
 /// The stream that `config`, an `AudioSpecificConfig`, declares.
 ///
 /// # Errors
-/// [`Unsupported`](crate::ErrorKind::Unsupported) for all but the LC profile in mono or stereo, with
-/// the profile's name; [`Corrupt`](crate::ErrorKind::Corrupt) where it is cut or has a reserved rate.
+/// [`Unsupported`](crate::ErrorKind::Unsupported) for all but the LC profile, with the profile's name; [`Corrupt`](crate::ErrorKind::Corrupt) where it is cut or has a reserved rate.
 pub(crate) fn check(config: &[u8]) -> Result<AacConfig> {
-    let declared = Declared::read(&mut Bits::new(config))
-        .ok_or_else(|| Error::corrupt("the AAC header is damaged or cut short"))?;
-    declared.check()
+    match Declared::read(&mut Bits::new(config)) {
+        Ok(declared) => declared.check(),
+        Err(Fault::Unsupported(what)) => Err(unsupported(what)),
+        Err(_) => Err(Error::corrupt("the AAC header is damaged or cut short")),
+    }
 }
 
 /// Whether `packet`, a `raw_data_block` of the stream, says that the stream is HE-AAC: its header alone
@@ -65,7 +119,11 @@ pub(crate) fn has_sbr(config: &AacConfig, packet: &[u8]) -> Option<bool> {
     if config.is_plain {
         return Some(false);
     }
-    block::has_sbr(packet, config.sample_rate)
+    match block::Blocks::new(config).read(packet) {
+        Ok(()) => Some(false),
+        Err(Fault::REPLICATED) => Some(true),
+        Err(_) => None,
+    }
 }
 
 /// The error for a stream in which [`has_sbr`] is so.
@@ -75,7 +133,7 @@ pub(crate) fn he_aac() -> Error {
 
 fn unsupported(what: &str) -> Error {
     Error::unsupported(format!(
-        "{what} is not decoded here (of AAC, the LC profile in mono or stereo is)"
+        "{what} is not decoded here (of AAC, the LC profile is)"
     ))
 }
 
@@ -101,7 +159,7 @@ pub(crate) fn check_adts(
 }
 
 impl Declared {
-    fn read(bits: &mut Bits<'_>) -> Option<Self> {
+    fn read(bits: &mut Bits<'_>) -> std::result::Result<Self, Fault> {
         let object_type = read_object_type(bits)?;
         let mut declared = Self {
             object_type,
@@ -118,31 +176,33 @@ impl Declared {
         if declared.object_type == AAC_LC {
             declared.read_general(bits)?;
             if declared.sbr.is_none() {
-                declared.read_extension(bits);
+                // Padding, where it is none.
+                let _ = declared.read_extension(bits);
             }
         }
-        Some(declared)
+        Ok(declared)
     }
 
     /// `GASpecificConfig`.
-    fn read_general(&mut self, bits: &mut Bits<'_>) -> Option<()> {
+    fn read_general(&mut self, bits: &mut Bits<'_>) -> std::result::Result<(), Fault> {
         self.frame_length = if bits.flag()? { 960 } else { 1024 };
         let depends_on_core = bits.flag()?;
         if depends_on_core {
             bits.skip(14)?;
         }
-        bits.skip(1)
+        bits.skip(1)?;
+        if self.channel_configuration == 0 {
+            self.program = Some(Layout::read_program(bits)?);
+        }
+        Ok(())
     }
 
     /// The explicit signalling that older decoders take for padding.
-    fn read_extension(&mut self, bits: &mut Bits<'_>) -> Option<()> {
+    fn read_extension(&mut self, bits: &mut Bits<'_>) -> std::result::Result<(), Fault> {
         const SYNC_SBR: u32 = 0x2B7;
         const SYNC_PS: u32 = 0x548;
-        if self.channel_configuration == 0 || bits.read(11)? != SYNC_SBR {
-            return None;
-        }
-        if read_object_type(bits)? != SBR {
-            return None;
+        if bits.read(11)? != SYNC_SBR || read_object_type(bits)? != SBR {
+            return Ok(());
         }
         let sbr = bits.flag()?;
         self.sbr = Some(sbr);
@@ -150,12 +210,10 @@ impl Declared {
             read_rate(bits)?;
             self.ps = bits.read(11)? == SYNC_PS && bits.flag()?;
         }
-        Some(())
+        Ok(())
     }
 
     fn check(self) -> Result<AacConfig> {
-        let channels = CHANNELS.get(self.channel_configuration as usize).copied();
-        let channels = channels.unwrap_or(0);
         if self.ps {
             return Err(unsupported("HE-AAC v2 (PS)"));
         }
@@ -168,36 +226,38 @@ impl Declared {
         if self.sample_rate == 0 {
             return Err(Error::corrupt("the AAC header declares a rate of 0 Hz"));
         }
-        if channels == 0 {
-            return Err(unsupported("AAC with channels in a program config element"));
-        }
-        if channels > 2 {
-            return Err(unsupported(&format!("AAC of {channels} channels")));
-        }
-        if self.frame_length != 1024 {
-            let what = format!("AAC in frames of {} samples", self.frame_length);
-            return Err(unsupported(&what));
+        let layout = self
+            .program
+            .or_else(|| Layout::of(self.channel_configuration));
+        if layout.is_none() && self.channel_configuration > 0 {
+            let number = self.channel_configuration;
+            return Err(unsupported(&format!(
+                "AAC in channel configuration {number}"
+            )));
         }
         Ok(AacConfig {
             sample_rate: self.sample_rate,
-            channels,
+            layout,
             frame_length: self.frame_length,
             is_plain: self.sbr == Some(false),
         })
     }
 }
 
-fn read_object_type(bits: &mut Bits<'_>) -> Option<u32> {
+fn read_object_type(bits: &mut Bits<'_>) -> std::result::Result<u32, Fault> {
     match bits.read(5)? {
-        31 => Some(32 + bits.read(6)?),
-        small => Some(small),
+        31 => Ok(32 + bits.read(6)?),
+        small => Ok(small),
     }
 }
 
-fn read_rate(bits: &mut Bits<'_>) -> Option<u32> {
+fn read_rate(bits: &mut Bits<'_>) -> std::result::Result<u32, Fault> {
     match bits.read(4)? {
         15 => bits.read(24),
-        index => SAMPLE_RATES.get(index as usize).copied(),
+        index => SAMPLE_RATES
+            .get(index as usize)
+            .copied()
+            .ok_or(Fault::Damaged("a reserved rate")),
     }
 }
 
@@ -257,19 +317,13 @@ mod tests {
         for (index, rate) in SAMPLE_RATES.into_iter().enumerate() {
             for channels in 1..3 {
                 let config = check(&pack(&[(2, 5), (index as u32, 4), (channels, 4), (0, 3)]));
-                let expected = AacConfig {
-                    sample_rate: rate,
-                    channels,
-                    frame_length: 1024,
-                    is_plain: false,
-                };
-                assert_eq!(config.unwrap(), expected);
+                assert_eq!(config.unwrap(), AacConfig::of(rate, channels as usize));
             }
         }
         let escape = check(&pack(&[(2, 5), (15, 4), (44_056, 24), (1, 4), (0, 3)])).unwrap();
         assert_eq!(escape.sample_rate, 44_056);
         // The two bytes that every MP4 of 44.1 kHz stereo has.
-        assert_eq!(check(&[0x12, 0x10]).unwrap().channels, 2);
+        assert_eq!(check(&[0x12, 0x10]).unwrap().channels(), Some(2));
     }
 
     #[test]
@@ -289,9 +343,41 @@ mod tests {
         ] {
             assert!(refused(&[(object_type, 5), (3, 4), (2, 4), (0, 8)]).starts_with(name));
         }
-        assert!(refused(&[(2, 5), (3, 4), (6, 4), (0, 3)]).contains("6 channels"));
-        assert!(refused(&[(2, 5), (3, 4), (0, 4), (0, 3)]).contains("program config"));
-        assert!(refused(&[(2, 5), (3, 4), (2, 4), (1, 1), (0, 2)]).contains("960"));
+        assert!(refused(&[(2, 5), (3, 4), (13, 4), (0, 3)]).contains("configuration 13"));
+    }
+
+    /// A program of a center channel, a pair, another behind, and one of low frequencies.
+    const PROGRAM: [(u32, usize); 15] = [
+        (0, 4),
+        (1, 2),
+        (3, 4),
+        (2, 4),
+        (0, 4),
+        (1, 4),
+        (1, 2),
+        (0, 3),
+        (0, 4),
+        (0, 3),
+        (0, 5),
+        (0x10, 5),
+        (0x11, 5),
+        (0, 4),
+        (0, 4),
+    ];
+
+    #[test]
+    fn channels_are_those_of_the_configuration_or_the_program() {
+        for (configuration, channels) in [(3, 3), (6, 6), (7, 8), (11, 7), (12, 8), (14, 8)] {
+            let config = check(&pack(&[(2, 5), (3, 4), (configuration, 4), (0, 3)])).unwrap();
+            assert_eq!(config.channels(), Some(channels));
+        }
+        let head = [(2, 5), (3, 4), (0, 4), (0, 3)];
+        // Fields of 70 bits behind 16 end within a byte; a comment of no bytes follows.
+        let program = [&head[..], &PROGRAM, &[(0, 8), (0, 8)]].concat();
+        assert_eq!(check(&pack(&program)).unwrap().channels(), Some(6));
+        let short = check(&pack(&[(2, 5), (3, 4), (2, 4), (1, 1), (0, 2)])).unwrap();
+        assert_eq!(short.frame_length, 960);
+        assert!(check_adts(1, 4, 0).unwrap().channels().is_none());
     }
 
     #[test]
@@ -304,6 +390,41 @@ mod tests {
         let none = [(0x2B7, 11), (5, 5), (0, 1)];
         assert!(check(&pack(&with(&none))).unwrap().is_plain);
         assert!(!check(&pack(&with(&[(0, 32)]))).unwrap().is_plain);
+    }
+
+    /// A mono frame of silence, and what comes in front of its end.
+    fn silence(then: &[(u32, usize)]) -> Vec<u8> {
+        let channel = [
+            (0, 3),
+            (0, 4),
+            (100, 8),
+            (0, 1),
+            (0, 2),
+            (0, 1),
+            (0, 6),
+            (0, 1),
+            (0, 3),
+        ];
+        pack(&[&channel, then, &[(7, 3)]].concat())
+    }
+
+    #[test]
+    fn band_replication_is_found_among_other_extensions() {
+        let config = AacConfig::of(24_000, 1);
+        let has_sbr = |then: &[(u32, usize)]| has_sbr(&config, &silence(then));
+        assert_eq!(has_sbr(&[]), Some(false));
+        let fill = [(6, 3), (2, 4), (0, 16)];
+        assert_eq!(has_sbr(&fill), Some(false));
+        for kind in [13, 14] {
+            let mut sbr = vec![(6, 3), (15, 4), (2, 8), (kind, 4), (0, 4)];
+            sbr.resize(10, (0, 24));
+            assert_eq!(has_sbr(&sbr), Some(true));
+            assert_eq!(has_sbr(&[&fill[..], &sbr].concat()), Some(true));
+        }
+        // The bytes of a data element are not looked at.
+        let data = [(4, 3), (0, 4), (0, 1), (2, 8), (0xDDDD, 16)];
+        assert_eq!(has_sbr(&data), Some(false));
+        assert_eq!(has_sbr(&[(2, 3), (0, 32)]), None);
     }
 
     #[test]
@@ -324,7 +445,7 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(config in prop::collection::vec(any::<u8>(), 0..20)) {
             if let Ok(config) = check(&config) {
-                prop_assert!(config.sample_rate > 0 && matches!(config.channels, 1 | 2));
+                prop_assert!(config.sample_rate > 0 && config.channels().is_none_or(|count| count > 0));
             }
         }
     }

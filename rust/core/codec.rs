@@ -48,8 +48,9 @@ impl<'a> CodecReader<'a> {
         let sample_rate = params.sample_rate.filter(|rate| *rate > 0);
         let sample_rate =
             sample_rate.ok_or_else(|| Error::corrupt("the stream declares a rate of 0 Hz"))?;
-        let channels = params.channels.as_ref().map(|channels| channels.count());
         let decoder = make::decoder(params)?;
+        let channels = decoder.codec_params().channels.as_ref();
+        let channels = channels.or(params.channels.as_ref()).map(|c| c.count());
         Ok(Self {
             demuxer,
             decoder,

@@ -1,7 +1,45 @@
 //! Where the bands of scale factors begin, by sample rate: ISO/IEC 14496-3, tables 4.129 to 4.147.
 
+/// The bands of a stream, and how far noise shaping reaches in them.
+#[derive(Clone, Debug)]
+pub(super) struct Bands {
+    long: Vec<u16>,
+    short: Vec<u16>,
+    /// Bands that noise shaping may touch: table 4.155, of long and short windows.
+    shaped: [u8; 2],
+    /// Samples of a frame.
+    pub(super) frame_length: usize,
+}
+
+impl Bands {
+    pub(super) fn new(sample_rate: u32, frame_length: u32) -> Self {
+        let frame_length = frame_length as usize;
+        Self {
+            long: cut(long(sample_rate), frame_length),
+            short: cut(short(sample_rate), frame_length / 8),
+            shaped: shaped(sample_rate),
+            frame_length,
+        }
+    }
+
+    /// First coefficients of the bands of a long or a short window, and the end of the last.
+    pub(super) fn of(&self, is_short: bool) -> &[u16] {
+        if is_short { &self.short } else { &self.long }
+    }
+
+    pub(super) fn shaped(&self, is_short: bool) -> usize {
+        usize::from(self.shaped[usize::from(is_short)])
+    }
+}
+
+/// Shorter frames have the same bands as far as they go.
+fn cut(begins: &[u16], end: usize) -> Vec<u16> {
+    let inside = begins.iter().take_while(|begin| usize::from(**begin) < end);
+    inside.copied().chain([end as u16]).collect()
+}
+
 /// First coefficients of the bands of a long window, and the end of the last.
-pub(super) fn long(sample_rate: u32) -> &'static [u16] {
+fn long(sample_rate: u32) -> &'static [u16] {
     match sample_rate {
         75_132.. => &LONG_96,
         55_426.. => &LONG_64,
@@ -14,13 +52,26 @@ pub(super) fn long(sample_rate: u32) -> &'static [u16] {
 }
 
 /// The same for one of eight short windows.
-pub(super) fn short(sample_rate: u32) -> &'static [u16] {
+fn short(sample_rate: u32) -> &'static [u16] {
     match sample_rate {
         55_426.. => &SHORT_64,
         27_713.. => &SHORT_48,
         18_783.. => &SHORT_24,
         9_391.. => &SHORT_16,
         _ => &SHORT_8,
+    }
+}
+
+fn shaped(sample_rate: u32) -> [u8; 2] {
+    match sample_rate {
+        75_132.. => [31, 9],
+        55_426.. => [34, 10],
+        46_009.. => [40, 14],
+        37_566.. => [42, 14],
+        27_713.. => [51, 14],
+        18_783.. => [46, 14],
+        9_391.. => [42, 14],
+        _ => [39, 14],
     }
 }
 

@@ -1,5 +1,10 @@
 //! Bits from bytes, most significant first; nothing behind the end.
 
+use super::Fault;
+
+/// The most bits that [`Bits::peek`] gives: a word less what an odd place in a byte costs.
+const MOST: usize = 57;
+
 #[derive(Clone, Debug)]
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
@@ -13,41 +18,74 @@ impl<'a> Bits<'a> {
 
     /// Bits that are left.
     pub(super) fn left(&self) -> usize {
-        8 * self.bytes.len() - self.at
+        (8 * self.bytes.len()).saturating_sub(self.at)
     }
 
-    /// The next `count` bits, 24 at most, as if zeros followed the last one.
+    /// The next 57 bits at the top of a word, as if zeros followed the last one.
+    #[inline(always)]
+    pub(super) fn word(&self) -> u64 {
+        let rest = self.bytes.get(self.at / 8..).unwrap_or_default();
+        let word = match rest.first_chunk() {
+            Some(bytes) => u64::from_be_bytes(*bytes),
+            None => last_word(rest),
+        };
+        word << (self.at % 8)
+    }
+
+    /// Passes over `count` bits that may lie behind the end: [`check`](Self::check) follows.
+    #[inline(always)]
+    pub(super) fn advance(&mut self, count: usize) {
+        self.at += count;
+    }
+
+    /// That nothing behind the end was passed over.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        match self.at > 8 * self.bytes.len() {
+            true => Err(Fault::SHORT),
+            false => Ok(()),
+        }
+    }
+
+    /// The next `count` bits, 32 at most, as if zeros followed the last one.
     pub(super) fn peek(&self, count: usize) -> u32 {
-        let byte = |n| u32::from(*self.bytes.get(self.at / 8 + n).unwrap_or(&0));
-        let word = byte(0) << 24 | byte(1) << 16 | byte(2) << 8 | byte(3);
-        let aligned = word << (self.at % 8);
-        // Two shifts, for a shift by 32 is none.
-        aligned >> 1 >> (31 - count.min(24))
+        debug_assert!(count <= 32 && 32 < MOST);
+        // Two shifts, for a shift by 64 is none.
+        (self.word() >> 1 >> (63 - count)) as u32
     }
 
-    /// The next `count` bits, 24 at most.
-    pub(super) fn read(&mut self, count: usize) -> Option<u32> {
+    /// The next `count` bits, 32 at most.
+    pub(super) fn read(&mut self, count: usize) -> Result<u32, Fault> {
         let bits = self.peek(count);
         self.skip(count)?;
-        Some(bits)
+        Ok(bits)
     }
 
-    pub(super) fn flag(&mut self) -> Option<bool> {
+    pub(super) fn flag(&mut self) -> Result<bool, Fault> {
         self.read(1).map(|bit| bit == 1)
     }
 
-    pub(super) fn skip(&mut self, count: usize) -> Option<()> {
+    pub(super) fn skip(&mut self, count: usize) -> Result<(), Fault> {
         if count > self.left() {
-            return None;
+            return Err(Fault::SHORT);
         }
         self.at += count;
-        Some(())
+        Ok(())
     }
 
     /// Passes over what is left of a byte.
-    pub(super) fn align(&mut self) -> Option<()> {
+    pub(super) fn align(&mut self) -> Result<(), Fault> {
         self.skip(self.at.wrapping_neg() % 8)
     }
+}
+
+/// Fewer than eight bytes, zeros behind them.
+#[cold]
+fn last_word(rest: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    for (to, from) in word.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    u64::from_be_bytes(word)
 }
 
 #[cfg(test)]
@@ -59,15 +97,17 @@ mod tests {
         #[test]
         fn reads_as_one_would_bit_by_bit(
             bytes in prop::collection::vec(any::<u8>(), 0..40),
-            steps in prop::collection::vec(0usize..25, 0..60),
+            steps in prop::collection::vec(0usize..33, 0..60),
         ) {
             let mut bits = Bits::new(&bytes);
             for count in steps {
                 let at = bits.at;
-                let bit = |n: usize| bytes.get(n / 8).map(|byte| u32::from(byte >> (7 - n % 8) & 1));
+                let bit = |n: usize| bytes.get(n / 8).map(|byte| u64::from(byte >> (7 - n % 8) & 1));
                 let expected = (at..at + count).try_fold(0, |number, n| Some(number << 1 | bit(n)?));
-                prop_assert_eq!(bits.read(count), expected);
+                prop_assert_eq!(bits.read(count).ok().map(u64::from), expected);
             }
+            bits.advance(8 * bytes.len());
+            prop_assert_eq!(bits.check().is_ok(), bits.at == 8 * bytes.len());
         }
     }
 }

@@ -1,152 +1,84 @@
-//! The Huffman codes of AAC, as far as their lengths and what follows them goes.
+//! The Huffman codes of AAC: ISO/IEC 14496-3, tables 4.A.1 to 4.A.12.
 //!
-//! Source: ISO/IEC 14496-3, tables 4.A.1 to 4.A.12. Ordered by length and then by value, the codes of
-//! each book count up, as canonical ones do: how many there are of each length tells them all.
+//! Ordered by length and then by value, the codes of each book count up, as canonical ones do: how many
+//! there are of each length tells them all.
 
-use super::bits::Bits;
-
-/// One book.
-pub(super) struct Book {
+/// One book of codes.
+pub(super) struct Codes {
     /// Codes of 1 bit, 2 bits, and so on.
-    counts: &'static [u16],
-    /// The codes' indices in the standard's table, in the order of the codes; empty where all that
-    /// counts is where a code ends.
-    indices: &'static [u16],
-    /// Coefficients that a code stands for.
-    pub(super) dimension: usize,
-    /// Values of one coefficient, where signs follow the code; 0 where the code has them in it.
-    values: u16,
+    pub(super) counts: &'static [u16],
+    /// The codes' indices in the standard's table, in the order of the codes.
+    pub(super) indices: &'static [u16],
 }
 
-impl Book {
-    /// Passes over one code, its signs and its escapes.
-    pub(super) fn skip(&self, bits: &mut Bits<'_>) -> Option<()> {
-        let rank = self.rank(bits)?;
-        if self.values == 0 {
-            return Some(());
-        }
-        let mut index = *self.indices.get(rank)?;
-        let (mut signs, mut escapes) = (0, 0);
-        for _ in 0..self.dimension {
-            let value = index % self.values;
-            index /= self.values;
-            signs += usize::from(value > 0);
-            escapes += usize::from(value == ESCAPE);
-        }
-        bits.skip(signs)?;
-        (0..escapes).try_for_each(|_| skip_escape(bits))
-    }
-
-    /// Reads one code: its place among all of the book.
-    fn rank(&self, bits: &mut Bits<'_>) -> Option<usize> {
-        let (mut code, mut first, mut before) = (0, 0, 0);
-        for count in self.counts {
-            let count = u32::from(*count);
-            code = code << 1 | bits.read(1)?;
-            if code - first < count {
-                return Some((before + code - first) as usize);
-            }
-            first = (first + count) << 1;
-            before += count;
-        }
-        None
-    }
-}
-
-/// The value of book 11 that says that the real one follows.
-const ESCAPE: u16 = 16;
-
-/// Ones, a zero, and four bits more than there were ones.
-fn skip_escape(bits: &mut Bits<'_>) -> Option<()> {
-    let mut ones = 0;
-    while bits.flag()? {
-        ones += 1;
-    }
-    // Beyond 13 bits no value is legal.
-    (ones < 9).then_some(())?;
-    bits.skip(ones + 4)
-}
-
-/// Differences of scale factors.
-pub(super) const SCALE_FACTORS: Book = Book {
+/// Differences of scale factors, 60 more than they are.
+pub(super) const SCALE_FACTORS: Codes = Codes {
     counts: &SCALE_FACTOR_COUNTS,
-    indices: &[],
-    dimension: 1,
-    values: 0,
+    indices: &SCALE_FACTOR_INDICES,
 };
 
 /// Spectral books 1 to 11.
-pub(super) const SPECTRUM: [Book; 11] = [
-    Book {
+pub(super) const SPECTRUM: [Codes; 11] = [
+    Codes {
         counts: &COUNTS_1,
-        indices: &[],
-        dimension: 4,
-        values: 0,
+        indices: &INDICES_1,
     },
-    Book {
+    Codes {
         counts: &COUNTS_2,
-        indices: &[],
-        dimension: 4,
-        values: 0,
+        indices: &INDICES_2,
     },
-    Book {
+    Codes {
         counts: &COUNTS_3,
         indices: &INDICES_3,
-        dimension: 4,
-        values: 3,
     },
-    Book {
+    Codes {
         counts: &COUNTS_4,
         indices: &INDICES_4,
-        dimension: 4,
-        values: 3,
     },
-    Book {
+    Codes {
         counts: &COUNTS_5,
-        indices: &[],
-        dimension: 2,
-        values: 0,
+        indices: &INDICES_5,
     },
-    Book {
+    Codes {
         counts: &COUNTS_6,
-        indices: &[],
-        dimension: 2,
-        values: 0,
+        indices: &INDICES_6,
     },
-    Book {
+    Codes {
         counts: &COUNTS_7,
         indices: &INDICES_7,
-        dimension: 2,
-        values: 8,
     },
-    Book {
+    Codes {
         counts: &COUNTS_8,
         indices: &INDICES_8,
-        dimension: 2,
-        values: 8,
     },
-    Book {
+    Codes {
         counts: &COUNTS_9,
         indices: &INDICES_9,
-        dimension: 2,
-        values: 13,
     },
-    Book {
+    Codes {
         counts: &COUNTS_10,
         indices: &INDICES_10,
-        dimension: 2,
-        values: 13,
     },
-    Book {
+    Codes {
         counts: &COUNTS_11,
         indices: &INDICES_11,
-        dimension: 2,
-        values: 17,
     },
 ];
 
 const COUNTS_1: [u16; 11] = [1, 0, 0, 0, 8, 0, 24, 0, 24, 8, 16];
+const INDICES_1: [u16; 81] = [
+    40, 67, 13, 39, 49, 41, 37, 43, 31, 58, 22, 38, 46, 34, 42, 76, 36, 4, 28, 64, 48, 16, 44, 70,
+    32, 52, 50, 10, 68, 12, 66, 14, 30, 73, 19, 61, 51, 47, 35, 33, 55, 65, 45, 25, 15, 7, 29, 59,
+    57, 21, 1, 27, 53, 69, 77, 23, 79, 5, 9, 75, 63, 11, 3, 17, 71, 60, 20, 24, 56, 80, 8, 72, 6,
+    0, 74, 62, 26, 18, 2, 54, 78,
+];
 const COUNTS_2: [u16; 9] = [0, 0, 1, 1, 7, 24, 15, 19, 14];
+const INDICES_2: [u16; 81] = [
+    40, 67, 13, 41, 37, 39, 31, 43, 49, 34, 22, 46, 42, 48, 38, 12, 58, 64, 4, 36, 70, 68, 32, 16,
+    50, 28, 14, 30, 10, 76, 52, 44, 66, 47, 65, 19, 33, 61, 75, 71, 25, 29, 79, 15, 1, 11, 55, 73,
+    59, 21, 7, 17, 5, 3, 27, 69, 63, 45, 53, 23, 9, 51, 57, 35, 77, 60, 20, 56, 0, 24, 26, 80, 6,
+    62, 18, 8, 72, 54, 2, 74, 78,
+];
 const COUNTS_3: [u16; 16] = [1, 0, 0, 4, 2, 6, 3, 5, 15, 15, 8, 9, 3, 3, 5, 2];
 const INDICES_3: [u16; 81] = [
     0, 27, 1, 9, 3, 36, 4, 12, 10, 30, 13, 28, 39, 40, 31, 37, 54, 2, 5, 63, 48, 7, 16, 45, 14, 66,
@@ -162,7 +94,19 @@ const INDICES_4: [u16; 81] = [
     20, 56, 80, 26, 78, 74, 62,
 ];
 const COUNTS_5: [u16; 13] = [1, 0, 0, 4, 4, 0, 4, 12, 12, 12, 18, 10, 4];
+const INDICES_5: [u16; 81] = [
+    40, 31, 49, 41, 39, 48, 32, 30, 50, 22, 42, 58, 38, 21, 59, 29, 51, 23, 57, 33, 47, 13, 67, 37,
+    43, 12, 52, 68, 28, 14, 66, 46, 34, 24, 60, 20, 56, 11, 65, 25, 55, 69, 61, 15, 19, 36, 4, 77,
+    76, 3, 44, 75, 27, 53, 35, 5, 45, 64, 10, 16, 26, 2, 78, 54, 62, 70, 6, 18, 74, 63, 1, 7, 71,
+    17, 79, 73, 9, 72, 8, 80, 0,
+];
 const COUNTS_6: [u16; 11] = [0, 0, 0, 9, 0, 16, 13, 8, 23, 8, 4];
+const INDICES_6: [u16; 81] = [
+    40, 49, 39, 41, 31, 50, 32, 48, 30, 57, 59, 23, 21, 22, 33, 58, 47, 51, 38, 29, 42, 56, 24, 20,
+    60, 14, 68, 66, 34, 12, 52, 46, 28, 67, 13, 37, 43, 69, 11, 25, 61, 65, 55, 19, 15, 70, 64, 10,
+    16, 45, 27, 77, 5, 3, 53, 75, 35, 36, 6, 2, 62, 18, 4, 78, 74, 26, 76, 54, 44, 9, 17, 63, 73,
+    71, 79, 7, 1, 80, 8, 0, 72,
+];
 const COUNTS_7: [u16; 12] = [1, 0, 2, 1, 0, 4, 5, 10, 14, 15, 8, 4];
 const INDICES_7: [u16; 64] = [
     0, 8, 1, 9, 17, 10, 16, 2, 25, 11, 18, 24, 3, 19, 26, 12, 33, 13, 41, 27, 20, 4, 32, 34, 21,
@@ -216,6 +160,14 @@ const INDICES_11: [u16; 289] = [
     269, 255, 15, 270,
 ];
 const SCALE_FACTOR_COUNTS: [u16; 19] = [1, 0, 1, 3, 2, 4, 3, 5, 4, 6, 6, 6, 5, 8, 4, 7, 3, 7, 46];
+const SCALE_FACTOR_INDICES: [u16; 121] = [
+    60, 59, 61, 58, 62, 57, 63, 56, 64, 55, 65, 66, 54, 67, 53, 68, 52, 69, 51, 70, 50, 49, 71, 72,
+    48, 73, 47, 74, 46, 76, 75, 77, 78, 45, 43, 44, 79, 42, 41, 80, 40, 81, 39, 82, 38, 83, 37, 35,
+    85, 33, 36, 34, 84, 32, 87, 89, 30, 31, 86, 29, 26, 27, 28, 24, 88, 25, 22, 23, 90, 21, 19, 3,
+    1, 2, 0, 98, 99, 100, 101, 102, 117, 97, 91, 92, 93, 94, 95, 96, 104, 111, 112, 113, 114, 115,
+    116, 110, 105, 106, 107, 108, 109, 118, 6, 8, 9, 10, 5, 103, 120, 119, 4, 7, 15, 16, 18, 20,
+    17, 11, 12, 14, 13,
+];
 
 #[cfg(test)]
 mod tests {
@@ -233,18 +185,12 @@ mod tests {
 
     #[test]
     fn every_index_has_one_code() {
-        for book in SPECTRUM.iter().filter(|book| book.values > 0) {
-            let all = usize::from(book.values).pow(book.dimension as u32);
+        let sizes = [81, 81, 81, 81, 81, 81, 64, 64, 169, 169, 289, 121];
+        for (book, size) in SPECTRUM.iter().chain([&SCALE_FACTORS]).zip(sizes) {
             let mut sorted = book.indices.to_vec();
             sorted.sort_unstable();
-            assert!(sorted.into_iter().map(usize::from).eq(0..all));
-            assert_eq!(
-                book.counts
-                    .iter()
-                    .map(|count| usize::from(*count))
-                    .sum::<usize>(),
-                all
-            );
+            assert!(sorted.into_iter().eq(0..size));
+            assert_eq!(book.counts.iter().sum::<u16>(), size);
         }
     }
 }

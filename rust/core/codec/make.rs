@@ -10,7 +10,7 @@ use symphonia::core::errors::Error as SymphoniaError;
 
 use crate::error::{Error, Result};
 use crate::idle::Idle;
-use crate::{flac, opus, vorbis};
+use crate::{aac, flac, opus, vorbis};
 
 /// Vorbis decoders between clips, by their headers: files of one encoder share their code books,
 /// and building these takes longer than decoding seconds of audio.
@@ -22,6 +22,7 @@ static VORBIS: Idle<Box<[u8]>, Box<dyn AudioDecoder>> = Idle::new(16);
 /// A codec that is not decoded here, by name, or a broken header of one that is.
 pub(crate) fn decoder(params: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>> {
     match params.codec {
+        id::CODEC_ID_AAC => Ok(Box::new(aac::Decoder::new(params)?)),
         id::CODEC_ID_OPUS => Ok(Box::new(opus::Decoder::new(params)?)),
         id::CODEC_ID_FLAC => Ok(Box::new(flac::PacketDecoder::new(params)?)),
         id::CODEC_ID_VORBIS => vorbis_decoder(params),
@@ -47,9 +48,6 @@ fn symphonia_decoder(params: &AudioCodecParameters) -> Result<Box<dyn AudioDecod
         .make_audio_decoder(params, &options)
         .map_err(|error| {
             let reason = match error {
-                SymphoniaError::Unsupported("aac: aac too complex") => {
-                    "of AAC, the LC profile in mono or stereo is".to_owned()
-                }
                 SymphoniaError::Unsupported(what) => what.to_owned(),
                 other => other.to_string(),
             };
@@ -79,6 +77,7 @@ pub(crate) fn codec_name(params: &AudioCodecParameters) -> Cow<'static, str> {
     }
     let name = match params.codec {
         id::CODEC_ID_FLAC => "flac",
+        id::CODEC_ID_AAC => "aac",
         id::CODEC_ID_OPUS => "opus",
         id::CODEC_ID_SPEEX => "speex",
         id::CODEC_ID_AC3 => "ac3",

@@ -2,7 +2,7 @@
 //!
 //! Nothing is trimmed, as FFmpeg does it: nothing in the stream tells how late its encoder is.
 
-use symphonia::core::audio::layouts;
+use symphonia::core::audio::Channels;
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known::CODEC_ID_AAC;
 
@@ -106,10 +106,10 @@ impl frames::Header for Header {
 
     fn describe(&self) -> String {
         match self.config() {
-            Ok(config) => format!(
-                "{} Hz and {} channel(s)",
-                config.sample_rate, config.channels
-            ),
+            Ok(config) => {
+                let channels = config.channels().unwrap_or_default();
+                format!("{} Hz and {channels} channel(s)", config.sample_rate)
+            }
             Err(_) => "a profile that is not decoded here".to_owned(),
         }
     }
@@ -126,7 +126,7 @@ impl<'a> Adts<'a> {
     /// Finds the first frames; gives the source back where there are none.
     ///
     /// # Errors
-    /// Another profile than LC, more than two channels, and AAC in ADIF or LOAS, all by name.
+    /// Another profile than LC, and AAC in ADIF or LOAS, all by name.
     pub(crate) fn open(source: Source<'a>) -> Result<std::result::Result<Self, Source<'a>>> {
         let mut window = Window::new(source);
         let from = tags::behind_id3v2(&mut window, 0)?;
@@ -189,11 +189,10 @@ fn params(config: &AacConfig) -> AudioCodecParameters {
     let mut params = AudioCodecParameters::new();
     params
         .for_codec(CODEC_ID_AAC)
-        .with_sample_rate(config.sample_rate)
-        .with_channels(match config.channels {
-            1 => layouts::CHANNEL_LAYOUT_MONO,
-            _ => layouts::CHANNEL_LAYOUT_STEREO,
-        });
+        .with_sample_rate(config.sample_rate);
+    params.channels = config
+        .channels()
+        .map(|count| Channels::Discrete(count as u16));
     params
 }
 

@@ -323,7 +323,8 @@ pub(crate) fn apply_aac_config(params: &mut AudioCodecParameters, config: &[u8])
     params.sample_rate = rate.filter(|rate| *rate > 0).or(params.sample_rate);
     params.channels = match bits(4) {
         0 => None,
-        7 => layout(8),
+        7 | 12 | 14 => layout(8),
+        11 => layout(7),
         count => layout(count),
     };
     bits(1) == 1
