@@ -19,7 +19,7 @@ CONTAINERS = {
     "matroska": "Matroska, WebM",
 }
 ENDS = {
-    "wav": "the data chunk; `fact` for ADPCM",
+    "wav": "the data chunk",
     "w64": "the data chunk",
     "aiff": "the sound chunk",
     "au": "the header's size, or the file's end",
@@ -66,7 +66,7 @@ def _distance(rms: float) -> str:
     if rms == 0:
         return "equal to the bit"
     # In words that do not change with the machine's rounding.
-    bound = next(bound for bound in (1e-6, 1e-5, 1e-4, 1.0) if rms < bound)
+    bound = next(bound for bound in (1e-6, 1e-5, 1e-4, 1e-2) if rms < bound)
     return f"RMS below {bound:.0e}".replace("e-0", "e-")
 
 
@@ -115,7 +115,9 @@ with its decode; where two versions of FFmpeg disagree the test says which is ri
 
 {read}
 
-Any number of channels up to 255 in PCM, 8 in FLAC, ALAC and Opus, in the order of WAV.
+Any number of channels up to 1,024 in PCM, 255 in Opus, 8 in FLAC, ALAC and AAC, in the order of
+WAV. In ADPCM of Apple (`ima4`) a packet begins by its own header; FFmpeg carries seven bits over
+from the one before it, which no range could.
 
 ## What is not read
 
@@ -123,6 +125,10 @@ Each of these ends in `UnsupportedFormatError`, which names it: never in silence
 rate.
 
 {refused}
+
+Likewise HE-AAC (told by the header or by the packets alone), the profiles Main, SSR and LTP of AAC,
+USAC, AAC with coupling channels, free-format MPEG audio, Opus in CAF and ambisonics, encrypted tracks,
+and what is no recording at all: archives, pictures, pages, pointers of Git LFS.
 
 ## Where a recording ends
 

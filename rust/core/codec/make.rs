@@ -47,12 +47,14 @@ fn symphonia_decoder(params: &AudioCodecParameters) -> Result<Box<dyn AudioDecod
     codecs
         .make_audio_decoder(params, &options)
         .map_err(|error| {
-            let reason = match error {
-                SymphoniaError::Unsupported(what) => what.to_owned(),
-                other => other.to_string(),
-            };
             let name = codec_name(params);
-            Error::unsupported(format!("the codec {name} is not decoded here ({reason})"))
+            let refused = format!("the codec {name} is not decoded here");
+            Error::unsupported(match error {
+                SymphoniaError::Unsupported(what) if !what.starts_with("core") => {
+                    format!("{refused} ({what})")
+                }
+                _ => refused,
+            })
         })
 }
 
