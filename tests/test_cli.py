@@ -62,6 +62,27 @@ def test_decode_writes_what_load_gives(clips: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(both.T, stereo, atol=2.0**-16)
 
 
+def test_decode_conceals_damage_and_says_where(clips: Path, tmp_path: Path) -> None:
+    done = run("decode", clips / "cut.flac", "out.npy", "--conceal", folder=tmp_path)
+    waveform, _, [gap] = ossicle.load(clips / "cut.flac", on_error="conceal")
+    assert done.returncode == 1
+    assert f"samples {gap.start} to {gap.end} are missing" in done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), waveform)
+
+
+def test_decode_verifies_checksums(clips: Path, tmp_path: Path) -> None:
+    data = bytearray(next((clips / "clips").glob("*.flac")).read_bytes())
+    (tmp_path / "whole.flac").write_bytes(data)
+    assert run("decode", "whole.flac", "x.wav", "--verify", folder=tmp_path).returncode == 0
+    data[26:42] = b"no MD5 of these "
+    (tmp_path / "other.flac").write_bytes(data)
+    assert run("decode", "other.flac", "y.wav", folder=tmp_path).returncode == 0
+    done = run("decode", "other.flac", "z.wav", "--verify", folder=tmp_path)
+    assert done.returncode == 1
+    assert "MD5" in done.stderr
+    assert not (tmp_path / "z.wav").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -121,7 +121,8 @@ def info(
 
 @app.command(
     epilog="Examples:  [bold]ossicle decode talk.m4a talk.wav --rate 16000[/]   ·   "
-    "[bold]ossicle decode talk.mp3 cut.npy --offset 60 --duration 5[/]"
+    "[bold]ossicle decode talk.mp3 cut.npy --offset 60 --duration 5[/]   ·   "
+    "[bold]ossicle decode --conceal damaged.flac what_is_left.wav[/]"
 )
 def decode(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A recording.")],
