@@ -92,8 +92,18 @@ fn plane(py: Python<'_>, mut clip: Clip) -> Bound<'_, PyArray1<f32>> {
     samples.into_pyarray(py)
 }
 
+/// Row by row: `from_vec2` copies sample by sample.
 fn planes<'py>(py: Python<'py>, planes: &[Vec<f32>]) -> PyResult<Bound<'py, PyArray2<f32>>> {
-    Ok(PyArray2::from_vec2(py, planes)?)
+    let frames = planes.first().map_or(0, Vec::len);
+    let array = PyArray2::zeros(py, [planes.len(), frames], false);
+    {
+        let mut writable = array.readwrite();
+        let rows = writable.as_slice_mut()?.chunks_exact_mut(frames.max(1));
+        for (row, plane) in rows.zip(planes) {
+            row.copy_from_slice(plane);
+        }
+    }
+    Ok(array)
 }
 
 /// `(waveforms (B, T), lengths (B,), native rates (B,), errors, gaps)`.
