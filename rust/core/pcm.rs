@@ -72,7 +72,9 @@ impl Layout {
     /// Frames in `bytes`, of which a last block may be short.
     fn frames(&self, bytes: u64) -> u64 {
         let (blocks, rest) = (bytes / self.block_bytes, bytes % self.block_bytes);
-        blocks * self.block_frames() + self.frames_of_block(rest)
+        // A header may promise anything.
+        let whole = blocks.saturating_mul(self.block_frames());
+        whole.saturating_add(self.frames_of_block(rest))
     }
 
     fn block_frames(&self) -> u64 {
