@@ -199,7 +199,9 @@ def test_info_and_samples_are_those_of_ffmpeg(name: str, group: Group) -> None:
             assert oracle.rms(difference) < 1e-4, version
         else:
             assert not difference.any(), version
-    formats.record(form.container, form.codec, group.rate, group.channels, oracle.rms(difference))
+        if version == "bundled":
+            distance = oracle.rms(difference)
+            formats.record(form.container, form.codec, group.rate, group.channels, distance)
 
 
 def test_mono_is_the_mean_of_the_channels(name: str, group: Group) -> None:
