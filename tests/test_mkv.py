@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 import subprocess
 from pathlib import Path
 
+import demuxed
 import numpy as np
 import oracle
 import pytest
@@ -36,13 +36,6 @@ LAYOUTS = {
 }
 
 
-@functools.cache
-def source(folder: Path, rate: int, channels: int, seconds: int) -> Path:
-    path = folder / f"{rate}-{channels}-{seconds}.wav"
-    path.write_bytes(oracle.wav_bytes(oracle.signal(rate, channels, rate * seconds + 77), rate))
-    return path
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mkv")
@@ -53,29 +46,14 @@ def write(folder: Path, clip: str, layout: str) -> Path:
     if layout == "live":
         seconds = min(seconds, 20)
     path = folder / f"{clip}-{layout}.mkv"
-    wav = source(folder, rate, channels, seconds)
+    wav = demuxed.source(folder, rate, channels, seconds)
     arguments = [*f"-c:a {codec} {options} {LAYOUTS[layout]} -f matroska".split(), path]
     oracle.ffmpeg(oracle.bundled(), ["-i", wav, *arguments])
     return path
 
 
 def check(path: Path, codec: str, channels: int) -> None:
-    """Lengths and samples as FFmpeg's, and ranges as slices of the whole."""
-    whole, rate = ossicle.load(path, mono=False)
-    facts = ossicle.info(path)
-    assert (facts.container, facts.frames) == ("matroska", whole.shape[1])
-    (expected,) = oracle.decode(oracle.bundled(), [path], channels)
-    assert whole.shape == expected.shape
-    if codec in LOSSLESS:
-        np.testing.assert_array_equal(whole, expected)
-    else:
-        assert oracle.rms(whole - expected) < 1e-4
-    random = np.random.default_rng(3)
-    for start in [*random.integers(0, facts.frames, 12), facts.frames - 1]:
-        begin = int(start)
-        part, _ = ossicle.load(path, mono=False, offset=begin / rate, duration=0.2)
-        within = whole[:, begin : begin + round(0.2 * rate)]
-        np.testing.assert_allclose(part, within, rtol=0, atol=1e-5)
+    demuxed.check(path, "matroska", channels, is_lossless=codec in LOSSLESS)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

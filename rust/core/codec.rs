@@ -293,6 +293,13 @@ impl Pass {
         self.has_begun && self.position >= self.wanted.end as i64
     }
 
+    /// All was decoded up to frame `end`, where the packet `last` ends.
+    fn stand_behind(&mut self, last: Option<&Packet>, end: i64) {
+        let Some(last) = last else { return };
+        (self.has_begun, self.position, self.next) = (true, end, end);
+        self.end_byte = last.at + last.data.len() as u64;
+    }
+
     /// Where `packet` begins; what is wanted in front of it and was not decoded is missing.
     fn reach(&mut self, packet: &Packet, mixer: &mut Mixer, damage: &mut Damage) -> Result<i64> {
         let begin = packet.begin.unwrap_or(self.next);

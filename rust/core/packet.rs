@@ -44,8 +44,7 @@ pub(crate) fn preroll_frames(params: &AudioCodecParameters) -> u64 {
         // Overlap of one block; two more cost nothing.
         id::CODEC_ID_AAC => 3 * 1024,
         id::CODEC_ID_VORBIS => 3 * 8192,
-        // Found out by decoding, and decoded before: no packet is passed over.
-        id::CODEC_ID_OPUS => 1 << 48,
+        // Opus finds out by decoding: see `codec::opus_start`.
         _ => 0,
     }
 }

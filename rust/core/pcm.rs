@@ -108,16 +108,10 @@ impl Pcm {
     /// When the header is broken, or names a codec that is not decoded.
     pub(crate) fn open(source: &mut Source<'_>) -> Result<Option<Self>> {
         let mut header = Header::new(source);
-        let magic = header.bytes(0, 22)?;
+        let magic = header.bytes(0, 16)?;
         match (magic.get(..4), magic.get(8..12)) {
-            // An MPEG stream in a WAV: its own reader takes it.
-            (Some(b"RIFF"), _) if matches!(magic.get(20..), Some([0x50 | 0x55, 0])) => Ok(None),
-            (Some(b"RIFF" | b"RIFX" | b"RF64" | b"BW64"), Some(b"WAVE")) => {
-                wav::open(&mut header).map(Some)
-            }
-            (Some(b"riff"), _) if magic.starts_with(wav::WAVE64) => {
-                wav::open_wave64(&mut header).map(Some)
-            }
+            (Some(b"RIFF" | b"RIFX" | b"RF64" | b"BW64"), Some(b"WAVE")) => wav::open(&mut header),
+            (Some(b"riff"), _) if magic == wav::WAVE64 => wav::open_wave64(&mut header).map(Some),
             (Some(b"FORM"), Some(b"AIFF" | b"AIFC")) => aiff::open(&mut header).map(Some),
             (Some(b".snd"), _) => au::open(&mut header).map(Some),
             (Some(b"caff"), _) => caf::open(&mut header),

@@ -3,10 +3,6 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use symphonia::core::io::MediaSource;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -18,7 +14,8 @@ impl<T: Read + Seek + Send + Sync> ReadSeek for T {}
 enum Data<'a> {
     File(File),
     Memory(&'a [u8]),
-    Stream(Box<dyn ReadSeek + 'a>),
+    /// And where its byte 0 is.
+    Stream(Box<dyn ReadSeek + 'a>, u64),
 }
 
 /// One input, with the name that its errors carry.
@@ -26,8 +23,6 @@ pub struct Source<'a> {
     name: String,
     data: Data<'a>,
     len: u64,
-    /// Shared with the errors of whoever reads the stream further down.
-    position: Arc<AtomicU64>,
 }
 
 impl Source<'static> {
@@ -49,13 +44,7 @@ impl Source<'static> {
 
 impl<'a> Source<'a> {
     fn new(name: String, data: Data<'a>, len: u64) -> Self {
-        let position = Arc::new(AtomicU64::new(0));
-        Self {
-            name,
-            data,
-            len,
-            position,
-        }
+        Self { name, data, len }
     }
 
     /// Reads `bytes` in place.
@@ -68,10 +57,10 @@ impl<'a> Source<'a> {
     /// # Errors
     /// [`ErrorKind::Io`] when the stream cannot be measured by seeking.
     pub fn from_stream(name: impl Into<String>, stream: Box<dyn ReadSeek + 'a>) -> Result<Self> {
-        let name = name.into();
-        let (stream, len) = Offset::new(stream)
+        let (name, mut stream) = (name.into(), stream);
+        let (base, len) = measure(&mut *stream)
             .map_err(|error| Error::io("seek in the stream", error).with_source(name.clone()))?;
-        Ok(Self::new(name, Data::Stream(Box::new(stream)), len))
+        Ok(Self::new(name, Data::Stream(stream, base), len))
     }
 
     /// The name that errors carry.
@@ -125,94 +114,31 @@ impl<'a> Source<'a> {
     }
 
     fn read_exact_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        #[cfg(unix)]
-        if let Data::File(file) = &self.data {
-            // One call to the system instead of two; the position stays where it is.
-            return std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset);
-        }
-        self.seek(SeekFrom::Start(offset))?;
-        self.read_exact(buffer)
-    }
-}
-
-impl Read for Source<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let at = self.position.load(Ordering::Relaxed);
-        let count = match &mut self.data {
-            Data::File(file) => file.read(buffer)?,
-            Data::Stream(stream) => stream.read(buffer)?,
-            Data::Memory(bytes) => {
-                let rest = &bytes[(at as usize).min(bytes.len())..];
-                let count = rest.len().min(buffer.len());
-                buffer[..count].copy_from_slice(&rest[..count]);
-                count
-            }
-        };
-        self.position.store(at + count as u64, Ordering::Relaxed);
-        Ok(count)
-    }
-}
-
-impl Seek for Source<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let here = self.position.load(Ordering::Relaxed);
-        let target = absolute(to, here, self.len)?;
         match &mut self.data {
-            Data::File(file) => file.seek(SeekFrom::Start(target))?,
-            Data::Stream(stream) => stream.seek(SeekFrom::Start(target))?,
-            Data::Memory(_) => target,
-        };
-        self.position.store(target, Ordering::Relaxed);
-        Ok(target)
+            #[cfg(unix)]
+            // One call to the system instead of two.
+            Data::File(file) => std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset),
+            #[cfg(not(unix))]
+            Data::File(file) => read_exact_from(file, offset, buffer),
+            Data::Stream(stream, base) => {
+                read_exact_from(stream, base.saturating_add(offset), buffer)
+            }
+            Data::Memory(bytes) => {
+                let mut rest = bytes.get(offset as usize..).unwrap_or_default();
+                rest.read_exact(buffer)
+            }
+        }
     }
 }
 
-impl MediaSource for Source<'_> {
-    fn is_seekable(&self) -> bool {
-        true
-    }
-
-    fn byte_len(&self) -> Option<u64> {
-        Some(self.len)
-    }
+fn read_exact_from(stream: &mut (impl Read + Seek), at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    stream.seek(SeekFrom::Start(at))?;
+    stream.read_exact(buffer)
 }
 
-fn absolute(to: SeekFrom, here: u64, len: u64) -> io::Result<u64> {
-    let target = match to {
-        SeekFrom::Start(target) => Some(target),
-        SeekFrom::Current(delta) => here.checked_add_signed(delta),
-        SeekFrom::End(delta) => len.checked_add_signed(delta),
-    };
-    target.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
-}
-
-/// A stream whose byte 0 is where it stood when it was handed over.
-struct Offset<'a> {
-    inner: Box<dyn ReadSeek + 'a>,
-    base: u64,
-}
-
-impl<'a> Offset<'a> {
-    fn new(mut inner: Box<dyn ReadSeek + 'a>) -> io::Result<(Self, u64)> {
-        let base = inner.stream_position()?;
-        let end = inner.seek(SeekFrom::End(0))?;
-        inner.seek(SeekFrom::Start(base))?;
-        Ok((Self { inner, base }, end.saturating_sub(base)))
-    }
-}
-
-impl Read for Offset<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.inner.read(buffer)
-    }
-}
-
-impl Seek for Offset<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let to = match to {
-            SeekFrom::Start(target) => SeekFrom::Start(target.saturating_add(self.base)),
-            other => other,
-        };
-        Ok(self.inner.seek(to)?.saturating_sub(self.base))
-    }
+/// Where a stream stands, and how much follows.
+fn measure(stream: &mut dyn ReadSeek) -> io::Result<(u64, u64)> {
+    let base = stream.stream_position()?;
+    let end = stream.seek(SeekFrom::End(0))?;
+    Ok((base, end.saturating_sub(base)))
 }

@@ -67,7 +67,8 @@ pub(crate) fn load<'py>(
     let array = if mono {
         plane(py, clip).into_any()
     } else {
-        planes(py, &clip.planes)?.into_any()
+        let planes: Vec<&[f32]> = clip.planes.iter().map(Vec::as_slice).collect();
+        stacked(py, &planes)?.into_any()
     };
     Ok((array, rate, gaps))
 }
@@ -92,15 +93,16 @@ fn plane(py: Python<'_>, mut clip: Clip) -> Bound<'_, PyArray1<f32>> {
     samples.into_pyarray(py)
 }
 
-/// Row by row: `from_vec2` copies sample by sample.
-fn planes<'py>(py: Python<'py>, planes: &[Vec<f32>]) -> PyResult<Bound<'py, PyArray2<f32>>> {
-    let frames = planes.first().map_or(0, Vec::len);
-    let array = PyArray2::zeros(py, [planes.len(), frames], false);
+/// Planes one below the other, zeros behind the short ones. Row by row: `from_vec2` copies sample by
+/// sample.
+fn stacked<'py>(py: Python<'py>, planes: &[&[f32]]) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    let longest = planes.iter().map(|plane| plane.len()).max().unwrap_or(0);
+    let array = PyArray2::zeros(py, [planes.len(), longest], false);
     {
         let mut writable = array.readwrite();
-        let rows = writable.as_slice_mut()?.chunks_exact_mut(frames.max(1));
+        let rows = writable.as_slice_mut()?.chunks_exact_mut(longest.max(1));
         for (row, plane) in rows.zip(planes) {
-            row.copy_from_slice(plane);
+            row[..plane.len()].copy_from_slice(plane);
         }
     }
     Ok(array)
@@ -156,29 +158,18 @@ pub(crate) fn load_batch<'py>(
 }
 
 fn assemble<'py>(py: Python<'py>, clips: Vec<Result<Clip>>) -> PyResult<Batch<'py>> {
-    let samples = |clip: &Result<Clip>| {
-        clip.as_ref()
-            .ok()
-            .and_then(|clip| clip.planes.first())
-            .map_or(0, Vec::len)
+    let plane = |clip| match clip {
+        &Ok(Clip { ref planes, .. }) => planes.first().map_or(&[][..], Vec::as_slice),
+        Err(_) => &[],
     };
-    let lengths: Vec<i64> = clips.iter().map(|clip| samples(clip) as i64).collect();
+    let planes: Vec<&[f32]> = clips.iter().map(plane).collect();
+    let lengths: Vec<i64> = planes.iter().map(|plane| plane.len() as i64).collect();
     let rates: Vec<i64> = clips
         .iter()
         .map(|clip| clip.as_ref().map_or(0, |clip| i64::from(clip.native_rate)))
         .collect();
-    let longest = clips.iter().map(samples).max().unwrap_or(0);
-    let waveforms = PyArray2::zeros(py, [clips.len(), longest], false);
+    let waveforms = stacked(py, &planes)?;
     let errors = PyList::empty(py);
-    {
-        let mut writable = waveforms.readwrite();
-        let rows = writable.as_slice_mut()?.chunks_exact_mut(longest.max(1));
-        for (clip, row) in clips.iter().zip(rows) {
-            if let Some(plane) = clip.as_ref().ok().and_then(|clip| clip.planes.first()) {
-                row[..plane.len()].copy_from_slice(plane);
-            }
-        }
-    }
     let mut gaps = Vec::with_capacity(clips.len());
     for clip in clips {
         match clip {

@@ -29,46 +29,52 @@ impl CodecReader<'_> {
                 break;
             }
             self.demuxer.seek(start - preroll)?;
-            let Ok(packets) = self.packets_before(start) else {
+            let Ok((packets, end)) = self.packets_before(start) else {
                 // Whatever is damaged there is met again from the start on.
                 break;
             };
-            let is_celt = packets.iter().all(|packet| opus::is_celt(&packet.data));
-            if is_celt || (preroll == SILK_PREROLL && self.converges(&packets)?) {
-                pass.needed_from = start - preroll;
+            pass.needed_from = start - preroll;
+            if packets.iter().all(|packet| opus::is_celt(&packet.data)) {
                 self.ahead.extend(packets.into_iter().rev());
+                return Ok(pass);
+            }
+            if preroll == SILK_PREROLL && self.converges(&packets)? {
+                pass.stand_behind(packets.last(), end);
                 return Ok(pass);
             }
             self.ahead.clear();
         }
+        pass.needed_from = i64::MIN;
+        self.decoder.reset();
         self.ahead.clear();
         self.demuxer.seek(i64::MIN)?;
         Ok(pass)
     }
 
-    /// The packets that end before frame `start`; the one behind them is read ahead.
-    fn packets_before(&mut self, start: i64) -> Result<Vec<Packet>> {
+    /// The packets that end before frame `start`, and where; the one behind them is read ahead.
+    fn packets_before(&mut self, start: i64) -> Result<(Vec<Packet>, i64)> {
         let (mut packets, mut position) = (Vec::new(), 0);
         while let Some(packet) = self.demuxer.next_packet()? {
             let begin = packet.begin.unwrap_or(position);
-            position = begin.saturating_add(packet.frames.unwrap_or(0) as i64);
-            if position > start {
+            let end = begin.saturating_add(packet.frames.unwrap_or(0) as i64);
+            if end > start {
                 self.ahead.push(packet);
                 break;
             }
+            position = end;
             packets.push(packet);
         }
-        Ok(packets)
+        Ok((packets, position))
     }
 
-    /// Whether decoders agree early that have heard the first quarter of `packets` in several orders: what
-    /// all have forgotten so soon, a decoder of the whole has forgotten by the end.
-    fn converges(&self, packets: &[Packet]) -> Result<bool> {
+    /// Decodes `packets`, and whether it agrees early with decoders that have heard the first quarter in
+    /// other orders: what all have forgotten so soon, a decoder of the whole has forgotten by the end.
+    fn converges(&mut self, packets: &[Packet]) -> Result<bool> {
         let (heard, rest) = packets.split_at(packets.len() / 4);
         let new = || make::decoder(&self.demuxer.track().params);
-        let (mut ours, mut others) = (new()?, [new()?, new()?]);
+        let mut others = [new()?, new()?];
         for packet in heard {
-            let _ = decode(&mut *ours, packet);
+            let _ = decode(&mut *self.decoder, packet);
         }
         // In such orders some may be refused.
         for packet in heard.iter().rev() {
@@ -79,7 +85,7 @@ impl CodecReader<'_> {
         }
         let late = rest.len() / 8;
         for (index, packet) in rest.iter().enumerate() {
-            let Ok(block) = decode(&mut *ours, packet) else {
+            let Ok(block) = decode(&mut *self.decoder, packet) else {
                 return Ok(false);
             };
             for other in &mut others {

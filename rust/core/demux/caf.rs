@@ -3,6 +3,7 @@
 use symphonia::core::codecs::audio::{AudioCodecParameters, well_known as id};
 
 use super::lengths::alac_frames;
+use super::mp4::boxes::{be32, be64};
 use super::mp4::entry::{
     apply_aac_config, apply_alac_config, apply_streaminfo, layout, stream_config,
 };
@@ -468,16 +469,6 @@ fn streaminfo(frame: &[u8], description: Description) -> Result<[u8; 34]> {
     info[..4].copy_from_slice(&[0, 16, 0xFF, 0xFF]);
     info[10..18].copy_from_slice(&word.to_be_bytes());
     Ok(info)
-}
-
-fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    let word = bytes.get(at..at.checked_add(4)?)?;
-    Some(u32::from_be_bytes(word.try_into().ok()?))
-}
-
-fn be64(bytes: &[u8], at: usize) -> Option<u64> {
-    let word = bytes.get(at..at.checked_add(8)?)?;
-    Some(u64::from_be_bytes(word.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::source::Source;
 
 /// Bytes that are looked at: two packets of an MPEG transport stream.
-const HEAD_BYTES: usize = 2 * 188 + 1;
+pub(super) const HEAD_BYTES: usize = 2 * 188 + 1;
 
 /// How a file begins, from which byte on, and FFmpeg's short name of it where there is one.
 const KNOWN: &[(usize, &[u8], &str)] = &[
@@ -32,6 +32,7 @@ const KNOWN: &[(usize, &[u8], &str)] = &[
     (8, b"8SVX", "8svx"),
     (0, b"MThd", "midi"),
     (0, b".snd", "snd"),
+    (0, b"ADIF", "aac (ADIF)"),
     (0, b".ra\xFD", "real audio (ra)"),
     (0, b".RMF", "real media (rm)"),
     (
@@ -59,6 +60,14 @@ const KNOWN: &[(usize, &[u8], &str)] = &[
     ),
 ];
 
+/// Whether a file begins as one of these does, by more bytes than rubbish has by chance.
+pub(super) fn is_sure(head: &[u8]) -> bool {
+    KNOWN
+        .iter()
+        .any(|known| known.1.len() > 2 && begins(head, known))
+        || is_transport(head)
+}
+
 /// Why a file that no reader takes is not read.
 pub(crate) fn refusal(source: &mut Source<'_>) -> Result<Error> {
     let mut scratch = Vec::new();
@@ -72,10 +81,16 @@ pub(crate) fn refusal(source: &mut Source<'_>) -> Result<Error> {
 }
 
 fn name(head: &[u8]) -> Option<&'static str> {
-    let begins = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|h| h.starts_with(magic));
-    let known = KNOWN.iter().find(|(at, magic, _)| begins(*at, magic));
-    let is_transport = [0, 188, 376].iter().all(|at| head.get(*at) == Some(&0x47));
+    let known = KNOWN.iter().find(|known| begins(head, known));
     known
         .map(|(_, _, name)| *name)
-        .or(is_transport.then_some("mpegts (transport stream)"))
+        .or(is_transport(head).then_some("mpegts (transport stream)"))
+}
+
+fn begins(head: &[u8], (at, magic, _): &(usize, &[u8], &str)) -> bool {
+    head.get(*at..).is_some_and(|rest| rest.starts_with(magic))
+}
+
+fn is_transport(head: &[u8]) -> bool {
+    [0, 188, 376].iter().all(|at| head.get(*at) == Some(&0x47))
 }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::tags;
+use super::{foreign, tags};
 use crate::error::{Error, Result};
 use crate::window::Window;
 
@@ -81,7 +81,7 @@ pub(super) struct Frames<'a, H> {
 /// Whether a file begins as one of a container or an archive does: the frames that may be found in
 /// there are none of a bare stream.
 pub(super) fn is_container(window: &mut Window<'_>) -> Result<bool> {
-    const NAMES: [&[u8]; 18] = [
+    const NAMES: [&[u8]; 9] = [
         b"RIFF",
         b"RIFX",
         b"RF64",
@@ -90,29 +90,17 @@ pub(super) fn is_container(window: &mut Window<'_>) -> Result<bool> {
         b"OggS",
         b"fLaC",
         b"caff",
-        b".snd",
-        b"ADIF",
-        b"FLV",
-        b"PK\x03\x04",
-        b"wvpk",
-        b"MAC ",
-        b"TTA1",
-        // Matroska, ASF and the program stream of MPEG.
+        // Matroska.
         &[0x1A, 0x45, 0xDF, 0xA3],
-        &[0x30, 0x26, 0xB2, 0x75],
-        &[0, 0, 1, 0xBA],
     ];
     const BOXES: [&[u8; 4]; 8] = [
         b"ftyp", b"moov", b"moof", b"mdat", b"styp", b"wide", b"free", b"skip",
     ];
-    let head = window.at(0, 2 * 188 + 1, u64::MAX)?;
+    let head = window.at(0, foreign::HEAD_BYTES, u64::MAX)?;
     let is_box = |kind: &[u8]| BOXES.iter().any(|name| kind == *name);
-    let is_tar = head.get(257..262) == Some(b"ustar");
-    let is_transport = [0, 188, 376].iter().all(|at| head.get(*at) == Some(&0x47));
     Ok(NAMES.iter().any(|name| head.starts_with(name))
         || head.get(4..8).is_some_and(is_box)
-        || is_tar
-        || is_transport)
+        || foreign::is_sure(head))
 }
 
 /// Where the first frame of a stream lies in `from..end`, rubbish in front of it passed over.

@@ -2,7 +2,7 @@
 //!
 //! Of the tables only those parts are read that the wanted packets need.
 
-mod boxes;
+pub(super) mod boxes;
 mod edit;
 pub(super) mod entry;
 mod fragments;

@@ -37,18 +37,24 @@ fn survive(bytes: &[u8]) -> Option<(Vec<Packet>, Vec<Error>)> {
     Some((packets, errors))
 }
 
+/// The file with each of its bits changed, and each of its beginnings and ends.
+pub(super) fn damaged(whole: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let changed = (0..8 * whole.len()).map(|bit| {
+        let mut changed = whole.to_vec();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        changed
+    });
+    let parts = |at: usize| [whole[..at].to_vec(), whole[at..].to_vec()];
+    changed.chain((0..whole.len()).flat_map(parts))
+}
+
 /// Changes every bit, and cuts at every length.
 pub(super) fn every_damage_is_survived(whole: &[u8]) {
     let clean = survive(whole);
     let (packets, errors) = clean.expect("it opens");
     assert!(errors.is_empty() && !packets.is_empty(), "{errors:?}");
-    for length in 0..whole.len() {
-        survive(&whole[..length]);
-        for bit in 0..8 {
-            let mut changed = whole.to_vec();
-            changed[length] ^= 1 << bit;
-            survive(&changed);
-        }
+    for file in damaged(whole) {
+        survive(&file);
     }
 }
 

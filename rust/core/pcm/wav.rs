@@ -22,14 +22,16 @@ const SUB_FORMATS: [&[u8; 14]; 2] = [
 ];
 const EXTENSIBLE: u16 = 0xFFFE;
 
-/// Reads the header of anything but Wave64.
+/// Reads the header of anything but Wave64; `None` for an MPEG stream in a WAV, which is no PCM.
 ///
 /// # Errors
 /// When it is broken: no format before the samples, less of them than promised; or of another codec.
-pub(crate) fn open(header: &mut Header<'_, '_>) -> Result<Pcm> {
-    let order = match header.bytes(0, 4)? {
-        b"RIFX" => Order::Big,
-        _ => Order::Little,
+pub(crate) fn open(header: &mut Header<'_, '_>) -> Result<Option<Pcm>> {
+    let magic = header.array(0)?;
+    let order = if magic == Some(*b"RIFX") {
+        Order::Big
+    } else {
+        Order::Little
     };
     let (mut at, mut layout, mut long) = (12u64, None, None);
     for _ in 0..MAX_CHUNKS {
@@ -37,6 +39,7 @@ pub(crate) fn open(header: &mut Header<'_, '_>) -> Result<Pcm> {
             break;
         };
         match &chunk.id {
+            b"fmt " if magic == Some(*b"RIFF") && is_mpeg(header, chunk.at)? => return Ok(None),
             b"fmt " => {
                 let found = read_format(header, chunk.at, chunk.size, order, "wav");
                 layout = Some(found.map_err(|error| error.at_byte(chunk.at))?);
@@ -45,13 +48,18 @@ pub(crate) fn open(header: &mut Header<'_, '_>) -> Result<Pcm> {
             b"data" => {
                 let layout = layout.ok_or_else(|| no_format(header, chunk.at))?;
                 let size = data_size(header, chunk.at, chunk.size, long, &layout)?;
-                return Pcm::new(header, layout, chunk.at, size);
+                return Pcm::new(header, layout, chunk.at, size).map(Some);
             }
             _ => {}
         }
         at = header.behind(chunk)?;
     }
     Err(header.broken(at, "the WAV file ends before its data chunk"))
+}
+
+/// Whether the format chunk at `at` tells of MPEG audio.
+fn is_mpeg(header: &mut Header<'_, '_>, at: u64) -> Result<bool> {
+    Ok(matches!(header.array(at)?, Some([0x50 | 0x55, 0])))
 }
 
 /// Reads the header of Wave64: names and sizes are longer, and sizes count the chunk's own head.
