@@ -1,0 +1,164 @@
+//! The adaptive predictor: a filter over differences, whose coefficients follow the signs of its errors.
+
+use super::rice::Residuals;
+
+/// The order that stands for plain differences.
+pub(super) const DIFFERENCES: usize = 31;
+/// Up to here there is a loop for each order.
+const MAX_FIXED: usize = 8;
+/// Up to here no sum of [`MAX_FIXED`] weighted differences is beyond 32 bits.
+const MAX_FIXED_DEPTH: u32 = 25;
+
+/// One channel's predictor, as the packet has it.
+#[derive(Clone, Copy)]
+pub(super) struct Predictor {
+    /// Oldest first.
+    pub(super) coefficients: [i32; 32],
+    pub(super) order: usize,
+    pub(super) shift: u32,
+    /// Bits of a sample.
+    pub(super) depth: u32,
+    /// Whether differences were taken of what went in.
+    pub(super) is_double: bool,
+}
+
+impl Predictor {
+    /// Fills `out` with samples.
+    #[inline(always)]
+    pub(super) fn run(&self, residuals: &mut Residuals<'_>, out: &mut [i32]) {
+        // A loop works on a copy: only that can stay in registers.
+        let mut local = *residuals;
+        if self.is_double {
+            self.differences(|| local.next(), out);
+            let errors = out.to_vec();
+            let mut errors = errors.iter();
+            self.samples(|| errors.next().copied().unwrap_or(0), out);
+        } else {
+            self.samples(|| local.next(), out);
+        }
+        *residuals = local;
+    }
+
+    #[inline(always)]
+    fn samples(&self, mut error: impl FnMut() -> i32, out: &mut [i32]) {
+        let is_narrow = self.depth <= MAX_FIXED_DEPTH && self.cannot_wrap(out.len());
+        match self.order {
+            0 => out.iter_mut().for_each(|sample| *sample = error()),
+            DIFFERENCES => self.differences(error, out),
+            4 if is_narrow => self.fixed::<4>(error, out),
+            5 if is_narrow => self.fixed::<5>(error, out),
+            6 if is_narrow => self.fixed::<6>(error, out),
+            8 if is_narrow => self.fixed::<8>(error, out),
+            _ => self.any(error, out),
+        }
+    }
+
+    /// Whether no coefficient leaves its 16 bits: every sample moves it by 1 at most.
+    fn cannot_wrap(&self, frames: usize) -> bool {
+        let largest = self.coefficients.iter().map(|c| c.unsigned_abs()).max();
+        largest.unwrap_or(0) as usize + frames <= i16::MAX as usize
+    }
+
+    #[inline(always)]
+    fn differences(&self, mut error: impl FnMut() -> i32, out: &mut [i32]) {
+        let mut samples = out.iter_mut();
+        let Some(first) = samples.next() else { return };
+        *first = error();
+        let mut last = *first;
+        for sample in samples {
+            last = self.cut(last.wrapping_add(error()));
+            *sample = last;
+        }
+    }
+
+    /// Keeps as many bits as a sample has.
+    #[inline(always)]
+    fn cut(&self, value: i32) -> i32 {
+        let above = (32 - self.depth) & 31;
+        value << above >> above
+    }
+
+    /// What to add to a sum in front of the shift.
+    fn half(&self) -> i32 {
+        (1 << (self.shift & 31)) >> 1
+    }
+
+    /// A known order without a branch on the data. An error is used up by one coefficient after the
+    /// other, the oldest first; as no part is negative, the sum of the parts tells where it ends.
+    #[inline(always)]
+    fn fixed<const N: usize>(&self, mut error: impl FnMut() -> i32, out: &mut [i32]) {
+        let warm = out.len().min(N + 1);
+        let (start, rest) = out.split_at_mut(warm);
+        self.differences(&mut error, start);
+        let Some((base, [history @ ..])) = start.split_first() else {
+            return;
+        };
+        let (mut base, Some(history)) = (*base, history.first_chunk::<N>()) else {
+            return;
+        };
+        let mut history = *history;
+        let mut coefficients = [0; N];
+        coefficients.copy_from_slice(&self.coefficients[..N]);
+        let (shift, half) = (self.shift & 31, self.half());
+        for sample in rest {
+            let error = error();
+            let mut sum = 0i32;
+            for (coefficient, past) in coefficients.iter().zip(&history) {
+                sum = sum.wrapping_add(coefficient.wrapping_mul(past.wrapping_sub(base)));
+            }
+            let change = sum.wrapping_add(half) >> shift;
+            *sample = self.cut(base.wrapping_add(change).wrapping_add(error));
+
+            let (size, is_negative) = (error.wrapping_abs(), error >> 31);
+            // Shifting a negative number rounds it up in size.
+            let round = is_negative & ((1 << shift) - 1);
+            let mut used = 0i32;
+            for (place, coefficient) in coefficients.iter_mut().enumerate() {
+                let difference = base.wrapping_sub(history[place]);
+                let sign = (difference.signum() ^ is_negative) - is_negative;
+                *coefficient -= if used < size { sign } else { 0 };
+                let part = difference.wrapping_abs().wrapping_add(round) >> shift;
+                used = used.wrapping_add(part.wrapping_mul(place as i32 + 1));
+            }
+            base = history[0];
+            history.rotate_left(1);
+            history[N - 1] = *sample;
+        }
+    }
+
+    /// Any order, and sums that wrap around.
+    fn any(&self, mut error: impl FnMut() -> i32, out: &mut [i32]) {
+        let warm = out.len().min(self.order + 1);
+        self.differences(&mut error, &mut out[..warm]);
+        let mut coefficients = self.coefficients;
+        let coefficients = &mut coefficients[..self.order];
+        for at in self.order + 1..out.len() {
+            let (before, rest) = out.split_at_mut(at);
+            if let ([.., _], [sample, ..]) = (&*before, rest) {
+                let past = &before[at - self.order - 1..];
+                *sample = self.next(past[0], &past[1..], coefficients, error());
+            }
+        }
+    }
+
+    fn next(&self, base: i32, history: &[i32], coefficients: &mut [i32], error: i32) -> i32 {
+        let products = coefficients.iter().zip(history);
+        let sum = products.fold(0i32, |sum, (coefficient, past)| {
+            sum.wrapping_add(coefficient.wrapping_mul(past.wrapping_sub(base)))
+        });
+        let change = sum.wrapping_add(self.half()) >> self.shift;
+        let (direction, mut left) = (error.signum(), error);
+        let places = coefficients.iter_mut().zip(history).zip(1..);
+        for ((coefficient, past), place) in places {
+            if left.wrapping_mul(direction) <= 0 {
+                break;
+            }
+            let difference = base.wrapping_sub(*past);
+            let sign = difference.signum() * direction;
+            *coefficient = i32::from((*coefficient - sign) as i16);
+            let part = difference.wrapping_mul(sign) >> self.shift;
+            left = left.wrapping_sub(part.wrapping_mul(place));
+        }
+        self.cut(base.wrapping_add(change).wrapping_add(error))
+    }
+}
