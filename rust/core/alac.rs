@@ -7,6 +7,8 @@ mod config;
 mod element;
 mod predict;
 mod rice;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::flac::bits::Bits;

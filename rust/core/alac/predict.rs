@@ -1,6 +1,8 @@
 //! The adaptive predictor: a filter over differences, whose coefficients follow the signs of its errors.
 
 use super::rice::Residuals;
+#[cfg(target_arch = "x86_64")]
+use super::wide;
 
 /// The order that stands for plain differences.
 pub(super) const DIFFERENCES: usize = 31;
@@ -8,6 +10,29 @@ pub(super) const DIFFERENCES: usize = 31;
 const MAX_FIXED: usize = 8;
 /// Up to here no sum of [`MAX_FIXED`] weighted differences is beyond 32 bits.
 const MAX_FIXED_DEPTH: u32 = 25;
+
+/// Where the errors of a prediction come from.
+pub(super) trait Errors: Copy {
+    fn next(&mut self) -> i32;
+}
+
+impl Errors for Residuals<'_> {
+    #[inline(always)]
+    fn next(&mut self) -> i32 {
+        self.next()
+    }
+}
+
+impl Errors for &[i32] {
+    #[inline(always)]
+    fn next(&mut self) -> i32 {
+        let Some((first, rest)) = self.split_first() else {
+            return 0;
+        };
+        *self = rest;
+        *first
+    }
+}
 
 /// One channel's predictor, as the packet has it.
 #[derive(Clone, Copy)]
@@ -24,33 +49,36 @@ pub(super) struct Predictor {
 
 impl Predictor {
     /// Fills `out` with samples.
-    #[inline(always)]
     pub(super) fn run(&self, residuals: &mut Residuals<'_>, out: &mut [i32]) {
-        // A loop works on a copy: only that can stay in registers.
-        let mut local = *residuals;
-        if self.is_double {
-            self.differences(|| local.next(), out);
-            let errors = out.to_vec();
-            let mut errors = errors.iter();
-            self.samples(|| errors.next().copied().unwrap_or(0), out);
-        } else {
-            self.samples(|| local.next(), out);
+        if !self.is_double {
+            return self.samples(residuals, out);
         }
+        let mut local = *residuals;
+        self.differences(&mut local, out);
         *residuals = local;
+        let errors = out.to_vec();
+        self.samples(&mut errors.as_slice(), out);
     }
 
-    #[inline(always)]
-    fn samples(&self, mut error: impl FnMut() -> i32, out: &mut [i32]) {
+    fn samples<E: Errors>(&self, errors: &mut E, out: &mut [i32]) {
         let is_narrow = self.depth <= MAX_FIXED_DEPTH && self.cannot_wrap(out.len());
-        match self.order {
-            0 => out.iter_mut().for_each(|sample| *sample = error()),
-            DIFFERENCES => self.differences(error, out),
-            4 if is_narrow => self.fixed::<4>(error, out),
-            5 if is_narrow => self.fixed::<5>(error, out),
-            6 if is_narrow => self.fixed::<6>(error, out),
-            8 if is_narrow => self.fixed::<8>(error, out),
-            _ => self.any(error, out),
+        #[cfg(target_arch = "x86_64")]
+        if (1..DIFFERENCES).contains(&self.order)
+            && wide::run(self, is_narrow && self.order <= MAX_FIXED, errors, out)
+        {
+            return;
         }
+        // A loop works on a copy: only that can stay in registers.
+        let local = *errors;
+        *errors = match self.order {
+            0 => self.plain(local, out),
+            DIFFERENCES => self.first_order(local, out),
+            4 if is_narrow => self.fixed::<E, 4>(local, out),
+            5 if is_narrow => self.fixed::<E, 5>(local, out),
+            6 if is_narrow => self.fixed::<E, 6>(local, out),
+            8 if is_narrow => self.fixed::<E, 8>(local, out),
+            _ => self.any(local, out),
+        };
     }
 
     /// Whether no coefficient leaves its 16 bits: every sample moves it by 1 at most.
@@ -59,49 +87,58 @@ impl Predictor {
         largest.unwrap_or(0) as usize + frames <= i16::MAX as usize
     }
 
+    fn plain<E: Errors>(&self, mut errors: E, out: &mut [i32]) -> E {
+        out.iter_mut().for_each(|sample| *sample = errors.next());
+        errors
+    }
+
+    fn first_order<E: Errors>(&self, mut errors: E, out: &mut [i32]) -> E {
+        self.differences(&mut errors, out);
+        errors
+    }
+
     #[inline(always)]
-    fn differences(&self, mut error: impl FnMut() -> i32, out: &mut [i32]) {
+    pub(super) fn differences<E: Errors>(&self, errors: &mut E, out: &mut [i32]) {
         let mut samples = out.iter_mut();
         let Some(first) = samples.next() else { return };
-        *first = error();
+        *first = errors.next();
         let mut last = *first;
         for sample in samples {
-            last = self.cut(last.wrapping_add(error()));
+            last = self.cut(last.wrapping_add(errors.next()));
             *sample = last;
         }
     }
 
     /// Keeps as many bits as a sample has.
     #[inline(always)]
-    fn cut(&self, value: i32) -> i32 {
+    pub(super) fn cut(&self, value: i32) -> i32 {
         let above = (32 - self.depth) & 31;
         value << above >> above
     }
 
     /// What to add to a sum in front of the shift.
-    fn half(&self) -> i32 {
+    pub(super) fn half(&self) -> i32 {
         (1 << (self.shift & 31)) >> 1
     }
 
     /// A known order without a branch on the data. An error is used up by one coefficient after the
     /// other, the oldest first; as no part is negative, the sum of the parts tells where it ends.
-    #[inline(always)]
-    fn fixed<const N: usize>(&self, mut error: impl FnMut() -> i32, out: &mut [i32]) {
+    fn fixed<E: Errors, const N: usize>(&self, mut errors: E, out: &mut [i32]) -> E {
         let warm = out.len().min(N + 1);
         let (start, rest) = out.split_at_mut(warm);
-        self.differences(&mut error, start);
+        self.differences(&mut errors, start);
         let Some((base, [history @ ..])) = start.split_first() else {
-            return;
+            return errors;
         };
         let (mut base, Some(history)) = (*base, history.first_chunk::<N>()) else {
-            return;
+            return errors;
         };
         let mut history = *history;
         let mut coefficients = [0; N];
         coefficients.copy_from_slice(&self.coefficients[..N]);
         let (shift, half) = (self.shift & 31, self.half());
         for sample in rest {
-            let error = error();
+            let error = errors.next();
             let mut sum = 0i32;
             for (coefficient, past) in coefficients.iter().zip(&history) {
                 sum = sum.wrapping_add(coefficient.wrapping_mul(past.wrapping_sub(base)));
@@ -124,29 +161,33 @@ impl Predictor {
             history.rotate_left(1);
             history[N - 1] = *sample;
         }
+        errors
     }
 
     /// Any order, and sums that wrap around.
-    fn any(&self, mut error: impl FnMut() -> i32, out: &mut [i32]) {
+    #[inline(always)]
+    pub(super) fn any<E: Errors>(&self, mut errors: E, out: &mut [i32]) -> E {
         let warm = out.len().min(self.order + 1);
-        self.differences(&mut error, &mut out[..warm]);
+        self.differences(&mut errors, &mut out[..warm]);
         let mut coefficients = self.coefficients;
         let coefficients = &mut coefficients[..self.order];
         for at in self.order + 1..out.len() {
             let (before, rest) = out.split_at_mut(at);
             if let ([.., _], [sample, ..]) = (&*before, rest) {
                 let past = &before[at - self.order - 1..];
-                *sample = self.next(past[0], &past[1..], coefficients, error());
+                *sample = self.next(past[0], &past[1..], coefficients, errors.next());
             }
         }
+        errors
     }
 
+    #[inline(always)]
     fn next(&self, base: i32, history: &[i32], coefficients: &mut [i32], error: i32) -> i32 {
         let products = coefficients.iter().zip(history);
         let sum = products.fold(0i32, |sum, (coefficient, past)| {
             sum.wrapping_add(coefficient.wrapping_mul(past.wrapping_sub(base)))
         });
-        let change = sum.wrapping_add(self.half()) >> self.shift;
+        let change = sum.wrapping_add(self.half()) >> (self.shift & 31);
         let (direction, mut left) = (error.signum(), error);
         let places = coefficients.iter_mut().zip(history).zip(1..);
         for ((coefficient, past), place) in places {
@@ -156,7 +197,7 @@ impl Predictor {
             let difference = base.wrapping_sub(*past);
             let sign = difference.signum() * direction;
             *coefficient = i32::from((*coefficient - sign) as i16);
-            let part = difference.wrapping_mul(sign) >> self.shift;
+            let part = difference.wrapping_mul(sign) >> (self.shift & 31);
             left = left.wrapping_sub(part.wrapping_mul(place));
         }
         self.cut(base.wrapping_add(change).wrapping_add(error))
