@@ -5,13 +5,17 @@
 
 mod config;
 mod element;
+#[cfg(test)]
+mod oracle;
 mod predict;
 mod rice;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::codec::{Block, PacketDecoder, damaged};
+use crate::error::Result;
 use crate::flac::bits::Bits;
+use crate::params::Params;
 
 use self::config::Config;
 
@@ -38,37 +42,27 @@ pub(crate) struct Decoder {
     /// One element's samples.
     integers: [Vec<i32>; 2],
     planes: Vec<Vec<f32>>,
-    mean: Vec<Vec<f32>>,
+    mean: Vec<f32>,
 }
 
 impl Decoder {
-    /// A decoder for a track with this `ALACSpecificConfig`.
+    /// A decoder for the track that `params` describe: an `ALACSpecificConfig` is its header.
     ///
     /// # Errors
-    /// When there is none, or it is broken or of a kind that is not decoded.
-    pub(crate) fn new(cookie: Option<&[u8]>) -> Result<Self> {
-        let cookie = cookie.ok_or_else(|| Error::corrupt("ALAC without its configuration"))?;
-        let config = Config::parse(cookie)?;
+    /// When it is broken, or of a kind that is not decoded.
+    pub(crate) fn new(params: &Params) -> Result<Self> {
+        let config = Config::parse(&params.header)?;
         Ok(Self {
             config,
             is_mono: false,
             integers: [Vec::new(), Vec::new()],
             planes: vec![Vec::new(); config.channels],
-            mean: vec![Vec::new()],
+            mean: Vec::new(),
         })
     }
 
-    pub(crate) fn sample_rate(&self) -> u32 {
-        self.config.sample_rate
-    }
-
-    pub(crate) fn mix_to_mono(&mut self) -> bool {
-        self.is_mono = true;
-        true
-    }
-
-    /// Decodes one packet to planes of one length.
-    pub(crate) fn decode(&mut self, packet: &[u8]) -> Result<&[Vec<f32>]> {
+    /// Decodes one packet into the planes.
+    fn read(&mut self, packet: &[u8]) -> Result<()> {
         let mut bits = Bits::new(packet);
         let places = PLACES.get(self.config.channels - 1).copied();
         let mut places = places.unwrap_or_default();
@@ -100,11 +94,7 @@ impl Decoder {
             }
             self.put(here);
         }
-        if self.is_mono {
-            self.mix();
-            return Ok(&self.mean);
-        }
-        Ok(&self.planes)
+        Ok(())
     }
 
     /// Makes floats of the element's samples, for the planes `places`.
@@ -113,13 +103,17 @@ impl Decoder {
         for (integers, place) in self.integers.iter().zip(places) {
             if let Some(plane) = self.planes.get_mut(*place) {
                 plane.clear();
-                plane.extend(integers.iter().map(|sample| (sample << above) as f32 * SCALE));
+                plane.extend(
+                    integers
+                        .iter()
+                        .map(|sample| (sample << above) as f32 * SCALE),
+                );
             }
         }
     }
 
     fn mix(&mut self) {
-        let mean = &mut self.mean[0];
+        let mean = &mut self.mean;
         mean.clear();
         match self.planes.as_slice() {
             [left, right] => {
@@ -140,6 +134,35 @@ impl Decoder {
     }
 }
 
+impl PacketDecoder for Decoder {
+    fn decode(&mut self, packet: &[u8]) -> Result<Block<'_>> {
+        self.read(packet)?;
+        if self.is_mono {
+            self.mix();
+        }
+        let planes = match self.is_mono {
+            true => std::slice::from_ref(&self.mean),
+            false => self.planes.as_slice(),
+        };
+        Ok(Block {
+            sample_rate: self.config.sample_rate,
+            channels: self.config.channels,
+            planes,
+        })
+    }
+
+    /// No packet depends on another.
+    fn reset(&mut self) {}
+
+    fn channels(&self) -> Option<usize> {
+        Some(self.config.channels)
+    }
+
+    fn set_mono(&mut self, mono: bool) {
+        self.is_mono = mono;
+    }
+}
+
 /// A data stream element: its number, whether it begins at a byte, and bytes that are no audio.
 fn skip_data(bits: &mut Bits<'_>) {
     bits.read(4);
@@ -157,7 +180,7 @@ fn skip_data(bits: &mut Bits<'_>) {
 fn skip_filling(bits: &mut Bits<'_>) {
     let mut count = bits.read(4);
     if count == 15 {
-        count += bits.read(8) - 1;
+        count = 14 + bits.read(8);
     }
     skip_bytes(bits, count);
 }
@@ -166,8 +189,4 @@ fn skip_bytes(bits: &mut Bits<'_>, count: u64) {
     for _ in 0..count {
         bits.read(8);
     }
-}
-
-fn damaged(reason: &str) -> Error {
-    Error::new(ErrorKind::Decode, format!("damaged data: {reason}"))
 }

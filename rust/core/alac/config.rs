@@ -1,7 +1,7 @@
 //! What a decoder is made from: Apple's `ALACSpecificConfig`, which others call the magic cookie.
 
 use crate::error::{Error, Result};
-use crate::packet;
+use crate::params::alac_config;
 
 /// Channels at most: more have no order.
 const MAX_CHANNELS: u8 = 8;
@@ -30,9 +30,24 @@ impl Config {
     /// # Errors
     /// When it is too short, or of a kind that no decoder knows.
     pub(super) fn parse(cookie: &[u8]) -> Result<Self> {
-        let fields = packet::alac_config(cookie).and_then(<[u8]>::first_chunk::<24>);
-        let [f0, f1, f2, f3, version, bits, pace, mean, most, channels, .., r0, r1, r2, r3] =
-            *fields.ok_or_else(|| Error::corrupt("a broken ALAC configuration"))?;
+        let fields = alac_config(cookie).and_then(<[u8]>::first_chunk::<24>);
+        let [
+            f0,
+            f1,
+            f2,
+            f3,
+            version,
+            bits,
+            pace,
+            mean,
+            most,
+            channels,
+            ..,
+            r0,
+            r1,
+            r2,
+            r3,
+        ] = *fields.ok_or_else(|| Error::corrupt("a broken ALAC configuration"))?;
         let config = Self {
             frames: u32::from_be_bytes([f0, f1, f2, f3]),
             bits: bits.into(),

@@ -1,9 +1,9 @@
 //! One element of a packet: a channel, or a pair of them.
 
 use super::config::Config;
-use super::damaged;
 use super::predict::Predictor;
 use super::rice::Residuals;
+use crate::codec::damaged;
 use crate::error::Result;
 use crate::flac::bits::Bits;
 
@@ -87,12 +87,7 @@ fn plain(bits: &mut Bits<'_>, depth: u32, planes: &mut [Vec<i32>]) {
     *bits = local;
 }
 
-fn coded(
-    bits: &mut Bits<'_>,
-    config: &Config,
-    head: &Head,
-    planes: &mut [Vec<i32>],
-) -> Result<()> {
+fn coded(bits: &mut Bits<'_>, config: &Config, head: &Head, planes: &mut [Vec<i32>]) -> Result<()> {
     let low_bits = head.low_bits;
     // Of a pair one channel may be a difference.
     let depth = config.bits.saturating_sub(low_bits) + planes.len() as u32 - 1;
@@ -111,7 +106,10 @@ fn coded(
         *slot = Some(predictor(bits, depth)?);
     }
     let mut low = *bits;
-    skip(bits, head.frames as u64 * u64::from(low_bits) * planes.len() as u64);
+    skip(
+        bits,
+        head.frames as u64 * u64::from(low_bits) * planes.len() as u64,
+    );
     for (plane, (predictor, pace)) in planes.iter_mut().zip(predictors.into_iter().flatten()) {
         if config.most_bits == 0 {
             return Err(damaged("codes without parameters"));

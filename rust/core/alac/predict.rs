@@ -8,7 +8,7 @@ use super::wide;
 pub(super) const DIFFERENCES: usize = 31;
 /// Up to here there is a loop for each order.
 const MAX_FIXED: usize = 8;
-/// Up to here no sum of [`MAX_FIXED`] weighted differences is beyond 32 bits.
+/// Up to here no sum of [`MAX_FIXED`] weighted and halved differences is beyond 32 bits.
 const MAX_FIXED_DEPTH: u32 = 25;
 
 /// Where the errors of a prediction come from.
@@ -61,7 +61,7 @@ impl Predictor {
     }
 
     fn samples<E: Errors>(&self, errors: &mut E, out: &mut [i32]) {
-        let is_narrow = self.depth <= MAX_FIXED_DEPTH && self.cannot_wrap(out.len());
+        let is_narrow = self.cannot_wrap(out.len());
         #[cfg(target_arch = "x86_64")]
         if (1..DIFFERENCES).contains(&self.order)
             && wide::run(self, is_narrow && self.order <= MAX_FIXED, errors, out)
@@ -81,10 +81,12 @@ impl Predictor {
         };
     }
 
-    /// Whether no coefficient leaves its 16 bits: every sample moves it by 1 at most.
+    /// Whether no sum needs more than 32 bits, and no coefficient leaves its 16: every sample moves it
+    /// by 1 at most.
     fn cannot_wrap(&self, frames: usize) -> bool {
         let largest = self.coefficients.iter().map(|c| c.unsigned_abs()).max();
-        largest.unwrap_or(0) as usize + frames <= i16::MAX as usize
+        let reach = largest.unwrap_or(0) as usize + frames;
+        self.shift > 0 && self.depth <= MAX_FIXED_DEPTH && reach <= i16::MAX as usize
     }
 
     fn plain<E: Errors>(&self, mut errors: E, out: &mut [i32]) -> E {
@@ -127,7 +129,7 @@ impl Predictor {
         let warm = out.len().min(N + 1);
         let (start, rest) = out.split_at_mut(warm);
         self.differences(&mut errors, start);
-        let Some((base, [history @ ..])) = start.split_first() else {
+        let Some((base, history)) = start.split_first() else {
             return errors;
         };
         let (mut base, Some(history)) = (*base, history.first_chunk::<N>()) else {
@@ -201,5 +203,68 @@ impl Predictor {
             left = left.wrapping_sub(part.wrapping_mul(place));
         }
         self.cut(base.wrapping_add(change).wrapping_add(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Errors that music leaves, and rarely any.
+    fn errors(depth: u32) -> impl Strategy<Value = Vec<i32>> {
+        let limit = 1 << (depth - 1);
+        let error = prop_oneof![
+            2 => Just(0),
+            6 => -limit.min(300)..limit.min(300),
+            1 => -limit..=limit - 1,
+        ];
+        prop::collection::vec(error, 0..300)
+    }
+
+    fn predictor() -> impl Strategy<Value = (Predictor, Vec<i32>)> {
+        let limit = prop_oneof![Just(300), Just(3000), Just(32_768)];
+        let coefficients = limit
+            .prop_flat_map(|limit| prop::collection::vec(-limit..limit, 32))
+            .prop_map(|all| std::array::from_fn(|place| all[place]));
+        (coefficients, 1..DIFFERENCES, 0..16u32, 8..=32u32).prop_flat_map(
+            |(coefficients, order, shift, depth)| {
+                let predictor = Predictor {
+                    coefficients,
+                    order,
+                    shift,
+                    depth,
+                    is_double: false,
+                };
+                (Just(predictor), errors(depth))
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn every_loop_gives_the_same((mut predictor, errors) in predictor(), short in 1..=8usize, is_short: bool) {
+            if is_short {
+                predictor.order = short;
+                predictor.depth = predictor.depth.min(MAX_FIXED_DEPTH);
+            }
+            predictor.coefficients[predictor.order..].fill(0);
+            let mut expected = vec![0; errors.len()];
+            predictor.any(errors.as_slice(), &mut expected);
+            let mut chosen = vec![0; errors.len()];
+            predictor.samples(&mut errors.as_slice(), &mut chosen);
+            prop_assert_eq!(&chosen, &expected);
+            if predictor.cannot_wrap(errors.len()) {
+                let mut fixed = vec![0; errors.len()];
+                match predictor.order {
+                    4 => predictor.fixed::<_, 4>(errors.as_slice(), &mut fixed),
+                    5 => predictor.fixed::<_, 5>(errors.as_slice(), &mut fixed),
+                    6 => predictor.fixed::<_, 6>(errors.as_slice(), &mut fixed),
+                    8 => predictor.fixed::<_, 8>(errors.as_slice(), &mut fixed),
+                    _ => predictor.any(errors.as_slice(), &mut fixed),
+                };
+                prop_assert_eq!(&fixed, &expected);
+            }
+        }
     }
 }
