@@ -190,9 +190,11 @@ def caf(encoder: Encoder, packets: list[bytes], frames: int, *, wrapped: bool) -
 
     cookie = encoder.cookie()
     if wrapped:
-        cookie = struct.pack(">I4s4s", 12, b"frma", b"alac") + struct.pack(
-            ">I4sI", 12 + len(cookie), b"alac", 0
-        ) + cookie
+        cookie = (
+            struct.pack(">I4s4s", 12, b"frma", b"alac")
+            + struct.pack(">I4sI", 12 + len(cookie), b"alac", 0)
+            + cookie
+        )
     filling = encoder.frames * len(packets) - frames
     desc = struct.pack(
         ">d4sIIIII", RATE, b"alac", 0, 0, encoder.frames, encoder.channels, encoder.bits

@@ -35,7 +35,7 @@ impl Errors for &[i32] {
 }
 
 /// One channel's predictor, as the packet has it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Predictor {
     /// Oldest first.
     pub(super) coefficients: [i32; 32],
