@@ -171,7 +171,6 @@ impl Writer {
     }
 
     fn predictor(&mut self) -> u32 {
-        let mode = if self.random.one_in(8) { 15 } else { 0 };
         let shift = self.random.below(16);
         let (pace, order) = (self.random.below(8), self.random.below(31));
         let order = if self.random.one_in(2) {
@@ -179,7 +178,9 @@ impl Writer {
         } else {
             order
         };
-        self.put(mode, 4);
+        // Of no coefficients symphonia leaves out the differences as well.
+        let is_double = order > 0 && self.random.one_in(8);
+        self.put(if is_double { 15 } else { 0 }, 4);
         self.put(shift, 4);
         self.put(pace, 3);
         self.put(order, 5);
