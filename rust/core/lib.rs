@@ -3,6 +3,7 @@
 //! No Python here: the crate stands on its own.
 
 mod aac;
+mod alac;
 pub mod cache;
 mod codec;
 pub mod damage;

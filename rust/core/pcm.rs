@@ -8,10 +8,12 @@ mod aiff;
 mod au;
 mod caf;
 mod header;
+mod packets;
 mod sample;
 mod wav;
 
 pub(crate) use header::Order;
+pub(crate) use packets::Packets;
 pub(crate) use sample::Sample;
 
 use std::ops::Range;

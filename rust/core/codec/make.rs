@@ -5,7 +5,7 @@ use super::symphonia::Symphonia;
 use crate::error::Result;
 use crate::idle::Idle;
 use crate::params::{Codec, Params};
-use crate::{aac, flac, opus, vorbis};
+use crate::{aac, alac, flac, opus, pcm, vorbis};
 
 /// Vorbis decoders between clips, by their headers: files of one encoder share their code books,
 /// and building these takes longer than decoding seconds of audio.
@@ -18,8 +18,10 @@ static VORBIS: Idle<Vec<u8>, Box<dyn PacketDecoder>> = Idle::new(16);
 pub(crate) fn decoder(params: &Params) -> Result<Box<dyn PacketDecoder>> {
     match params.codec {
         Codec::Aac => Ok(Box::new(aac::Decoder::new(params)?)),
+        Codec::Alac => Ok(Box::new(alac::Decoder::new(params)?)),
         Codec::Opus => Ok(Box::new(opus::Decoder::new(params)?)),
         Codec::Flac => Ok(Box::new(flac::Packets::new(params)?)),
+        Codec::Pcm(..) => Ok(Box::new(pcm::Packets::new(params)?)),
         Codec::Vorbis => vorbis_decoder(params),
         _ => Ok(Box::new(Symphonia::new(params)?)),
     }
