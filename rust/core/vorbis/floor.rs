@@ -1,0 +1,57 @@
+//! The floor: the coarse curve of a channel's spectrum. Sections 6 and 7.
+
+use super::Fault;
+use super::bits::Bits;
+use super::codebook::Codebook;
+use super::floor0::{Curve0, Floor0};
+use super::floor1::{Floor1, Heights};
+
+/// What a header says of one floor.
+#[derive(Debug)]
+pub(super) enum Floor {
+    Zero(Floor0),
+    One(Floor1),
+}
+
+/// What a packet says of one channel's floor, whichever kind that is of.
+#[derive(Debug, Default)]
+pub(super) struct Curve {
+    zero: Curve0,
+    one: Heights,
+}
+
+impl Floor {
+    /// Reads the header; `halves` are those of the short and the long block.
+    pub(super) fn parse(
+        bits: &mut Bits<'_>,
+        books: &[Codebook],
+        halves: [usize; 2],
+    ) -> Result<Self, Fault> {
+        match bits.need(16)? {
+            0 => Floor0::parse(bits, books, halves).map(Self::Zero),
+            1 => Floor1::parse(bits, books).map(Self::One),
+            _ => Err(Fault("a floor is of no known type")),
+        }
+    }
+
+    /// Reads a curve from a packet; `None` where the channel is silent, or the packet ends before.
+    pub(super) fn read(
+        &self,
+        bits: &mut Bits<'_>,
+        books: &[Codebook],
+        curve: &mut Curve,
+    ) -> Option<()> {
+        match self {
+            Self::Zero(floor) => floor.read(bits, books, &mut curve.zero),
+            Self::One(floor) => floor.read(bits, books, &mut curve.one),
+        }
+    }
+
+    /// The curve that was read, as factors for half a block, `is_long` or not, times `gain`.
+    pub(super) fn render(&self, curve: &Curve, is_long: bool, gain: f32, factors: &mut [f32]) {
+        match self {
+            Self::Zero(floor) => floor.render(&curve.zero, is_long, gain, factors),
+            Self::One(floor) => floor.render(&curve.one, gain, factors),
+        }
+    }
+}
