@@ -69,4 +69,7 @@ impl Blocks {
         Some(self.sizes[usize::from(*is_long)])
     }
 }
-#[doc(hidden)] pub(crate) fn bench_parse(h:&[u8])->impl Sized{ Setup::parse(h).map_err(|f|f.0).expect("x") }
+#[doc(hidden)]
+pub(crate) fn bench_parse(h: &[u8]) -> impl Sized {
+    Setup::parse(h).map_err(|f| f.0).expect("x")
+}

@@ -1,9 +1,9 @@
 //! Code books: their headers, their codewords, and the vectors that these stand for. Section 3.
 
+use super::Fault;
 use super::bits::{Bits, bit_length};
 use super::huffman::Table;
 use super::setup::Budget;
-use super::Fault;
 
 const SYNC: u32 = 0x56_4342;
 
@@ -86,9 +86,14 @@ impl Codebook {
             }
         }
         *bits = reader;
-        self.add_warily(bits, rest)
+        if rest.is_empty() {
+            Some(())
+        } else {
+            self.add_warily(bits, rest)
+        }
     }
 
+    #[inline(never)]
     fn add_warily(&self, bits: &mut Bits<'_>, target: &mut [f32]) -> Option<()> {
         for to in target.chunks_mut(self.dimensions) {
             for (to, value) in to.iter_mut().zip(self.vector(bits)?) {
@@ -149,7 +154,11 @@ fn vectors(
         if *length > 0 {
             let mut last = 0.0;
             for (place, (to, digit)) in vector.iter_mut().zip(&digits).enumerate() {
-                let at = if is_lattice { *digit } else { entry * dimensions + place };
+                let at = if is_lattice {
+                    *digit
+                } else {
+                    entry * dimensions + place
+                };
                 *to = values.get(at).copied().unwrap_or(0.0) + last;
                 last = if adds_up { *to } else { 0.0 };
             }

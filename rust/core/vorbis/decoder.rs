@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::bits::Bits;
-use super::floor::Curve;
+use super::floor::{Curve, Gain};
 use super::mapping::{Mapping, Submap, decouple};
 use super::mdct::{Scratch, Tail, Transform};
 use super::residue::{Classes, Kind};
@@ -16,6 +16,7 @@ pub(crate) struct Decoder {
     channels: Vec<Channel>,
     /// The mean of the spectra, where only that is wanted.
     mean: Option<Vec<f32>>,
+    gain: Gain,
     /// Half of the block before; none in front of the first one.
     before: Option<usize>,
     /// By plane.
@@ -62,6 +63,7 @@ impl Decoder {
         Ok(Self {
             channels: (0..count).map(|_| Channel::default()).collect(),
             mean: None,
+            gain: Gain::new(1.0),
             before: None,
             tails: vec![Tail::new(); count],
             planes: vec![Vec::new(); count],
@@ -73,6 +75,7 @@ impl Decoder {
     /// Asks for the mean of the channels only: there is one plane from now on.
     pub(crate) fn mix_to_mono(&mut self) -> bool {
         self.mean.get_or_insert_default();
+        self.gain = Gain::new(1.0 / self.channels.len() as f32);
         self.tails.truncate(1);
         self.planes.truncate(1);
         true
@@ -124,7 +127,9 @@ impl Decoder {
             channel.has_residue = channel.has_floor;
         }
         for [magnitude, angle] in &mapping.couplings {
-            let has_residue = [magnitude, angle].iter().any(|n| self.channels[**n].has_residue);
+            let has_residue = [magnitude, angle]
+                .iter()
+                .any(|n| self.channels[**n].has_residue);
             self.channels[*magnitude].has_residue = has_residue;
             self.channels[*angle].has_residue = has_residue;
         }
@@ -177,7 +182,6 @@ impl Decoder {
     fn shape(&mut self, setup: &Setup, mapping: &Mapping, is_long: bool, half: usize) {
         let factors = &mut self.room.factors;
         factors.resize(half, 0.0);
-        let gain = self.mean.as_ref().map_or(1.0, |_| 1.0 / self.channels.len() as f32);
         if let Some(mean) = &mut self.mean {
             mean.clear();
             mean.resize(half, 0.0);
@@ -190,7 +194,7 @@ impl Decoder {
                 channel.spectrum.fill(0.0);
                 continue;
             }
-            floor.render(&channel.curve, is_long, gain, factors);
+            floor.render(&channel.curve, is_long, &self.gain, factors);
             let values = channel.spectrum.iter_mut().zip(&*factors);
             match &mut self.mean {
                 Some(mean) => {
@@ -205,7 +209,10 @@ impl Decoder {
 
     /// From spectra to samples.
     fn synthesize(&mut self, half: usize) {
-        let count = self.before.replace(half).map_or(0, |before| (before + half) / 2);
+        let count = self
+            .before
+            .replace(half)
+            .map_or(0, |before| (before + half) / 2);
         let transform = Transform::of(half);
         let spectra: &mut dyn Iterator<Item = &[f32]> = match &self.mean {
             Some(mean) => &mut std::iter::once(&mean[..]),

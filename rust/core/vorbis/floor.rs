@@ -4,7 +4,7 @@ use super::Fault;
 use super::bits::Bits;
 use super::codebook::Codebook;
 use super::floor0::{Curve0, Floor0};
-use super::floor1::{Floor1, Heights};
+use super::floor1::{Floor1, Heights, Levels, levels};
 
 /// What a header says of one floor.
 #[derive(Debug)]
@@ -18,6 +18,20 @@ pub(super) enum Floor {
 pub(super) struct Curve {
     zero: Curve0,
     one: Heights,
+}
+
+/// What all factors are multiplied with.
+#[derive(Debug)]
+pub(super) struct Gain {
+    factor: f32,
+    levels: Box<Levels>,
+}
+
+impl Gain {
+    pub(super) fn new(factor: f32) -> Self {
+        let levels = Box::new(levels(factor));
+        Self { factor, levels }
+    }
 }
 
 impl Floor {
@@ -47,11 +61,11 @@ impl Floor {
         }
     }
 
-    /// The curve that was read, as factors for half a block, `is_long` or not, times `gain`.
-    pub(super) fn render(&self, curve: &Curve, is_long: bool, gain: f32, factors: &mut [f32]) {
+    /// The curve that was read, as factors for half a block, `is_long` or not.
+    pub(super) fn render(&self, curve: &Curve, is_long: bool, gain: &Gain, factors: &mut [f32]) {
         match self {
-            Self::Zero(floor) => floor.render(&curve.zero, is_long, gain, factors),
-            Self::One(floor) => floor.render(&curve.one, gain, factors),
+            Self::Zero(floor) => floor.render(&curve.zero, is_long, gain.factor, factors),
+            Self::One(floor) => floor.render(&curve.one, &gain.levels, factors),
         }
     }
 }

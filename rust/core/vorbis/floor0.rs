@@ -70,7 +70,10 @@ impl Floor0 {
         curve.pairs.clear();
         let mut last = 0.0;
         while curve.pairs.len() < self.order {
-            let vector = book.vector(bits)?.iter().map(|value| f64::from(*value) + last);
+            let vector = book
+                .vector(bits)?
+                .iter()
+                .map(|value| f64::from(*value) + last);
             curve.pairs.extend(vector);
             last = curve.pairs.last().copied()?;
         }
@@ -88,7 +91,8 @@ impl Floor0 {
         for (factor, cosine) in factors.iter_mut().zip(cosines) {
             // Many bins share an angle.
             let known = before.filter(|(other, _)| other == cosine);
-            let value = known.map_or_else(|| self.factor(curve, *cosine) * gain, |(_, value)| value);
+            let value =
+                known.map_or_else(|| self.factor(curve, *cosine) * gain, |(_, value)| value);
             before = Some((*cosine, value));
             *factor = value;
         }
@@ -123,5 +127,7 @@ fn cosines(half: usize, rate: f64, steps: f64) -> Vec<f64> {
         let place = (bark(frequency) * steps / bark(rate / 2.0)).floor();
         place.min(steps - 1.0)
     };
-    (0..half).map(|bin| (PI * place(bin) / steps).cos()).collect()
+    (0..half)
+        .map(|bin| (PI * place(bin) / steps).cos())
+        .collect()
 }

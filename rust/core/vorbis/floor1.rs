@@ -14,9 +14,16 @@ const HIGHEST: i32 = 0x7FFF;
 const LONG_LINE: u32 = 4096;
 
 /// Factors by height, in steps of 140/256 dB: section 10.1.
-static LEVELS: LazyLock<[f32; 256]> = LazyLock::new(|| {
+static LEVELS: LazyLock<Levels> = LazyLock::new(|| {
     std::array::from_fn(|height| 10f64.powf((height as f64 - 255.0) * 140.0 / 256.0 / 20.0) as f32)
 });
+
+pub(super) type Levels = [f32; 256];
+
+/// Factors by height, all times `gain`.
+pub(super) fn levels(gain: f32) -> Levels {
+    LEVELS.map(|level| level * gain)
+}
 
 #[derive(Debug)]
 pub(super) struct Floor1 {
@@ -157,8 +164,7 @@ impl Floor1 {
     }
 
     /// Draws the curve: the second part of section 7.2.4.
-    pub(super) fn render(&self, Heights(heights): &Heights, gain: f32, factors: &mut [f32]) {
-        let levels = LEVELS.map(|level| level * gain);
+    pub(super) fn render(&self, Heights(heights): &Heights, levels: &Levels, factors: &mut [f32]) {
         let height = |at: usize| (heights[at] * self.multiplier).clamp(0, 255);
         let (mut x, mut y) = (0, height(0));
         let drawn = self.order.iter().skip(1).filter(|at| heights[**at] >= 0);
@@ -167,7 +173,7 @@ impl Floor1 {
             let Some(rest) = factors.get_mut(x..) else {
                 return;
             };
-            draw_line(y, to_y, to_x - x, &levels, rest);
+            draw_line(y, to_y, to_x - x, levels, rest);
             (x, y) = (to_x, to_y);
         }
         let rest = factors.get_mut(x..).unwrap_or_default();
@@ -221,15 +227,24 @@ fn points(places: &[i32]) -> Result<(Vec<Point>, Vec<usize>), Fault> {
     }
     let mut order: Vec<usize> = (0..places.len()).collect();
     order.sort_by_key(|at| places[*at]);
-    if order.windows(2).any(|pair| places[pair[0]] == places[pair[1]]) {
+    if order
+        .windows(2)
+        .any(|pair| places[pair[0]] == places[pair[1]])
+    {
         return Err(Fault("a floor has two points in one place"));
     }
     let point = |(at, x): (usize, &i32)| {
         let before = || (0..at).filter(|_| at > 1);
         Point {
             x: *x,
-            left: before().filter(|n| places[*n] < *x).max_by_key(|n| places[*n]).unwrap_or(0),
-            right: before().filter(|n| places[*n] > *x).min_by_key(|n| places[*n]).unwrap_or(1),
+            left: before()
+                .filter(|n| places[*n] < *x)
+                .max_by_key(|n| places[*n])
+                .unwrap_or(0),
+            right: before()
+                .filter(|n| places[*n] > *x)
+                .min_by_key(|n| places[*n])
+                .unwrap_or(1),
         }
     };
     Ok((places.iter().enumerate().map(point).collect(), order))
@@ -243,7 +258,7 @@ fn between(x: i32, [from_x, from_y]: [i32; 2], [to_x, to_y]: [i32; 2]) -> i32 {
 
 /// A line of so many steps from one height to another: `render_line`, section 9.2.7. Its heights are
 /// those of the exact line, rounded towards the first one.
-fn draw_line(from: i32, to: i32, steps: usize, levels: &[f32; 256], factors: &mut [f32]) {
+fn draw_line(from: i32, to: i32, steps: usize, levels: &Levels, factors: &mut [f32]) {
     let count = steps.min(factors.len());
     let (rise, steps) = (from.abs_diff(to), steps as u32);
     if rise == 0 {

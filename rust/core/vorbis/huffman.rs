@@ -49,7 +49,11 @@ impl Table {
         let mut short = vec![Code::default(); 1 << at_once];
         let mut long = Vec::new();
         let mut tree = Tree::new();
-        for (entry, length) in lengths.iter().enumerate().filter(|(_, length)| **length > 0) {
+        for (entry, length) in lengths
+            .iter()
+            .enumerate()
+            .filter(|(_, length)| **length > 0)
+        {
             let word = tree.grow(usize::from(*length)).ok_or(NO_TREE)?;
             let code = Code::new(entry, *length);
             if u32::from(*length) > at_once {
@@ -132,7 +136,9 @@ impl Tree {
     /// The way to a new leaf of this depth, the first bit on top.
     fn grow(&mut self, depth: usize) -> Option<u32> {
         let (top, word) = match std::mem::replace(&mut self.has_begun, true) {
-            true => (0..=depth).rev().find_map(|top| Some((top, self.free[top].take()?)))?,
+            true => (0..=depth)
+                .rev()
+                .find_map(|top| Some((top, self.free[top].take()?)))?,
             false => (0, 0),
         };
         for depth in top + 1..=depth {
@@ -155,9 +161,8 @@ mod tests {
     #[test]
     fn codewords_are_those_of_the_specification() {
         let mut tree = Tree::new();
-        let words = [2, 4, 4, 4, 4, 2, 3, 3].map(|depth| {
-            tree.grow(depth).map(|word| word >> (32 - depth))
-        });
+        let words =
+            [2, 4, 4, 4, 4, 2, 3, 3].map(|depth| tree.grow(depth).map(|word| word >> (32 - depth)));
         let expected = [0b00, 0b0100, 0b0101, 0b0110, 0b0111, 0b10, 0b110, 0b111];
         assert_eq!(words, expected.map(Some));
         assert!(tree.is_full());

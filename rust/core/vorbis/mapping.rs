@@ -53,7 +53,9 @@ impl Mapping {
     /// The floor of a channel.
     pub(super) fn floor_of(&self, channel: usize) -> usize {
         let submap = self.submap_of.get(channel);
-        submap.and_then(|submap| self.submaps.get(*submap)).map_or(0, |submap| submap.floor)
+        submap
+            .and_then(|submap| self.submaps.get(*submap))
+            .map_or(0, |submap| submap.floor)
     }
 }
 

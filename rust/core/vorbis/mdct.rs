@@ -6,6 +6,9 @@ use std::sync::{Arc, OnceLock};
 use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftPlanner};
 
+/// Samples that are worked on at once; the shortest slope has twice as many in a half.
+const LANES: usize = 8;
+
 /// The inverse MDCT to blocks of one size as a DCT-IV, which is its result folded, by a complex
 /// transform of half as many points; and the slope that such blocks overlap with.
 pub(super) struct Transform {
@@ -72,17 +75,31 @@ impl Transform {
         scratch.folded.resize(half, 0.0);
         let (pairs, _) = spectrum.as_chunks::<2>();
         let inputs = pairs.iter().zip(pairs.iter().rev());
-        for ((to, twiddle), (even, odd)) in scratch.complex.iter_mut().zip(&self.twiddles).zip(inputs) {
+        for ((to, twiddle), (even, odd)) in
+            scratch.complex.iter_mut().zip(&self.twiddles).zip(inputs)
+        {
             *to = Complex::new(even[0], odd[1]) * twiddle;
         }
-        self.fft.process_with_scratch(&mut scratch.complex, &mut scratch.fft);
-        for (value, twiddle) in scratch.complex.iter_mut().zip(&self.twiddles) {
-            *value *= twiddle;
-        }
-        let (pairs, _) = scratch.folded.as_chunks_mut::<2>();
-        let values = scratch.complex.iter().zip(scratch.complex.iter().rev());
-        for (pair, (from, mirrored)) in pairs.iter_mut().zip(values) {
-            *pair = [from.re, -mirrored.im];
+        self.fft
+            .process_with_scratch(&mut scratch.complex, &mut scratch.fft);
+        self.unfold(&scratch.complex, &mut scratch.folded);
+    }
+
+    /// The results of the complex transform from both ends, turned and in their order.
+    fn unfold(&self, values: &[Complex<f32>], folded: &mut [f32]) {
+        let middle = values.len() / 2;
+        let ((low, high), (low_twiddles, high_twiddles)) =
+            (values.split_at(middle), self.twiddles.split_at(middle));
+        let (pairs, _) = folded.as_chunks_mut::<2>();
+        let (low_pairs, high_pairs) = pairs.split_at_mut(middle);
+        let from_low = low.iter().zip(low_twiddles);
+        let from_high = high.iter().zip(high_twiddles);
+        let to = low_pairs.iter_mut().zip(high_pairs.iter_mut().rev());
+        for (((low, low_twiddle), (high, high_twiddle)), (first, last)) in
+            from_low.zip(from_high.rev()).zip(to)
+        {
+            let (low, high) = (low * low_twiddle, high * high_twiddle);
+            (*first, *last) = ([low.re, -high.im], [high.re, -low.im]);
         }
     }
 }
@@ -103,13 +120,29 @@ fn overlap(before: &[f32], after: &[f32], output: &mut [f32]) {
     negate_reversed(after, end);
     let (first, second) = middle.split_at_mut(width);
     let (low, high) = Transform::of(2 * width).slope.split_at(width);
-    let inputs = falling.iter().rev().zip(rising).zip(low.iter().zip(high.iter().rev()));
-    for ((first, second), ((fall, rise), (low, high))) in
-        first.iter_mut().zip(second.iter_mut().rev()).zip(inputs)
+    let (first, _) = first.as_chunks_mut::<LANES>();
+    let (second, _) = second.as_chunks_mut::<LANES>();
+    let (falling, rising) = (
+        falling.as_chunks::<LANES>().0,
+        rising.as_chunks::<LANES>().0,
+    );
+    let (low, high) = (low.as_chunks::<LANES>().0, high.as_chunks::<LANES>().0);
+    let outputs = first.iter_mut().zip(second.iter_mut().rev());
+    let inputs = rising.iter().zip(falling.iter().rev());
+    for (((first, second), (rise, fall)), (low, high)) in
+        outputs.zip(inputs).zip(low.iter().zip(high.iter().rev()))
     {
-        *first = rise * low - fall * high;
-        *second = -rise * high - fall * low;
+        let (fall, high) = (reversed(fall), reversed(high));
+        *first = std::array::from_fn(|n| rise[n] * low[n] - fall[n] * high[n]);
+        *second = reversed(&std::array::from_fn(|n| {
+            -rise[n] * high[n] - fall[n] * low[n]
+        }));
     }
+}
+
+#[inline(always)]
+fn reversed(values: &[f32; LANES]) -> [f32; LANES] {
+    std::array::from_fn(|n| values[LANES - 1 - n])
 }
 
 fn negate_reversed(from: &[f32], to: &mut [f32]) {
@@ -121,7 +154,9 @@ fn negate_reversed(from: &[f32], to: &mut [f32]) {
 /// The rising half of the window: section 4.3.1.
 fn slope(half: usize) -> Vec<f32> {
     let inner = |n: usize| ((2 * n + 1) as f64 * PI / (4 * half) as f64).sin();
-    (0..half).map(|n| (FRAC_PI_2 * inner(n) * inner(n)).sin() as f32).collect()
+    (0..half)
+        .map(|n| (FRAC_PI_2 * inner(n) * inner(n)).sin() as f32)
+        .collect()
 }
 
 #[cfg(test)]
@@ -151,9 +186,14 @@ mod tests {
         let sample = |n: usize| {
             let place = (2 * n + 1 + half) as f64 * PI / (4 * half) as f64;
             let terms = spectrum.iter().enumerate();
-            terms.map(|(k, value)| f64::from(*value) * (place * (2 * k + 1) as f64).cos()).sum::<f64>()
+            terms
+                .map(|(k, value)| f64::from(*value) * (place * (2 * k + 1) as f64).cos())
+                .sum::<f64>()
         };
-        window.enumerate().map(|(n, window)| window * sample(n)).collect()
+        window
+            .enumerate()
+            .map(|(n, window)| window * sample(n))
+            .collect()
     }
 
     #[test]
@@ -166,7 +206,9 @@ mod tests {
             let fall = halves.get(at + 1).map_or(half, |next| half.min(*next));
             let spectrum = spectrum(half, at as u32);
             let expected = block(&spectrum, rise, fall);
-            let count = before.as_ref().map_or(0, |before| before.len() / 4 + half / 2);
+            let count = before
+                .as_ref()
+                .map_or(0, |before| before.len() / 4 + half / 2);
             let mut output = vec![0.0; count];
             Transform::of(half).synthesize(&spectrum, &mut tail, &mut scratch, &mut output);
             if let Some(before) = before {
@@ -175,7 +217,10 @@ mod tests {
                 for (n, sample) in output.iter().enumerate() {
                     let second = before.get(before.len() / 2 + n).copied().unwrap_or(0.0);
                     let first = usize::try_from(n as isize - offset).map_or(0.0, |n| expected[n]);
-                    assert!((f64::from(*sample) - first - second).abs() < 1e-4, "{at} {n}");
+                    assert!(
+                        (f64::from(*sample) - first - second).abs() < 1e-4,
+                        "{at} {n}"
+                    );
                 }
             }
             before = Some(expected);

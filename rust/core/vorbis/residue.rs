@@ -55,7 +55,9 @@ impl Residue {
         let class_book = bits.need(8)? as usize;
         let cascades = (0..count).map(|_| cascade(bits));
         let cascades: Vec<u32> = cascades.collect::<Result<_, Fault>>()?;
-        let in_class = cascades.iter().map(|cascade| in_passes(*cascade, bits, books));
+        let in_class = cascades
+            .iter()
+            .map(|cascade| in_passes(*cascade, bits, books));
         let in_class: Vec<_> = in_class.collect::<Result<_, Fault>>()?;
         let last = |cascade: &u32| (u32::BITS - cascade.leading_zeros()) as usize;
         Ok(Self {
@@ -159,7 +161,9 @@ fn classes(book: Option<&Codebook>, base: usize, budget: &mut Budget) -> Result<
     const WRONG: Fault = Fault("a residue has a code book of classes that is none");
     let book = book.filter(|book| book.dimensions > 0).ok_or(WRONG)?;
     let words = base.checked_pow(book.dimensions as u32);
-    let words = words.filter(|words| *words <= book.entries as usize).ok_or(WRONG)?;
+    let words = words
+        .filter(|words| *words <= book.entries as usize)
+        .ok_or(WRONG)?;
     budget.take(words, book.dimensions)?;
     let mut classes = vec![0; words * book.dimensions];
     for (word, of_word) in classes.chunks_exact_mut(book.dimensions).enumerate() {

@@ -37,7 +37,9 @@ pub(super) struct Budget(usize);
 impl Budget {
     /// Room for so many entries of so many values.
     pub(super) fn take(&mut self, entries: usize, dimensions: usize) -> Result<(), Fault> {
-        let left = self.0.checked_sub(entries.saturating_mul(dimensions.max(1)));
+        let left = self
+            .0
+            .checked_sub(entries.saturating_mul(dimensions.max(1)));
         self.0 = left.ok_or(Fault("the code books are too large"))?;
         Ok(())
     }
@@ -61,7 +63,9 @@ impl Setup {
         let floors = several(bits, 6, |bits| Floor::parse(bits, &books, halves))?;
         let residues = several(bits, 6, |bits| Residue::parse(bits, &books, &mut budget))?;
         let parts = (floors.len(), residues.len());
-        let mappings = several(bits, 6, |bits| Mapping::parse(bits, channels, parts.0, parts.1))?;
+        let mappings = several(bits, 6, |bits| {
+            Mapping::parse(bits, channels, parts.0, parts.1)
+        })?;
         let modes = several(bits, 6, |bits| Mode::parse(bits, mappings.len()))?;
         if !bits.flag()? {
             return Err(Fault("the framing bit is missing"));
@@ -98,8 +102,27 @@ impl Mode {
 
 /// Channels, rate, and halves of blocks: section 4.2.2.
 fn parse_ident(ident: &[u8; IDENT_BYTES]) -> Result<(usize, u32, [usize; 2]), Fault> {
-    let [b'\x01', b'v', b'o', b'r', b'b', b'i', b's', 0, 0, 0, 0, channels, a, b, c, d, .., blocks, framing] =
-        *ident
+    let [
+        b'\x01',
+        b'v',
+        b'o',
+        b'r',
+        b'b',
+        b'i',
+        b's',
+        0,
+        0,
+        0,
+        0,
+        channels,
+        a,
+        b,
+        c,
+        d,
+        ..,
+        blocks,
+        framing,
+    ] = *ident
     else {
         return Err(Fault("they are of no known version"));
     };
