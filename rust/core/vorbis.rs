@@ -15,7 +15,7 @@ mod setup;
 
 use std::sync::Arc;
 
-pub(crate) use decoder::{Block, Decoder};
+pub(crate) use decoder::Decoder;
 use setup::Setup;
 
 use crate::error::{Error, Result};
@@ -68,8 +68,4 @@ impl Blocks {
         let is_long = self.modes.get(mode as usize).filter(|_| first & 1 == 0)?;
         Some(self.sizes[usize::from(*is_long)])
     }
-}
-#[doc(hidden)]
-pub(crate) fn bench_parse(h: &[u8]) -> impl Sized {
-    Setup::parse(h).map_err(|f| f.0).expect("x")
 }

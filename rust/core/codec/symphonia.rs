@@ -95,7 +95,6 @@ fn codec(codec: Codec) -> Result<AudioCodecId> {
         Codec::Mp2 => id::CODEC_ID_MP2,
         Codec::Mp3 => id::CODEC_ID_MP3,
         Codec::Alac => id::CODEC_ID_ALAC,
-        Codec::Vorbis => id::CODEC_ID_VORBIS,
         Codec::Pcm(sample, order) => pcm(sample, order),
         other => {
             let reason = format!("the codec {} is not decoded here", other.name());

@@ -8,7 +8,8 @@ use super::mapping::{Mapping, Submap, decouple};
 use super::mdct::{Scratch, Tail, Transform};
 use super::residue::{Classes, Kind};
 use super::setup::{Mode, Setup};
-use crate::error::{Error, ErrorKind, Result};
+use crate::codec::{Block, PacketDecoder, damaged};
+use crate::error::{Error, Result};
 
 /// Decodes the packets of one stream.
 pub(crate) struct Decoder {
@@ -45,13 +46,6 @@ struct Room {
     classes: Classes,
 }
 
-/// Samples of each plane, all of one length.
-#[derive(Debug)]
-pub(crate) struct Block<'d> {
-    pub(crate) sample_rate: u32,
-    pub(crate) planes: &'d [Vec<f32>],
-}
-
 impl Decoder {
     /// A decoder for a stream with these headers, the first and the third of three.
     ///
@@ -69,52 +63,6 @@ impl Decoder {
             planes: vec![Vec::new(); count],
             room: Room::default(),
             setup,
-        })
-    }
-
-    /// Asks for the mean of the channels only: there is one plane from now on.
-    pub(crate) fn mix_to_mono(&mut self) -> bool {
-        self.mean.get_or_insert_default();
-        self.gain = Gain::new(1.0 / self.channels.len() as f32);
-        self.tails.truncate(1);
-        self.planes.truncate(1);
-        true
-    }
-
-    /// Forgets all that came before.
-    pub(crate) fn reset(&mut self) {
-        self.before = None;
-        self.tails.iter_mut().for_each(Vec::clear);
-    }
-
-    /// Decodes one packet, to the samples between the middle of the block before and that of its own.
-    ///
-    /// # Errors
-    /// A packet that is none of audio; what follows does not depend on what came before it.
-    pub(crate) fn decode(&mut self, packet: &[u8]) -> Result<Block<'_>> {
-        let setup = Arc::clone(&self.setup);
-        let mut bits = Bits::new(packet);
-        let Some(mode) = mode(&setup, &mut bits) else {
-            self.reset();
-            let reason = "damaged data: a packet is none of Vorbis audio";
-            return Err(Error::new(ErrorKind::Decode, reason));
-        };
-        let Some(mapping) = setup.mappings.get(mode.mapping) else {
-            return Err(Error::corrupt("a mode has a mapping that is not there"));
-        };
-        let half = setup.halves[usize::from(mode.is_long)];
-        self.read_floors(&setup, mapping, &mut bits);
-        for (number, submap) in mapping.submaps.iter().enumerate() {
-            self.read_residues(&setup, mapping, (number, submap), half, &mut bits);
-        }
-        for coupling in mapping.couplings.iter().rev() {
-            self.decouple(*coupling);
-        }
-        self.shape(&setup, mapping, mode.is_long, half);
-        self.synthesize(half);
-        Ok(Block {
-            sample_rate: setup.sample_rate,
-            planes: &self.planes,
         })
     }
 
@@ -225,6 +173,55 @@ impl Decoder {
                 transform.synthesize(spectrum, tail, &mut self.room.scratch, plane);
             }
         }
+    }
+}
+
+impl PacketDecoder for Decoder {
+    /// Decodes one packet, to the samples between the middle of the block before and that of its own.
+    fn decode(&mut self, packet: &[u8]) -> Result<Block<'_>> {
+        let setup = Arc::clone(&self.setup);
+        let mut bits = Bits::new(packet);
+        let Some(mode) = mode(&setup, &mut bits) else {
+            self.reset();
+            return Err(damaged("a packet is none of Vorbis audio"));
+        };
+        let Some(mapping) = setup.mappings.get(mode.mapping) else {
+            return Err(Error::corrupt("a mode has a mapping that is not there"));
+        };
+        let half = setup.halves[usize::from(mode.is_long)];
+        self.read_floors(&setup, mapping, &mut bits);
+        for (number, submap) in mapping.submaps.iter().enumerate() {
+            self.read_residues(&setup, mapping, (number, submap), half, &mut bits);
+        }
+        for coupling in mapping.couplings.iter().rev() {
+            self.decouple(*coupling);
+        }
+        self.shape(&setup, mapping, mode.is_long, half);
+        self.synthesize(half);
+        Ok(Block {
+            sample_rate: setup.sample_rate,
+            channels: setup.channels,
+            planes: &self.planes,
+        })
+    }
+
+    fn reset(&mut self) {
+        self.before = None;
+        self.tails.iter_mut().for_each(Vec::clear);
+    }
+
+    fn channels(&self) -> Option<usize> {
+        Some(self.channels.len())
+    }
+
+    fn set_mono(&mut self, mono: bool) {
+        let count = self.channels.len();
+        let planes = if mono { 1 } else { count };
+        self.mean = mono.then(Vec::new);
+        self.gain = Gain::new(if mono { 1.0 / count as f32 } else { 1.0 });
+        self.tails = vec![Tail::new(); planes];
+        self.planes = vec![Vec::new(); planes];
+        self.before = None;
     }
 }
 
