@@ -3,6 +3,8 @@
 
 mod bits;
 mod codebook;
+#[cfg(test)]
+mod craft;
 mod decoder;
 mod floor;
 mod floor0;
@@ -12,6 +14,8 @@ mod mapping;
 mod mdct;
 mod residue;
 mod setup;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

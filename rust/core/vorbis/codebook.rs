@@ -73,7 +73,7 @@ impl Codebook {
     }
 
     /// The same for books of `N` dimensions, where the packet is known to be long enough.
-    #[inline(always)]
+    #[inline(never)]
     fn add_each<const N: usize>(&self, bits: &mut Bits<'_>, target: &mut [f32]) -> Option<()> {
         // A copy stays in registers.
         let mut reader = *bits;
@@ -81,9 +81,7 @@ impl Codebook {
         let (whole, rest) = target.as_chunks_mut::<N>();
         for to in whole {
             let vector = vectors.get(self.table.find(&mut reader))?;
-            for (to, value) in to.iter_mut().zip(vector) {
-                *to += value;
-            }
+            *to = std::array::from_fn(|n| to[n] + vector[n]);
         }
         *bits = reader;
         if rest.is_empty() {
