@@ -86,7 +86,6 @@ fn codec(codec: Codec) -> Result<AudioCodecId> {
         Codec::Mp1 => id::CODEC_ID_MP1,
         Codec::Mp2 => id::CODEC_ID_MP2,
         Codec::Mp3 => id::CODEC_ID_MP3,
-        Codec::Vorbis => id::CODEC_ID_VORBIS,
         other => {
             let reason = format!("the codec {} is not decoded here", other.name());
             return Err(Error::unsupported(reason));
