@@ -19,6 +19,7 @@ mod opus;
 mod packet;
 mod pcm;
 pub mod pipeline;
+mod pool;
 pub mod resample;
 pub mod source;
 mod vorbis;

@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::damage::{Damage, Gap};
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mix::first_nonfinite;
+use crate::pool;
 use crate::resample::{Resampler, resampled_frames};
 use crate::source::Source;
 
@@ -207,39 +206,6 @@ fn converted(
 }
 
 /// Decodes many clips on up to `threads` threads, in order, each with a result of its own.
-///
-/// The threads live as long as the call: nothing is left behind that a fork could break.
 pub fn load_batch(items: Vec<(Result<Source<'_>>, Request)>, threads: usize) -> Vec<Result<Clip>> {
-    let one =
-        |(source, request): (Result<Source<'_>>, Request)| source.and_then(|s| load(s, &request));
-    if threads <= 1 || items.len() <= 1 {
-        return items.into_iter().map(one).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let slots: Vec<_> = items
-        .into_iter()
-        .map(|item| Mutex::new((Some(item), None)))
-        .collect();
-    let work = || {
-        while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Ok(mut slot) = slot.lock() {
-                slot.1 = slot.0.take().map(one);
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        // The calling thread works too; a thread that cannot be started leaves its share to others.
-        for _ in 1..threads.min(slots.len()) {
-            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
-        }
-        work();
-    });
-    let lost = || Err(Error::new(ErrorKind::Decode, "the clip was not decoded"));
-    let result = |slot: Mutex<_>| {
-        slot.into_inner()
-            .ok()
-            .and_then(|(_, done)| done)
-            .unwrap_or_else(lost)
-    };
-    slots.into_iter().map(result).collect()
+    pool::each(items, threads, |(source, request)| load(source?, &request))
 }
