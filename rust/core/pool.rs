@@ -64,6 +64,7 @@ fn result<T, R>(slot: Mutex<(Option<T>, Option<Result<R>>)>) -> Result<R> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
