@@ -19,6 +19,7 @@ mod opus;
 mod packet;
 mod pcm;
 pub mod pipeline;
+mod plane;
 mod pool;
 pub mod resample;
 pub mod source;
