@@ -20,7 +20,7 @@ mod packet;
 mod pcm;
 pub mod pipeline;
 mod plane;
-mod pool;
+pub mod pool;
 pub mod resample;
 pub mod source;
 mod vorbis;
