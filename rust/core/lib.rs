@@ -20,6 +20,8 @@ mod opus;
 mod params;
 mod pcm;
 pub mod pipeline;
+mod plane;
+pub mod pool;
 pub mod resample;
 pub mod source;
 mod vorbis;
