@@ -175,3 +175,7 @@ fn finish(row: &mut [f32], computed: usize, max: f32) {
     }
     silence.fill(feature(log::floor()));
 }
+
+#[cfg(test)]
+#[allow(clippy::expect_used)]
+mod tests;
