@@ -14,6 +14,7 @@ pub mod features;
 mod flac;
 mod idle;
 mod map;
+pub mod mel;
 mod mix;
 pub mod npz;
 mod opus;
