@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HOP_LENGTH",
+    "MAX_MELS",
     "SAMPLE_RATE",
     "FeatureBatch",
     "load_features",
@@ -36,6 +37,9 @@ SAMPLE_RATE: Final = 16_000
 """Hz, of every waveform that features are made of."""
 HOP_LENGTH: Final = 160
 """Samples from one frame to the next: 100 frames are a second."""
+
+MAX_MELS: Final = 512
+"""More bands would be narrower than the bins of the transform."""
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 IntArray: TypeAlias = npt.NDArray[np.int64]
@@ -230,8 +234,8 @@ def _cut(clips: list[FloatArray], lengths: Sequence[int] | IntArray) -> list[Flo
 
 def _bands(n_mels: int) -> int:
     # Checked here too: the size of the array depends on it.
-    if isinstance(n_mels, bool) or not 1 <= n_mels <= 512 or int(n_mels) != n_mels:
-        raise InvalidArgumentError(f"n_mels is {n_mels!r}, not a whole number of 1 to 512")
+    if isinstance(n_mels, bool) or not 1 <= n_mels <= MAX_MELS or int(n_mels) != n_mels:
+        raise InvalidArgumentError(f"n_mels is {n_mels!r}, not a whole number of 1 to {MAX_MELS}")
     return int(n_mels)
 
 

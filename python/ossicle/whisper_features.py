@@ -13,7 +13,7 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.models.whisper.feature_extraction_whisper import WhisperFeatureExtractor, logger
 from transformers.utils import PaddingStrategy
 
-from ossicle.mel import HOP_LENGTH, SAMPLE_RATE, FloatArray, _features
+from ossicle.mel import HOP_LENGTH, MAX_MELS, SAMPLE_RATE, FloatArray, _features
 
 __all__ = ["WhisperFeatures"]
 
@@ -130,10 +130,22 @@ class WhisperFeatures(WhisperFeatureExtractor):
         if settings != (N_FFT, HOP_LENGTH, SAMPLE_RATE, 0.0):
             return False
         bands = self.mel_filters.shape[-1]
-        return 1 < bands <= 512 and np.array_equal(self.mel_filters, _slaney(bands))
+        if not 1 < bands <= MAX_MELS:
+            return False
+        known = _slaney(bands)
+        if self.mel_filters is not known and not np.array_equal(self.mel_filters, known):
+            return False
+        # Recognised at a glance from now on.
+        self.mel_filters = known
+        return True
 
     def _plan(
-        self, clips: list[FloatArray], length: int, padding: Any, truncation: bool, multiple: int | None
+        self,
+        clips: list[FloatArray],
+        length: int,
+        padding: Any,
+        truncation: bool,
+        multiple: int | None,
     ) -> _Plan | None:
         """What `pad` of the extractor would make of ``clips``; None where they end at unequal lengths."""
         strategy = self._get_padding_strategies(padding=padding, max_length=length)
@@ -152,7 +164,12 @@ class WhisperFeatures(WhisperFeatureExtractor):
     def _np_extract_fbank_features(self, waveform_batch: Any, device: Any) -> FloatArray:
         waveforms = np.asarray(waveform_batch)
         is_batch = waveforms.ndim == 2 and waveforms.shape[1] >= HOP_LENGTH
-        if not (is_batch and waveforms.dtype.kind in _REAL and str(device) == "cpu" and self._is_whispers()):
+        if not (
+            is_batch
+            and waveforms.dtype.kind in _REAL
+            and str(device) == "cpu"
+            and self._is_whispers()
+        ):
             found: FloatArray = super()._np_extract_fbank_features(waveform_batch, device)
             return found
         clips = list(np.ascontiguousarray(waveforms, np.float32))
@@ -179,6 +196,7 @@ def _slaney(bands: int) -> npt.NDArray[np.float64]:
     filters: npt.NDArray[np.float64] = mel_filter_bank(
         1 + N_FFT // 2, bands, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
     )
+    filters.setflags(write=False)
     return filters
 
 
@@ -187,7 +205,9 @@ def _mono(raw_speech: Any) -> list[FloatArray] | None:
     if isinstance(raw_speech, np.ndarray):
         rows = list(raw_speech) if raw_speech.ndim == 2 else [raw_speech]
     elif isinstance(raw_speech, list | tuple):
-        is_batch = bool(raw_speech) and isinstance(raw_speech[0], np.ndarray | list | tuple)
+        if not raw_speech:
+            return None
+        is_batch = isinstance(raw_speech[0], np.ndarray | list | tuple)
         rows = list(raw_speech) if is_batch else [raw_speech]
     else:
         rows = [raw_speech]
