@@ -1,4 +1,4 @@
-"""`log_mel_spectrogram`, `log_mel_batch`, `load_features`: against NumPy, and against one another."""
+"""Log-mel features, of waveforms and of files: against NumPy, and against one another."""
 
 from __future__ import annotations
 

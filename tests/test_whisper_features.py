@@ -1,4 +1,4 @@
-"""`WhisperFeatures` beside the extractor that it stands in for: whatever is asked, the same comes out."""
+"""`WhisperFeatures` beside the extractor that it stands in for: the same call gives the same."""
 
 from __future__ import annotations
 

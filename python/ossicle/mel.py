@@ -100,8 +100,9 @@ def log_mel_spectrogram(
     Raises:
         InvalidArgumentError: A shape, a number of bands or a length that makes no sense.
     """
-    clip = _waveform(waveform)
-    return log_mel_batch([clip], n_mels=n_mels, pad_to_seconds=pad_to_seconds, threads=1)[0]
+    clips = [_waveform(waveform)]
+    found: FloatArray = _features(clips, _padded(pad_to_seconds), _bands(n_mels), threads=1)[0]
+    return found
 
 
 def log_mel_batch(

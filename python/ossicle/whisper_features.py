@@ -11,7 +11,7 @@ import numpy.typing as npt
 from transformers.audio_utils import mel_filter_bank
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.models.whisper.feature_extraction_whisper import WhisperFeatureExtractor, logger
-from transformers.utils import PaddingStrategy
+from transformers.utils.generic import PaddingStrategy
 
 from ossicle.mel import HOP_LENGTH, MAX_MELS, SAMPLE_RATE, FloatArray, _features
 
@@ -147,8 +147,8 @@ class WhisperFeatures(WhisperFeatureExtractor):
         truncation: bool,
         multiple: int | None,
     ) -> _Plan | None:
-        """What `pad` of the extractor would make of ``clips``; None where they end at unequal lengths."""
-        strategy = self._get_padding_strategies(padding=padding, max_length=length)
+        """What the extractor's `pad` would make of ``clips``; None where their ends differ."""
+        strategy = self._get_padding_strategies(padding, length)  # type: ignore[no-untyped-call]
         length = _whole(length, multiple)
         if truncation:
             clips = [clip[:length] for clip in clips]
