@@ -5,15 +5,19 @@
 //! without torch: f32 is wrong by up to 5e-5 where a band is much quieter than its neighbours.
 
 mod bank;
+mod butterfly;
+mod framing;
+mod log;
+mod simd;
+mod transform;
 
-use std::f64::consts::PI;
 use std::sync::LazyLock;
 
-use rustfft::num_complex::Complex;
-use rustfft::{Fft, FftPlanner};
-
 use crate::error::{Error, Result};
-use bank::Filter;
+use bank::Bank;
+use framing::Padded;
+use simd::Level;
+use transform::{LANES, Plan, Scratch};
 
 /// Hz, of every waveform here.
 pub const SAMPLE_RATE: u32 = 16_000;
@@ -31,16 +35,14 @@ const FLOOR: f64 = 1e-10;
 /// Features reach so far below the largest of the clip, in powers of ten.
 const RANGE: f32 = 8.0;
 
-static FFT: LazyLock<std::sync::Arc<dyn Fft<f64>>> =
-    LazyLock::new(|| FftPlanner::new().plan_fft_forward(N_FFT));
-static WINDOW: LazyLock<Vec<f64>> = LazyLock::new(|| {
-    let hann = |n: usize| 0.5 - 0.5 * (2.0 * PI * n as f64 / N_FFT as f64).cos();
-    (0..N_FFT).map(hann).collect()
-});
+/// No finite sample gives a logarithm as large; infinity and NaN do.
+const NONFINITE: f32 = 200.0;
+
+static PLAN: LazyLock<Plan> = LazyLock::new(Plan::new);
 
 /// Whisper's features for one number of mel bands. Cheap to get again.
 pub struct LogMel {
-    filters: Vec<Filter>,
+    bank: Bank,
 }
 
 impl LogMel {
@@ -54,13 +56,14 @@ impl LogMel {
                 "{n_mels} mel bands are not between 1 and {MAX_MELS}"
             )));
         }
-        let filters = bank::filters(n_mels);
-        Ok(Self { filters })
+        Ok(Self {
+            bank: Bank::new(n_mels),
+        })
     }
 
     /// Bands, which are rows of features.
     pub fn n_mels(&self) -> usize {
-        self.filters.len()
+        self.bank.n_mels()
     }
 
     /// Frames of a waveform padded to `padded` samples.
@@ -101,69 +104,45 @@ impl LogMel {
 
     /// The first `frames` of the features of `padded` samples; all of them count for the maximum.
     fn features(&self, wave: &[f32], padded: usize, frames: usize, out: &mut [f32], stride: usize) {
-        let wave = &wave[..wave.len().min(padded)];
-        let all = Self::frames(padded);
-        let mut max = f32::NEG_INFINITY;
-        for frame in 0..all {
-            let logs = self.logs(wave, padded, frame);
-            for (mel, log) in logs.iter().enumerate() {
-                max = if log.is_nan() {
-                    f32::NAN
-                } else {
-                    max.max(*log)
-                };
-                if max.is_nan() {
-                    break;
+        let signal = Padded::new(wave, padded);
+        let computed = signal.frames_with_sound();
+        let level = Level::detect();
+        let mut scratch = Scratch::new();
+        let mut tile = vec![[0.0; LANES]; self.n_mels()];
+        let mut max = log::floor();
+        for first in (0..computed).step_by(LANES) {
+            let span = signal.span(first * HOP);
+            let peaks = level.logs(&PLAN, &self.bank, &span, &mut scratch, &mut tile);
+            let counted = LANES.min(computed - first);
+            max = peaks[..counted].iter().fold(max, |max, peak| max.max(*peak));
+            let kept = counted.min(frames.saturating_sub(first));
+            for (mel, logs) in tile.iter().enumerate() {
+                let row = &mut out[mel * stride + first..][..kept];
+                match row.first_chunk_mut() {
+                    Some(whole) => *whole = *logs,
+                    None => row.copy_from_slice(&logs[..kept]),
                 }
-                if frame < frames {
-                    out[mel * stride + frame] = *log;
-                }
-            }
-            if max.is_nan() {
-                break;
             }
         }
+        let computed = computed.min(frames);
         for mel in 0..self.n_mels() {
-            for value in &mut out[mel * stride..][..frames] {
-                *value = if max.is_nan() {
-                    max
-                } else {
-                    (value.max(max - RANGE) + 4.0) / 4.0
-                };
-            }
+            level.finish(&mut out[mel * stride..][..frames], computed, max);
         }
-    }
-
-    fn logs(&self, wave: &[f32], padded: usize, frame: usize) -> Vec<f32> {
-        let begin = (frame * HOP) as isize - (N_FFT / 2) as isize;
-        if frame * HOP >= wave.len() + N_FFT / 2 {
-            return vec![-10.0; self.n_mels()];
-        }
-        let sample = |n: usize| wave.get(reflected(begin + n as isize, padded)).copied();
-        let windowed = |n: usize| WINDOW[n] * f64::from(sample(n).unwrap_or(0.0));
-        let mut buffer: Vec<Complex<f64>> =
-            (0..N_FFT).map(|n| Complex::from(windowed(n))).collect();
-        FFT.process(&mut buffer);
-        let power: Vec<f64> = buffer.iter().map(|bin| bin.norm_sqr()).collect();
-        let log = |filter: &Filter| {
-            let bins = filter.weights.iter().zip(&power[filter.first..]);
-            let sum: f64 = bins.map(|(weight, power)| weight * power).sum();
-            if sum.is_finite() {
-                sum.max(FLOOR).log10() as f32
-            } else {
-                f32::NAN
-            }
-        };
-        self.filters.iter().map(log).collect()
     }
 }
 
-/// Where the sample `at` lies if `len` samples are mirrored at their first and last, again and again.
-fn reflected(at: isize, len: usize) -> usize {
-    let period = 2 * len.saturating_sub(1);
-    if period == 0 {
-        return 0;
+/// From logarithms to features: `RANGE` below the largest at most, and near 1 in size.
+#[inline(always)]
+fn finish(row: &mut [f32], computed: usize, max: f32) {
+    let least = if max < NONFINITE {
+        max - RANGE
+    } else {
+        f32::NAN
+    };
+    let feature = |log: f32| (if log > least { log } else { least } + 4.0) * 0.25;
+    let (sound, silence) = row.split_at_mut(computed);
+    for value in sound {
+        *value = feature(*value);
     }
-    let at = at.rem_euclid(period as isize) as usize;
-    at.min(period - at)
+    silence.fill(feature(log::floor()));
 }
