@@ -1,9 +1,9 @@
 """Whisper's log-mel features, of waveforms and straight from files.
 
-The arithmetic is that of ``transformers.WhisperFeatureExtractor`` without PyTorch, within 1e-6: frames
-of 400 samples every 160 under a periodic Hann window, power, Slaney's mel filters, the decimal
-logarithm of at least 1e-10, clipped to 8 below the clip's largest, plus 4, over 4. Everything is
-computed by the native module with the GIL released.
+The arithmetic is that of ``transformers.WhisperFeatureExtractor`` without PyTorch, within 1e-6:
+frames of 400 samples every 160 under a periodic Hann window, power, Slaney's mel filters, the
+decimal logarithm of at least 1e-10, at most 8 below the clip's largest, plus 4, over 4. Everything
+is computed by the native module with the GIL released.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class FeatureBatch:
 
     Attributes:
         input_features: ``(B, n_mels, frames)`` float32; zeros where a clip failed.
-        lengths: ``(B,)`` int64, samples at 16 kHz that each clip's features were made of; 0 where it
-            failed.
+        lengths: ``(B,)`` int64, samples at 16 kHz that each clip's features were made of; 0 where
+            it failed.
         sample_rates: ``(B,)`` int64, the rate in Hz that each source has itself; 0 where it failed.
         errors: For each clip None, or the error that it ended in.
         gaps: For each clip what damage has cost it, in samples at 16 kHz; empty lists unless
@@ -70,13 +70,13 @@ class FeatureBatch:
 
     @property
     def frames(self) -> IntArray:
-        """``(B,)`` int64, frames of each clip's own: ``ceil(length / 160)``, what follows is padding."""
+        """``(B,)`` int64, the clip's own: ``ceil(length / 160)``; what follows is padding."""
         own = -(-self.lengths // HOP_LENGTH)
         return np.minimum(own, self.input_features.shape[2])
 
     @property
     def attention_mask(self) -> npt.NDArray[np.int32]:
-        """``(B, frames)`` int32, 1 for each clip's own frames, as Hugging Face's extractor gives it."""
+        """``(B, frames)`` int32, 1 for each clip's own frames, as Hugging Face has it."""
         columns = np.arange(self.input_features.shape[2])
         return (columns < self.frames[:, None]).astype(np.int32)
 
@@ -90,12 +90,12 @@ def log_mel_spectrogram(
         waveform: ``(samples,)`` at 16 kHz, converted to float32.
         n_mels: Mel bands: 80, or 128 from Whisper large-v3 on; 1 to 512.
         pad_to_seconds: Fill up with zeros, or cut, to this length; what is filled up costs next to
-            nothing. None gives the clip's own frames: the first ``ceil(samples / 160)`` of those that
-            30 s give, to the bit, and all of a longer clip.
+            nothing. None gives the clip's own frames: the first ``ceil(samples / 160)`` of those
+            that 30 s give, to the bit, and all of a longer clip.
 
     Returns:
-        ``(n_mels, frames)`` float32, lowest band first: 3000 frames for 30 s. All NaN if a sample is
-        NaN or infinite, as Hugging Face's extractor gives it.
+        ``(n_mels, frames)`` float32, lowest band first: 3000 frames for 30 s. All NaN if a sample
+        is NaN or infinite, as Hugging Face's extractor gives it.
 
     Raises:
         InvalidArgumentError: A shape, a number of bands or a length that makes no sense.
@@ -157,8 +157,8 @@ def load_features(
 ) -> FeatureBatch:
     """Decodes many clips and makes their features, in one call that releases the GIL.
 
-    Decoding, mixing, resampling to 16 kHz and the log-mel spectrogram follow each other clip by clip,
-    without copies in between. Each row equals, to the bit, `log_mel_spectrogram` of what
+    Decoding, mixing, resampling to 16 kHz and the log-mel spectrogram follow each other clip by
+    clip, without copies in between. Each row equals, to the bit, `log_mel_spectrogram` of what
     `ossicle.load` gives for the clip at 16 kHz, on any number of threads.
 
     Args:

@@ -29,12 +29,13 @@ class WhisperFeatures(WhisperFeatureExtractor):
 
     The same constructor, call, outputs, errors and configuration files. Features are those of the
     extractor's NumPy path within 1e-6; its PyTorch path, which it takes where PyTorch is installed,
-    is 4e-5 away from that. A batch is one call that releases the GIL and uses the processors of this
-    process, or one inside a worker of a PyTorch data loader; what is padded costs next to nothing.
-    PyTorch is not needed::
+    is 4e-5 away from that. A batch is one call that releases the GIL and uses the processors of
+    this process, or one inside a worker of a PyTorch data loader; what is padded costs next to
+    nothing. PyTorch is not needed::
 
         extractor = WhisperFeatures.from_pretrained("openai/whisper-large-v3")
-        processor.feature_extractor = WhisperFeatures.from_dict(processor.feature_extractor.to_dict())
+        theirs = processor.feature_extractor
+        processor.feature_extractor = WhisperFeatures.from_dict(theirs.to_dict())
 
     What is not Whisper's own (``n_fft``, ``hop_length``, ``sampling_rate``, ``mel_filters``), and
     dither, are left to the extractor's NumPy path; a ``device`` other than the CPU to PyTorch.
@@ -94,8 +95,7 @@ class WhisperFeatures(WhisperFeatureExtractor):
         length = max_length or self.n_samples
         plan = self._plan(clips, length, padding, truncation, pad_to_multiple_of) if clips else None
         if plan is None:
-            # Slower, as the padding is made and computed, or an error. By `_np_extract_fbank_features`
-            # below.
+            # An error, or slower, since the padding is made: `_np_extract_fbank_features` below.
             return super().__call__(
                 raw_speech,
                 truncation=truncation,
@@ -111,8 +111,8 @@ class WhisperFeatures(WhisperFeatureExtractor):
             )
         if sampling_rate is None:
             logger.warning(
-                f"No sampling_rate was passed to {type(self).__name__}: a clip at another rate than "
-                f"{self.sampling_rate} Hz gives wrong features without an error."
+                f"No sampling_rate was passed to {type(self).__name__}: a clip at another rate "
+                f"than {self.sampling_rate} Hz gives wrong features without an error."
             )
         outputs = BatchFeature({"input_features": _features(*plan, self.mel_filters.shape[1])})
         if return_attention_mask:
@@ -218,7 +218,9 @@ def _mono(raw_speech: Any) -> list[FloatArray] | None:
 
 
 def _whole(length: int, multiple: int | None) -> int:
-    return length if multiple is None else -(-length // multiple) * multiple
+    if multiple is None or length % multiple == 0:
+        return length
+    return (length // multiple + 1) * multiple
 
 
 def _mask(clips: list[FloatArray], padded: int) -> npt.NDArray[np.int32]:
