@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 use crate::error::{Error, Result};
 use bank::Bank;
 use framing::Padded;
-use simd::Level;
+use simd::{Level, Tile};
 use transform::{LANES, Plan, Scratch};
 
 /// Hz, of every waveform here.
@@ -85,7 +85,12 @@ impl LogMel {
     /// # Panics
     /// If `out` has no room for the rows, or `stride` is less than a row.
     pub fn write(&self, waveform: &[f32], padded: usize, out: &mut [f32], stride: usize) {
-        self.features(waveform, padded, Self::frames(padded), out, stride);
+        let rows = Rows {
+            out,
+            stride,
+            frames: Self::frames(padded),
+        };
+        self.features(Level::detect(), Padded::new(waveform, padded), rows);
     }
 
     /// The first [`LogMel::unpadded_frames`] of [`LogMel::write`], to the last bit, with
@@ -99,14 +104,17 @@ impl LogMel {
         if waveform.len() > padded {
             padded = (frames + 2) * HOP;
         }
-        self.features(waveform, padded, frames, out, stride);
+        let rows = Rows {
+            out,
+            stride,
+            frames,
+        };
+        self.features(Level::detect(), Padded::new(waveform, padded), rows);
     }
 
-    /// The first `frames` of the features of `padded` samples; all of them count for the maximum.
-    fn features(&self, wave: &[f32], padded: usize, frames: usize, out: &mut [f32], stride: usize) {
-        let signal = Padded::new(wave, padded);
+    /// All frames of `signal` count for the maximum, however many are wanted.
+    fn features(&self, level: Level, signal: Padded<'_>, mut rows: Rows<'_>) {
         let computed = signal.frames_with_sound();
-        let level = Level::detect();
         let mut scratch = Scratch::new();
         let mut tile = vec![[0.0; LANES]; self.n_mels()];
         let mut max = log::floor();
@@ -114,25 +122,46 @@ impl LogMel {
             let span = signal.span(first * HOP);
             let peaks = level.logs(&PLAN, &self.bank, &span, &mut scratch, &mut tile);
             let counted = LANES.min(computed - first);
-            max = peaks[..counted].iter().fold(max, |max, peak| max.max(*peak));
-            let kept = counted.min(frames.saturating_sub(first));
-            for (mel, logs) in tile.iter().enumerate() {
-                let row = &mut out[mel * stride + first..][..kept];
-                match row.first_chunk_mut() {
-                    Some(whole) => *whole = *logs,
-                    None => row.copy_from_slice(&logs[..kept]),
-                }
-            }
+            max = peaks[..counted]
+                .iter()
+                .fold(max, |max, peak| max.max(*peak));
+            rows.put(&tile, first, counted);
         }
-        let computed = computed.min(frames);
         for mel in 0..self.n_mels() {
-            level.finish(&mut out[mel * stride..][..frames], computed, max);
+            finish(rows.row(mel), computed, max);
+        }
+    }
+}
+
+/// The frames that are wanted of each band.
+struct Rows<'a> {
+    out: &'a mut [f32],
+    stride: usize,
+    frames: usize,
+}
+
+impl Rows<'_> {
+    fn row(&mut self, mel: usize) -> &mut [f32] {
+        &mut self.out[mel * self.stride..][..self.frames]
+    }
+
+    /// `count` frames from `first` on, as far as they are wanted.
+    fn put(&mut self, tile: &Tile, first: usize, count: usize) {
+        let kept = count.min(self.frames.saturating_sub(first));
+        if kept == 0 {
+            return;
+        }
+        for (mel, logs) in tile.iter().enumerate() {
+            let row = &mut self.row(mel)[first..first + kept];
+            match row.first_chunk_mut() {
+                Some(whole) => *whole = *logs,
+                None => row.copy_from_slice(&logs[..kept]),
+            }
         }
     }
 }
 
 /// From logarithms to features: `RANGE` below the largest at most, and near 1 in size.
-#[inline(always)]
 fn finish(row: &mut [f32], computed: usize, max: f32) {
     let least = if max < NONFINITE {
         max - RANGE
@@ -140,7 +169,7 @@ fn finish(row: &mut [f32], computed: usize, max: f32) {
         f32::NAN
     };
     let feature = |log: f32| (if log > least { log } else { least } + 4.0) * 0.25;
-    let (sound, silence) = row.split_at_mut(computed);
+    let (sound, silence) = row.split_at_mut(computed.min(row.len()));
     for value in sound {
         *value = feature(*value);
     }

@@ -2,6 +2,7 @@
 
 use super::butterfly::SHORT;
 use super::log::log10;
+use super::simd::Tile;
 use super::transform::{LANES, Lanes, place_of_bin};
 use super::{FLOOR, N_FFT, SAMPLE_RATE};
 
@@ -13,27 +14,23 @@ pub(super) const BINS: usize = N_FFT / 2 + 1;
 /// The arithmetic is that of transformers' `mel_filter_bank` (`norm` and `mel_scale` "slaney"), in
 /// its order, so that the weights are the same up to the last bits of `exp`.
 pub(super) struct Bank {
-    filters: Vec<Filter>,
+    /// How many weights each has.
+    filters: Vec<usize>,
     /// Of all filters, one after the other: where the bin's power is found, and its weight.
     weights: Vec<(usize, f64)>,
 }
 
-/// One triangle: the bins under it.
-struct Filter {
-    bins: usize,
-}
-
 impl Bank {
     pub(super) fn new(n_mels: usize) -> Self {
-        let top = hertz_to_mel(f64::from(SAMPLE_RATE / 2));
-        let step = top / (n_mels + 1) as f64;
-        let hertz = |index: usize| mel_to_hertz(index as f64 * step);
+        let step = hertz_to_mel(f64::from(SAMPLE_RATE / 2)) / (n_mels + 1) as f64;
+        let corners = (0..n_mels + 2).map(|index| mel_to_hertz(index as f64 * step));
+        let corners: Vec<f64> = corners.collect();
         let mut bank = Self {
             filters: Vec::with_capacity(n_mels),
             weights: Vec::with_capacity(2 * BINS),
         };
-        for mel in 0..n_mels {
-            bank.push(hertz(mel), hertz(mel + 1), hertz(mel + 2));
+        for corners in corners.windows(3) {
+            bank.push(corners[0], corners[1], corners[2]);
         }
         bank
     }
@@ -44,12 +41,12 @@ impl Bank {
 
     /// Logarithms of the power under each filter, and the largest of each frame.
     #[inline(always)]
-    pub(super) fn logs(&self, power: &[[Lanes; SHORT]], tile: &mut [[f32; LANES]]) -> [f32; LANES] {
+    pub(super) fn logs(&self, power: &[[Lanes; SHORT]], tile: &mut Tile) -> [f32; LANES] {
         let mut peaks = [f32::MIN; LANES];
         let power = power.as_flattened();
         let mut rest = &self.weights[..];
-        for (filter, logs) in self.filters.iter().zip(tile) {
-            let (weights, behind) = rest.split_at(filter.bins);
+        for (count, logs) in self.filters.iter().zip(tile) {
+            let (weights, behind) = rest.split_at(*count);
             rest = behind;
             let mut sum = [0.0; LANES];
             for (place, weight) in weights {
@@ -60,7 +57,11 @@ impl Bank {
             }
             for lane in 0..LANES {
                 logs[lane] = log10(if FLOOR > sum[lane] { FLOOR } else { sum[lane] });
-                peaks[lane] = if logs[lane] > peaks[lane] { logs[lane] } else { peaks[lane] };
+                peaks[lane] = if logs[lane] > peaks[lane] {
+                    logs[lane]
+                } else {
+                    peaks[lane]
+                };
             }
         }
         peaks
@@ -73,18 +74,14 @@ impl Bank {
         let weight = |bin: usize| {
             let hertz = bin as f64 * spacing;
             let height = ((hertz - low) / (peak - low)).min((high - hertz) / (high - peak));
-            height.max(0.0) * area
+            (bin, height.max(0.0) * area)
         };
-        let above = |bin: &usize| weight(*bin) > 0.0;
-        let first = (0..BINS).find(above).unwrap_or(0);
+        let near = (low / spacing) as usize..BINS.min((high / spacing) as usize + 2);
+        let weights = near.map(weight).filter(|(_, weight)| *weight > 0.0);
         let before = self.weights.len();
-        self.weights.extend(
-            (first..BINS)
-                .take_while(above)
-                .map(|bin| (place_of_bin(bin), weight(bin))),
-        );
-        let bins = self.weights.len() - before;
-        self.filters.push(Filter { bins });
+        let placed = weights.map(|(bin, weight)| (place_of_bin(bin), weight));
+        self.weights.extend(placed);
+        self.filters.push(self.weights.len() - before);
     }
 }
 

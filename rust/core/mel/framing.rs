@@ -44,7 +44,7 @@ impl<'a> Padded<'a> {
 
     /// The sample `REACH` before `at`.
     fn sample(&self, at: usize) -> f32 {
-        let inside = at >= REACH && at < self.len + REACH;
+        let inside = at >= REACH && at - REACH < self.len;
         let place = if inside {
             at - REACH
         } else {

@@ -5,6 +5,7 @@ use std::f64::consts::LOG10_2;
 use super::FLOOR;
 
 const FRACTION_BITS: u32 = 52;
+const FRACTION: u64 = (1 << FRACTION_BITS) - 1;
 const SQRT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
 const ONE: u64 = 0x3ff0_0000_0000_0000;
 /// 2^52, whose last bit is worth 1: integers below it become floats by `or`.
@@ -26,10 +27,10 @@ pub(super) fn floor() -> f32 {
 /// than any finite number does. Splits into a power of two and a factor between the square roots of 1/2 and 2.
 #[inline(always)]
 pub(super) fn log10(value: f64) -> f32 {
-    let bits = value.to_bits() & (u64::MAX >> 1);
-    let biased = (bits + (ONE - SQRT_HALF)) >> FRACTION_BITS;
-    let exponent = f64::from_bits(INTEGERS | biased) - (f64::from_bits(INTEGERS) + 1023.0);
-    let factor = f64::from_bits(bits + ONE - (biased << FRACTION_BITS));
+    let shifted = (value.to_bits() & (u64::MAX >> 1)) + (ONE - SQRT_HALF);
+    let biased = f64::from_bits(INTEGERS | (shifted >> FRACTION_BITS));
+    let exponent = biased - (f64::from_bits(INTEGERS) + 1023.0);
+    let factor = f64::from_bits((shifted & FRACTION) + SQRT_HALF);
     let s = (factor - 1.0) / (factor + 1.0);
     let square = s * s;
     let series = SERIES[3] * square + SERIES[2];

@@ -13,30 +13,29 @@ use super::{HOP, N_FFT};
 
 /// Frames that are transformed together: one AVX-512 register of f64, two of AVX2.
 pub(super) const LANES: usize = 8;
-
-/// Places of a row of columns: the hops that `LANES` frames touch, and room up to a cache line.
+/// Samples that `LANES` frames span, up to a whole hop.
+pub(super) const SPAN: usize = (LANES + 2) * HOP;
+/// Places of a row of columns: the hops of a span, and room up to a cache line.
 const PITCH: usize = 16;
-
-/// Samples that `LANES` frames span.
-pub(super) const SPAN: usize = (LANES - 1) * HOP + N_FFT;
 
 /// One number of each frame; aligned for the widest registers.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Lanes(pub(super) [f64; LANES]);
 
+/// Samples of as many hops as there are lanes.
+pub(super) type Square = [[f32; LANES]; LANES];
+
 const ZERO: Lanes = Lanes([0.0; LANES]);
 
-/// The tables of the transform.
-pub(super) struct Plan {
-    /// Of the samples in the order of the transforms of 25: place in the columns, and window.
-    samples: Vec<(usize, f64)>,
-}
+/// Of each sample, in the order of the transforms of 25: its place in the columns, and its window.
+pub(super) struct Plan(Vec<(usize, f64)>);
 
 /// The working memory of the transform.
 pub(super) struct Scratch {
-    /// The samples, hop beside hop: of eight frames one register at any place.
+    /// The samples, hop beside hop: a sample of `LANES` frames lies together, wherever they begin.
     columns: Vec<f32>,
+    /// Results of the transforms of 25, real and imaginary parts.
     halves: Vec<[[Lanes; 2]; SHORT]>,
     /// Squared magnitudes, at the places that `place_of_bin` gives.
     pub(super) power: Vec<[Lanes; SHORT]>,
@@ -52,54 +51,68 @@ impl Scratch {
     }
 }
 
-/// The periodic window, 0 at its first sample.
-fn hann(n: usize) -> f64 {
-    0.5 - 0.5 * (2.0 * PI * n as f64 / N_FFT as f64).cos()
-}
-
 impl Plan {
     pub(super) fn new() -> Self {
         let order = (0..SHORT).flat_map(|b| (0..LONG).map(move |a| (SHORT * a + LONG * b) % N_FFT));
-        let samples = order.map(|n| (n % HOP * PITCH + n / HOP, hann(n)));
-        Self {
-            samples: samples.collect(),
-        }
+        Self(
+            order
+                .map(|n| (n % HOP * PITCH + n / HOP, hann(n)))
+                .collect(),
+        )
     }
 
     /// Powers of the frames that begin at `signal[0]`, `signal[HOP]` and so on.
+    ///
+    /// Loops go over the lanes, and between arrays on the stack that the compiler knows apart: only
+    /// so does it make vectors of them.
     #[inline(always)]
-    pub(super) fn power(&self, signal: &[f32; SPAN], scratch: &mut Scratch) {
-        transpose(signal, &mut scratch.columns);
-        let mut x = [ZERO; LONG];
-        let mut y = [[ZERO; 2]; HALF];
-        for (b, samples) in self.samples.chunks_exact(LONG).enumerate() {
-            for (x, (place, window)) in x.iter_mut().zip(samples) {
-                let hops = &scratch.columns[*place..*place + LANES];
-                for lane in 0..LANES {
-                    x.0[lane] = f64::from(hops[lane]) * window;
-                }
-            }
-            for lane in 0..LANES {
-                let results = real_25(|at| x[at].0[lane]);
-                for (y, result) in y.iter_mut().zip(results) {
-                    y[0].0[lane] = result.re;
-                    y[1].0[lane] = result.im;
-                }
-            }
-            for (half, y) in scratch.halves.iter_mut().zip(&y) {
-                half[b] = *y;
+    pub(super) fn power(
+        &self,
+        signal: &[f32; SPAN],
+        scratch: &mut Scratch,
+        transposed: impl Fn(Square) -> Square,
+    ) {
+        transpose(signal, &mut scratch.columns, transposed);
+        let (mut x, mut y) = ([ZERO; LONG], [[ZERO; 2]; HALF]);
+        for (at, samples) in self.0.chunks_exact(LONG).enumerate() {
+            cut(samples, &scratch.columns, &mut x);
+            transform_25(&x, &mut y);
+            for (row, y) in scratch.halves.iter_mut().zip(&y) {
+                row[at] = *y;
             }
         }
+        let mut y = [ZERO; SHORT];
         for (half, power) in scratch.halves.iter().zip(&mut scratch.power) {
-            powers_of_16(half, power);
+            power_of_16(half, &mut y);
+            *power = y;
         }
     }
 }
 
-/// A function of its own, so that the compiler knows the arrays apart.
+/// 25 samples of each frame, times their windows.
 #[inline(always)]
-fn powers_of_16(half: &[[Lanes; 2]; SHORT], power: &mut [Lanes; SHORT]) {
-    let mut y = [ZERO; SHORT];
+fn cut(samples: &[(usize, f64)], columns: &[f32], x: &mut [Lanes; LONG]) {
+    for (x, (place, window)) in x.iter_mut().zip(samples) {
+        let hops = &columns[*place..*place + LANES];
+        for lane in 0..LANES {
+            x.0[lane] = f64::from(hops[lane]) * window;
+        }
+    }
+}
+
+#[inline(always)]
+fn transform_25(x: &[Lanes; LONG], y: &mut [[Lanes; 2]; HALF]) {
+    for lane in 0..LANES {
+        let results = real_25(|at| x[at].0[lane]);
+        for (y, result) in y.iter_mut().zip(results) {
+            y[0].0[lane] = result.re;
+            y[1].0[lane] = result.im;
+        }
+    }
+}
+
+#[inline(always)]
+fn power_of_16(half: &[[Lanes; 2]; SHORT], y: &mut [Lanes; SHORT]) {
     for lane in 0..LANES {
         let value = |at: usize| Complex {
             re: half[at][0].0[lane],
@@ -109,22 +122,32 @@ fn powers_of_16(half: &[[Lanes; 2]; SHORT], power: &mut [Lanes; SHORT]) {
             y.0[lane] = result.re * result.re + result.im * result.im;
         }
     }
-    *power = y;
 }
 
-/// Where a bin's power is found: by what the bin, or the one with the same power, leaves modulo 25 and
-/// 16.
+/// Where a bin's power is found: by what the bin, or the one with the same power, leaves modulo 25
+/// and modulo 16.
 pub(super) fn place_of_bin(bin: usize) -> usize {
     let same = if bin % LONG < HALF { bin } else { N_FFT - bin };
     same % LONG * SHORT + same % SHORT
 }
 
+/// The periodic window, 0 at its first sample.
+fn hann(n: usize) -> f64 {
+    0.5 - 0.5 * (2.0 * PI * n as f64 / N_FFT as f64).cos()
+}
+
 /// Hop beside hop.
 #[inline(always)]
-fn transpose(signal: &[f32; SPAN], columns: &mut [f32]) {
-    for (at, row) in columns.chunks_exact_mut(PITCH).enumerate() {
-        for hop in 0..SPAN.div_ceil(HOP) {
-            row[hop] = signal.get(hop * HOP + at).copied().unwrap_or(0.0);
+fn transpose(signal: &[f32; SPAN], columns: &mut [f32], transposed: impl Fn(Square) -> Square) {
+    let (hops, _) = signal.as_chunks::<HOP>();
+    for (at, rows) in columns.chunks_exact_mut(LANES * PITCH).enumerate() {
+        let samples = |hop: usize| hops[hop].as_chunks::<LANES>().0[at];
+        let square = transposed(std::array::from_fn(samples));
+        let behind = [samples(LANES), samples(LANES + 1)];
+        for (lane, row) in rows.chunks_exact_mut(PITCH).enumerate() {
+            row[..LANES].copy_from_slice(&square[lane]);
+            row[LANES] = behind[0][lane];
+            row[LANES + 1] = behind[1][lane];
         }
     }
 }
