@@ -64,6 +64,7 @@ def load_batch(
     threads: int,
     verify: bool,
     conceal: bool,
+    out: NDArray[np.float32] | None,
 ) -> tuple[
     NDArray[np.float32],
     NDArray[np.int64],

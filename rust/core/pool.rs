@@ -10,7 +10,7 @@ use crate::pipeline::guarded;
 /// Does `work` on every item on up to `threads` threads; results in the order of the items.
 ///
 /// The calling thread works too. A panic of `work` is the error of its item.
-pub(crate) fn each<T: Send, R: Send>(
+pub fn each<T: Send, R: Send>(
     items: Vec<T>,
     threads: usize,
     work: impl Fn(T) -> Result<R> + Sync,
@@ -19,7 +19,7 @@ pub(crate) fn each<T: Send, R: Send>(
 }
 
 /// [`each`], where the items of most `weight` are begun first, so that the threads end together.
-pub(crate) fn each_heaviest_first<T: Send, R: Send>(
+pub fn each_heaviest_first<T: Send, R: Send>(
     items: Vec<T>,
     threads: usize,
     weight: impl Fn(&T) -> u64,
@@ -64,6 +64,7 @@ fn result<T, R>(slot: Mutex<(Option<T>, Option<Result<R>>)>) -> Result<R> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
