@@ -11,6 +11,7 @@ pub mod decode;
 mod demux;
 pub mod encode;
 pub mod error;
+pub mod features;
 mod flac;
 mod idle;
 mod map;

@@ -75,9 +75,9 @@ pub(crate) fn load<'py>(
 }
 
 /// `(start, end, error)` of each gap, in samples of the result.
-type Gaps<'py> = Vec<(u64, u64, Bound<'py, PyAny>)>;
+pub(crate) type Gaps<'py> = Vec<(u64, u64, Bound<'py, PyAny>)>;
 
-fn listed<'py>(py: Python<'py>, gaps: Vec<Gap>) -> PyResult<Gaps<'py>> {
+pub(crate) fn listed<'py>(py: Python<'py>, gaps: Vec<Gap>) -> PyResult<Gaps<'py>> {
     let one = |gap: Gap| {
         let error = to_exception(py, &gap.error)?;
         Ok((gap.frames.start, gap.frames.end, error))

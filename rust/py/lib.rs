@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod audio;
 mod cache;
 mod error;
+mod mel;
 mod source;
 
 /// `ossicle._native`.
@@ -18,6 +19,8 @@ mod _native {
     use super::audio::{encode, info, load, load_batch, resample};
     #[pymodule_export]
     use super::cache::Cache;
+    #[pymodule_export]
+    use super::mel::{load_features, log_mel};
 
     /// Which code made the waveforms that a cache holds.
     #[pymodule_export]
