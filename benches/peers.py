@@ -17,11 +17,13 @@ harness.one_thread()  # before the libraries that read their number of threads w
 
 import peers_decode  # noqa: E402
 import peers_long  # noqa: E402
+import peers_resample  # noqa: E402
 import typer  # noqa: E402
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 app.command("decode")(peers_decode.main)
 app.command("long")(peers_long.main)
+app.command("resample")(peers_resample.main)
 
 
 @app.command()

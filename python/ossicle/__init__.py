@@ -11,7 +11,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ossicle import _native
-from ossicle.audio import AudioBatch, AudioInfo, Gap, info, load, load_batch, resample, save
+from ossicle.audio import AudioBatch, AudioInfo, Gap, info, load, load_batch, save
 from ossicle.cache import (
     AudioCache,
     AudioCacheKey,
@@ -32,6 +32,7 @@ from ossicle.errors import (
     UnsupportedFormatError,
 )
 from ossicle.fingerprint import processor_sha256
+from ossicle.resampling import Resampler, resample
 
 if TYPE_CHECKING:
     from ossicle.collator import AudioLmCollator
@@ -77,6 +78,7 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidKeyError",
     "NonFiniteSampleError",
+    "Resampler",
     "UnsupportedFormatError",
     "WaveformCache",
     "WaveformCacheKey",

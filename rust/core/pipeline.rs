@@ -9,7 +9,7 @@ use crate::damage::{Damage, Gap};
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mix::first_nonfinite;
-use crate::resample::{Resampler, resampled_frames};
+use crate::resample::{Quality, Resampler, resampled_frames};
 use crate::source::Source;
 
 /// What to make of a source.
@@ -29,6 +29,8 @@ pub struct Request {
     pub verify: bool,
     /// Go on behind damage, with silence for what is missing, and list the gaps.
     pub conceal: bool,
+    /// How well to resample.
+    pub quality: Quality,
 }
 
 impl Default for Request {
@@ -41,6 +43,7 @@ impl Default for Request {
             allow_nonfinite: false,
             verify: false,
             conceal: false,
+            quality: Quality::default(),
         }
     }
 }
@@ -185,7 +188,7 @@ fn converted(
     damage: &mut Damage,
 ) -> Result<Vec<Vec<f32>>> {
     let native_rate = decoder.sample_rate();
-    let mut resampler = Resampler::checkout(native_rate, sample_rate)?;
+    let mut resampler = Resampler::checkout(native_rate, sample_rate, request.quality)?;
     let window = resampler.input_window(wanted.clone());
     let planes = decoded(decoder, window.clone(), request, damage)?;
     let got = planes.first().map_or(0, Vec::len) as u64;

@@ -1,14 +1,14 @@
-//! `info`, `load`, `load_batch`, `resample`: conversions around one GIL-free call each.
+//! `info`, `load`, `load_batch`: conversions around one GIL-free call each.
 
 use numpy::{
-    IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
-    PyUntypedArrayMethods,
+    IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods,
 };
 use ossicle::{Clip, Decoder, Gap, Request, Result, pipeline};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::error::{raise, to_exception};
+use crate::resample::quality;
 use crate::source::Input;
 
 /// `(sample_rate, channels, frames, container, codec, bits_per_sample)`.
@@ -48,6 +48,7 @@ pub(crate) fn load<'py>(
     allow_nonfinite: bool,
     verify: bool,
     conceal: bool,
+    quality: &str,
 ) -> PyResult<(Bound<'py, PyAny>, u32, Gaps<'py>)> {
     let input = Input::new(source)?;
     let request = Request {
@@ -58,6 +59,7 @@ pub(crate) fn load<'py>(
         allow_nonfinite,
         verify,
         conceal,
+        quality: self::quality(py, quality)?,
     };
     let mut clip = py
         .detach(|| ossicle::load(input.open()?, &request))
@@ -129,6 +131,7 @@ pub(crate) fn load_batch<'py>(
     threads: usize,
     verify: bool,
     conceal: bool,
+    quality: &str,
 ) -> PyResult<Batch<'py>> {
     let inputs = sources
         .iter()
@@ -139,6 +142,7 @@ pub(crate) fn load_batch<'py>(
         duration,
         verify,
         conceal,
+        quality: self::quality(py, quality)?,
         ..Request::default()
     };
     let clips = py.detach(|| {
@@ -190,23 +194,6 @@ fn assemble<'py>(py: Python<'py>, clips: Vec<Result<Clip>>) -> PyResult<Batch<'p
         errors,
         gaps,
     ))
-}
-
-/// One plane at another rate.
-#[pyfunction]
-pub(crate) fn resample<'py>(
-    py: Python<'py>,
-    waveform: PyReadonlyArray1<'py, f32>,
-    orig_rate: u32,
-    target_rate: u32,
-) -> PyResult<Bound<'py, PyArray1<f32>>> {
-    let samples = waveform.as_slice()?;
-    let work =
-        || pipeline::guarded(|| ossicle::resample::resample(samples, orig_rate, target_rate));
-    Ok(py
-        .detach(work)
-        .map_err(|error| raise(py, &error))?
-        .into_pyarray(py))
 }
 
 /// A WAV or FLAC file in memory, from samples in [-1, 1] of shape `(channels, samples)`.

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod audio;
 mod cache;
 mod error;
+mod resample;
 mod source;
 
 /// `ossicle._native`.
@@ -15,9 +16,11 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::audio::{encode, info, load, load_batch, resample};
+    use super::audio::{encode, info, load, load_batch};
     #[pymodule_export]
     use super::cache::Cache;
+    #[pymodule_export]
+    use super::resample::{Resampler, resample};
 
     /// Which code made the waveforms that a cache holds.
     #[pymodule_export]

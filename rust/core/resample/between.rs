@@ -27,6 +27,7 @@ fn band(quality: Quality) -> Band {
         pass: 0.25,
         stop: 0.75,
         rejection: quality.rejection(),
+        block: quality.block(),
     }
 }
 
@@ -65,7 +66,10 @@ impl<T: Real> Between<T> {
         let taps = &KERNELS[quality as usize];
         Self {
             reach: reach(quality),
-            taps: taps.iter().map(|tap| tap.map(|row| row.map(T::of))).collect(),
+            taps: taps
+                .iter()
+                .map(|tap| tap.map(|row| row.map(T::of)))
+                .collect(),
         }
     }
 
@@ -86,7 +90,9 @@ impl<T: Real> Between<T> {
             None => {
                 let sample = |at: isize| usize::try_from(at).ok().and_then(|at| signal.get(at));
                 let around = first..first + 2 * self.reach as isize;
-                let around: Vec<T> = around.map(|at| sample(at).copied().unwrap_or_default()).collect();
+                let around: Vec<T> = around
+                    .map(|at| sample(at).copied().unwrap_or_default())
+                    .collect();
                 self.sum(&around, behind)
             }
         }

@@ -13,6 +13,8 @@ pub(super) struct Band {
     pub(super) stop: f64,
     /// By so many dB.
     pub(super) rejection: f64,
+    /// The longer side of a transform has at least so many samples: below, calls outweigh work.
+    pub(super) block: usize,
 }
 
 impl Band {

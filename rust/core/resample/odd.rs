@@ -77,6 +77,7 @@ impl<T: Real> Odd<T> {
                 pass: 0.5 / times(&chain),
                 stop: 0.5 / divisor as f64,
                 rejection: quality.rejection(),
+                block: quality.block(),
             };
             chain.push((divisor, 1), &band)?;
         }
@@ -85,6 +86,7 @@ impl<T: Real> Odd<T> {
             pass: quality.pass_band() * nyquist,
             stop: quality.stop_band() * nyquist,
             rejection: quality.rejection(),
+            block: quality.block(),
         };
         let ratio = match times(&chain) as usize {
             0 | 1 => (1, 2),
@@ -143,13 +145,12 @@ impl<T: Real> Odd<T> {
         start..last.saturating_add(reach + 1)
     }
 
-    /// The sample at or before output sample `at`, and how far behind it that lies.
-    fn place(&self, at: u64) -> (u64, f64) {
+    /// The sample at or before output sample `at`, and by which part of `to` that lies behind it.
+    fn place(&self, at: u64) -> (u64, u64) {
         let place = u128::from(at) * u128::from(self.from);
         let to = u128::from(self.to);
         let whole = u64::try_from(place / to).unwrap_or(u64::MAX);
-        let behind = (place % to) as f64 / self.to as f64;
-        (whole.saturating_add(self.origin), behind)
+        (whole.saturating_add(self.origin), (place % to) as u64)
     }
 
     /// Appends output samples `wanted` to `samples`, from `window`: the input from
@@ -173,10 +174,23 @@ impl<T: Real> Odd<T> {
         }
         let start = needed.first().map_or(0, |needed| needed.start);
         let made = made.unwrap_or_default();
-        let between = &self.between;
-        samples.extend(wanted.map(|at| {
-            let (whole, behind) = self.place(at);
-            between.sample(&made, whole as isize - start as isize, behind)
-        }));
+        self.interpolate(&made, start, wanted, samples);
+    }
+
+    /// Appends output samples `wanted` from those of the last stage, of which `signal` begins at `start`.
+    fn interpolate(&self, signal: &[T], start: u64, wanted: Range<u64>, samples: &mut Vec<f32>) {
+        // Step by step instead of `place` each time: divisions of 128 bits would take most of the time.
+        let (step, part) = (self.from / self.to, self.from % self.to);
+        let (first, mut rest) = self.place(wanted.start);
+        let mut whole = first as isize - start as isize;
+        for _ in wanted {
+            let behind = rest as f64 / self.to as f64;
+            samples.push(self.between.sample(signal, whole, behind));
+            whole += step as isize;
+            rest += part;
+            if rest >= self.to {
+                (whole, rest) = (whole + 1, rest - self.to);
+            }
+        }
     }
 }

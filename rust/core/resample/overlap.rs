@@ -17,10 +17,9 @@ use super::filter::Band;
 
 /// A block is at least so many times longer than what it loses on either side.
 const MARGINS: usize = 8;
-/// The longer side of a transform has at least so many samples: below, calls outweigh work.
-const MIN_TRANSFORM: usize = 4096;
-/// No transform is longer: rates with almost no common divisor take another way.
-const MAX_TRANSFORM: usize = 1 << 18;
+/// No transform is longer: rates with almost no common divisor take another way. It would be as fast up to
+/// 2^18 samples, but for long signals only, and a stream would lag by many seconds.
+const MAX_TRANSFORM: usize = 1 << 16;
 
 /// The precision of the transforms.
 pub(super) trait Real: FftNum + Default + From<f32> {
@@ -87,13 +86,18 @@ impl<T: Real> OverlapSave<T> {
         let taps = band.half_taps();
         let margin = taps.div_ceil(from);
         let mut times = (MARGINS * margin).next_power_of_two();
-        while from.max(to).checked_mul(times)? < MIN_TRANSFORM {
+        while from.max(to).checked_mul(times)? < band.block {
             times *= 2;
         }
         if from.max(to).checked_mul(times)? > MAX_TRANSFORM {
             return None;
         }
-        let input = Side::new(from, margin, times, plan(from * times, FftDirection::Forward));
+        let input = Side::new(
+            from,
+            margin,
+            times,
+            plan(from * times, FftDirection::Forward),
+        );
         let output = Side::new(to, margin, times, plan(to * times, FftDirection::Inverse));
         let spectrum = spectrum(band, taps, input.size, output.size);
         let scratch = input.scratch().max(output.scratch());

@@ -39,9 +39,9 @@ impl Stream {
         })
     }
 
-    /// Channels of each chunk.
-    pub fn channels(&self) -> usize {
-        self.held.len()
+    /// The rates of the input and of the output, in Hz.
+    pub fn rates(&self) -> (u32, u32) {
+        (self.rates.0, self.rates.1)
     }
 
     /// How far the output lags behind the input at most, in samples of the output, until
@@ -60,7 +60,9 @@ impl Stream {
     /// infinite, whose chunk is then not taken; a result that memory cannot hold.
     pub fn push(&mut self, chunk: &[f32]) -> Result<Vec<f32>> {
         if self.is_over {
-            return Err(Error::invalid("the stream was flushed; reset it for another signal"));
+            return Err(Error::invalid(
+                "the stream was flushed; reset it for another signal",
+            ));
         }
         let channels = self.held.len().max(1);
         if !chunk.len().is_multiple_of(channels) {
@@ -111,7 +113,10 @@ impl Stream {
             return Ok(samples);
         };
         let engine = &mut resampler.engine;
-        let first = engine.input_window(&wanted).start.saturating_sub(self.start) as usize;
+        let first = engine
+            .input_window(&wanted)
+            .start
+            .saturating_sub(self.start) as usize;
         for held in &self.held {
             let window = held.get(first..).unwrap_or_default();
             engine.process(window, wanted.clone(), &mut samples);
