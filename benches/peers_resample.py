@@ -9,9 +9,10 @@ from typing import Annotated
 import harness
 import numpy as np
 import numpy.typing as npt
-import ossicle
 import typer
 from rich.console import Console
+
+import ossicle
 
 Array = npt.NDArray[np.float32]
 Resample = Callable[[Array, int], Array]
@@ -19,14 +20,14 @@ Resample = Callable[[Array, int], Array]
 TARGET = 16_000
 RATES = (44_100, 48_000, 22_050, 8_000)
 SECONDS = (1, 3, 15, 60)
-# Up to this part of the lower Nyquist frequency a peer has to be a resampler, by so many dB at least:
-# a line between samples is none.
+# Up to this part of the lower Nyquist frequency a peer has to be so many dB near the ideal: a line
+# drawn between samples is not.
 BAND, LEAST_DB = 0.3, 20.0
 PACKAGES = ["soxr", "scipy", "librosa", "torch", "torchaudio", "samplerate"]
 METHOD = (
-    'Float32 to float32 at 16 kHz in memory, one thread. Ours is `quality="high"`; the columns `fast` and `best` are '
-    "our other profiles. A peer whose tones up to 0.3 of the lower Nyquist frequency are further than 20 dB from the ideal is "
-    "not timed."
+    'Float32 to float32 at 16 kHz in memory, one thread. Ours is `quality="high"`; the columns '
+    "`fast` and `best` are our other profiles. A peer whose tones up to 0.3 of the lower Nyquist "
+    "frequency are further than 20 dB from the ideal is not timed."
 )
 
 
@@ -152,7 +153,9 @@ def _row(seconds: int, rate: int, channels: int, rounds: int) -> harness.Row:
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each row, at least.")] = 15,
     quick: Annotated[bool, typer.Option("--quick", help="One row: does it work?")] = False,
-    record: Annotated[bool, typer.Option(help="Write record/<date>-resample.*.")] = True,
+    write: Annotated[
+        bool, typer.Option("--record/--no-record", help="Write benches/record/.")
+    ] = True,
 ) -> None:
     """Resampling to 16 kHz."""
     console = Console()
@@ -162,9 +165,9 @@ def main(
         shapes, rounds = [(3, 44_100, 1), (1, 8_000, 2)], 3
     rows = [_row(*shape, rounds) for shape in shapes]
     harness.show("Resampling to 16 kHz", rows, list(PEERS), console)
-    if quick or not record:
+    if quick or not write:
         return
-    facts = {**harness.machine(), "versions": harness.versions(PACKAGES)}
+    facts = {"machine": harness.machine(), "versions": harness.versions(PACKAGES)}
     for path in harness.record("resample", rows, list(PEERS), facts, METHOD):
         console.print(f"wrote {path}", highlight=False)
 

@@ -15,7 +15,9 @@ MakeClip = Callable[..., Path]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--write-docs", action="store_true", help="write docs/formats.md from what the tests find"
+        "--write-docs",
+        action="store_true",
+        help="write docs/formats.md and docs/resampling.md from what the tests find",
     )
 
 

@@ -197,9 +197,10 @@ def page() -> str:
 TEXT = """\
 # Resampling
 
-`resample`, `load`, `load_batch` and `ossicle decode` convert between any two rates from 1 Hz to 768 kHz, aligned to the sample:
-sample 0 stays sample 0, `n` samples become `ceil(n * target / orig)`, and a range of a recording has the bits of the
-whole. `ossicle.Resampler` does it for a stream, whose chunks join to the same bits too.
+`resample`, `load`, `load_batch` and `ossicle decode` convert between any two rates from 1 Hz to
+768 kHz, aligned to the sample: sample 0 stays sample 0, `n` samples become `ceil(n * target /
+orig)`, and a range of a recording has the bits of the whole. `ossicle.Resampler` does it for a
+stream, whose chunks join to the same bits too.
 
 | `quality=` | kept, of the lower Nyquist frequency | design | arithmetic |
 |---|--:|--:|---|
@@ -207,32 +208,37 @@ whole. `ossicle.Resampler` does it for a stream, whose chunks join to the same b
 | `"high"` (default) | 0.95 | 140 dB | float32 |
 | `"best"` | 0.98 | 160 dB | float64, rounded to float32 once |
 
-All reject everything from the lower Nyquist frequency on: nothing folds back. The filters are linear in phase, with a delay
-of zero, so an onset has ripples before it as after it: 1 / (1 - pass band) periods of the band's edge long, more or less.
+All reject everything from the lower Nyquist frequency on: nothing folds back. The filters are
+linear in phase, with a delay of zero, so an onset has ripples before it as after it: 1 / (1 -
+pass band) periods of the band's edge long, more or less.
 
 ![Response near the Nyquist frequency, and a sweep](resampling.png)
 
-The picture is drawn by `benches/chart_resampling.py`: gain near the Nyquist frequency, and what a sweep through all of 44.1 kHz
-leaves at 16 kHz, where all that is not on the line to 8 kHz is an alias.
+The picture is drawn by `benches/chart_resampling.py`: gain near the Nyquist frequency, and what a
+sweep through all of 44.1 kHz leaves at 16 kHz, where all that is not on the line to 8 kHz is an
+alias.
 
 ## Measured
 
-The tests measure these (`uv run pytest --write-docs`) and fail where a figure is not the page's. Flat: the gain strays by so many dB at
-most, up to the given part of the band. Images: so many dB below a tone of full scale is the strongest line
-that does not belong there; tones from 1.002 of the lower Nyquist frequency on where the rate falls, of the band where it rises. SNR:
-of a multitone up to that part of the band, beside the ideal. Figures in dB are rounded down to multiples of 5.
+The tests measure these (`uv run pytest --write-docs`) and fail where a figure is not the page's.
+Flat: the gain strays by so many dB at most, up to the given part of the band. Images: so many dB
+below a tone of full scale is the strongest line that does not belong there; tones from 1.002 of
+the lower Nyquist frequency on where the rate falls, of the band where it rises. SNR: of a
+multitone up to that part of the band, beside the ideal. Figures in dB are rounded down to
+multiples of 5.
 
 | Hz | | band | flat within (dB) | images below (dB) | SNR (dB) |
 |---|---|--:|--:|--:|--:|
 {measured}
 
-The others are given a band of 0.90; torchaudio's formula is worked out in float64 here, since torchaudio does not import beside
-today's torch: its defaults, and what it lists as `kaiser_best`.
+The others are given a band of 0.90; torchaudio's formula is worked out in float64 here, since
+torchaudio does not import beside today's torch: its defaults, and what it lists as `kaiser_best`.
 
 ## How far from others
 
-RMS / largest difference of samples, signals of 1 at most: tones up to 0.85 of the lower Nyquist frequency, and a
-buzz through formants that stands for speech (all of it below 3.8 kHz). Large figures are the droop of the other one's filter.
+RMS / largest difference of samples, signals of 1 at most: tones up to 0.85 of the lower Nyquist
+frequency, and a buzz through formants that stands for speech (all of it below 3.8 kHz). Large
+figures are the droop of the other one's filter.
 
 | Hz | signal | | soxr HQ | soxr VHQ | torchaudio | torchaudio, kaiser_best |
 |---|---|---|--:|--:|--:|--:|
@@ -240,17 +246,19 @@ buzz through formants that stands for speech (all of it below 3.8 kHz). Large fi
 
 ## Cost
 
-Processor time against soxr HQ and against `"high"` is what `benches/peers.py resample` measures; benches/README.md has what was tried.
+Processor time against soxr HQ and against `"high"` is what `benches/peers.py resample` measures;
+benches/README.md has what was tried.
 
 ## Streams
 
-A stream hands out whole blocks. `latency` says by how many samples of the output it lags at most: 0.26 s for 44.1 to 16 kHz, 0.85 s for
-8 to 16 kHz, and some tenths of a second for most other pairs. It holds about as much input. Where the rates have no large common
-divisor, small chunks cost up to twice the time of the whole.
+A stream hands out whole blocks. `latency` says by how many samples of the output it lags at most:
+0.26 s for 44.1 to 16 kHz, 0.85 s for 8 to 16 kHz, and some tenths of a second for most other
+pairs. It holds about as much input. Where the rates have no large common divisor, small chunks
+cost up to twice the time of the whole.
 
 ## The same everywhere
 
-Nothing depends on threads, chunks or ranges. The transforms use what the processor has (AVX, SSE, NEON): that may change a sample of
-full scale by less than 1e-6, and a test compares with none of them. The version of each profile is part of the version that cached
-waveforms carry.
+Nothing depends on threads, chunks or ranges. The transforms use what the processor has (AVX, SSE,
+NEON): that may change a sample of full scale by less than 1e-6, and a test compares with none of
+them. The version of each profile is part of the version that cached waveforms carry.
 """
