@@ -26,6 +26,9 @@ pub use stream::Stream;
 
 /// Hz; above it nothing records.
 pub const MAX_RATE: u32 = 768_000;
+/// Of reduced rates that share blocks: beyond, a block would be seconds long, which pays for long signals
+/// only, and streams would lag by that.
+const MAX_TERM: usize = 1 << 13;
 /// Resamplers kept for the next clips; making one costs up to milliseconds.
 const KEPT: usize = 64;
 /// Longer blocks, of rates with no large common divisor, would hold memory for good.
@@ -110,7 +113,9 @@ fn engine<T: Real>(
     plan: Plan<'_, T>,
 ) -> Option<Box<dyn Engine>> {
     let band = quality.band(from, to);
-    if let Some(engine) = OverlapSave::new((from, to), &band, 0, plan) {
+    if from.max(to) <= MAX_TERM
+        && let Some(engine) = OverlapSave::new((from, to), &band, 0, plan)
+    {
         return Some(Box::new(engine));
     }
     Some(Box::new(Odd::new(from, to, quality, plan)?))

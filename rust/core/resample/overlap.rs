@@ -17,9 +17,8 @@ use super::filter::Band;
 
 /// A block is at least so many times longer than what it loses on either side.
 const MARGINS: usize = 8;
-/// No transform is longer: rates with almost no common divisor take another way. It would be as fast up to
-/// 2^18 samples, but for long signals only, and a stream would lag by many seconds.
-const MAX_TRANSFORM: usize = 1 << 16;
+/// No transform is longer: rates that are far apart take another way.
+const MAX_TRANSFORM: usize = 1 << 18;
 
 /// The precision of the transforms.
 pub(super) trait Real: FftNum + Default + From<f32> {
