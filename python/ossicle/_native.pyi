@@ -12,6 +12,7 @@ __all__ = [
     "PIPELINE_VERSION",
     "VERSION",
     "Cache",
+    "Resampler",
     "available_threads",
     "build",
     "encode",
@@ -40,6 +41,17 @@ class Cache:
     def clear(self) -> None: ...
     def stats(self) -> tuple[int, int, int, int, int, int]: ...
 
+@final
+class Resampler:
+    def __new__(
+        cls, orig_rate: int, target_rate: int, quality: str, channels: int
+    ) -> Resampler: ...
+    @property
+    def latency(self) -> int: ...
+    def push(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]: ...
+    def flush(self) -> NDArray[np.float32]: ...
+    def reset(self) -> None: ...
+
 def available_threads() -> int: ...
 def build() -> dict[str, str]: ...
 def encode(
@@ -55,6 +67,7 @@ def load(
     allow_nonfinite: bool,
     verify: bool,
     conceal: bool,
+    quality: str,
 ) -> tuple[NDArray[np.float32], int, list[tuple[int, int, AudioError]]]: ...
 def load_batch(
     sources: Sequence[AudioSource],
@@ -64,6 +77,7 @@ def load_batch(
     threads: int,
     verify: bool,
     conceal: bool,
+    quality: str,
     out: NDArray[np.float32] | None,
 ) -> tuple[
     NDArray[np.float32],
@@ -97,5 +111,5 @@ def log_mel(
     out: NDArray[np.float32],
 ) -> None: ...
 def resample(
-    waveform: NDArray[np.float32], orig_rate: int, target_rate: int
+    waveform: NDArray[np.float32], orig_rate: int, target_rate: int, quality: str
 ) -> NDArray[np.float32]: ...

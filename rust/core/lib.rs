@@ -36,6 +36,7 @@ pub use damage::{Damage, Gap};
 pub use decode::{AudioInfo, Decoder};
 pub use error::{Error, ErrorKind, Result};
 pub use pipeline::{Clip, Request, load, load_batch};
+pub use resample::Quality;
 pub use source::Source;
 
 #[cfg(test)]

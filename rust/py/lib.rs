@@ -6,6 +6,7 @@ mod audio;
 mod cache;
 mod error;
 mod mel;
+mod resample;
 mod source;
 
 /// `ossicle._native`.
@@ -16,11 +17,12 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::audio::{encode, info, load, load_batch, resample};
+    use super::audio::{encode, info, load, load_batch};
     #[pymodule_export]
     use super::cache::Cache;
     #[pymodule_export]
     use super::mel::{load_features, log_mel};
+    use super::resample::{Resampler, resample};
 
     /// Which code made the waveforms that a cache holds.
     #[pymodule_export]
