@@ -48,9 +48,9 @@ impl Plane {
     /// The samples of the granule that the hybrid filter bank has ready.
     #[inline(always)]
     fn synthesize<const FUSED: bool>(&mut self) {
-        let subbands = self.filters.hybrid.take();
-        let synthesis = &mut self.filters.synthesis;
-        synthesis.run::<FUSED>(&subbands, &mut self.samples);
+        let Filters { hybrid, synthesis } = &mut self.filters;
+        synthesis.run::<FUSED>(hybrid.present(), &mut self.samples);
+        hybrid.advance();
     }
 }
 

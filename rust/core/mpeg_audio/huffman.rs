@@ -7,6 +7,7 @@
 use std::sync::LazyLock;
 
 use super::bits::Bits;
+use super::requantize::SLOTS;
 use super::codebooks::{CODEBOOKS, Codebook, LINBITS, QUADS, codebook};
 use super::side_info::Granule;
 
@@ -205,7 +206,7 @@ fn quad_looks(codes: &[(u8, u8); 16]) -> Looks<{ 1 << PEEK }> {
 }
 
 /// Reads the lines of a granule's channel up to bit `end`, and tells how many may be other than zero;
-/// behind them `lines` is undefined.
+/// behind them `lines` is zero up to the end of the subband, and undefined from there on.
 #[inline(always)]
 pub(super) fn read(bits: &mut Bits<'_>, end: usize, granule: &Granule, lines: &mut Lines) -> usize {
     let big = granule.big_lines;
@@ -217,6 +218,7 @@ pub(super) fn read(bits: &mut Bits<'_>, end: usize, granule: &Granule, lines: &m
         }
         at = read_quads(bits, end, granule.quad_table, at, lines);
     }
+    lines[at..at.next_multiple_of(SLOTS)].fill(0);
     at
 }
 
@@ -249,12 +251,10 @@ fn read_pairs(
                 at += 2;
                 break;
             }
-            let Some(four) = lines.get_mut(at..at + 4) else {
+            let Some(four) = lines[at..].first_chunk_mut() else {
                 break;
             };
-            for (line, small) in four.iter_mut().zip(tables.looks.lines[next]) {
-                *line = i16::from(small);
-            }
+            widen(tables.looks.lines[next], four);
             at += 2 + usize::from(found & FOUR) / 8;
             bits.at += usize::from(length);
             word <<= length;
@@ -280,7 +280,19 @@ fn read_quads(
     lines: &mut Lines,
 ) -> usize {
     let looks = &QUAD_LOOKS[table];
-    while let Some(four) = lines.get_mut(at..at + 4)
+    // As long as neither the lines nor the bits can end within one word.
+    while at + 4 * LOOKS <= LINES && bits.at + LOOKS * PEEK <= end {
+        let mut word = bits.word();
+        for four in lines[at..at + 4 * LOOKS].as_chunks_mut::<4>().0 {
+            let next = (word >> (64 - PEEK)) as usize;
+            widen(looks.lines[next], four);
+            let length = looks.lengths[next];
+            bits.at += usize::from(length);
+            word <<= length;
+        }
+        at += 4 * LOOKS;
+    }
+    while let Some(four) = lines.get_mut(at..at + 4).and_then(|four| four.first_chunk_mut())
         && bits.at < end
     {
         let next = (bits.word() >> (64 - PEEK)) as usize;
@@ -289,10 +301,15 @@ fn read_quads(
             // Encoders that fill up with other bits: the code is none.
             break;
         }
-        for (line, small) in four.iter_mut().zip(looks.lines[next]) {
-            *line = i16::from(small);
-        }
+        widen(looks.lines[next], four);
         at += 4;
     }
     at
+}
+
+#[inline(always)]
+fn widen(small: [i8; 4], lines: &mut [i16; 4]) {
+    for (line, small) in lines.iter_mut().zip(small) {
+        *line = i16::from(small);
+    }
 }

@@ -163,18 +163,18 @@ impl Hybrid {
         let (even, odd) = eighteen::<FUSED, WIDTH>(spectrum, constants);
         for m in 0..9 {
             // Outputs m and 17 - m of the DCT-IV; each is two outputs of the inverse MDCT.
-            let high = [8 - m, 9 + m];
-            let low = [26 - m, 27 + m];
-            for lane in 0..WIDTH {
-                let sum = even[m][lane] + odd[m][lane];
-                let difference = even[m][lane] - odd[m][lane];
-                for slot in high {
-                    let slots = &mut self.slots[slot][lane];
-                    *slots = fma::<FUSED>(difference, window[slot], *slots);
+            for slot in [26 - m, 27 + m] {
+                let (gain, slots) = (window[slot], &mut self.slots[slot]);
+                for lane in 0..WIDTH {
+                    let sum = even[m][lane] + odd[m][lane];
+                    slots[lane] = fma::<FUSED>(sum, gain, slots[lane]);
                 }
-                for slot in low {
-                    let slots = &mut self.slots[slot][lane];
-                    *slots = fma::<FUSED>(sum, window[slot], *slots);
+            }
+            for slot in [8 - m, 9 + m] {
+                let (gain, slots) = (window[slot], &mut self.slots[slot]);
+                for lane in 0..WIDTH {
+                    let difference = even[m][lane] - odd[m][lane];
+                    slots[lane] = fma::<FUSED>(difference, gain, slots[lane]);
                 }
             }
         }
@@ -208,22 +208,26 @@ impl Hybrid {
         }
     }
 
-    /// Hands out the granule's samples, with every second one of every second subband negated, as the
-    /// synthesis wants them, and moves on to the next granule.
+    /// The granule's samples, with every second one of every second subband negated, as the synthesis
+    /// wants them. To be followed by [`Hybrid::advance`].
     #[inline(always)]
-    pub(super) fn take(&mut self) -> [Row; SLOTS] {
-        let mut now = [ZERO; SLOTS];
-        for slot in 0..SLOTS {
-            now[slot] = self.slots[slot];
-            if slot % 2 == 1 {
-                for pair in now[slot].as_chunks_mut::<2>().0 {
-                    pair[1] = -pair[1];
-                }
+    pub(super) fn present(&mut self) -> &[Row] {
+        let (present, _) = self.slots.split_at_mut(SLOTS);
+        for slot in present.iter_mut().skip(1).step_by(2) {
+            for pair in slot.as_chunks_mut::<2>().0 {
+                pair[1] = -pair[1];
             }
-            self.slots[slot] = self.slots[SLOTS + slot];
-            self.slots[SLOTS + slot] = ZERO;
         }
-        now
+        present
+    }
+
+    /// Moves on to the next granule.
+    #[inline(always)]
+    pub(super) fn advance(&mut self) {
+        let (present, next) = self.slots.split_at_mut(SLOTS);
+        for (present, next) in present.iter_mut().zip(next) {
+            *present = std::mem::replace(next, ZERO);
+        }
     }
 }
 
@@ -258,13 +262,11 @@ fn eighteen<const FUSED: bool, const WIDTH: usize>(
     x: &mut Spectrum,
     constants: &Constants,
 ) -> (Nine, Nine) {
-    for lane in 0..WIDTH {
-        for k in (1..SLOTS).rev() {
-            x[k][lane] += x[k - 1][lane];
-        }
-        for k in (3..SLOTS).rev().step_by(2) {
-            x[k][lane] += x[k - 2][lane];
-        }
+    for k in (1..SLOTS).rev() {
+        add_row::<WIDTH>(x, k, 1);
+    }
+    for k in (3..SLOTS).rev().step_by(2) {
+        add_row::<WIDTH>(x, k, 2);
     }
     let even = nine::<FUSED, WIDTH>(x, 0, constants);
     let mut odd = nine::<FUSED, WIDTH>(x, 1, constants);
@@ -276,6 +278,15 @@ fn eighteen<const FUSED: bool, const WIDTH: usize>(
     (even, odd)
 }
 
+/// Adds the row `back` rows before row `k` to it.
+#[inline(always)]
+fn add_row<const WIDTH: usize>(x: &mut Spectrum, k: usize, back: usize) {
+    let (before, rest) = x.split_at_mut(k);
+    for lane in 0..WIDTH {
+        rest[0][lane] += before[k - back][lane];
+    }
+}
+
 /// A DCT-III of 9 points of every second row from `first` on.
 #[inline(always)]
 fn nine<const FUSED: bool, const WIDTH: usize>(
@@ -284,19 +295,25 @@ fn nine<const FUSED: bool, const WIDTH: usize>(
     constants: &Constants,
 ) -> Nine {
     let mut out = [ZERO; 9];
-    for lane in 0..WIDTH {
-        let x: [f32; 9] = std::array::from_fn(|j| x[2 * j + first][lane]);
-        for m in 0..5 {
-            let of = &constants.nine_even[m];
-            let even = (0..4).fold(x[0], |sum, j| fma::<FUSED>(x[2 * j + 2], of[j], sum));
-            if m == 4 {
-                out[4][lane] = even;
-                continue;
-            }
-            let of = &constants.nine_odd[m];
-            let odd = (1..4).fold(x[1] * of[0], |sum, j| fma::<FUSED>(x[2 * j + 1], of[j], sum));
-            out[m][lane] = even + odd;
-            out[8 - m][lane] = even - odd;
+    let row = |j: usize| &x[2 * j + first];
+    for m in 0..5 {
+        let of = &constants.nine_even[m];
+        for lane in 0..WIDTH {
+            let mut sum = fma::<FUSED>(row(2)[lane], of[0], row(0)[lane]);
+            sum = fma::<FUSED>(row(4)[lane], of[1], sum);
+            sum = fma::<FUSED>(row(6)[lane], of[2], sum);
+            out[m][lane] = fma::<FUSED>(row(8)[lane], of[3], sum);
+        }
+    }
+    for m in 0..4 {
+        let of = &constants.nine_odd[m];
+        let (low, high) = out.split_at_mut(8 - m);
+        for lane in 0..WIDTH {
+            let mut sum = row(1)[lane] * of[0];
+            sum = fma::<FUSED>(row(3)[lane], of[1], sum);
+            sum = fma::<FUSED>(row(5)[lane], of[2], sum);
+            sum = fma::<FUSED>(row(7)[lane], of[3], sum);
+            (low[m][lane], high[0][lane]) = (low[m][lane] + sum, low[m][lane] - sum);
         }
     }
     out

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use super::bands::{LONG, LONG_EDGES, LONG_WIDTHS, SHORT, SHORT_WIDTHS};
 use super::huffman::{LINES, Lines};
 use super::scale_factors::ScaleFactors;
-use super::side_info::Granule;
+use super::side_info::{Granule, Window};
 
 /// Subbands of the filter bank.
 pub(super) const SUBBANDS: usize = 32;
@@ -28,13 +28,17 @@ const QUARTERS: [f32; 4] = [
     std::f32::consts::SQRT_2,
     1.681_792_830_507_429_1,
 ];
-/// Magnitudes to the power of 4/3; what a line cannot hold is 0.
-static POWERS: LazyLock<Box<[f32; 1 << 14]>> = LazyLock::new(|| {
-    let power = |n: usize| (n as f64).powf(4.0 / 3.0) as f32;
-    let powers: Vec<f32> = (0..1 << 14).map(power).collect();
-    powers
-        .try_into()
-        .unwrap_or_else(|_| Box::new([0.0; 1 << 14]))
+/// Room for lines of 15 bits, sign included: they reach 8206.
+const POWER_COUNT: usize = 1 << 15;
+/// Signed lines to the power of 4/3, those below zero from the end.
+static POWERS: LazyLock<Box<[f32; POWER_COUNT]>> = LazyLock::new(|| {
+    let mut powers = vec![0.0; POWER_COUNT];
+    for line in 1..=15 + (1 << 13) {
+        let power = (line as f64).powf(4.0 / 3.0) as f32;
+        (powers[line], powers[POWER_COUNT - line]) = (power, -power);
+    }
+    let powers = powers.try_into();
+    powers.unwrap_or_else(|_| Box::new([0.0; POWER_COUNT]))
 });
 
 /// The place of line `line` when lines are in the order of frequency.
@@ -86,25 +90,46 @@ pub(super) struct Band {
 }
 
 /// The bands of a granule in the order of the bit stream.
-pub(super) fn bands(granule: &Granule, rate_index: usize) -> impl Iterator<Item = Band> + Clone {
-    let longs = granule.long_bands(rate_index);
-    let shorts = granule.first_short_band();
-    let widths = LONG_WIDTHS[rate_index].into_iter().take(longs);
-    let windows = SHORT_WIDTHS[rate_index]
-        .into_iter()
-        .skip(shorts)
+pub(super) fn bands(granule: &Granule, rate_index: usize) -> &'static [Band] {
+    let blocks = match (granule.window, granule.is_mixed) {
+        (Window::Short, false) => 1,
+        (Window::Short, true) => 2,
+        _ => 0,
+    };
+    &BANDS[rate_index][blocks]
+}
+
+/// By rate, and of long, short and mixed blocks.
+static BANDS: LazyLock<[[Vec<Band>; 3]; 9]> = LazyLock::new(|| {
+    let kinds = [(Window::Long, false), (Window::Short, false), (Window::Short, true)];
+    std::array::from_fn(|rate| kinds.map(|(window, is_mixed)| all_bands(window, is_mixed, rate)))
+});
+
+fn all_bands(window: Window, is_mixed: bool, rate_index: usize) -> Vec<Band> {
+    let granule = Granule {
+        window,
+        is_mixed,
+        ..Granule::default()
+    };
+    let longs = LONG_WIDTHS[rate_index].into_iter();
+    let longs = longs.take(granule.long_bands(rate_index));
+    let shorts = SHORT_WIDTHS[rate_index].into_iter();
+    let windows = shorts
+        .skip(granule.first_short_band())
         .flat_map(|width| (0..3).map(move |window| (width, Some(window))));
-    let all = widths.map(|width| (width, None)).chain(windows);
+    let all = longs.map(|width| (width, None)).chain(windows);
+    let mut begin = 0;
     all.enumerate()
-        .scan(0, |begin, (factor, (width, window))| {
-            let end = *begin + usize::from(width);
-            Some(Band {
-                begin: std::mem::replace(begin, end),
+        .map(|(factor, (width, window))| {
+            let end = begin + usize::from(width);
+            Band {
+                begin: std::mem::replace(&mut begin, end),
                 end,
                 factor,
                 window,
-            })
+            }
         })
+        .collect()
 }
 
 /// Where the lines of a granule go, the long ones first: up to which line, and both tables.
@@ -175,6 +200,36 @@ impl Coded {
     /// lowest subbands have any.
     #[inline(always)]
     pub(super) fn add_to(&self, spectrum: &mut Spectrum, rate_index: usize, quarters: i32) -> usize {
+        match self.granule.window {
+            Window::Short => self.add_short_to(spectrum, rate_index, quarters),
+            _ => self.add_long_to(spectrum, rate_index, quarters),
+        }
+    }
+
+    #[inline(always)]
+    fn add_long_to(&self, spectrum: &mut Spectrum, rate_index: usize, quarters: i32) -> usize {
+        let powers = &**POWERS;
+        let mut gains = [0.0; LINES];
+        for band in bands(&self.granule, rate_index) {
+            if band.begin >= self.end {
+                break;
+            }
+            gains[band.begin..band.end].fill(self.gain(band, quarters));
+        }
+        let subbands = self.end.div_ceil(SLOTS).min(SUBBANDS);
+        let lines = self.lines.as_chunks::<SLOTS>().0.iter();
+        let gains = gains.as_chunks::<SLOTS>().0.iter();
+        for (subband, (lines, gains)) in (0..subbands).zip(lines.zip(gains)) {
+            for slot in 0..SLOTS {
+                let power = powers[usize::from(lines[slot] as u16) % POWER_COUNT];
+                spectrum[slot][subband % SUBBANDS] += power * gains[slot];
+            }
+        }
+        subbands
+    }
+
+    #[inline(always)]
+    fn add_short_to(&self, spectrum: &mut Spectrum, rate_index: usize, quarters: i32) -> usize {
         let powers = &**POWERS;
         let spectrum = spectrum.as_flattened_mut();
         let order = Order::new(&self.granule, rate_index);
@@ -183,19 +238,17 @@ impl Coded {
             if band.begin >= self.end {
                 break;
             }
-            let gain = self.gain(&band, quarters);
+            let gain = self.gain(band, quarters);
             let lines = &self.lines[band.begin..band.end.min(self.end)];
-            for (line, place) in lines.iter().zip(order.places(&band)) {
-                let power = powers[usize::from(line.unsigned_abs()) % (1 << 14)];
-                let sign = u32::from(*line as u16 >> 15) << 31;
-                let power = f32::from_bits(power.to_bits() ^ sign);
+            for (line, place) in lines.iter().zip(order.places(band)) {
+                let power = powers[usize::from(*line as u16) % POWER_COUNT];
                 if let Some(to) = spectrum.get_mut(usize::from(*place)) {
                     *to += power * gain;
                 }
             }
-            // The windows of a short band share its lines.
+            // The windows of a band share its lines.
             last = match band.window {
-                None => band.begin + lines.len(),
+                None => band.end,
                 Some(window) => band.begin + (3 - window) * (band.end - band.begin),
             };
         }
@@ -213,7 +266,6 @@ fn power_of_two(quarters: i32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mpeg_audio::side_info::Window;
 
     #[test]
     fn gains_are_powers_of_two() {
@@ -241,7 +293,7 @@ mod tests {
                 let mut places: Vec<u16> = Vec::new();
                 for band in bands(&granule, rate) {
                     assert_eq!(band.begin, places.len());
-                    places.extend(order.places(&band));
+                    places.extend(order.places(band));
                 }
                 places.sort_unstable();
                 assert!(places.into_iter().eq(0..LINES as u16), "{rate} {window:?}");

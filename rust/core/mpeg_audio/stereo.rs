@@ -48,7 +48,7 @@ pub(super) fn intensity(header: Header, coded: &[Coded; 2], spectra: &mut [Spect
         false => 1 + (right.granule.scale_compress & 1) as usize,
     };
     let order = Order::new(&right.granule, rate_index);
-    let all: Vec<Band> = bands(&right.granule, rate_index).collect();
+    let all = bands(&right.granule, rate_index);
     // Whether a higher band of the same window has lines.
     let mut has_lines = [false; 3];
     for (index, band) in all.iter().enumerate().rev() {

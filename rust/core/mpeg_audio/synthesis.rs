@@ -96,11 +96,14 @@ impl Synthesis {
         {
             transform::<FUSED>(coefficients, subbands, slots);
         }
-        for slot in (0..count).step_by(TOGETHER) {
-            let Some(slots) = self.slots[slot..].first_chunk::<{ PAST + TOGETHER }>() else {
-                break;
-            };
-            apply_window::<FUSED>(coefficients, slots, samples);
+        let begin = samples.len();
+        samples.resize(begin + count * SUBBANDS, 0.0);
+        let samples = samples[begin..].as_chunks_mut::<SUBBANDS>().0;
+        for (at, samples) in samples.as_chunks_mut().0.iter_mut().enumerate() {
+            let slots = self.slots[at * TOGETHER..].first_chunk();
+            if let Some(slots) = slots {
+                apply_window::<FUSED>(coefficients, slots, samples);
+            }
         }
         self.slots.copy_within(count..count + PAST, 0);
     }
@@ -143,7 +146,7 @@ fn transform<const FUSED: bool>(
 fn apply_window<const FUSED: bool>(
     coefficients: &Coefficients,
     slots: &[Outputs; PAST + TOGETHER],
-    samples: &mut Vec<f32>,
+    samples: &mut [[f32; SUBBANDS]; TOGETHER],
 ) {
     let mut sums = [[[0.0; 16]; 2]; TOGETHER];
     for (i, window) in coefficients.window.iter().enumerate() {
@@ -159,11 +162,15 @@ fn apply_window<const FUSED: bool>(
             }
         }
     }
-    for (slot, [low, high]) in sums.iter_mut().enumerate() {
-        low[0] = (0..=PAST).fold(0.0, |sum, past| {
-            fma::<FUSED>(slots[PAST + slot - past][0][0], coefficients.first[past], sum)
-        });
-        samples.extend_from_slice(&in_order(low, high));
+    for slot in 0..TOGETHER {
+        let [low, high] = &mut sums[slot];
+        let mut firsts = [0.0; 4];
+        for past in 0..=PAST {
+            let (upper, gain) = (slots[PAST + slot - past][0][0], coefficients.first[past]);
+            firsts[past % 4] = fma::<FUSED>(upper, gain, firsts[past % 4]);
+        }
+        low[0] = (firsts[0] + firsts[1]) + (firsts[2] + firsts[3]);
+        samples[slot] = in_order(low, high);
     }
 }
 
