@@ -1,16 +1,11 @@
 //! From a track's packets to samples: exact trimming, exact ranges, and errors that say where.
 
+mod decoder;
 mod make;
 mod opus_start;
+mod symphonia;
 
 use std::ops::Range;
-
-use symphonia::core::audio::GenericAudioBufferRef;
-use symphonia::core::codecs::audio::AudioDecoder;
-use symphonia::core::codecs::audio::well_known as codec_id;
-use symphonia::core::errors::Error as SymphoniaError;
-use symphonia::core::packet::PacketRef;
-use symphonia::core::units::{Duration, Timestamp};
 
 use crate::aac;
 use crate::damage::Damage;
@@ -18,9 +13,9 @@ use crate::decode::AudioInfo;
 use crate::demux::{Demuxer, Packet};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mix::Mixer;
-use crate::packet;
+use crate::params::Codec;
 
-pub(crate) use make::codec_name;
+pub(crate) use decoder::{Block, PacketDecoder, damaged, not_here};
 
 /// Packets in a row that give no sample before a stream counts as stuck.
 const MAX_BARREN_PACKETS: u32 = 65_536;
@@ -32,7 +27,7 @@ const MAX_RESERVED_FRAMES: u64 = 1 << 22;
 /// The first audio track of a file, and its decoder.
 pub(crate) struct CodecReader<'a> {
     demuxer: Box<dyn Demuxer + 'a>,
-    decoder: Box<dyn AudioDecoder>,
+    decoder: Box<dyn PacketDecoder>,
     sample_rate: u32,
     /// Channels, where a header tells them.
     channels: Option<usize>,
@@ -45,12 +40,12 @@ impl<'a> CodecReader<'a> {
     pub(crate) fn open(mut demuxer: Box<dyn Demuxer + 'a>) -> Result<Self> {
         check_profile(&mut *demuxer)?;
         let params = &demuxer.track().params;
-        let sample_rate = params.sample_rate.filter(|rate| *rate > 0);
-        let sample_rate =
-            sample_rate.ok_or_else(|| Error::corrupt("the stream declares a rate of 0 Hz"))?;
+        let sample_rate = params.sample_rate;
+        if sample_rate == 0 {
+            return Err(Error::corrupt("the stream declares a rate of 0 Hz"));
+        }
         let decoder = make::decoder(params)?;
-        let channels = decoder.codec_params().channels.as_ref();
-        let channels = channels.or(params.channels.as_ref()).map(|c| c.count());
+        let channels = decoder.channels().or(params.channels);
         Ok(Self {
             demuxer,
             decoder,
@@ -71,16 +66,14 @@ impl<'a> CodecReader<'a> {
             _ => self.count()?,
         };
         let track = self.demuxer.track();
-        let bits = track.params.bits_per_sample;
-        let bits = bits.filter(|bits| *bits > 0 && !packet::is_lossy(&track.params));
         make::keep(&track.params, self.decoder);
         Ok(AudioInfo {
             sample_rate: self.sample_rate,
             channels: channels as u32,
             frames,
             container: track.container.into(),
-            codec: codec_name(&track.params),
-            bits_per_sample: bits.or_else(|| packet::bits_per_sample(&track.params)),
+            codec: track.params.codec.name().into(),
+            bits_per_sample: track.params.lossless_bits(),
         })
     }
 
@@ -112,34 +105,23 @@ impl<'a> CodecReader<'a> {
         let wanted = range.start.min(end)..end;
         let room = (wanted.end - wanted.start).min(MAX_RESERVED_FRAMES);
         let room = room.min(known.unwrap_or(0)) as usize;
+        self.decoder.set_mono(mono);
         let mut mixer = Mixer::new(self.channels.unwrap_or(0), mono, room);
         if !wanted.is_empty() || self.channels.is_none() {
             let mut pass = self.start_near(wanted, damage)?;
             self.run(&mut pass, &mut mixer, damage)?;
         }
-        let planes = self.in_order(mixer.into_planes());
         make::keep(&self.demuxer.track().params, self.decoder);
-        Ok(planes)
-    }
-
-    /// Symphonia takes the surround channels of ALAC for side ones and FFmpeg for back ones: in the
-    /// order of WAV the back ones come first.
-    fn in_order(&self, mut planes: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
-        match (self.demuxer.track().params.codec, planes.len()) {
-            (codec_id::CODEC_ID_ALAC, 7) => planes[4..].rotate_left(1),
-            (codec_id::CODEC_ID_ALAC, 8) => planes[4..].rotate_left(2),
-            _ => {}
-        }
-        planes
+        Ok(mixer.into_planes())
     }
 
     /// Moves to the packet from which the first wanted frame can be decoded exactly.
     fn start_near(&mut self, wanted: Range<u64>, damage: &mut Damage) -> Result<Pass> {
         let params = &self.demuxer.track().params;
-        if params.codec == codec_id::CODEC_ID_OPUS {
+        if params.codec == Codec::Opus {
             return self.start_opus(wanted);
         }
-        let needed_from = wanted.start as i64 - packet::preroll_frames(params) as i64;
+        let needed_from = wanted.start as i64 - params.codec.preroll_frames() as i64;
         let mut pass = Pass::new(wanted);
         if needed_from > 0 {
             while let Err(error) = self.demuxer.seek(needed_from) {
@@ -198,7 +180,7 @@ impl<'a> CodecReader<'a> {
         {
             return pass.advance(begin, frames);
         }
-        match decode(&mut *self.decoder, packet) {
+        match self.decoder.decode(&packet.data) {
             Ok(block) => {
                 check_rate(&block, self.sample_rate)?;
                 pass.push(&block, begin, packet, mixer)
@@ -218,11 +200,10 @@ impl<'a> CodecReader<'a> {
 /// Refuses the profiles of AAC that would be decoded to half of their rate or to noise.
 fn check_profile(demuxer: &mut dyn Demuxer) -> Result<()> {
     let params = &demuxer.track().params;
-    let is_aac = params.codec == codec_id::CODEC_ID_AAC;
-    let Some(config) = params.extra_data.as_deref().filter(|_| is_aac) else {
+    if params.codec != Codec::Aac || params.header.is_empty() {
         return Ok(());
-    };
-    let config = aac::check(config)?;
+    }
+    let config = aac::check(&params.header)?;
     if config.is_plain {
         return Ok(());
     }
@@ -238,24 +219,14 @@ fn check_profile(demuxer: &mut dyn Demuxer) -> Result<()> {
     demuxer.seek(i64::MIN)
 }
 
-fn check_rate(block: &GenericAudioBufferRef<'_>, declared: u32) -> Result<()> {
-    let rate = block.spec().rate();
+fn check_rate(block: &Block<'_>, declared: u32) -> Result<()> {
+    let rate = block.sample_rate;
     if rate == declared {
         return Ok(());
     }
     Err(Error::unsupported(format!(
         "the header says {declared} Hz and the stream {rate} Hz (a change of rate in mid-stream, or HE-AAC)"
     )))
-}
-
-/// Gives a packet to a decoder.
-fn decode<'d>(
-    decoder: &'d mut dyn AudioDecoder,
-    packet: &Packet,
-) -> Result<GenericAudioBufferRef<'d>> {
-    let frames = Duration::from(packet.frames.unwrap_or(0));
-    let packet = PacketRef::new(0, Timestamp::from(0), frames, &packet.data);
-    decoder.decode_ref(&packet).map_err(convert)
 }
 
 /// Where a pass over the packets stands, in frames of the recording.
@@ -340,12 +311,12 @@ impl Pass {
     /// Appends what is wanted of a block that begins at frame `begin`.
     fn push(
         &mut self,
-        block: &GenericAudioBufferRef<'_>,
+        block: &Block<'_>,
         begin: i64,
         packet: &Packet,
         mixer: &mut Mixer,
     ) -> Result<()> {
-        self.channels = block.num_planes();
+        self.channels = block.channels;
         let decoded = block.frames() as u64;
         let frames = packet.frames.unwrap_or(decoded).min(decoded);
         let frames = frames.saturating_sub(packet.padding) as i64;
@@ -356,21 +327,5 @@ impl Pass {
             mixer.push_block(block, (start - begin) as usize..(end - begin) as usize)?;
         }
         self.advance(begin, frames)
-    }
-}
-
-fn convert(error: SymphoniaError) -> Error {
-    match error {
-        SymphoniaError::DecodeError(what) => {
-            Error::new(ErrorKind::Decode, format!("damaged data: {what}"))
-        }
-        SymphoniaError::IoError(_) => {
-            Error::new(ErrorKind::Decode, "damaged data: it ends too early")
-        }
-        SymphoniaError::Unsupported(what) => {
-            Error::unsupported(format!("not decoded here: {what}"))
-        }
-        SymphoniaError::LimitError(what) => Error::new(ErrorKind::Limit, what),
-        other => Error::corrupt(other.to_string()),
     }
 }

@@ -1,7 +1,6 @@
 //! Containers: the packets of a file's first audio track, and where in the recording they lie.
 //!
-//! The readers here are our own where the length, the seeking or the errors of symphonia's are not
-//! exact; they never decode. Positions are frames of the recording, the encoder's delay cut off: the
+//! Lengths, seeks and errors are exact. Nothing is decoded here. Positions are frames of the recording, the encoder's delay cut off: the
 //! packets that hold it lie at negative ones.
 
 mod adts;
@@ -19,9 +18,8 @@ mod tags;
 #[allow(clippy::expect_used, clippy::panic)]
 mod tests;
 
-use symphonia::core::codecs::audio::AudioCodecParameters;
-
 use crate::error::Result;
+use crate::params::Params;
 use crate::source::Source;
 
 /// What is known of the track before a packet is read.
@@ -29,7 +27,7 @@ pub(crate) struct Track {
     /// FFmpeg's short name of the container.
     pub(crate) container: &'static str,
     /// What its decoder is made from: codec, rate, channels and the codec's own header.
-    pub(crate) params: AudioCodecParameters,
+    pub(crate) params: Params,
     /// The exact length of the recording, where headers tell it that can be trusted.
     pub(crate) frames: Option<u64>,
 }

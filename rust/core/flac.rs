@@ -26,7 +26,7 @@ pub(crate) use self::header::FrameHeader;
 use self::header::MAX_HEADER_BYTES;
 use self::info::StreamInfo;
 use self::output::{Checksum, Output};
-pub(crate) use self::packets::PacketDecoder;
+pub(crate) use self::packets::Packets;
 use crate::window::Window;
 
 /// Frames reserved at most on the header's word.

@@ -16,7 +16,7 @@ mod map;
 mod mix;
 pub mod npz;
 mod opus;
-mod packet;
+mod params;
 mod pcm;
 pub mod pipeline;
 pub mod resample;

@@ -4,9 +4,7 @@
 
 use std::ops::Range;
 
-use symphonia::core::audio::conv::{ConvertibleSample, FromSample};
-use symphonia::core::audio::{Audio, AudioBuffer, GenericAudioBufferRef};
-
+use crate::codec::Block;
 use crate::error::{Error, Result};
 
 /// Collects samples, one plane per channel or one plane for the mean of them.
@@ -82,61 +80,36 @@ impl Mixer {
     ///
     /// # Errors
     /// When the stream changes its number of channels on the way.
-    pub(crate) fn push_block(
-        &mut self,
-        block: &GenericAudioBufferRef<'_>,
-        range: Range<usize>,
-    ) -> Result<()> {
+    pub(crate) fn push_block(&mut self, block: &Block<'_>, range: Range<usize>) -> Result<()> {
         if self.channels == 0 {
             // Some headers leave the channels to the stream.
             let silence = self.planes.first().map_or(0, Vec::len);
-            *self = Self::new(block.num_planes(), self.mono, silence);
+            *self = Self::new(block.channels, self.mono, silence);
             self.push_silence(silence);
         }
-        if block.num_planes() != self.channels {
+        if block.channels != self.channels {
             return Err(Error::unsupported(format!(
                 "the stream changes from {} to {} channels",
-                self.channels,
-                block.num_planes()
+                self.channels, block.channels
             )));
         }
-        match block {
-            GenericAudioBufferRef::U8(b) => self.push_planes(b, range),
-            GenericAudioBufferRef::U16(b) => self.push_planes(b, range),
-            GenericAudioBufferRef::U24(b) => self.push_planes(b, range),
-            GenericAudioBufferRef::U32(b) => self.push_planes(b, range),
-            GenericAudioBufferRef::S8(b) => self.push_planes(b, range),
-            GenericAudioBufferRef::S16(b) => self.push_planes(b, range),
-            GenericAudioBufferRef::S24(b) => self.push_planes(b, range),
-            GenericAudioBufferRef::S32(b) => self.push_planes(b, range),
-            GenericAudioBufferRef::F32(b) => self.push_planes(b, range),
-            GenericAudioBufferRef::F64(b) => self.push_planes(b, range),
-        }
+        self.push_planes(block.planes, range);
         Ok(())
     }
 
-    fn push_planes<S: ConvertibleSample>(&mut self, block: &AudioBuffer<S>, range: Range<usize>)
-    where
-        f32: FromSample<S>,
-    {
-        let plane = |index| {
-            block
-                .plane(index)
-                .map_or(&[][..], |plane| &plane[range.clone()])
-        };
-        let float = |sample: &S| f32::from_sample(*sample);
-        match (self.channels, self.mono) {
-            (2, true) => {
-                let pairs = plane(0).iter().zip(plane(1));
-                self.planes[0].extend(pairs.map(|(l, r)| (float(l) + float(r)) * 0.5));
+    fn push_planes(&mut self, planes: &[Vec<f32>], range: Range<usize>) {
+        match (self.mono, planes, self.planes.as_mut_slice()) {
+            (true, [left, right], [mean]) => {
+                let pairs = left[range.clone()].iter().zip(&right[range]);
+                mean.extend(pairs.map(|(left, right)| (left + right) * 0.5));
             }
-            (count, true) if count > 1 => {
-                let mean = |at: usize| sum((0..count).map(|c| float(&plane(c)[at]))) / count as f32;
-                self.planes[0].extend((0..range.len()).map(mean));
+            (true, [_, _, ..], [mean]) => {
+                let sum = |at: usize| sum(planes.iter().map(|plane| plane[at]));
+                mean.extend(range.map(|at| sum(at) / planes.len() as f32));
             }
-            (count, _) => {
-                for channel in 0..count {
-                    self.planes[channel].extend(plane(channel).iter().map(float));
+            (_, _, all) => {
+                for (to, from) in all.iter_mut().zip(planes) {
+                    to.extend_from_slice(&from[range.clone()]);
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Opus: its header, the framing of its packets, and the decoder behind symphonia's interface.
+//! Opus: its header, the framing of its packets, and the decoder of all streams of a track.
 //!
 //! Formats: RFC 6716 (packets: section 3, self-delimiting ones: appendix B), RFC 7845 (header,
 //! channel mapping, gain) and "Encapsulation of Opus in ISO Base Media File Format" (`dOps`).
@@ -12,15 +12,9 @@ mod range;
 mod silk;
 mod stream;
 
-use symphonia::core::audio::{
-    AsGenericAudioBufferRef, AudioBuffer, AudioMut, AudioSpec, Channels, GenericAudioBufferRef,
-};
-use symphonia::core::codecs::CodecInfo;
-use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, FinalizeResult};
-use symphonia::core::errors::{Result as SymphoniaResult, decode_error};
-use symphonia::core::packet::PacketRef;
-
+use crate::codec::{Block, PacketDecoder, damaged};
 use crate::error::{Error, Result};
+use crate::params::{Codec, Params};
 use stream::Stream;
 
 /// Opus is always decoded at this rate, whatever the rate of what was encoded.
@@ -48,7 +42,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Reads an `OpusHead`, or a `dOps` with that name put in front as symphonia gives it.
+    /// Reads an `OpusHead`, or a `dOps` with that name put in front.
     ///
     /// # Errors
     /// A header that is broken, or of a version or mapping that is not known.
@@ -120,7 +114,7 @@ impl Head {
     }
 
     /// The header of a stream that has none: mono or stereo.
-    fn plain(channels: usize) -> Option<Self> {
+    pub(crate) fn plain(channels: usize) -> Option<Self> {
         let channels = u8::try_from(channels).ok().filter(|n| matches!(n, 1 | 2))?;
         Some(Self {
             channels,
@@ -133,25 +127,26 @@ impl Head {
     }
 
     /// That of a track, whose container may have none.
-    pub(crate) fn of(params: &AudioCodecParameters) -> Result<Self> {
-        match params.extra_data.as_deref() {
-            Some(data) if data.starts_with(b"OpusHead") => Self::parse(data),
-            _ => params
-                .channels
-                .as_ref()
-                .and_then(|channels| Self::plain(channels.count()))
-                .ok_or_else(|| Error::corrupt("Opus without its header")),
+    fn of(params: &Params) -> Result<Self> {
+        match (params.header.as_slice(), params.channels) {
+            ([], Some(channels)) => {
+                Self::plain(channels).ok_or_else(|| Error::corrupt("Opus without its header"))
+            }
+            (header, _) => Self::parse(header),
         }
     }
 
-    /// The channels, as numbers: their order is already that of WAV.
-    pub(crate) fn layout(&self) -> Channels {
-        Channels::Discrete(u16::from(self.channels))
+    /// What a decoder is made from; `header` is what this was read from.
+    pub(crate) fn params(&self, header: &[u8]) -> Params {
+        Params {
+            header: header.to_vec(),
+            ..Params::new(Codec::Opus, SAMPLE_RATE, Some(usize::from(self.channels)))
+        }
     }
 }
 
 /// Frames in front of the recording, by the header of a track.
-pub(crate) fn pre_skip(params: &AudioCodecParameters) -> u16 {
+pub(crate) fn pre_skip(params: &Params) -> u16 {
     Head::of(params).map_or(0, |head| head.pre_skip)
 }
 
@@ -283,72 +278,60 @@ fn padding_of(mut data: &[u8]) -> Option<(usize, &[u8])> {
 
 /// All streams of a track.
 pub(crate) struct Decoder {
-    params: AudioCodecParameters,
     head: Head,
     streams: Vec<Stream>,
     gain: f32,
     /// One packet of one stream, interleaved.
     pcm: Vec<f32>,
-    block: AudioBuffer<f32>,
+    planes: Vec<Vec<f32>>,
 }
-
-const INFO: CodecInfo = CodecInfo {
-    short_name: "opus",
-    long_name: "Opus",
-    profiles: &[],
-};
 
 impl Decoder {
     /// A decoder for the track that `params` describe.
     ///
     /// # Errors
     /// A broken header.
-    pub(crate) fn new(params: &AudioCodecParameters) -> Result<Self> {
+    pub(crate) fn new(params: &Params) -> Result<Self> {
         let head = Head::of(params)?;
         Ok(Self {
-            params: params.clone(),
             streams: fresh(&head),
             gain: 10f32.powf(f32::from(head.gain) / (20.0 * 256.0)),
             pcm: vec![0.0; 2 * MAX_PACKET_FRAMES],
-            block: AudioBuffer::new(
-                AudioSpec::new(SAMPLE_RATE, head.layout()),
-                MAX_PACKET_FRAMES,
-            ),
+            planes: vec![Vec::new(); usize::from(head.channels)],
             head,
         })
     }
 
-    fn decode_packet(&mut self, mut data: &[u8]) -> SymphoniaResult<()> {
+    fn decode_packet(&mut self, mut data: &[u8]) -> Result<()> {
         let frames = packet_frames(data).unwrap_or(0) as usize;
-        self.block.clear();
-        self.block.render_silence(Some(frames));
+        for plane in &mut self.planes {
+            plane.clear();
+            plane.resize(frames, 0.0);
+        }
         let last = self.streams.len() - 1;
         for index in 0..self.streams.len() {
-            let (packet, rest) = match split(data, index < last) {
-                Ok(split) => split,
-                Err(reason) => return decode_error(reason),
-            };
+            let (packet, rest) = split(data, index < last).map_err(damaged)?;
             data = rest;
             if packet.frames.len() * frame_size(packet.toc) != frames {
-                return decode_error("the streams of an Opus packet differ in length");
+                return Err(damaged("the streams of an Opus packet differ in length"));
             }
             self.decode_stream(index, &packet)?;
         }
         Ok(())
     }
 
-    fn decode_stream(&mut self, index: usize, packet: &Frames<'_>) -> SymphoniaResult<()> {
+    fn decode_stream(&mut self, index: usize, packet: &Frames<'_>) -> Result<()> {
         let coupled = usize::from(self.head.coupled);
         let channels = if index < coupled { 2 } else { 1 };
         let size = frame_size(packet.toc);
         let parts = self.pcm.chunks_exact_mut(size * channels);
         for (frame, pcm) in packet.frames.iter().zip(parts) {
             if self.streams[index].decode(packet.toc, frame, pcm).is_err() {
-                return decode_error("a damaged Opus frame");
+                return Err(damaged("a damaged Opus frame"));
             }
         }
         let first = index + index.min(coupled);
-        for (plane, slot) in self.head.mapping.iter().enumerate() {
+        for (plane, slot) in self.planes.iter_mut().zip(&self.head.mapping) {
             let Some(channel) = usize::from(*slot)
                 .checked_sub(first)
                 .filter(|channel| *channel < channels && *slot != SILENT)
@@ -356,10 +339,8 @@ impl Decoder {
                 continue;
             };
             let source = self.pcm.iter().skip(channel).step_by(channels);
-            if let Some(plane) = self.block.plane_mut(plane) {
-                for (to, from) in plane.iter_mut().zip(source) {
-                    *to = from * self.gain;
-                }
+            for (to, from) in plane.iter_mut().zip(source) {
+                *to = from * self.gain;
             }
         }
         Ok(())
@@ -374,33 +355,18 @@ fn fresh(head: &Head) -> Vec<Stream> {
         .collect()
 }
 
-impl AudioDecoder for Decoder {
+impl PacketDecoder for Decoder {
+    fn decode(&mut self, packet: &[u8]) -> Result<Block<'_>> {
+        self.decode_packet(packet)?;
+        Ok(Block {
+            sample_rate: SAMPLE_RATE,
+            channels: self.planes.len(),
+            planes: &self.planes,
+        })
+    }
+
     fn reset(&mut self) {
         self.streams.iter_mut().for_each(Stream::reset);
-    }
-
-    fn codec_info(&self) -> &CodecInfo {
-        &INFO
-    }
-
-    fn codec_params(&self) -> &AudioCodecParameters {
-        &self.params
-    }
-
-    fn decode_ref(&mut self, packet: &PacketRef<'_>) -> SymphoniaResult<GenericAudioBufferRef<'_>> {
-        if let Err(error) = self.decode_packet(packet.data) {
-            self.block.clear();
-            return Err(error);
-        }
-        Ok(self.block.as_generic_audio_buffer_ref())
-    }
-
-    fn finalize(&mut self) -> FinalizeResult {
-        FinalizeResult::default()
-    }
-
-    fn last_decoded(&self) -> GenericAudioBufferRef<'_> {
-        self.block.as_generic_audio_buffer_ref()
     }
 }
 

@@ -11,11 +11,14 @@ mod header;
 mod sample;
 mod wav;
 
+pub(crate) use header::Order;
+pub(crate) use sample::Sample;
+
 use std::ops::Range;
 
 use self::adpcm::Adpcm;
-use self::header::{Header, Order};
-use self::sample::{S16, Sample};
+use self::header::Header;
+use self::sample::S16;
 use crate::damage::Damage;
 use crate::decode::AudioInfo;
 use crate::error::{Error, Result};

@@ -1,11 +1,13 @@
 //! Packets drawn at random from all that the syntax allows, decoded here and by symphonia.
 
 use proptest::prelude::*;
-use symphonia::core::audio::Channels;
 use symphonia::core::codecs::audio::well_known::CODEC_ID_AAC;
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::packet::PacketRef;
 use symphonia::core::units::{Duration, Timestamp};
+
+use crate::codec::PacketDecoder as _;
+use crate::params::{Codec, Params};
 
 use super::bands::Bands;
 use super::codebooks::{Codes, SPECTRUM};
@@ -260,7 +262,11 @@ fn nth(codes: &Codes, rank: usize) -> (u32, usize) {
     unreachable!("no such code");
 }
 
-fn params(rate: u32, channels: usize) -> AudioCodecParameters {
+fn params(rate: u32, channels: usize) -> Params {
+    Params::new(Codec::Aac, rate, Some(channels))
+}
+
+fn their_params(rate: u32, channels: usize) -> AudioCodecParameters {
     let mut params = AudioCodecParameters::new();
     params.for_codec(CODEC_ID_AAC).with_sample_rate(rate);
     params.with_channels(match channels {
@@ -271,7 +277,13 @@ fn params(rate: u32, channels: usize) -> AudioCodecParameters {
 }
 
 /// What a decoder gives for a packet, channel after channel.
-fn decode(decoder: &mut dyn AudioDecoder, packet: &[u8]) -> Result<Vec<f32>, String> {
+fn decode(decoder: &mut Decoder, packet: &[u8]) -> Result<Vec<f32>, String> {
+    let block = decoder.decode(packet).map_err(|error| error.to_string())?;
+    Ok(block.planes.concat())
+}
+
+/// The same of symphonia's.
+fn decode_theirs(decoder: &mut dyn AudioDecoder, packet: &[u8]) -> Result<Vec<f32>, String> {
     let packet = PacketRef::new(0, Timestamp::from(0), Duration::from(1024u64), packet);
     let block = decoder
         .decode_ref(&packet)
@@ -305,13 +317,13 @@ proptest! {
     fn packets_of_all_kinds_are_decoded_as_symphonia_does(
         rate in rates(), channels in 1usize..3, seed: u64,
     ) {
-        let params = params(rate, channels);
-        let mut ours = Decoder::new(&params).unwrap();
+        let mut ours = Decoder::new(&params(rate, channels)).unwrap();
         let options = AudioDecoderOptions::default();
+        let params = their_params(rate, channels);
         let theirs = symphonia::default::get_codecs().make_audio_decoder(&params, &options);
         let mut theirs = theirs.unwrap();
         for packet in packets(rate, channels, seed, false) {
-            let expected = decode(&mut *theirs, &packet);
+            let expected = decode_theirs(&mut *theirs, &packet);
             let decoded = decode(&mut ours, &packet);
             let (decoded, expected) = (decoded.unwrap(), expected.unwrap());
             prop_assert_eq!(decoded.len(), expected.len());
@@ -365,9 +377,7 @@ proptest! {
         rate in rates(), channels in 0usize..9,
         packets in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..4),
     ) {
-        let mut params = params(rate, 2);
-        params.channels = Some(Channels::Discrete(channels as u16));
-        let mut decoder = Decoder::new(&params).unwrap();
+        let mut decoder = Decoder::new(&params(rate, channels)).unwrap();
         for packet in packets {
             if let Ok(samples) = decode(&mut decoder, &packet) {
                 prop_assert!(samples.iter().all(|sample| sample.is_finite()));

@@ -5,9 +5,7 @@
 
 use std::ops::Range;
 
-use symphonia::core::audio::{Audio, GenericAudioBufferRef};
-
-use super::{CodecReader, Pass, decode, make};
+use super::{Block, CodecReader, Pass, make};
 use crate::demux::Packet;
 use crate::error::Result;
 use crate::opus;
@@ -74,22 +72,24 @@ impl CodecReader<'_> {
         let new = || make::decoder(&self.demuxer.track().params);
         let mut others = [new()?, new()?];
         for packet in heard {
-            let _ = decode(&mut *self.decoder, packet);
+            let _ = self.decoder.decode(&packet.data);
         }
         // In such orders some may be refused.
         for packet in heard.iter().rev() {
-            let _ = decode(&mut *others[0], packet);
+            let _ = others[0].decode(&packet.data);
         }
         for packet in heard.iter().step_by(2) {
-            let _ = decode(&mut *others[1], packet);
+            let _ = others[1].decode(&packet.data);
         }
         let late = rest.len() / 8;
         for (index, packet) in rest.iter().enumerate() {
-            let Ok(block) = decode(&mut *self.decoder, packet) else {
+            let Ok(block) = self.decoder.decode(&packet.data) else {
                 return Ok(false);
             };
             for other in &mut others {
-                let agrees = decode(&mut **other, packet).is_ok_and(|other| alike(&block, &other));
+                let agrees = other
+                    .decode(&packet.data)
+                    .is_ok_and(|other| alike(&block, &other));
                 if !agrees && index > late {
                     return Ok(false);
                 }
@@ -100,13 +100,10 @@ impl CodecReader<'_> {
 }
 
 /// Whether two decoders gave the same: SILK in full, CELT but for what its memory fades to.
-fn alike(one: &GenericAudioBufferRef<'_>, other: &GenericAudioBufferRef<'_>) -> bool {
-    let (GenericAudioBufferRef::F32(one), GenericAudioBufferRef::F32(other)) = (one, other) else {
-        return false;
-    };
-    let planes = one.iter_planes().zip(other.iter_planes());
+fn alike(one: &Block<'_>, other: &Block<'_>) -> bool {
+    let mut planes = one.planes.iter().zip(other.planes);
     one.frames() == other.frames()
-        && planes.into_iter().all(|(one, other)| {
+        && planes.all(|(one, other)| {
             let pairs = one.iter().zip(other);
             pairs.fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs())) <= TOLERANCE
         })

@@ -2,14 +2,11 @@
 //!
 //! Nothing is trimmed, as FFmpeg does it: nothing in the stream tells how late its encoder is.
 
-use symphonia::core::audio::Channels;
-use symphonia::core::codecs::audio::AudioCodecParameters;
-use symphonia::core::codecs::audio::well_known::CODEC_ID_AAC;
-
 use super::frames::{self, Frame, Frames, find_first, is_container};
 use super::{Demuxer, Packet, Track, tags};
 use crate::aac::{self, AacConfig};
 use crate::error::{Error, Result};
+use crate::params::{Codec, Params};
 use crate::source::Source;
 use crate::window::Window;
 
@@ -185,15 +182,8 @@ fn block<'f>(frames: &'f mut Frames<'_, Header>, frame: &Frame<Header>) -> Resul
     Ok(bytes.get(frame.header.head()..).unwrap_or_default())
 }
 
-fn params(config: &AacConfig) -> AudioCodecParameters {
-    let mut params = AudioCodecParameters::new();
-    params
-        .for_codec(CODEC_ID_AAC)
-        .with_sample_rate(config.sample_rate);
-    params.channels = config
-        .channels()
-        .map(|count| Channels::Discrete(count as u16));
-    params
+fn params(config: &AacConfig) -> Params {
+    Params::new(Codec::Aac, config.sample_rate, config.channels())
 }
 
 /// A stream of AAC that is no ADTS, by its name: ISO/IEC 14496-3, sections 1.A.2.1 and 1.7.2.

@@ -1,14 +1,12 @@
 //! CAF with packets of a codec: Apple's Core Audio Format Specification 1.0.
 
-use symphonia::core::codecs::audio::{AudioCodecParameters, well_known as id};
-
+use super::headers;
 use super::lengths::alac_frames;
 use super::mp4::boxes::{be32, be64};
-use super::mp4::entry::{
-    apply_aac_config, apply_alac_config, apply_streaminfo, layout, stream_config,
-};
+use super::mp4::entry::{apply_aac_config, apply_alac_config, counted, stream_config};
 use super::{Demuxer, Packet, Track};
 use crate::error::{Error, ErrorKind, Result};
+use crate::params::{Codec, Params};
 use crate::source::Source;
 use crate::window::Window;
 
@@ -214,7 +212,7 @@ impl<'a> Caf<'a> {
 
     /// What the last packet lacks of a whole one, by its own header.
     fn filling_of_alac(&mut self) -> Option<u64> {
-        if self.track.params.codec != id::CODEC_ID_ALAC {
+        if self.track.params.codec != Codec::Alac {
             return None;
         }
         let walked = self.walk_to(u64::MAX);
@@ -336,7 +334,7 @@ impl<'a> Caf<'a> {
         let rest = self.track.frames.map_or(i64::MAX, |frames| frames as i64) - begin;
         let over = (frames as i64 - rest).clamp(0, frames as i64) as u64;
         // The last packet of ALAC is short itself.
-        let is_short = self.track.params.codec == id::CODEC_ID_ALAC;
+        let is_short = self.track.params.codec == Codec::Alac;
         Ok(Packet {
             at,
             data,
@@ -404,35 +402,40 @@ fn params(
     description: Description,
     cookie: &[u8],
     data: u64,
-) -> Result<AudioCodecParameters> {
-    let mut params = AudioCodecParameters::new();
+) -> Result<Params> {
     if !(1.0..=f64::from(u32::MAX)).contains(&description.rate) {
         return Err(Error::corrupt(format!(
             "a CAF file of {} Hz",
             description.rate
         )));
     }
-    params.with_sample_rate(description.rate as u32);
-    params.channels = layout(description.channels);
-    match &description.codec {
+    let plain = |codec| {
+        Params::new(
+            codec,
+            description.rate as u32,
+            counted(description.channels),
+        )
+    };
+    Ok(match &description.codec {
         b"alac" => {
-            params.for_codec(id::CODEC_ID_ALAC);
+            let mut params = plain(Codec::Alac);
             apply_alac_config(&mut params, unwrapped(cookie))?;
+            params
         }
         b"aac " => {
-            params.for_codec(id::CODEC_ID_AAC);
+            let mut params = plain(Codec::Aac);
             // The descriptors of MP4, or what is in them.
             let described = stream_config(cookie).map(|(_, config)| config);
             apply_aac_config(&mut params, described.unwrap_or(cookie));
+            params
         }
         b"flac" => {
             let head = window.at(data, 16, 256)?;
-            let info = streaminfo(head, description)?;
-            apply_streaminfo(&mut params, &info)?;
+            headers::flac(&streaminfo(head, description)?)?
         }
-        b".mp1" => drop(params.for_codec(id::CODEC_ID_MP1)),
-        b".mp2" => drop(params.for_codec(id::CODEC_ID_MP2)),
-        b".mp3" => drop(params.for_codec(id::CODEC_ID_MP3)),
+        b".mp1" => plain(Codec::Mp1),
+        b".mp2" => plain(Codec::Mp2),
+        b".mp3" => plain(Codec::Mp3),
         other => {
             let name = match other {
                 b"opus" => "Opus".into(),
@@ -443,8 +446,7 @@ fn params(
                 "{name} in CAF is not decoded here"
             )));
         }
-    }
-    Ok(params)
+    })
 }
 
 /// The cookie of ALAC without the atoms that QuickTime wraps it in.

@@ -1,10 +1,7 @@
 //! How many frames a packet decodes to, by what it begins with.
 
-use symphonia::core::codecs::audio::AudioCodecParameters;
-use symphonia::core::codecs::audio::well_known as id;
-
 use crate::aac;
-use crate::packet::{self, packet_frames};
+use crate::params::{Codec, Params, alac_config};
 use crate::vorbis::Blocks;
 
 /// Bytes of a packet that tell its length at most: the header of a FLAC frame.
@@ -27,12 +24,12 @@ enum Kind {
     /// Frames of all packets but short ones, which tell theirs.
     Alac(u64),
     Vorbis(Blocks),
-    Told(AudioCodecParameters),
+    Told(Params),
     Unknown,
 }
 
 impl Lengths {
-    pub(crate) fn new(params: &AudioCodecParameters) -> Self {
+    pub(crate) fn new(params: &Params) -> Self {
         let kind = Kind::of(params).unwrap_or(Kind::Unknown);
         Self { kind, before: None }
     }
@@ -48,7 +45,7 @@ impl Lengths {
                 let before = self.before.replace(size);
                 Some(before.map_or(0, |before| u64::from(before + size) / 4))
             }
-            Kind::Told(params) => packet_frames(params, head),
+            Kind::Told(params) => params.packet_frames(head),
             Kind::Unknown => None,
         }
     }
@@ -73,23 +70,18 @@ impl Lengths {
 }
 
 impl Kind {
-    fn of(params: &AudioCodecParameters) -> Option<Self> {
-        let extra = params.extra_data.as_deref();
+    fn of(params: &Params) -> Option<Self> {
         Some(match params.codec {
-            id::CODEC_ID_AAC => {
-                let config = extra.and_then(|config| aac::check(config).ok());
+            Codec::Aac => {
+                let config = aac::check(&params.header).ok();
                 Self::Constant(config.map_or(1024, |config| u64::from(config.frame_length)))
             }
-            id::CODEC_ID_ALAC => {
-                let length = packet::alac_config(extra?)?.first_chunk();
+            Codec::Alac => {
+                let length = alac_config(&params.header)?.first_chunk();
                 Self::Alac(u64::from(u32::from_be_bytes(*length?)))
             }
-            id::CODEC_ID_VORBIS => Self::Vorbis(Blocks::parse(extra?)?),
-            _ if packet::is_pcm(params) => {
-                let channels = params.channels.as_ref()?.count() as u64;
-                let bits = u64::from(packet::bits_per_sample(params)?);
-                Self::Pcm((channels * bits / 8).max(1))
-            }
+            Codec::Vorbis => Self::Vorbis(Blocks::parse(&params.header)?),
+            Codec::Pcm(..) => Self::Pcm(params.pcm_frame_bytes()?.max(1) as u64),
             _ => Self::Told(params.clone()),
         })
     }

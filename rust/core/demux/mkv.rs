@@ -11,8 +11,6 @@ mod track;
 
 use std::collections::VecDeque;
 
-use symphonia::core::codecs::audio::well_known as id;
-
 use self::cursor::{CLUSTER, CUES, Cursor, EBML, Frame, INFO, SEEK_HEAD, SEGMENT, TRACKS};
 use self::ebml::{Element, each_child};
 use self::seek::{Sample, damage_ends};
@@ -22,6 +20,7 @@ use super::{Demuxer, Packet, Track};
 use crate::error::{Error, Result};
 use crate::flac::FrameHeader;
 use crate::opus;
+use crate::params::Codec;
 use crate::source::Source;
 use crate::window::Window;
 
@@ -250,12 +249,12 @@ fn frames_of(nanoseconds: u64, rate: u32) -> u64 {
 impl<'a> Mkv<'a> {
     fn new(cursor: Cursor<'a>, entry: Entry, scale: u64, cues: Option<u64>) -> Result<Self> {
         let params = entry.params()?;
-        let rate = params.sample_rate.unwrap_or(1);
+        let rate = params.sample_rate.max(1);
         let delay = match params.codec {
             // The header of Opus says it to the frame.
-            id::CODEC_ID_OPUS => u64::from(opus::pre_skip(&params)),
+            Codec::Opus => u64::from(opus::pre_skip(&params)),
             // Its first packet gives nothing here: FFmpeg counts that as the delay.
-            id::CODEC_ID_VORBIS => 0,
+            Codec::Vorbis => 0,
             _ => frames_of(entry.delay_ns, rate),
         };
         let start = -(delay as i64);
@@ -334,7 +333,7 @@ impl<'a> Mkv<'a> {
 
     /// Where a frame of FLAC begins, by its number.
     fn numbered(&mut self, head: &[u8]) -> Option<i64> {
-        if self.track.params.codec != id::CODEC_ID_FLAC {
+        if self.track.params.codec != Codec::Flac {
             return None;
         }
         let header = FrameHeader::parse(head).ok()?;

@@ -14,8 +14,6 @@ mod table;
 #[allow(clippy::panic)]
 mod tests;
 
-use symphonia::core::codecs::audio::well_known as id;
-
 use self::edit::Scales;
 use self::entry::{Lengths, PCM_FRAMES};
 use self::fragments::Fragments;
@@ -23,7 +21,7 @@ use self::index::Index;
 use self::plain::{Plain, Sample};
 use super::{Demuxer, Packet, Track};
 use crate::error::{Error, Result};
-use crate::packet::packet_frames;
+use crate::params::Codec;
 use crate::window::Window;
 
 pub(crate) use open::sniff;
@@ -140,7 +138,7 @@ impl Mp4<'_> {
             Lengths::Counted => {
                 let head = sample.size.min(PACKET_HEAD) as usize;
                 let bytes = self.window.at(sample.at, head, PACKET_HEAD)?;
-                packet_frames(&self.track.params, bytes).unwrap_or(0)
+                self.track.params.packet_frames(bytes).unwrap_or(0)
             }
         })
     }
@@ -228,9 +226,9 @@ impl Mp4<'_> {
         let data = bytes.get(..size).unwrap_or(bytes).to_vec();
         let begin = begin.min(FAR) as i64 - self.delay as i64;
         // The time of the last packet of Opus ends before what it decodes to.
-        let opus = self.track.params.codec == id::CODEC_ID_OPUS;
+        let opus = self.track.params.codec == Codec::Opus;
         let told = opus
-            .then(|| packet_frames(&self.track.params, &data))
+            .then(|| self.track.params.packet_frames(&data))
             .flatten();
         let (frames, shown) = (told.unwrap_or(frames).min(FAR), frames.min(FAR));
         let end = self.track.frames.map_or(i64::MAX, |end| end as i64);
@@ -238,7 +236,7 @@ impl Mp4<'_> {
         let over = begin.saturating_add(frames as i64).saturating_sub(end);
         let over = (over.max(0) as u64).min(frames);
         // The last packet of ALAC is short itself.
-        let is_short = self.track.params.codec == id::CODEC_ID_ALAC;
+        let is_short = self.track.params.codec == Codec::Alac;
         Ok(Packet {
             at: sample.at,
             data,

@@ -9,13 +9,10 @@ mod info;
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests;
 
-use symphonia::core::audio::layouts;
-use symphonia::core::codecs::audio::AudioCodecParameters;
-use symphonia::core::codecs::audio::well_known as codec_id;
-
 use super::frames::{Frame, Frames, find_first, is_container};
 use super::{Demuxer, Packet, Track, tags};
 use crate::error::{Error, Result};
+use crate::params::{Codec, Params};
 use crate::source::Source;
 use crate::window::Window;
 use header::{Header, are_alike, is_free_format};
@@ -278,20 +275,14 @@ fn refuse(header: Header, at: u64) -> Result<()> {
     }
 }
 
-fn params(header: Header) -> AudioCodecParameters {
-    let mut params = AudioCodecParameters::new();
-    params
-        .for_codec(match header.layer() {
-            1 => codec_id::CODEC_ID_MP1,
-            2 => codec_id::CODEC_ID_MP2,
-            _ => codec_id::CODEC_ID_MP3,
-        })
-        .with_sample_rate(header.sample_rate())
-        .with_channels(match header.channels() {
-            1 => layouts::CHANNEL_LAYOUT_MONO,
-            _ => layouts::CHANNEL_LAYOUT_STEREO,
-        });
-    params
+fn params(header: Header) -> Params {
+    let codec = match header.layer() {
+        1 => Codec::Mp1,
+        2 => Codec::Mp2,
+        _ => Codec::Mp3,
+    };
+    let channels = Some(header.channels() as usize);
+    Params::new(codec, header.sample_rate(), channels)
 }
 
 impl Demuxer for Mpeg<'_> {

@@ -31,6 +31,16 @@ impl Output {
         self.planes
     }
 
+    /// What was collected since the last [`Output::clear`].
+    pub(super) fn planes(&self) -> &[Vec<f32>] {
+        &self.planes
+    }
+
+    /// Drops what was collected.
+    pub(super) fn clear(&mut self) {
+        self.planes.iter_mut().for_each(Vec::clear);
+    }
+
     /// Appends `frames` samples of silence.
     pub(super) fn push_silence(&mut self, frames: usize) {
         for plane in &mut self.planes {

@@ -1,14 +1,12 @@
 //! The entry of a track: RFC 9559, section 5.1.4, and the codec mappings of its section 13 and of
 //! "Matroska Media Container Codec Specifications".
 
-use symphonia::core::audio::Channels;
-use symphonia::core::codecs::audio::well_known as id;
-use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
-
 use super::super::headers;
 use super::ebml::{self, Element, each_child};
 use crate::error::{Error, Result};
-use crate::opus;
+use crate::opus::Head;
+use crate::params::{Codec, Params};
+use crate::pcm::{Order, Sample};
 use crate::window::Window;
 
 const TRACK_ENTRY: u32 = 0xAE;
@@ -152,12 +150,12 @@ impl Entry {
     ///
     /// # Errors
     /// A codec that is not decoded here, or a header of it that is broken.
-    pub(super) fn params(&self) -> Result<AudioCodecParameters> {
+    pub(super) fn params(&self) -> Result<Params> {
         self.decoder_params()
             .map_err(|error| error.at_byte(self.at))
     }
 
-    fn decoder_params(&self) -> Result<AudioCodecParameters> {
+    fn decoder_params(&self) -> Result<Params> {
         if let Some(what) = self.refusal {
             let reason = format!("Matroska tracks that are {what} are not read here");
             return Err(Error::unsupported(reason));
@@ -168,82 +166,69 @@ impl Entry {
         }
         let channels = u16::try_from(self.channels).ok().filter(|count| *count > 0);
         let channels = channels.ok_or_else(|| Error::corrupt("the stream declares no channels"))?;
-        let mut params = AudioCodecParameters::new();
-        params
-            .with_sample_rate(rate as u32)
-            .with_channels(Channels::Discrete(channels));
-        if let Some(bits) = u32::try_from(self.bits).ok().filter(|bits| *bits > 0) {
-            params.with_bits_per_sample(bits);
-        }
-        self.set_codec(&mut params)?;
-        Ok(params)
-    }
-
-    fn set_codec(&self, params: &mut AudioCodecParameters) -> Result<()> {
-        let private = self.private.as_slice();
-        let (codec, extra): (_, Option<Vec<u8>>) = match self.codec.as_str() {
-            "A_OPUS" => return self.set_opus(params),
-            "A_VORBIS" => return set_vorbis(params, private),
-            "A_FLAC" => return headers::set_flac(params, stream_info(private)?),
-            "A_ALAC" => (id::CODEC_ID_ALAC, Some(private.to_vec())),
-            "A_MPEG/L1" => (id::CODEC_ID_MP1, None),
-            "A_MPEG/L2" => (id::CODEC_ID_MP2, None),
-            "A_MPEG/L3" => (id::CODEC_ID_MP3, None),
-            "A_MS/ACM" => return self.set_acm(params),
-            name if name == "A_AAC" || name.starts_with("A_AAC/") => {
-                (id::CODEC_ID_AAC, Some(self.aac_config()))
-            }
-            name if name.starts_with("A_PCM/") => (self.pcm()?, None),
-            name => return Err(refused(name)),
+        let plain = |codec| Params {
+            bits_per_sample: u32::try_from(self.bits).ok(),
+            ..Params::new(codec, rate as u32, Some(usize::from(channels)))
         };
-        params.for_codec(codec);
-        if let Some(extra) = extra {
-            params.with_extra_data(extra.into());
-        }
-        Ok(())
-    }
-
-    fn set_opus(&self, params: &mut AudioCodecParameters) -> Result<()> {
-        params
-            .for_codec(id::CODEC_ID_OPUS)
-            .with_sample_rate(opus::SAMPLE_RATE);
-        if !self.private.is_empty() {
-            params.with_extra_data(self.private.clone().into());
-        }
-        let head = opus::Head::of(params)?;
-        params.with_channels(head.layout());
-        Ok(())
-    }
-
-    fn pcm(&self) -> Result<AudioCodecId> {
-        Ok(match (self.codec.as_str(), self.bits) {
-            ("A_PCM/INT/LIT", 8) => id::CODEC_ID_PCM_U8,
-            ("A_PCM/INT/LIT", 16) => id::CODEC_ID_PCM_S16LE,
-            ("A_PCM/INT/LIT", 24) => id::CODEC_ID_PCM_S24LE,
-            ("A_PCM/INT/LIT", 32) => id::CODEC_ID_PCM_S32LE,
-            ("A_PCM/INT/BIG", 8) => id::CODEC_ID_PCM_S8,
-            ("A_PCM/INT/BIG", 16) => id::CODEC_ID_PCM_S16BE,
-            ("A_PCM/INT/BIG", 24) => id::CODEC_ID_PCM_S24BE,
-            ("A_PCM/INT/BIG", 32) => id::CODEC_ID_PCM_S32BE,
-            ("A_PCM/FLOAT/IEEE", 32) => id::CODEC_ID_PCM_F32LE,
-            ("A_PCM/FLOAT/IEEE", 64) => id::CODEC_ID_PCM_F64LE,
-            (name, bits) => {
-                let reason = format!("the codec {name} of {bits} bits is not decoded here");
-                return Err(Error::unsupported(reason));
+        let with = |codec, header: &[u8]| Params {
+            header: header.to_vec(),
+            ..plain(codec)
+        };
+        let private = self.private.as_slice();
+        Ok(match self.codec.as_str() {
+            "A_OPUS" => self.opus(usize::from(channels))?,
+            "A_VORBIS" => vorbis(private)?,
+            "A_FLAC" => headers::flac(stream_info(private)?)?,
+            "A_ALAC" => with(Codec::Alac, private),
+            "A_MPEG/L1" => plain(Codec::Mp1),
+            "A_MPEG/L2" => plain(Codec::Mp2),
+            "A_MPEG/L3" => plain(Codec::Mp3),
+            "A_MS/ACM" => self.acm(plain)?,
+            name if name == "A_AAC" || name.starts_with("A_AAC/") => {
+                with(Codec::Aac, &self.aac_config())
             }
+            name if name.starts_with("A_PCM/") => plain(self.pcm()?),
+            name => return Err(refused(name)),
         })
     }
 
+    fn opus(&self, channels: usize) -> Result<Params> {
+        let head = match self.private.as_slice() {
+            [] => Head::plain(channels).ok_or_else(|| Error::corrupt("Opus without its header"))?,
+            header => Head::parse(header)?,
+        };
+        Ok(head.params(&self.private))
+    }
+
+    fn pcm(&self) -> Result<Codec> {
+        let sample = match (self.codec.as_str(), self.bits) {
+            ("A_PCM/INT/LIT", 8) => Some(Sample::Unsigned8),
+            ("A_PCM/INT/LIT" | "A_PCM/INT/BIG", bits @ (8 | 16 | 24 | 32)) => {
+                Sample::signed(bits as u32)
+            }
+            ("A_PCM/FLOAT/IEEE", bits @ (32 | 64)) => Sample::float(bits as u32),
+            _ => None,
+        };
+        let order = match self.codec.ends_with("/BIG") {
+            true => Order::Big,
+            false => Order::Little,
+        };
+        let refused = || {
+            let (name, bits) = (&self.codec, self.bits);
+            Error::unsupported(format!(
+                "the codec {name} of {bits} bits is not decoded here"
+            ))
+        };
+        sample
+            .map(|sample| Codec::Pcm(sample, order))
+            .ok_or_else(refused)
+    }
+
     /// Microsoft's `WAVEFORMATEX`.
-    fn set_acm(&self, params: &mut AudioCodecParameters) -> Result<()> {
+    fn acm(&self, plain: impl Fn(Codec) -> Params) -> Result<Params> {
         let word = |at: usize| {
-            let bytes = self.private.get(at..at + 2)?;
-            Some(
-                bytes
-                    .iter()
-                    .rev()
-                    .fold(0, |sum, byte| sum << 8 | u16::from(*byte)),
-            )
+            let bytes = self.private.get(at..)?.first_chunk()?;
+            Some(u16::from_le_bytes(*bytes))
         };
         let broken = || Error::corrupt("a broken WAVEFORMATEX in a Matroska track");
         let tag = word(0).ok_or_else(broken)?;
@@ -254,27 +239,29 @@ impl Entry {
         } else {
             tag
         };
+        let pcm = |sample| Codec::Pcm(sample, Order::Little);
         let codec = match (tag, bits) {
-            (1, 8) => id::CODEC_ID_PCM_U8,
-            (1, 16) => id::CODEC_ID_PCM_S16LE,
-            (1, 24) => id::CODEC_ID_PCM_S24LE,
-            (1, 32) => id::CODEC_ID_PCM_S32LE,
-            (3, 32) => id::CODEC_ID_PCM_F32LE,
-            (3, 64) => id::CODEC_ID_PCM_F64LE,
-            (6, _) => id::CODEC_ID_PCM_ALAW,
-            (7, _) => id::CODEC_ID_PCM_MULAW,
-            (0x50, _) => id::CODEC_ID_MP2,
-            (0x55, _) => id::CODEC_ID_MP3,
+            (1, 8) => pcm(Sample::Unsigned8),
+            (1, 16) => pcm(Sample::Signed16),
+            (1, 24) => pcm(Sample::Signed24),
+            (1, 32) => pcm(Sample::Signed32),
+            (3, 32) => pcm(Sample::Float32),
+            (3, 64) => pcm(Sample::Float64),
+            (6, _) => pcm(Sample::ALaw),
+            (7, _) => pcm(Sample::MuLaw),
+            (0x50, _) => Codec::Mp2,
+            (0x55, _) => Codec::Mp3,
             _ => {
                 let reason = format!("the codec 0x{tag:04X} of {bits} bits is not decoded here");
                 return Err(Error::unsupported(reason));
             }
         };
-        params.for_codec(codec);
-        if bits > 0 {
-            params.with_bits_per_sample(u32::from(bits));
-        }
-        Ok(())
+        let bits = Some(u32::from(bits)).filter(|bits| *bits > 0);
+        let params = plain(codec);
+        Ok(Params {
+            bits_per_sample: bits.or(params.bits_per_sample),
+            ..params
+        })
     }
 
     /// The codec's own configuration; the old identifiers have it in their names.
@@ -363,7 +350,7 @@ fn refused(codec: &str) -> Error {
 }
 
 /// Three headers behind their number less one and the lengths of the first two, in 255s.
-fn set_vorbis(params: &mut AudioCodecParameters, private: &[u8]) -> Result<()> {
+fn vorbis(private: &[u8]) -> Result<Params> {
     let broken = || Error::corrupt("broken Vorbis headers");
     let (count, mut rest) = private.split_first().ok_or_else(broken)?;
     let mut lengths = [0; 2];
@@ -372,7 +359,7 @@ fn set_vorbis(params: &mut AudioCodecParameters, private: &[u8]) -> Result<()> {
     }
     let (ident, rest) = rest.split_at_checked(lengths[0]).ok_or_else(broken)?;
     let setup = rest.get(lengths[1]..).filter(|_| *count == 2);
-    headers::set_vorbis(params, ident, setup.ok_or_else(broken)?)
+    headers::vorbis(ident, setup.ok_or_else(broken)?)
 }
 
 /// STREAMINFO, behind `fLaC` and the head of its metadata block.

@@ -3,12 +3,12 @@
 //! Formats: ISO/IEC 14496-12, section 12.2.3, and 14496-14; QuickTime's sound descriptions; the
 //! encapsulations of ALAC, Opus, FLAC and PCM (ISO/IEC 23003-5).
 
-use symphonia::core::audio::{Channels, layouts};
-use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters, well_known as id};
-
+use super::super::headers;
 use super::boxes::{Span, be16, be32, be64, body, children, find};
 use crate::error::{Error, Result};
-use crate::opus;
+use crate::opus::Head;
+use crate::params::{Codec, Params};
+use crate::pcm::{Order, Sample};
 use crate::window::Window;
 
 /// Bytes of a sample entry at most: the longest, of Opus with 255 channels, has 400.
@@ -19,7 +19,7 @@ pub(super) const PCM_FRAMES: u64 = 4096;
 /// What a track's packets are.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    pub(super) params: AudioCodecParameters,
+    pub(super) params: Params,
     pub(super) lengths: Lengths,
 }
 
@@ -99,24 +99,24 @@ fn describe(sound: Sound, boxes: &[u8], timescale: u64) -> Result<Entry> {
         let wave = find(boxes, b"wave").and_then(|wave| find(wave, kind));
         find(boxes, kind).or(wave)
     };
-    if let Some((codec, bits)) = pcm(sound, inner(b"enda"), inner(b"pcmC")) {
-        return pcm_entry(sound, codec, bits);
+    if let Some(codec) = pcm(sound, inner(b"enda"), inner(b"pcmC")) {
+        return pcm_entry(sound, codec);
     }
     let (params, lengths) = match &sound.kind {
         b"mp4a" => mp4a(sound, inner(b"esds"))?,
-        b".mp3" | b"ms\0\x55" => mpeg(sound, id::CODEC_ID_MP3),
+        b".mp3" | b"ms\0\x55" => mpeg(sound, Codec::Mp3),
         b"alac" => alac(sound, inner(b"alac"))?,
         b"Opus" => opus(inner(b"dOps"))?,
         b"fLaC" => flac(inner(b"dfLa"))?,
-        b"ac-3" => (plain(sound, id::CODEC_ID_AC3), Lengths::Fixed(1536)),
-        b"ec-3" => (plain(sound, id::CODEC_ID_EAC3), Lengths::Ticks),
+        b"ac-3" => (plain(sound, Codec::Other("ac3")), Lengths::Fixed(1536)),
+        b"ec-3" => (plain(sound, Codec::Other("eac3")), Lengths::Ticks),
         b"enca" => return Err(Error::unsupported("the track is encrypted (enca)")),
         other => return Err(unknown(other)),
     };
-    let exact = Some(timescale) == params.sample_rate.map(u64::from);
+    let exact = timescale == u64::from(params.sample_rate);
     let lengths = match (params.codec, lengths) {
         // The last packet of ALAC may be short, and of a fragment nothing else tells how short.
-        (id::CODEC_ID_ALAC, _) if exact => Lengths::Ticks,
+        (Codec::Alac, _) if exact => Lengths::Ticks,
         (_, Lengths::Ticks) if !exact => Lengths::Counted,
         (_, lengths) => lengths,
     };
@@ -133,33 +133,26 @@ fn unknown(kind: &[u8; 4]) -> Error {
     Error::unsupported(format!("the codec {name} is not decoded here in MP4"))
 }
 
-fn plain(sound: Sound, codec: AudioCodecId) -> AudioCodecParameters {
-    let mut params = AudioCodecParameters::new();
-    params.for_codec(codec).with_sample_rate(sound.rate);
-    params.channels = layout(sound.channels);
-    params
+fn plain(sound: Sound, codec: Codec) -> Params {
+    Params::new(codec, sound.rate, counted(sound.channels))
 }
 
-/// Channels in the order of WAV.
-pub(crate) fn layout(channels: u32) -> Option<Channels> {
-    match channels {
-        0 => None,
-        1 => Some(layouts::CHANNEL_LAYOUT_MONO),
-        2 => Some(layouts::CHANNEL_LAYOUT_STEREO),
-        more => u16::try_from(more).ok().map(Channels::Discrete),
-    }
+/// As many channels as there can be, or `None`.
+pub(crate) fn counted(channels: u32) -> Option<usize> {
+    let count = u16::try_from(channels).ok().filter(|count| *count > 0);
+    count.map(usize::from)
 }
 
-/// Codec and bits of one sample, where it is PCM.
-fn pcm(sound: Sound, enda: Option<&[u8]>, pcmc: Option<&[u8]>) -> Option<(AudioCodecId, u32)> {
+/// The codec, where it is PCM.
+fn pcm(sound: Sound, enda: Option<&[u8]>, pcmc: Option<&[u8]>) -> Option<Codec> {
     let enda = enda.and_then(|enda| be16(enda, 0));
     let enda = enda.is_some_and(|little| little & 1 != 0);
     let narrow = if sound.bits == 8 { 8 } else { 16 };
     let flag = |mask| sound.flags & mask != 0;
     // Whether it is a float, whether it has a sign, and whether the low byte comes first.
     let (float, signed, little, bits) = match &sound.kind {
-        b"ulaw" => return Some((id::CODEC_ID_PCM_MULAW, 8)),
-        b"alaw" => return Some((id::CODEC_ID_PCM_ALAW, 8)),
+        b"ulaw" => return Some(Codec::Pcm(Sample::MuLaw, Order::Big)),
+        b"alaw" => return Some(Codec::Pcm(Sample::ALaw, Order::Big)),
         b"sowt" => (false, true, true, narrow),
         b"twos" => (false, true, false, narrow),
         b"NONE" | b"raw " => (false, sound.bits == 16, false, narrow),
@@ -175,48 +168,30 @@ fn pcm(sound: Sound, enda: Option<&[u8]>, pcmc: Option<&[u8]>) -> Option<(AudioC
         }
         _ => return None,
     };
-    Some((pcm_codec(float, signed, little, bits)?, bits))
-}
-
-fn pcm_codec(float: bool, signed: bool, little: bool, bits: u32) -> Option<AudioCodecId> {
-    Some(match (float, bits, signed, little) {
-        (true, 32, _, true) => id::CODEC_ID_PCM_F32LE,
-        (true, 32, _, false) => id::CODEC_ID_PCM_F32BE,
-        (true, 64, _, true) => id::CODEC_ID_PCM_F64LE,
-        (true, 64, _, false) => id::CODEC_ID_PCM_F64BE,
-        (false, 8, true, _) => id::CODEC_ID_PCM_S8,
-        (false, 8, false, _) => id::CODEC_ID_PCM_U8,
-        (false, 16, true, true) => id::CODEC_ID_PCM_S16LE,
-        (false, 16, true, false) => id::CODEC_ID_PCM_S16BE,
-        (false, 24, true, true) => id::CODEC_ID_PCM_S24LE,
-        (false, 24, true, false) => id::CODEC_ID_PCM_S24BE,
-        (false, 32, true, true) => id::CODEC_ID_PCM_S32LE,
-        (false, 32, true, false) => id::CODEC_ID_PCM_S32BE,
+    let sample = match (float, bits, signed) {
+        (true, bits, _) => Sample::float(bits)?,
+        (false, 8, false) => Sample::Unsigned8,
+        (false, 8 | 16 | 24 | 32, true) => Sample::signed(bits)?,
         _ => return None,
-    })
+    };
+    Some(Codec::Pcm(
+        sample,
+        if little { Order::Little } else { Order::Big },
+    ))
 }
 
-fn pcm_entry(sound: Sound, codec: AudioCodecId, bits: u32) -> Result<Entry> {
-    let mut params = plain(sound, codec);
-    if params.channels.is_none() {
-        return Err(Error::corrupt("PCM of 0 channels"));
-    }
-    // A sample of G.711 has more bits than its code.
-    if !matches!(codec, id::CODEC_ID_PCM_ALAW | id::CODEC_ID_PCM_MULAW) {
-        params
-            .with_bits_per_sample(bits)
-            .with_bits_per_coded_sample(bits);
-    }
-    params.with_max_frames_per_packet(PCM_FRAMES);
-    let block = u64::from(bits / 8) * u64::from(sound.channels);
+fn pcm_entry(sound: Sound, codec: Codec) -> Result<Entry> {
+    let params = plain(sound, codec);
+    let block = params.pcm_frame_bytes();
+    let block = block.ok_or_else(|| Error::corrupt("PCM of 0 channels"))?;
     Ok(Entry {
         params,
-        lengths: Lengths::Bytes(block),
+        lengths: Lengths::Bytes(block as u64),
     })
 }
 
 /// ISO/IEC 14496-1, section 7.2.6: what the descriptors say, and the codec's own bytes.
-fn mp4a(sound: Sound, esds: Option<&[u8]>) -> Result<(AudioCodecParameters, Lengths)> {
+fn mp4a(sound: Sound, esds: Option<&[u8]>) -> Result<(Params, Lengths)> {
     let described = esds.and_then(|esds| stream_config(esds.get(4..)?));
     let (kind, config) = match described {
         Some(described) => described,
@@ -228,10 +203,10 @@ fn mp4a(sound: Sound, esds: Option<&[u8]>) -> Result<(AudioCodecParameters, Leng
     };
     match kind {
         0x40 | 0x66..=0x68 => Ok(aac(sound, config)),
-        0x69 | 0x6B => Ok(mpeg(sound, id::CODEC_ID_MP3)),
-        0xA5 => Ok((plain(sound, id::CODEC_ID_AC3), Lengths::Fixed(1536))),
-        0xA6 => Ok((plain(sound, id::CODEC_ID_EAC3), Lengths::Ticks)),
-        0xA9..=0xAC => Ok((plain(sound, id::CODEC_ID_DCA), Lengths::Ticks)),
+        0x69 | 0x6B => Ok(mpeg(sound, Codec::Mp3)),
+        0xA5 => Ok((plain(sound, Codec::Other("ac3")), Lengths::Fixed(1536))),
+        0xA6 => Ok((plain(sound, Codec::Other("eac3")), Lengths::Ticks)),
+        0xA9..=0xAC => Ok((plain(sound, Codec::Other("dts")), Lengths::Ticks)),
         0xDD => Err(Error::unsupported(
             "the codec vorbis is not decoded here in MP4",
         )),
@@ -285,15 +260,15 @@ fn descriptor(bytes: &[u8]) -> Option<(u8, &[u8])> {
     Some((tag, rest.get(..length.min(rest.len()))?))
 }
 
-fn aac(sound: Sound, config: &[u8]) -> (AudioCodecParameters, Lengths) {
-    let mut params = plain(sound, id::CODEC_ID_AAC);
+fn aac(sound: Sound, config: &[u8]) -> (Params, Lengths) {
+    let mut params = plain(sound, Codec::Aac);
     let short = apply_aac_config(&mut params, config);
     (params, Lengths::Fixed(if short { 960 } else { 1024 }))
 }
 
 /// Takes rate and channels from an `AudioSpecificConfig` (ISO/IEC 14496-3, section 1.6.2.1), since
 /// sample entries end at 65,535 Hz; tells whether its frames have 960 samples instead of 1024.
-pub(crate) fn apply_aac_config(params: &mut AudioCodecParameters, config: &[u8]) -> bool {
+pub(crate) fn apply_aac_config(params: &mut Params, config: &[u8]) -> bool {
     const RATES: [u32; 13] = [
         96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025,
         8_000, 7_350,
@@ -301,7 +276,7 @@ pub(crate) fn apply_aac_config(params: &mut AudioCodecParameters, config: &[u8])
     if config.is_empty() {
         return false;
     }
-    params.extra_data = Some(config.into());
+    params.header = config.to_vec();
     let word = config
         .iter()
         .take(8)
@@ -320,32 +295,32 @@ pub(crate) fn apply_aac_config(params: &mut AudioCodecParameters, config: &[u8])
         15 => Some(bits(24)),
         index => RATES.get(index as usize).copied(),
     };
-    params.sample_rate = rate.filter(|rate| *rate > 0).or(params.sample_rate);
+    params.sample_rate = rate.filter(|rate| *rate > 0).unwrap_or(params.sample_rate);
     params.channels = match bits(4) {
         0 => None,
-        7 | 12 | 14 => layout(8),
-        11 => layout(7),
-        count => layout(count),
+        7 | 12 | 14 => Some(8),
+        11 => Some(7),
+        count => counted(count),
     };
     bits(1) == 1
 }
 
-fn mpeg(sound: Sound, codec: AudioCodecId) -> (AudioCodecParameters, Lengths) {
+fn mpeg(sound: Sound, codec: Codec) -> (Params, Lengths) {
     // ISO/IEC 13818-3 halves the frames of layer III at its low rates.
     let frames = if sound.rate >= 32_000 { 1152 } else { 576 };
     (plain(sound, codec), Lengths::Fixed(frames))
 }
 
-fn alac(sound: Sound, body: Option<&[u8]>) -> Result<(AudioCodecParameters, Lengths)> {
+fn alac(sound: Sound, body: Option<&[u8]>) -> Result<(Params, Lengths)> {
     let cookie = body.and_then(|body| body.get(4..));
     let cookie = cookie.ok_or_else(|| Error::corrupt("ALAC without its configuration"))?;
-    let mut params = plain(sound, id::CODEC_ID_ALAC);
+    let mut params = plain(sound, Codec::Alac);
     let frames = apply_alac_config(&mut params, cookie)?;
     Ok((params, Lengths::Fixed(frames)))
 }
 
 /// Takes what Apple's ALACSpecificConfig says; gives the frames of a packet.
-pub(crate) fn apply_alac_config(params: &mut AudioCodecParameters, config: &[u8]) -> Result<u64> {
+pub(crate) fn apply_alac_config(params: &mut Params, config: &[u8]) -> Result<u64> {
     let fields = (
         be32(config, 0),
         config.get(5),
@@ -358,52 +333,29 @@ pub(crate) fn apply_alac_config(params: &mut AudioCodecParameters, config: &[u8]
     if frames == 0 || rate == 0 || *channels == 0 {
         return Err(Error::corrupt("an ALAC configuration of nothing"));
     }
-    params
-        .with_bits_per_sample(u32::from(*bits))
-        .with_sample_rate(rate);
-    params.channels = layout(u32::from(*channels));
+    params.bits_per_sample = Some(u32::from(*bits));
+    params.sample_rate = rate;
+    params.channels = counted(u32::from(*channels));
     // Some writers put other boxes behind it.
     let length = if config.get(28..32) == Some(b"chan") {
         48
     } else {
         24
     };
-    params.extra_data = config.get(..length).map(Into::into);
+    params.header = config.get(..length).unwrap_or_default().to_vec();
     Ok(u64::from(frames))
 }
 
-fn opus(dops: Option<&[u8]>) -> Result<(AudioCodecParameters, Lengths)> {
+fn opus(dops: Option<&[u8]>) -> Result<(Params, Lengths)> {
     let dops = dops.ok_or_else(|| Error::corrupt("Opus without its header"))?;
     let head = [b"OpusHead", dops].concat();
-    let mut params = AudioCodecParameters::new();
-    params
-        .for_codec(id::CODEC_ID_OPUS)
-        .with_sample_rate(opus::SAMPLE_RATE);
-    params.channels = Some(opus::Head::parse(&head)?.layout());
-    params.extra_data = Some(head.into());
-    Ok((params, Lengths::Ticks))
+    Ok((Head::parse(&head)?.params(&head), Lengths::Ticks))
 }
 
-fn flac(dfla: Option<&[u8]>) -> Result<(AudioCodecParameters, Lengths)> {
+fn flac(dfla: Option<&[u8]>) -> Result<(Params, Lengths)> {
     // Version and flags, then the metadata blocks: STREAMINFO comes first.
     let dfla = dfla.filter(|dfla| dfla.get(4).is_some_and(|kind| kind & 0x7F == 0));
     let info = dfla.and_then(|dfla| dfla.get(8..42));
     let info = info.ok_or_else(|| Error::corrupt("FLAC without its STREAMINFO"))?;
-    let mut params = AudioCodecParameters::new();
-    apply_streaminfo(&mut params, info)?;
-    Ok((params, Lengths::Ticks))
-}
-
-/// RFC 9639, section 8.2.
-pub(crate) fn apply_streaminfo(params: &mut AudioCodecParameters, info: &[u8]) -> Result<()> {
-    let word = be64(info, 10).ok_or_else(|| Error::corrupt("a broken STREAMINFO"))?;
-    let rate = (word >> 44) as u32;
-    if rate == 0 {
-        return Err(Error::corrupt("a STREAMINFO of 0 Hz"));
-    }
-    params.for_codec(id::CODEC_ID_FLAC).with_sample_rate(rate);
-    params.channels = layout((word >> 41 & 7) as u32 + 1);
-    params.with_bits_per_sample((word >> 36 & 31) as u32 + 1);
-    params.extra_data = Some(info.into());
-    Ok(())
+    Ok((headers::flac(info)?, Lengths::Ticks))
 }

@@ -1,7 +1,5 @@
 //! What `moov` says of the file: its first audio track, and which part of that is the recording.
 
-use symphonia::core::codecs::audio::well_known as id;
-
 use super::boxes::{Span, be32, body, child, children, descend, header};
 use super::edit::{Cut, Edit, Scales, itunes_cut};
 use super::entry::{self, Entry, Lengths};
@@ -12,6 +10,7 @@ use super::table::{Sizes, cut};
 use super::{FAR, Mp4, Track};
 use crate::error::{Error, ErrorKind, Result};
 use crate::opus;
+use crate::params::Codec;
 use crate::source::Source;
 use crate::window::Window;
 
@@ -145,7 +144,7 @@ impl<'a> Mp4<'a> {
             return Err(Error::corrupt(reason).at_byte(window.len()));
         }
         let Entry { params, lengths } = entry::read(&mut window, stsd, description, media)?;
-        let rate = u64::from(params.sample_rate.unwrap_or(0)).max(1);
+        let rate = u64::from(params.sample_rate).max(1);
         let index = match fragments {
             Some(_) => Index::read(&mut window, trak.id, layout.sidx)?,
             None => None,
@@ -186,13 +185,13 @@ impl<'a> Mp4<'a> {
     /// Finds what is cut off either end.
     fn trim(&mut self, moov: Span, trak: Span) -> Result<()> {
         let edit = Edit::read(&mut self.window, trak, self.scales)?;
-        let is_opus = self.track.params.codec == id::CODEC_ID_OPUS;
+        let is_opus = self.track.params.codec == Codec::Opus;
         let pre_skip = is_opus.then(|| u64::from(opus::pre_skip(&self.track.params)));
         let (total, ticks) = self.plain_length()?;
         if self.fragments.is_some() {
             // What FFmpeg takes off fragments: the delay of AAC, which alone has it in an edit list,
             // and nothing at the end.
-            let is_aac = self.track.params.codec == id::CODEC_ID_AAC;
+            let is_aac = self.track.params.codec == Codec::Aac;
             let edit = edit.filter(|_| is_aac).map(|edit| edit.delay(self.scales));
             self.delay = edit.or(pre_skip).unwrap_or(0);
             self.before = (total.unwrap_or(0), ticks);

@@ -1,13 +1,11 @@
 //! The streams of an Ogg file, and the headers of the codecs: Vorbis I, appendix A.2, RFC 7845, and
 //! "Ogg FLAC Mapping" (RFC 9639, section 10.1).
 
-use symphonia::core::codecs::audio::AudioCodecParameters;
-use symphonia::core::codecs::audio::well_known as id;
-
 use super::super::headers;
 use super::page::{NoPage, Page, read_page};
 use crate::error::{Error, Result};
 use crate::opus::{self, Head};
+use crate::params::Params;
 use crate::window::Window;
 
 /// Streams that may begin side by side.
@@ -57,7 +55,7 @@ impl Codec {
 /// The first audio stream, behind its headers.
 pub(super) struct Stream {
     pub(super) serial: u32,
-    pub(super) params: AudioCodecParameters,
+    pub(super) params: Params,
     pub(super) pre_skip: i64,
     /// The first page of audio, and how many of its pieces belong to headers.
     pub(super) first_page: u64,
@@ -74,8 +72,7 @@ impl Stream {
             return Err(Error::unsupported(reason).at_byte(page.at));
         }
         let headers = Headers::read(window, &page, codec)?;
-        let mut params = AudioCodecParameters::new();
-        set_params(&mut params, codec, &headers.packets).map_err(|error| error.at_byte(page.at))?;
+        let params = params(codec, &headers.packets).map_err(|error| error.at_byte(page.at))?;
         let pre_skip = match codec {
             Codec::Opus => i64::from(opus::pre_skip(&params)),
             _ => 0,
@@ -194,24 +191,16 @@ impl Headers {
     }
 }
 
-fn set_params(params: &mut AudioCodecParameters, codec: Codec, packets: &[Vec<u8>]) -> Result<()> {
+fn params(codec: Codec, packets: &[Vec<u8>]) -> Result<Params> {
     let packet = |index: usize| packets.get(index).map_or(&[][..], Vec::as_slice);
     match codec {
-        Codec::Vorbis => headers::set_vorbis(params, packet(0), packet(2)),
+        Codec::Vorbis => headers::vorbis(packet(0), packet(2)),
         Codec::Flac => {
             // Behind the version, the number of headers, `fLaC` and the head of a metadata block.
             let info = packet(0).get(17..17 + headers::STREAM_INFO_BYTES);
-            headers::set_flac(params, info.unwrap_or_default())
+            headers::flac(info.unwrap_or_default())
         }
-        Codec::Opus => {
-            let head = Head::parse(packet(0))?;
-            params
-                .for_codec(id::CODEC_ID_OPUS)
-                .with_sample_rate(opus::SAMPLE_RATE)
-                .with_channels(head.layout())
-                .with_extra_data(packet(0).into());
-            Ok(())
-        }
+        Codec::Opus => Head::parse(packet(0)).map(|head| head.params(packet(0))),
         Codec::Other(name) => Err(Error::unsupported(name)),
     }
 }

@@ -1,0 +1,52 @@
+//! What a decoder of packets is.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Decodes the packets of one stream.
+pub(crate) trait PacketDecoder: Send + Sync {
+    /// Decodes one packet; the block lasts until the next call.
+    ///
+    /// # Errors
+    /// A packet that is damaged or not decoded here. What follows must not depend on what came before
+    /// it: a range may begin there.
+    fn decode(&mut self, packet: &[u8]) -> Result<Block<'_>>;
+
+    /// Forgets all that came before: the next packet is decoded as a stream's first.
+    fn reset(&mut self);
+
+    /// Channels of the stream, where its header tells them.
+    fn channels(&self) -> Option<usize> {
+        None
+    }
+
+    /// Asks for the mean of the channels alone, or for all of them again; before the first packet.
+    /// Blocks of a decoder that cannot mix earlier than its caller have all channels still.
+    fn set_mono(&mut self, _mono: bool) {}
+}
+
+/// What a packet was decoded to.
+pub(crate) struct Block<'d> {
+    /// Hz.
+    pub(crate) sample_rate: u32,
+    /// Of the stream, also where they are mixed already.
+    pub(crate) channels: usize,
+    /// One for each channel in WAV's order, or one for the mean of them; all of one length.
+    pub(crate) planes: &'d [Vec<f32>],
+}
+
+impl Block<'_> {
+    /// Samples of each channel.
+    pub(crate) fn frames(&self) -> usize {
+        self.planes.first().map_or(0, Vec::len)
+    }
+}
+
+/// A packet that the codec refuses.
+pub(crate) fn damaged(reason: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Decode, format!("damaged data: {reason}"))
+}
+
+/// A packet of a kind that is not decoded here.
+pub(crate) fn not_here(reason: impl std::fmt::Display) -> Error {
+    Error::unsupported(format!("not decoded here: {reason}"))
+}
