@@ -44,12 +44,13 @@ fn kernel(quality: Quality) -> Vec<Tap<f64>> {
     for (index, group) in groups.iter_mut().enumerate() {
         let first = index * LANES;
         let (phase, first) = (first / (2 * reach as usize), first % (2 * reach as usize));
+        let [value, slope, curve] = group;
         for lane in 0..LANES {
             let place = phase as f64 / PHASES as f64 + reach - 1.0 - (first + lane) as f64;
             let (below, here, above) = (tap(place - STEP), tap(place), tap(place + STEP));
-            group[0][lane] = here;
-            group[1][lane] = (above - below) / (2.0 * STEP);
-            group[2][lane] = (above + below - 2.0 * here) / (2.0 * STEP * STEP);
+            value[lane] = here;
+            slope[lane] = (above - below) / (2.0 * STEP);
+            curve[lane] = (above + below - 2.0 * here) / (2.0 * STEP * STEP);
         }
     }
     groups
