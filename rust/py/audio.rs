@@ -167,12 +167,15 @@ pub(crate) fn load_batch<'py>(
 
 type Clips<'a> = Vec<(&'a Input, Request)>;
 
+/// Waveforms `(B, T)`, and what became of each.
+type Decoded<'py> = (Bound<'py, PyArray2<f32>>, Vec<Result<Row>>);
+
 /// Opened by the thread that decodes it: no more files are open at once than threads.
 fn decode<'py>(
     py: Python<'py>,
     clips: Clips<'_>,
     threads: usize,
-) -> PyResult<(Bound<'py, PyArray2<f32>>, Vec<Result<Row>>)> {
+) -> PyResult<Decoded<'py>> {
     let one = |(input, request): (&Input, Request)| ossicle::load(input.open()?, &request);
     let weight = |(input, _): &(&Input, Request)| input.bytes();
     let clips = py.detach(|| pool::each_heaviest_first(clips, threads, weight, one));

@@ -22,6 +22,7 @@ mod _native {
     use super::cache::Cache;
     #[pymodule_export]
     use super::mel::{load_features, log_mel};
+    #[pymodule_export]
     use super::resample::{Resampler, resample};
 
     /// Which code made the waveforms that a cache holds.
