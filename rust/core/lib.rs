@@ -14,6 +14,7 @@ mod flac;
 mod idle;
 mod map;
 mod mix;
+mod mpeg_audio;
 pub mod npz;
 mod opus;
 mod params;

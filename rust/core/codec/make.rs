@@ -5,7 +5,7 @@ use super::symphonia::Symphonia;
 use crate::error::Result;
 use crate::idle::Idle;
 use crate::params::{Codec, Params};
-use crate::{aac, flac, opus, vorbis};
+use crate::{aac, flac, mpeg_audio, opus, vorbis};
 
 /// Vorbis decoders between clips, by their headers: files of one encoder share their code books,
 /// and building these takes longer than decoding seconds of audio.
@@ -20,6 +20,7 @@ pub(crate) fn decoder(params: &Params) -> Result<Box<dyn PacketDecoder>> {
         Codec::Aac => Ok(Box::new(aac::Decoder::new(params)?)),
         Codec::Opus => Ok(Box::new(opus::Decoder::new(params)?)),
         Codec::Flac => Ok(Box::new(flac::Packets::new(params)?)),
+        Codec::Mp1 | Codec::Mp2 | Codec::Mp3 => Ok(Box::new(mpeg_audio::Decoder::default())),
         Codec::Vorbis => vorbis_decoder(params),
         _ => Ok(Box::new(Symphonia::new(params)?)),
     }

@@ -93,9 +93,6 @@ impl PacketDecoder for Symphonia {
 
 fn codec(codec: Codec) -> Result<AudioCodecId> {
     Ok(match codec {
-        Codec::Mp1 => id::CODEC_ID_MP1,
-        Codec::Mp2 => id::CODEC_ID_MP2,
-        Codec::Mp3 => id::CODEC_ID_MP3,
         Codec::Alac => id::CODEC_ID_ALAC,
         Codec::Vorbis => id::CODEC_ID_VORBIS,
         Codec::Pcm(sample, order) => pcm(sample, order),
