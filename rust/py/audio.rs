@@ -171,11 +171,7 @@ type Clips<'a> = Vec<(&'a Input, Request)>;
 type Decoded<'py> = (Bound<'py, PyArray2<f32>>, Vec<Result<Row>>);
 
 /// Opened by the thread that decodes it: no more files are open at once than threads.
-fn decode<'py>(
-    py: Python<'py>,
-    clips: Clips<'_>,
-    threads: usize,
-) -> PyResult<Decoded<'py>> {
+fn decode<'py>(py: Python<'py>, clips: Clips<'_>, threads: usize) -> PyResult<Decoded<'py>> {
     let one = |(input, request): (&Input, Request)| ossicle::load(input.open()?, &request);
     let weight = |(input, _): &(&Input, Request)| input.bytes();
     let clips = py.detach(|| pool::each_heaviest_first(clips, threads, weight, one));

@@ -47,7 +47,7 @@ mod _native {
                 },
             ),
             ("core", env!("CARGO_PKG_VERSION")),
-            ("symphonia", ossicle::SYMPHONIA_VERSION),
+            ("pipeline", PIPELINE_VERSION),
         ])
     }
 

@@ -1,6 +1,6 @@
 //! Frames of Layer III: ISO/IEC 11172-3, sections 2.4.2.7 and 2.4.3.4; 13818-3, section 2.4.3.2.
 
-use super::bits::{Bits, damaged};
+use super::bits::Bits;
 use super::header::{Header, too_short};
 use super::huffman;
 use super::hybrid::Hybrid;
@@ -9,6 +9,7 @@ use super::side_info::SideInfo;
 use super::stereo;
 use super::synthesis::Synthesis;
 use super::{Plane, scale_factors};
+use crate::codec::damaged;
 use crate::error::Result;
 
 /// Bytes of earlier frames that `main_data_begin` reaches at most.
@@ -161,14 +162,22 @@ impl Layer3 {
         for (channel, plane) in planes.iter_mut().enumerate() {
             let coded = &self.coded[granule][channel].granule;
             let spectrum = &mut self.spectra[channel];
-            plane.filters.hybrid.add::<FUSED>(coded, spectrum, subbands[channel]);
+            plane
+                .filters
+                .hybrid
+                .add::<FUSED>(coded, spectrum, subbands[channel]);
             plane.synthesize::<FUSED>();
         }
     }
 
     /// One granule, both channels mixed as early as their windows allow: all that follows is linear.
     #[inline(always)]
-    fn filter_mean<const FUSED: bool>(&mut self, header: Header, granule: usize, plane: &mut Plane) {
+    fn filter_mean<const FUSED: bool>(
+        &mut self,
+        header: Header,
+        granule: usize,
+        plane: &mut Plane,
+    ) {
         let rate_index = header.rate_index();
         let [left, right] = &self.coded[granule];
         let is_alike = left.granule.is_alike(&right.granule);
@@ -184,7 +193,10 @@ impl Layer3 {
                 subbands = subbands.max(right.add_to(spectrum, rate_index, OCTAVE));
             }
             let granule = &left.granule;
-            plane.filters.hybrid.add::<FUSED>(granule, spectrum, subbands);
+            plane
+                .filters
+                .hybrid
+                .add::<FUSED>(granule, spectrum, subbands);
         } else {
             self.add_halves::<FUSED>(header, granule, plane);
         }
@@ -201,7 +213,10 @@ impl Layer3 {
                 *line *= 0.5;
             }
             let granule = &self.coded[granule][channel].granule;
-            plane.filters.hybrid.add::<FUSED>(granule, spectrum, subbands[channel]);
+            plane
+                .filters
+                .hybrid
+                .add::<FUSED>(granule, spectrum, subbands[channel]);
         }
     }
 

@@ -53,7 +53,13 @@ static COEFFICIENTS: LazyLock<Coefficients> = LazyLock::new(|| Coefficients {
             // X(0) is for sample 16 alone, which takes the place of a sample 32.
             [
                 PLACES.map(|p| if p == 0 { 0.0 } else { -window(at + 32 - p) }),
-                PLACES.map(|p| if p == 0 { -window(at + 48) } else { -window(at + 64 - p) }),
+                PLACES.map(|p| {
+                    if p == 0 {
+                        -window(at + 48)
+                    } else {
+                        -window(at + 64 - p)
+                    }
+                }),
             ],
         ]
     }),
