@@ -75,9 +75,9 @@ pub(crate) fn load<'py>(
 }
 
 /// `(start, end, error)` of each gap, in samples of the result.
-pub(crate) type Gaps<'py> = Vec<(u64, u64, Bound<'py, PyAny>)>;
+type Gaps<'py> = Vec<(u64, u64, Bound<'py, PyAny>)>;
 
-pub(crate) fn listed<'py>(py: Python<'py>, gaps: Vec<Gap>) -> PyResult<Gaps<'py>> {
+fn listed<'py>(py: Python<'py>, gaps: Vec<Gap>) -> PyResult<Gaps<'py>> {
     let one = |gap: Gap| {
         let error = to_exception(py, &gap.error)?;
         Ok((gap.frames.start, gap.frames.end, error))
@@ -110,8 +110,8 @@ fn stacked<'py>(py: Python<'py>, planes: &[&[f32]]) -> PyResult<Bound<'py, PyArr
 }
 
 /// `(waveforms (B, T), lengths (B,), native rates (B,), errors, gaps)`.
-type Batch<'py> = (
-    Bound<'py, PyArray2<f32>>,
+pub(crate) type Batch<'py, A = Bound<'py, PyArray2<f32>>> = (
+    A,
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyList>,
@@ -160,7 +160,7 @@ pub(crate) fn load_batch<'py>(
     }
 }
 
-type Clips<'a> = Vec<(&'a Input, Request)>;
+pub(crate) type Clips<'a> = Vec<(&'a Input, Request)>;
 
 /// Opened by the thread that decodes it: no more files are open at once than threads.
 fn decode<'py>(
@@ -182,7 +182,7 @@ fn decode<'py>(
     Ok((waveforms, rows))
 }
 
-fn parted(clip: Result<Clip>) -> (Vec<f32>, Result<Row>) {
+pub(crate) fn parted(clip: Result<Clip>) -> (Vec<f32>, Result<Row>) {
     let clip = match clip {
         Ok(clip) => clip,
         Err(error) => return (Vec::new(), Err(error)),
@@ -221,11 +221,11 @@ fn decode_into(
     Ok(py.detach(|| pool::each_heaviest_first(items, threads, weight, one)))
 }
 
-fn batch<'py>(
+pub(crate) fn batch<'py, A>(
     py: Python<'py>,
-    waveforms: Bound<'py, PyArray2<f32>>,
+    array: A,
     rows: Vec<Result<Row>>,
-) -> PyResult<Batch<'py>> {
+) -> PyResult<Batch<'py, A>> {
     let of = |fact: fn(&Row) -> i64| -> Vec<i64> {
         let facts = rows.iter().map(|row| row.as_ref().map_or(0, fact));
         facts.collect()
@@ -246,7 +246,7 @@ fn batch<'py>(
             }
         }
     }
-    Ok((waveforms, lengths, rates, errors, gaps))
+    Ok((array, lengths, rates, errors, gaps))
 }
 
 /// One plane at another rate.
