@@ -78,9 +78,9 @@ pub(crate) fn load<'py>(
 }
 
 /// `(start, end, error)` of each gap, in samples of the result.
-pub(crate) type Gaps<'py> = Vec<(u64, u64, Bound<'py, PyAny>)>;
+type Gaps<'py> = Vec<(u64, u64, Bound<'py, PyAny>)>;
 
-pub(crate) fn listed<'py>(py: Python<'py>, gaps: Vec<Gap>) -> PyResult<Gaps<'py>> {
+fn listed<'py>(py: Python<'py>, gaps: Vec<Gap>) -> PyResult<Gaps<'py>> {
     let one = |gap: Gap| {
         let error = to_exception(py, &gap.error)?;
         Ok((gap.frames.start, gap.frames.end, error))
@@ -113,8 +113,8 @@ fn stacked<'py>(py: Python<'py>, planes: &[&[f32]]) -> PyResult<Bound<'py, PyArr
 }
 
 /// `(waveforms (B, T), lengths (B,), native rates (B,), errors, gaps)`.
-type Batch<'py> = (
-    Bound<'py, PyArray2<f32>>,
+pub(crate) type Batch<'py, A = Bound<'py, PyArray2<f32>>> = (
+    A,
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyList>,
@@ -165,7 +165,7 @@ pub(crate) fn load_batch<'py>(
     }
 }
 
-type Clips<'a> = Vec<(&'a Input, Request)>;
+pub(crate) type Clips<'a> = Vec<(&'a Input, Request)>;
 
 /// Waveforms `(B, T)`, and what became of each.
 type Decoded<'py> = (Bound<'py, PyArray2<f32>>, Vec<Result<Row>>);
@@ -186,7 +186,7 @@ fn decode<'py>(py: Python<'py>, clips: Clips<'_>, threads: usize) -> PyResult<De
     Ok((waveforms, rows))
 }
 
-fn parted(clip: Result<Clip>) -> (Vec<f32>, Result<Row>) {
+pub(crate) fn parted(clip: Result<Clip>) -> (Vec<f32>, Result<Row>) {
     let clip = match clip {
         Ok(clip) => clip,
         Err(error) => return (Vec::new(), Err(error)),
@@ -225,11 +225,11 @@ fn decode_into(
     Ok(py.detach(|| pool::each_heaviest_first(items, threads, weight, one)))
 }
 
-fn batch<'py>(
+pub(crate) fn batch<'py, A>(
     py: Python<'py>,
-    waveforms: Bound<'py, PyArray2<f32>>,
+    array: A,
     rows: Vec<Result<Row>>,
-) -> PyResult<Batch<'py>> {
+) -> PyResult<Batch<'py, A>> {
     let of = |fact: fn(&Row) -> i64| -> Vec<i64> {
         let facts = rows.iter().map(|row| row.as_ref().map_or(0, fact));
         facts.collect()
@@ -250,7 +250,7 @@ fn batch<'py>(
             }
         }
     }
-    Ok((waveforms, lengths, rates, errors, gaps))
+    Ok((array, lengths, rates, errors, gaps))
 }
 
 /// A WAV or FLAC file in memory, from samples in [-1, 1] of shape `(channels, samples)`.
