@@ -147,11 +147,14 @@ impl Kind {
         let mut writer = Writer::default();
         writer.put(word as usize, 32);
         writer.put(begin, if is_mpeg1 { 9 } else { 8 });
-        writer.put(0, match (is_mpeg1, self.channels()) {
-            (true, 1) => 5,
-            (true, _) => 3,
-            (false, channels) => channels,
-        });
+        writer.put(
+            0,
+            match (is_mpeg1, self.channels()) {
+                (true, 1) => 5,
+                (true, _) => 3,
+                (false, channels) => channels,
+            },
+        );
         if is_mpeg1 {
             writer.put(random.below(1 << 8), 4 * self.channels());
         }
