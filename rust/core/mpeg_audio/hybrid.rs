@@ -3,6 +3,10 @@
 //!
 //! All subbands pass each step together, as one row, which compilers turn into vectors. All is
 //! linear: spectra of channels that are wanted as their mean are added into one state.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over the same places of several rows"
+)]
 
 use std::f64::consts::PI;
 use std::sync::LazyLock;

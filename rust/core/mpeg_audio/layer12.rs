@@ -1,5 +1,9 @@
 //! Frames of Layers I and II: ISO/IEC 11172-3, sections 2.4.1.5, 2.4.1.6, 2.4.3.2 and 2.4.3.3; 13818-3
 //! for the allocation of MPEG 2.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over the same places of several rows"
+)]
 
 use std::sync::LazyLock;
 

@@ -1,5 +1,9 @@
 //! From quantized lines to a spectrum: ISO/IEC 11172-3, section 2.4.3.4.7, and the order of short
 //! blocks, section 2.4.3.4.8.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over the same places of several rows"
+)]
 
 use std::sync::LazyLock;
 
