@@ -204,16 +204,13 @@ impl Layer3 {
     #[inline(never)]
     fn add_halves<const FUSED: bool>(&mut self, header: Header, granule: usize, plane: &mut Plane) {
         let subbands = self.spectra(header, granule);
-        for channel in 0..2 {
-            let spectrum = &mut self.spectra[channel];
+        let coded = self.coded[granule].iter().zip(subbands);
+        for (spectrum, (coded, subbands)) in self.spectra.iter_mut().zip(coded) {
             for line in spectrum.as_flattened_mut() {
                 *line *= 0.5;
             }
-            let granule = &self.coded[granule][channel].granule;
-            plane
-                .filters
-                .hybrid
-                .add::<FUSED>(granule, spectrum, subbands[channel]);
+            let hybrid = &mut plane.filters.hybrid;
+            hybrid.add::<FUSED>(&coded.granule, spectrum, subbands);
         }
     }
 

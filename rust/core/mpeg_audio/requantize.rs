@@ -26,12 +26,7 @@ const PREEMPHASIS: [u8; LONG] = [
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 3, 2, 0,
 ];
 /// 2^(n / 4).
-const QUARTERS: [f32; 4] = [
-    1.0,
-    1.189_207_115_002_721_1,
-    std::f32::consts::SQRT_2,
-    1.681_792_830_507_429_1,
-];
+const QUARTERS: [f32; 4] = [1.0, 1.189_207_1, std::f32::consts::SQRT_2, 1.681_792_9];
 /// Room for lines of 15 bits, sign included: they reach 8206.
 const POWER_COUNT: usize = 1 << 15;
 /// Signed lines to the power of 4/3, those below zero from the end.

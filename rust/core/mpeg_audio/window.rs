@@ -25,7 +25,7 @@ const HALF: [i32; 257] = [
 pub(super) const fn window(place: usize) -> f32 {
     let units = match place {
         0..=256 => HALF[place],
-        _ if place % 64 == 0 => HALF[512 - place],
+        _ if place.is_multiple_of(64) => HALF[512 - place],
         _ => -HALF[512 - place],
     };
     units as f32 / 65_536.0
