@@ -20,6 +20,7 @@ mod params;
 mod pcm;
 pub mod pipeline;
 pub mod resample;
+pub mod shard;
 pub mod source;
 mod vorbis;
 mod window;
@@ -29,7 +30,7 @@ pub const SYMPHONIA_VERSION: &str = "0.6.1";
 
 pub use damage::{Damage, Gap};
 pub use decode::{AudioInfo, Decoder};
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Name, Result};
 pub use pipeline::{Clip, Request, load, load_batch};
 pub use source::Source;
 

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod audio;
 mod cache;
 mod error;
+mod shard;
 mod source;
 
 /// `ossicle._native`.
@@ -18,6 +19,8 @@ mod _native {
     use super::audio::{encode, info, load, load_batch, resample};
     #[pymodule_export]
     use super::cache::Cache;
+    #[pymodule_export]
+    use super::shard::{Shard, ShardMember, verify_shard};
 
     /// Which code made the waveforms that a cache holds.
     #[pymodule_export]
