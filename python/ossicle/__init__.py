@@ -32,6 +32,7 @@ from ossicle.errors import (
     UnsupportedFormatError,
 )
 from ossicle.fingerprint import processor_sha256
+from ossicle.shard import Shard
 
 if TYPE_CHECKING:
     from ossicle.collator import AudioLmCollator
@@ -77,6 +78,7 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidKeyError",
     "NonFiniteSampleError",
+    "Shard",
     "UnsupportedFormatError",
     "WaveformCache",
     "WaveformCacheKey",
