@@ -69,7 +69,10 @@ fn record(keyword: &str, value: &str) -> Vec<u8> {
 }
 
 fn records(pairs: &[(&str, &str)]) -> Vec<u8> {
-    pairs.iter().flat_map(|(keyword, value)| record(keyword, value)).collect()
+    pairs
+        .iter()
+        .flat_map(|(keyword, value)| record(keyword, value))
+        .collect()
 }
 
 fn pax(pairs: &[(&str, &str)]) -> Vec<u8> {
@@ -84,11 +87,14 @@ fn ended(parts: &[Vec<u8>]) -> Vec<u8> {
 
 /// Text, so that no payload looks like zeros or a header.
 fn payload(seed: usize, length: usize) -> Vec<u8> {
-    (0..length).map(|at| b'a' + ((at * 7 + seed * 13) % 26) as u8).collect()
+    (0..length)
+        .map(|at| b'a' + ((at * 7 + seed * 13) % 26) as u8)
+        .collect()
 }
 
-const LONG: &str = "a-folder-of-a-long-name/and-another-one-in-it/and-a-third-of-them/and-the-last-one/\
-                    an-utterance-with-a-name-of-more-than-a-hundred-letters.seg.json";
+/// Its first hundred bytes, which a header has room for, end like a folder's name.
+const LONG: &str = "a-folder-with-a-name-of-some-more-than-thirty-letters/and-another-one-in-it/\
+                    and-a-third-of-them-too/an-utterance.seg.json";
 
 /// One archive for each kind of header, with something before and behind it.
 fn kinds() -> Vec<(&'static str, Vec<u8>)> {
@@ -111,6 +117,7 @@ fn kinds() -> Vec<(&'static str, Vec<u8>)> {
     };
     let long_name = |kind| member(kind, b"././@LongLink", format!("{LONG}\0").as_bytes(), GNU);
     let short = &LONG.as_bytes()[..100];
+    assert!(short.ends_with(b"/"));
     let full_name = member(b'0', &[b'n'; 100], &one, POSIX);
     let size = one.len().to_string();
     vec![
@@ -118,24 +125,56 @@ fn kinds() -> Vec<(&'static str, Vec<u8>)> {
         ("ustar-prefix", around(&[prefixed("one.flac", b"a/folder")])),
         ("ustar-full-name", around(&[full_name])),
         ("ustar-utf8", around(&[file("grüße/ün.flac", &one)])),
-        ("contiguous", around(&[member(b'7', b"one.flac", &one, POSIX)])),
+        (
+            "contiguous",
+            around(&[member(b'7', b"one.flac", &one, POSIX)]),
+        ),
         ("v7", around(&[member(0, b"one.flac", &one, V7)])),
         ("gnu", around(&[member(b'0', b"one.flac", &one, GNU)])),
         ("gnu-base-256", around(&[big(b'0')])),
-        ("gnu-long-name", around(&[long_name(b'L'), member(b'0', short, &one, GNU)])),
-        ("gnu-long-link", around(&[long_name(b'K'), file("one.flac", &one)])),
-        ("directory", around(&[member(b'5', b"folder/", b"", POSIX), file("folder/one.flac", &one)])),
-        ("v7-directory", around(&[member(0, b"folder/", b"", V7), file("folder/one.flac", &one)])),
+        (
+            "gnu-long-name",
+            around(&[long_name(b'L'), member(b'0', short, &one, GNU)]),
+        ),
+        (
+            "gnu-long-link",
+            around(&[long_name(b'K'), file("one.flac", &one)]),
+        ),
+        (
+            "directory",
+            around(&[
+                member(b'5', b"folder/", b"", POSIX),
+                file("folder/one.flac", &one),
+            ]),
+        ),
+        (
+            "v7-directory",
+            around(&[
+                member(0, b"folder/", b"", V7),
+                file("folder/one.flac", &one),
+            ]),
+        ),
         ("empty", around(&[file("one.txt", b"")])),
         (
             "pax-path",
-            around(&[pax(&[("mtime", "1.5"), ("path", LONG)]), member(b'0', short, &one, POSIX)]),
+            around(&[
+                pax(&[("mtime", "1.5"), ("path", LONG)]),
+                member(b'0', short, &one, POSIX),
+            ]),
         ),
-        ("pax-size", around(&[pax(&[("size", &size)]), file("one.flac", &one)])),
+        (
+            "pax-size",
+            around(&[pax(&[("size", &size)]), file("one.flac", &one)]),
+        ),
         (
             "pax-global",
             around(&[
-                member(b'g', b"pax_global_header", &record("comment", "0123abcd"), POSIX),
+                member(
+                    b'g',
+                    b"pax_global_header",
+                    &record("comment", "0123abcd"),
+                    POSIX,
+                ),
                 file("one.flac", &one),
             ]),
         ),
@@ -146,20 +185,31 @@ type Content = BTreeMap<String, Vec<u8>>;
 
 fn content(shard: &Shard) -> Result<Content, Error> {
     let read = |member: &Member| Ok((member.name.clone(), shard.bytes(member)?.into_owned()));
-    let content: Content = shard.members().iter().map(read).collect::<Result<_, Error>>()?;
+    let content: Content = shard
+        .members()
+        .iter()
+        .map(read)
+        .collect::<Result<_, Error>>()?;
     assert_eq!(content.len(), shard.members().len());
-    let of_samples: usize = shard.samples().iter().map(|sample| sample.members.len()).sum();
+    let of_samples: usize = shard
+        .samples()
+        .iter()
+        .map(|sample| sample.members.len())
+        .sum();
     assert_eq!(of_samples, shard.members().len());
     Ok(content)
 }
 
 /// What a reader gets; errors name the file and a byte in it.
 fn read(path: &Path) -> Result<Content, Error> {
-    let found = Shard::open(path, Access::Mmap).and_then(|shard| content(&shard));
+    let found = Shard::open(path, Access::Pread).and_then(|shard| content(&shard));
     if let Err(error) = &found {
         assert_eq!(error.source_name(), Some(path.to_str().unwrap()), "{error}");
         let length = path.metadata().unwrap().len();
-        assert!(error.byte_offset().is_none_or(|byte| byte <= length), "{error}");
+        assert!(
+            error.byte_offset().is_none_or(|byte| byte <= length),
+            "{error}"
+        );
     }
     found
 }
@@ -201,7 +251,10 @@ fn every_kind_of_header_is_read() {
         assert_eq!(found["first.wav"], payload(1, 700), "{kind}");
         assert_eq!(found["last.wav"], payload(2, 300), "{kind}");
         let lengths: Vec<usize> = found.values().map(Vec::len).collect();
-        assert!(lengths.contains(&if kind == "empty" { 0 } else { 1100 }), "{kind}");
+        assert!(
+            lengths.contains(&if kind == "empty" { 0 } else { 1100 }),
+            "{kind}"
+        );
         let names: Vec<&str> = found.keys().map(String::as_str).collect();
         let is_long = ["gnu-long-name", "pax-path"].contains(&kind);
         assert_eq!(names.contains(&LONG), is_long, "{kind}");
@@ -209,13 +262,18 @@ fn every_kind_of_header_is_read() {
 }
 
 /// Reads the archive with one bit flipped after the other in the blocks.
-fn flip_all(archive: &[u8], blocks: &[usize], mut check: impl FnMut(usize, Result<Content, Error>)) {
+fn flip_all(
+    archive: &[u8],
+    blocks: &[usize],
+    mut check: impl FnMut(usize, Result<Content, Error>),
+) {
     let folder = tempfile::tempdir().unwrap();
     let path = write(&folder, archive);
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     for at in blocks.iter().flat_map(|block| *block..block + BLOCK) {
         for bit in 0..8 {
-            file.write_all_at(&[archive[at] ^ (1 << bit)], at as u64).unwrap();
+            file.write_all_at(&[archive[at] ^ (1 << bit)], at as u64)
+                .unwrap();
             check(at, read(&path));
         }
         file.write_all_at(&[archive[at]], at as u64).unwrap();
@@ -228,11 +286,18 @@ fn every_flip_in_a_header_is_an_error_or_changes_nothing() {
     for (kind, archive) in kinds() {
         let whole = read(&write(&folder, &archive)).unwrap();
         let (mut errors, mut same) = (0, 0);
-        let (headers, _) = header_blocks(&archive);
+        let (mut headers, _) = header_blocks(&archive);
+        if kind != "ustar" {
+            // Those of the first and the last member are the same in all.
+            headers = headers[1..headers.len() - 1].to_vec();
+        }
         flip_all(&archive, &headers, |at, found| match found {
             Err(_) => errors += 1,
             Ok(found) => {
-                assert!(found == whole, "{kind}: a flip in byte {at} changes the content");
+                assert!(
+                    found == whole,
+                    "{kind}: a flip in byte {at} changes the content"
+                );
                 same += 1;
             }
         });
@@ -259,16 +324,21 @@ fn a_flip_in_a_long_name_hides_no_member() {
 fn every_cut_is_an_error_or_costs_padding_only() {
     let folder = tempfile::tempdir().unwrap();
     for (kind, archive) in kinds() {
-        let whole = read(&write(&folder, &archive)).unwrap();
-        for length in 0..archive.len() {
-            assert!(read(&write(&folder, &archive[..length])).is_err(), "{kind}: {length}");
+        let path = write(&folder, &archive);
+        let whole = read(&path).unwrap();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        for length in (0..archive.len()).rev() {
+            file.set_len(length as u64).unwrap();
+            assert!(read(&path).is_err(), "{kind}: {length}");
         }
         // The last record is filled up with zeros, which may be missing.
         let end = archive.len();
         let mut filled = archive;
         filled.resize(end.next_multiple_of(20 * BLOCK), 0);
-        for length in end..=filled.len() {
-            let found = read(&write(&folder, &filled[..length]));
+        fs::write(&path, &filled).unwrap();
+        for length in (end..=filled.len()).rev() {
+            file.set_len(length as u64).unwrap();
+            let found = read(&path);
             assert_eq!(found.is_ok(), length % BLOCK == 0, "{kind}: {length}");
             assert!(found.is_err() || found.is_ok_and(|found| found == whole));
         }
@@ -288,7 +358,10 @@ fn what_follows_zeros_is_an_error() {
         let mut bytes = ended(&[first.clone()]);
         bytes.extend(rubbish);
         let error = error(&bytes);
-        assert_eq!((error.kind(), error.byte_offset()), (ErrorKind::Corrupt, Some(1536)));
+        assert_eq!(
+            (error.kind(), error.byte_offset()),
+            (ErrorKind::Corrupt, Some(1536))
+        );
     }
     // Left unwritten by a download that reserves its space first.
     let mut bytes = first;
@@ -342,10 +415,22 @@ fn what_a_shard_may_not_hold_is_refused_with_its_place() {
         (named(""), refused, 1024),
         (named("a\0b"), broken, 1024),
         ([long(b"/b\0"), file("b.wav", &one)].concat(), refused, 1024),
-        ([long(b"b\0c\0"), file("b.wav", &one)].concat(), broken, 1024),
+        (
+            [long(b"b\0c\0"), file("b.wav", &one)].concat(),
+            broken,
+            1024,
+        ),
         ([long(b"c.wav\0"), named("d.wav")].concat(), broken, 2048),
-        ([long(b"c.wav\0"), long(b"c.wav\0"), file("b.wav", &one)].concat(), broken, 1024),
-        ([pax(&[]), pax(&[]), file("b.wav", &one)].concat(), broken, 512),
+        (
+            [long(b"c.wav\0"), long(b"c.wav\0"), file("b.wav", &one)].concat(),
+            broken,
+            1024,
+        ),
+        (
+            [pax(&[]), pax(&[]), file("b.wav", &one)].concat(),
+            broken,
+            512,
+        ),
         (with(("GNU.sparse.major", "1")), refused, 0),
         (with(("GNU.sparse.realsize", "9")), refused, 0),
         (with(("SCHILY.realsize", "9")), refused, 0),
@@ -356,11 +441,27 @@ fn what_a_shard_may_not_hold_is_refused_with_its_place() {
         (size_of("8589934592"), broken, 1024),
         (size_of("-1"), broken, 0),
         (size_of("99999999999999999999999"), broken, 0),
-        (member(b'g', b"g", &record("size", "600"), POSIX), refused, 0),
-        (member(b'g', b"g", &record("path", "b.wav"), POSIX), refused, 0),
+        (
+            member(b'g', b"g", &record("size", "600"), POSIX),
+            refused,
+            0,
+        ),
+        (
+            member(b'g', b"g", &record("path", "b.wav"), POSIX),
+            refused,
+            0,
+        ),
         (header(b'x', b"x", 1 << 30, POSIX), ErrorKind::Limit, 0),
-        (base_256(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), broken, 0),
-        (base_256(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff"), broken, 0),
+        (
+            base_256(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
+            broken,
+            0,
+        ),
+        (
+            base_256(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff"),
+            broken,
+            0,
+        ),
         (base_256(b"            "), broken, 0),
         (base_256(b"00000001238\0"), broken, 0),
         (member(b'5', b"b/", &one, POSIX), broken, 0),
@@ -397,7 +498,11 @@ fn behind_a_damaged_header_the_walk_goes_on() {
     let parts: Vec<_> = (0..6)
         .map(|n| match n % 2 {
             0 => file(&format!("{n}.wav"), &payloads[n]),
-            _ => [pax(&[("path", &format!("{n}.wav"))]), file("short", &payloads[n])].concat(),
+            _ => [
+                pax(&[("path", &format!("{n}.wav"))]),
+                file("short", &payloads[n]),
+            ]
+            .concat(),
         })
         .collect();
     let archive = ended(&parts);
@@ -410,11 +515,18 @@ fn behind_a_damaged_header_the_walk_goes_on() {
         let walked = walk(Source::from_bytes("shard", &bytes));
         let (found, lost): (Vec<_>, Vec<_>) = walked.partition(Result::is_ok);
         let names: Vec<_> = found.into_iter().map(|found| found.unwrap().name).collect();
-        let expected: Vec<_> = (0..6).filter(|n| *n != damaged).map(|n| format!("{n}.wav")).collect();
+        let expected: Vec<_> = (0..6)
+            .filter(|n| *n != damaged)
+            .map(|n| format!("{n}.wav"))
+            .collect();
         assert_eq!(names, expected);
         let lost: Vec<_> = lost.into_iter().map(|lost| lost.unwrap_err()).collect();
         assert_eq!(lost.len(), 1);
-        let end = if damaged == 5 { archive.len() } else { start + parts[damaged].len() };
+        let end = if damaged == 5 {
+            archive.len()
+        } else {
+            start + parts[damaged].len()
+        };
         assert_eq!(lost[0].bytes, start as u64..end as u64);
         assert_eq!(lost[0].error.byte_offset(), Some(header as u64));
 
@@ -430,7 +542,10 @@ fn behind_a_damaged_header_the_walk_goes_on() {
 #[test]
 fn what_a_check_finds_names_the_member_and_the_byte_of_the_shard() {
     let folder = tempfile::tempdir().unwrap();
-    let path = write(&folder, &ended(&[file("a.wav", b"RIFF"), file("b.wav", b"RIFF")]));
+    let path = write(
+        &folder,
+        &ended(&[file("a.wav", b"RIFF"), file("b.wav", b"RIFF")]),
+    );
     let check = |member: &Member, _: Source<'_>| match member.name.as_str() {
         "b.wav" => Err(Error::corrupt("no").at_byte(3)),
         _ => Ok(()),
@@ -443,19 +558,44 @@ fn what_a_check_finds_names_the_member_and_the_byte_of_the_shard() {
     let shard = Shard::open(&path, Access::Auto).unwrap();
     let source = shard.source(&shard.members()[1]).unwrap();
     let error = ossicle::load(source, &ossicle::Request::default()).unwrap_err();
-    assert_eq!((error.source_name(), error.member()), (path.to_str(), Some("b.wav")));
+    assert_eq!(
+        (error.source_name(), error.member()),
+        (path.to_str(), Some("b.wav"))
+    );
     let extent: Range<u64> = 1536..2048;
-    assert!(error.byte_offset().is_none_or(|byte| extent.contains(&byte)), "{error}");
+    assert!(
+        error
+            .byte_offset()
+            .is_none_or(|byte| extent.contains(&byte)),
+        "{error}"
+    );
 }
 
 #[test]
 fn members_of_a_key_are_one_sample_wherever_they_lie() {
-    let names = ["a.wav", "b/a.wav", "b/a.seg.JSON", "a.json", "README", "__meta__/x.json", "a/.b", "c."];
-    let parts: Vec<_> = names.iter().map(|name| file(name, name.as_bytes())).collect();
+    let names = [
+        "a.wav",
+        "b/a.wav",
+        "b/a.seg.JSON",
+        "a.json",
+        "README",
+        "__meta__/x.json",
+        "a/.b",
+        "c.",
+    ];
+    let parts: Vec<_> = names
+        .iter()
+        .map(|name| file(name, name.as_bytes()))
+        .collect();
     let folder = tempfile::tempdir().unwrap();
     let shard = Shard::open(&write(&folder, &ended(&parts)), Access::Auto).unwrap();
     let grouped: Vec<(&str, Vec<&str>)> = (shard.samples().iter())
-        .map(|one| (one.key.as_str(), one.members.iter().map(|(e, _)| e.as_str()).collect()))
+        .map(|one| {
+            (
+                one.key.as_str(),
+                one.members.iter().map(|(e, _)| e.as_str()).collect(),
+            )
+        })
         .collect();
     let expected = [
         ("a", vec!["wav", "json"]),
@@ -469,8 +609,14 @@ fn members_of_a_key_are_one_sample_wherever_they_lie() {
     for (number, sample) in shard.samples().iter().enumerate() {
         assert_eq!(shard.find(&sample.key), Some(number));
         for (extension, member) in &sample.members {
-            assert_eq!(shard.bytes(member).unwrap().as_ref(), member.name.as_bytes());
-            assert_eq!(split_name(&member.name), (sample.key.as_str(), extension.clone()));
+            assert_eq!(
+                shard.bytes(member).unwrap().as_ref(),
+                member.name.as_bytes()
+            );
+            assert_eq!(
+                split_name(&member.name),
+                (sample.key.as_str(), extension.clone())
+            );
         }
     }
     assert_eq!(shard.find("b"), None);
@@ -479,7 +625,12 @@ fn members_of_a_key_are_one_sample_wherever_they_lie() {
 /// Each way in which a file under a reader can change.
 fn changes() -> Vec<(&'static str, fn(&Path))> {
     fn resize(path: &Path, length: u64) {
-        OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
+        OpenOptions::new()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_len(length)
+            .unwrap();
     }
     vec![
         ("cut", |path| resize(path, 1024)),
@@ -490,7 +641,12 @@ fn changes() -> Vec<(&'static str, fn(&Path))> {
             resize(path, 0);
             resize(path, length);
             let later = SystemTime::now() + Duration::from_secs(1);
-            File::options().write(true).open(path).unwrap().set_modified(later).unwrap();
+            File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_modified(later)
+                .unwrap();
         }),
         ("replaced", |path| {
             let copy = path.with_extension("new");
@@ -500,7 +656,8 @@ fn changes() -> Vec<(&'static str, fn(&Path))> {
         ("written to", |path| {
             let file = OpenOptions::new().write(true).open(path).unwrap();
             file.write_all_at(b"x", 600).unwrap();
-            file.set_modified(SystemTime::now() + Duration::from_secs(1)).unwrap();
+            file.set_modified(SystemTime::now() + Duration::from_secs(1))
+                .unwrap();
         }),
     ]
 }
@@ -540,12 +697,22 @@ fn a_shard_that_changes_is_an_error() {
 #[test]
 fn a_payload_outlives_its_shard() {
     let folder = tempfile::tempdir().unwrap();
-    let path = write(&folder, &ended(&[file("a.txt", b"abc"), file("b.txt", b"")]));
+    let path = write(
+        &folder,
+        &ended(&[file("a.txt", b"abc"), file("b.txt", b"")]),
+    );
     for access in [Access::Mmap, Access::Pread] {
         let shard = Shard::open(&path, access).unwrap();
-        let payloads: Vec<_> = shard.members().iter().map(|m| shard.payload(m).unwrap()).collect();
+        let payloads: Vec<_> = shard
+            .members()
+            .iter()
+            .map(|m| shard.payload(m).unwrap())
+            .collect();
         drop(shard);
-        assert_eq!((payloads[0].bytes(), payloads[1].bytes()), (&b"abc"[..], &b""[..]));
+        assert_eq!(
+            (payloads[0].bytes(), payloads[1].bytes()),
+            (&b"abc"[..], &b""[..])
+        );
     }
 }
 
@@ -568,12 +735,27 @@ fn an_index_opens_without_a_header() {
     let lying = |change: fn(&mut Member)| {
         let mut members = members.clone();
         change(&mut members[1]);
-        Shard::from_members(&path, Access::Auto, members).map(drop).unwrap_err().kind()
+        Shard::from_members(&path, Access::Auto, members)
+            .map(drop)
+            .unwrap_err()
+            .kind()
     };
-    assert_eq!(lying(|member| member.size = 1 << 40), ErrorKind::InvalidArgument);
-    assert_eq!(lying(|member| member.offset = u64::MAX), ErrorKind::InvalidArgument);
-    assert_eq!(lying(|member| member.name = "../x".into()), ErrorKind::Unsupported);
-    assert_eq!(lying(|member| member.name = "a.wav".into()), ErrorKind::Corrupt);
+    assert_eq!(
+        lying(|member| member.size = 1 << 40),
+        ErrorKind::InvalidArgument
+    );
+    assert_eq!(
+        lying(|member| member.offset = u64::MAX),
+        ErrorKind::InvalidArgument
+    );
+    assert_eq!(
+        lying(|member| member.name = "../x".into()),
+        ErrorKind::Unsupported
+    );
+    assert_eq!(
+        lying(|member| member.name = "a.wav".into()),
+        ErrorKind::Corrupt
+    );
 }
 
 #[test]
@@ -583,7 +765,12 @@ fn what_is_no_file_is_an_error_at_once() {
     let pipe = folder.path().join("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());
-    for path in [&pipe, folder.path(), Path::new("/dev/zero"), &folder.path().join("none")] {
+    for path in [
+        &pipe,
+        folder.path(),
+        Path::new("/dev/zero"),
+        &folder.path().join("none"),
+    ] {
         assert_eq!(open(path).kind(), ErrorKind::Io);
     }
     assert_eq!(open(&write(&folder, b"")).reason(), "the file is empty");
@@ -594,19 +781,34 @@ fn members_above_8_gib() {
     const SIZE: u64 = (10 << 30) + 12345;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("large.tar");
-    let in_pax = |plain: u64| [pax(&[("size", &SIZE.to_string())]), header(b'0', b"big.wav", plain, POSIX)];
+    let in_pax = |plain: u64| {
+        [
+            pax(&[("size", &SIZE.to_string())]),
+            header(b'0', b"big.wav", plain, POSIX),
+        ]
+    };
     let mut in_gnu = header(b'0', b"big.wav", 0, GNU);
-    in_gnu[124] = 0x80;
+    in_gnu[124..128].copy_from_slice(b"\x80\0\0\0");
     in_gnu[128..136].copy_from_slice(&SIZE.to_be_bytes());
-    for head in [in_pax(0).concat(), in_pax((1 << 33) - 1).concat(), sealed(in_gnu)] {
+    for head in [
+        in_pax(0).concat(),
+        in_pax((1 << 33) - 1).concat(),
+        sealed(in_gnu),
+    ] {
         let file_ = File::create(&path).unwrap();
         let end = (head.len() as u64 + SIZE).next_multiple_of(BLOCK as u64);
         file_.write_all_at(&head, 0).unwrap();
-        file_.write_all_at(b"the last", head.len() as u64 + SIZE - 8).unwrap();
-        file_.write_all_at(&ended(&[file("small.txt", b"abc")]), end).unwrap();
+        file_
+            .write_all_at(b"the last", head.len() as u64 + SIZE - 8)
+            .unwrap();
+        file_
+            .write_all_at(&ended(&[file("small.txt", b"abc")]), end)
+            .unwrap();
         for access in [Access::Mmap, Access::Pread] {
             let shard = Shard::open(&path, access).unwrap();
-            let [big, small] = shard.members() else { unreachable!() };
+            let [big, small] = shard.members() else {
+                unreachable!()
+            };
             assert_eq!((big.size, big.offset), (SIZE, head.len() as u64));
             assert_eq!(shard.bytes(small).unwrap().as_ref(), b"abc");
             let end = Member {
@@ -621,8 +823,16 @@ fn members_above_8_gib() {
 }
 
 fn error_of(path: &Path, length: u64) -> ErrorKind {
-    OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
-    Shard::open(path, Access::Auto).map(drop).unwrap_err().kind()
+    OpenOptions::new()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_len(length)
+        .unwrap();
+    Shard::open(path, Access::Auto)
+        .map(drop)
+        .unwrap_err()
+        .kind()
 }
 
 /// An archive by the crate `tar`, which also chooses long names' headers.

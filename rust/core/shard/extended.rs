@@ -3,6 +3,8 @@
 //! POSIX.1-2017, `pax`, "pax Extended Header"; GNU tar manual, "Storing Sparse Files" and "Extensions".
 //! Their payloads have no checksum. They are therefore read strictly: what is not understood is refused.
 
+use std::borrow::Cow;
+
 use super::header::Header;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -68,14 +70,25 @@ impl Extended {
     }
 
     /// The member's name, where it is one that a shard may hold.
-    pub(super) fn name(self, header: &Header<'_>) -> Result<String> {
-        let path = self.records.and_then(|records| records.path);
-        if let (Some(one), Some(other)) = (&path, &self.long_name)
+    pub(super) fn name(&self, header: &Header<'_>) -> Result<String> {
+        if let (Some(one), Some(other)) = (self.path(), &self.long_name)
             && one != other
         {
             return Err(Error::corrupt("two headers disagree on the member's name"));
         }
-        checked(path.or(self.long_name).unwrap_or_else(|| header.name()))
+        checked(self.name_or(header).into_owned())
+    }
+
+    /// The member's name as it stands there.
+    pub(super) fn name_or<'s>(&'s self, header: &'s Header<'_>) -> Cow<'s, [u8]> {
+        match self.path().or(self.long_name.as_ref()) {
+            Some(name) => Cow::Borrowed(name),
+            None => header.name(),
+        }
+    }
+
+    fn path(&self) -> Option<&Vec<u8>> {
+        self.records.as_ref()?.path.as_ref()
     }
 }
 

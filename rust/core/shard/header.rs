@@ -3,6 +3,7 @@
 //! Formats: POSIX.1-2017, `pax`, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format", which
 //! also tells of numbers in base 256. Archives from before both have neither magic nor prefix.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::error::{Error, Result};
@@ -54,8 +55,6 @@ impl<'a> Header<'a> {
 
     pub(super) fn kind(&self) -> Kind {
         match self.0[KIND] {
-            // Before POSIX a directory was a file whose name ends in a slash; GNU tar still looks.
-            b'0' | b'7' | 0 if self.name().ends_with(b"/") => Kind::Directory,
             b'0' | b'7' | 0 => Kind::File,
             b'5' => Kind::Directory,
             b'x' => Kind::Extended,
@@ -79,11 +78,11 @@ impl<'a> Header<'a> {
     }
 
     /// The name in the header, of at most 256 bytes.
-    pub(super) fn name(&self) -> Vec<u8> {
+    pub(super) fn name(&self) -> Cow<'_, [u8]> {
         let name = until_nul(&self.0[NAME]);
         match self.prefix() {
-            [] => name.to_vec(),
-            prefix => [prefix, b"/", name].concat(),
+            [] => Cow::Borrowed(name),
+            prefix => Cow::Owned([prefix, b"/", name].concat()),
         }
     }
 

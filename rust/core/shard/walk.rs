@@ -93,8 +93,11 @@ impl Walk<'_> {
             let block = self.block;
             let header = Header::new(&block)?;
             match header.kind() {
-                Kind::File => return self.file(first, extended, &header).map(Some),
-                Kind::Directory => {
+                // Before POSIX a directory was a file whose name ends in a slash; GNU tar still looks.
+                Kind::File if !extended.name_or(&header).ends_with(b"/") => {
+                    return self.file(first, &extended, &header).map(Some);
+                }
+                Kind::File | Kind::Directory => {
                     if extended.size(&header)? != 0 {
                         return Err(Error::corrupt("a directory with content"));
                     }
@@ -114,12 +117,12 @@ impl Walk<'_> {
                     self.payload(&header)?;
                     extended.add_long_link()?;
                 }
-                Kind::Refused(what) => return Err(refused(what, extended, &header)),
+                Kind::Refused(what) => return Err(refused(what, &extended, &header)),
             }
         }
     }
 
-    fn file(&mut self, first: u64, extended: Extended, header: &Header<'_>) -> Result<Member> {
+    fn file(&mut self, first: u64, extended: &Extended, header: &Header<'_>) -> Result<Member> {
         let size = extended.size(header)?;
         let offset = self.at + BLOCK;
         let end = self.behind(offset, size);
@@ -231,7 +234,7 @@ impl Walk<'_> {
     }
 }
 
-fn refused(what: &str, extended: Extended, header: &Header<'_>) -> Error {
+fn refused(what: &str, extended: &Extended, header: &Header<'_>) -> Error {
     let error = Error::unsupported(format!("the member is {what}, which no shard may hold"));
     match extended.name(header) {
         Ok(name) => error.with_member(name),
