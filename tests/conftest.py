@@ -4,24 +4,70 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import formats
 import oracle
+import pages
 import pytest
 
 MakeClip = Callable[..., Path]
 
 
+# Pages of docs/ and what writes them.
+PAGES = {formats.PAGE: formats.page}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--write-docs", action="store_true", help="write docs/formats.md from what the tests find"
+        "--write-docs", action="store_true", help="write pages of docs/ from what the tests find"
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What looks back on the whole session runs at its end."""
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+class Findings:
+    """Gathers what the tests found, in the process that starts them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.found: list[tuple[str, pages.Finding]] = []
+        self.stale: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "teardown":
+            self.found += [value for name, value in report.user_properties if name == "found"]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        write = self.config.getoption("write_docs")
+        is_partial = self.config.invocation_params.args and not write
+        if is_partial or self.config.getoption("collectonly") or session.testsfailed:
+            return
+        self.stale = pages.compare(PAGES, self.found, write=write)
+        if self.stale:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for name in self.stale:
+            terminalreporter.write_line(
+                f"docs/{name} is not what the tests found: uv run pytest --write-docs", red=True
+            )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        # Its neighbours use the other processors; set before torch is imported.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    else:
+        config.pluginmanager.register(Findings(config))
+
+
+@pytest.fixture(autouse=True)
+def _findings(request: pytest.FixtureRequest) -> Iterator[None]:
+    pages.take()
+    yield
+    request.node.user_properties += [("found", found) for found in pages.take()]
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+import pages
 
 # How FFmpeg's names are to be read, and how the two ends of a recording are found.
 CONTAINERS = {
@@ -31,8 +34,7 @@ ENDS = {
     "ogg": "pre-skip (Opus), the first and last granule positions",
     "matroska": "CodecDelay, DiscardPadding",
 }
-# Found by other tests to end in `UnsupportedFormatError` with this in its text.
-REFUSED: dict[str, str] = {}
+PAGE = "formats"
 
 
 @dataclass
@@ -45,21 +47,25 @@ class Row:
     worst: float = 0.0
 
 
-ROWS: dict[tuple[str, str], Row] = {}
-
-
 def record(container: str, codec: str, rate: int, channels: int, rms: float) -> None:
     """One file was as long as FFmpeg says, and differed from its decode by `rms`."""
-    row = ROWS.setdefault((container, codec), Row())
-    row.rates.add(rate)
-    row.channels.add(channels)
-    row.cases += 1
-    row.worst = max(row.worst, rms)
+    pages.find(PAGE, "read", container, codec, rate, channels, float(rms))
 
 
 def refuse(what: str, reason: str) -> None:
-    """One kind of file is refused by name."""
-    REFUSED[what] = reason
+    """One kind of file ends in `UnsupportedFormatError` with `reason` in its text."""
+    pages.find(PAGE, "refused", what, reason)
+
+
+def _rows(found: Iterable[pages.Finding]) -> dict[tuple[str, str], Row]:
+    rows: dict[tuple[str, str], Row] = {}
+    for _, container, codec, rate, channels, rms in (f for f in found if f[0] == "read"):
+        row = rows.setdefault((container, codec), Row())
+        row.rates.add(rate)
+        row.channels.add(channels)
+        row.cases += 1
+        row.worst = max(row.worst, rms)
+    return rows
 
 
 def _distance(rms: float) -> str:
@@ -74,10 +80,11 @@ def _span(numbers: set[int]) -> str:
     return f"{min(numbers):,} - {max(numbers):,}" if len(numbers) > 1 else f"{min(numbers):,}"
 
 
-def page() -> str:
+def page(found: list[pages.Finding]) -> str:
     """The whole of docs/formats.md."""
     order = list(CONTAINERS)
-    rows = sorted(ROWS.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
+    found_rows = _rows(found)
+    rows = sorted(found_rows.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
     lines = [
         "| container | codec | rates (Hz) | channels | files | beside FFmpeg's decode |",
         "|---|---|---|---|--:|---|",
@@ -89,9 +96,9 @@ def page() -> str:
     ends = ["| container | where the recording ends |", "|---|---|"]
     ends += [f"| {CONTAINERS[name]} | {ENDS[name]} |" for name in order]
     refused = ["| what | the error says |", "|---|---|"]
-    refused += [f"| {what} | {reason} |" for what, reason in sorted(REFUSED.items())]
-    total = sum(row.cases for row in ROWS.values())
-    return PAGE.format(
+    refused += [f"| {f[1]} | {f[2]} |" for f in sorted(f for f in found if f[0] == "refused")]
+    total = sum(row.cases for row in found_rows.values())
+    return TEXT.format(
         total=f"{total:,}",
         read="\n".join(lines),
         ends="\n".join(ends),
@@ -99,7 +106,7 @@ def page() -> str:
     )
 
 
-PAGE = """# Formats
+TEXT = """# Formats
 
 What is read, what is not, and how each end is trimmed. The tests write this page
 (`uv run pytest --write-docs`) and fail when it is not what they found.

@@ -62,6 +62,73 @@ def test_the_number_of_threads_changes_no_bit(threads: int, clips: list[Path]) -
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
+def test_rows_of_the_callers_own_are_written_whole(threads: int, clips: list[Path]) -> None:
+    expected = ossicle.load_batch(clips)
+    count, longest = expected.waveforms.shape
+    out = np.full((count, longest + 7), np.nan, np.float32)
+    batch = ossicle.load_batch(clips, threads=threads, out=out)
+    assert batch.waveforms is out
+    assert np.array_equal(out[:, :longest], expected.waveforms)
+    assert not out[:, longest:].any()
+    assert np.array_equal(batch.lengths, expected.lengths)
+    assert np.array_equal(batch.sample_rates, expected.sample_rates)
+
+
+def test_a_clip_that_does_not_fit_its_row_is_an_error_of_its_own(
+    clips: list[Path], tmp_path: Path
+) -> None:
+    sources = [clips[0], tmp_path / "missing.wav", b"no audio", *clips[1:]]
+    lengths = ossicle.load_batch(sources, on_error="collect").lengths
+    room = int(np.median(lengths))
+    out = np.full((len(sources), room), np.nan, np.float32)
+    batch = ossicle.load_batch(sources, on_error="collect", out=out)
+    for row, length, expected, error in zip(out, batch.lengths, lengths, batch.errors, strict=True):
+        assert length == (expected if expected <= room else 0)
+        assert (error is None) == (length > 0)
+        assert not row[length:].any()
+        assert isinstance(error, ossicle.InvalidArgumentError) == (expected > room)
+    with pytest.raises(ossicle.InvalidArgumentError, match="room for"):
+        ossicle.load_batch(clips, out=np.empty((len(clips), room), np.float32))
+    cut = ossicle.load_batch(clips, duration=0.1, out=np.empty((len(clips), 1_600), np.float32))
+    assert (cut.lengths == 1_600).all()
+
+
+def test_rows_that_cannot_be_written_are_refused(clips: list[Path]) -> None:
+    count = len(clips)
+    frozen = np.empty((count, 10), np.float32)
+    frozen.flags.writeable = False
+    refused = [
+        np.empty((count, 10)),
+        np.empty(count, np.float32),
+        np.empty((count + 1, 10), np.float32),
+        np.empty((10, count), np.float32).T,
+        np.empty((count, 20), np.float32)[:, ::2],
+        frozen,
+        [[0.0] * 10] * count,
+    ]
+    for out in refused:
+        with pytest.raises(ossicle.InvalidArgumentError, match="out"):
+            ossicle.load_batch(clips, out=out)
+    nothing = ossicle.load_batch([], out=np.empty((0, 5), np.float32))
+    assert nothing.waveforms.shape == (0, 5)
+    empty = np.empty((count, 0), np.float32)
+    assert ossicle.load_batch(clips, out=empty, on_error="collect").lengths.tolist() == [0] * count
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit to set")
+def test_no_more_files_are_open_at_once_than_threads(clips: list[Path]) -> None:
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, limits[1]))
+    try:
+        batch = ossicle.load_batch([clips[0]] * 300, threads=4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert batch.lengths.all()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
 def test_errors_are_collected_beside_the_rest(threads: int, clips: list[Path], tmp_path) -> None:
     missing, text = tmp_path / "missing.wav", b"no audio at all, in any format"
     sources = [missing, *clips, text, b"", clips[0]]

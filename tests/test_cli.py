@@ -85,9 +85,41 @@ def test_decode_verifies_checksums(clips: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "z.wav").exists()
 
 
+def test_features_of_many_go_into_one_archive(clips: Path, tmp_path: Path) -> None:
+    files = [*sorted((clips / "clips").iterdir()), clips / "missing.wav"]
+    done = run("features", *files, "--out", "new/x.npz", "--n-mels", 128, folder=tmp_path)
+    assert done.returncode == 1
+    assert "AudioFileNotFoundError" in done.stderr
+    expected = ossicle.load_features(files, n_mels=128, on_error="collect")
+    with np.load(tmp_path / "new" / "x.npz") as archive:
+        np.testing.assert_array_equal(archive["input_features"], expected.input_features)
+        np.testing.assert_array_equal(archive["lengths"], expected.lengths)
+        assert archive["files"].tolist() == [str(file) for file in files]
+        assert [bool(text) for text in archive["errors"]] == [False] * 6 + [True]
+
+
+def test_features_of_each_go_into_a_folder_and_a_picture(clips: Path, tmp_path: Path) -> None:
+    files = sorted((clips / "clips").iterdir())
+    done = run("features", *files, "--out", "each", "--unpadded", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for file in files:
+        waveform, _ = ossicle.load(file, 16_000)
+        expected = ossicle.log_mel_spectrogram(waveform, pad_to_seconds=None)
+        found = np.load(tmp_path / "each" / f"{file.name}.npy")
+        np.testing.assert_array_equal(found, expected)
+    drawn = run("features", files[0], "--picture", "one.png", folder=tmp_path)
+    assert drawn.returncode == 0, drawn.stderr
+    assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["features", "cut.flac"], "pass --out or --picture"),
+        (["features", "a.wav", "b.wav", "--picture", "x.png"], "one recording, not 2"),
+        (["features", "a.wav", "b/a.wav", "--out", "x"], "several recordings are called a.wav"),
+        (["features", "a.wav", "--out", "x.npz", "--unpadded"], "--out is a folder"),
+        (["features", "cut.flac", "--out", "x"], "CorruptAudioError"),
         (["decode", "cut.flac", "x.wav"], "CorruptAudioError"),
         (["decode", "none.flac", "x.wav"], "AudioFileNotFoundError"),
         (["decode", "manifest.jsonl", "x.wav"], "UnsupportedFormatError"),
@@ -107,7 +139,7 @@ def test_errors_are_one_message_and_exit_code_1(
 
 
 def test_help_has_an_example_for_every_command(tmp_path: Path) -> None:
-    commands = ["info"], ["decode"], ["demo"], ["corpus", "sines"], ["corpus", "demo"]
+    commands = ["info"], ["decode"], ["features"], ["demo"], ["corpus", "sines"], ["corpus", "demo"]
     for command in (*commands, ["train", "align"]):
         done = run(*command, "--help", folder=tmp_path)
         assert done.returncode == 0

@@ -60,15 +60,3 @@ def test_what_is_no_recording_is_none(data: bytes) -> None:
     noise = np.random.default_rng(len(data)).bytes(60_000)
     with pytest.raises(ossicle.AudioError):
         ossicle.load(noise)
-
-
-@pytest.mark.last
-def test_the_page_is_what_the_tests_found(request: pytest.FixtureRequest) -> None:
-    page = Path(__file__).parents[1] / "docs" / "formats.md"
-    config = request.config
-    is_partial = config.invocation_params.args and not config.getoption("write_docs")
-    if is_partial or config.getoption("keyword"):
-        pytest.skip("only a run of all tests finds all of it")
-    if config.getoption("write_docs"):
-        page.write_text(formats.page())
-    assert page.read_text() == formats.page(), "write it anew: uv run pytest --write-docs"

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.timeout(1800)  # it compiles the crate, and other tests run beside it
 @pytest.mark.skipif(shutil.which("cargo") is None, reason="needs cargo")
 def test_crate() -> None:
     # Cargo of one environment must not hear of another's flags.

@@ -32,10 +32,12 @@ from ossicle.errors import (
     UnsupportedFormatError,
 )
 from ossicle.fingerprint import processor_sha256
+from ossicle.mel import FeatureBatch, load_features, log_mel_batch, log_mel_spectrogram
 from ossicle.shard import Shard
 
 if TYPE_CHECKING:
     from ossicle.collator import AudioLmCollator
+    from ossicle.whisper_features import WhisperFeatures
 
 __version__ = _native.VERSION
 __build__: dict[str, str] = _native.build()
@@ -48,7 +50,10 @@ if __build__["profile"] == "debug":
     )
 
 # Names whose modules import PyTorch or transformers: resolved on first use.
-_LAZY = {"AudioLmCollator": "ossicle.collator"}
+_LAZY = {
+    "AudioLmCollator": "ossicle.collator",
+    "WhisperFeatures": "ossicle.whisper_features",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -74,6 +79,7 @@ __all__ = [
     "CacheStats",
     "CorruptAudioError",
     "DecodeError",
+    "FeatureBatch",
     "Gap",
     "InvalidArgumentError",
     "InvalidKeyError",
@@ -82,11 +88,15 @@ __all__ = [
     "UnsupportedFormatError",
     "WaveformCache",
     "WaveformCacheKey",
+    "WhisperFeatures",
     "__build__",
     "__version__",
     "info",
     "load",
     "load_batch",
+    "load_features",
+    "log_mel_batch",
+    "log_mel_spectrogram",
     "processor_sha256",
     "resample",
     "save",

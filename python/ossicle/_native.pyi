@@ -20,6 +20,8 @@ __all__ = [
     "info",
     "load",
     "load_batch",
+    "load_features",
+    "log_mel",
     "resample",
     "verify_shard",
 ]
@@ -95,6 +97,7 @@ def load_batch(
     threads: int,
     verify: bool,
     conceal: bool,
+    out: NDArray[np.float32] | None,
 ) -> tuple[
     NDArray[np.float32],
     NDArray[np.int64],
@@ -102,6 +105,30 @@ def load_batch(
     list[AudioError | None],
     list[list[tuple[int, int, AudioError]]],
 ]: ...
+def load_features(
+    sources: Sequence[AudioSource],
+    n_mels: int,
+    padded: int | None,
+    offsets: Sequence[float],
+    duration: float | None,
+    threads: int,
+    verify: bool,
+    conceal: bool,
+    out: NDArray[np.float32] | None,
+) -> tuple[
+    NDArray[np.float32],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    list[AudioError | None],
+    list[list[tuple[int, int, AudioError]]],
+]: ...
+def log_mel(
+    waveforms: Sequence[NDArray[np.float32]],
+    n_mels: int,
+    padded: int | None,
+    threads: int,
+    out: NDArray[np.float32],
+) -> None: ...
 def resample(
     waveform: NDArray[np.float32], orig_rate: int, target_rate: int
 ) -> NDArray[np.float32]: ...

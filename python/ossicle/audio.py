@@ -201,6 +201,7 @@ def load_batch(
     threads: int | None = None,
     verify: bool = False,
     on_error: Literal["raise", "collect", "conceal"] = "raise",
+    out: FloatArray | None = None,
 ) -> AudioBatch:
     """Decodes many clips to mono at one rate, in one call that releases the GIL.
 
@@ -215,6 +216,11 @@ def load_batch(
         on_error: ``"raise"`` the first clip's error, in order of the sources; ``"collect"`` it
             beside a row of length 0 and go on; or ``"conceal"`` damage as `load` does and list the
             gaps, with the errors of what gives not one sample collected.
+        out: Where to put the waveforms: ``(B, T)`` float32, C-contiguous, writable, one row for
+            each source; for example pinned memory, ``torch.empty(B, T,
+            pin_memory=True).numpy()``. All of it is written, with zeros behind each clip, and
+            it is the result's ``waveforms``. A clip that is longer than a row ends in an
+            `InvalidArgumentError`: ``duration`` sees to it that none is.
 
     Raises:
         AudioError: With ``on_error="raise"``, when a clip cannot be decoded.
@@ -227,8 +233,10 @@ def load_batch(
         raise InvalidArgumentError(f"{len(starts)} offsets for {len(sources)} sources")
     count = _default_threads() if threads is None else _at_least_one(threads)
     rate = _rate(sample_rate, "sample_rate")
+    if out is not None:
+        _check_rows(out, len(sources))
     waveforms, lengths, rates, errors, clips = _native.load_batch(
-        sources, rate, starts, duration, count, verify, conceal
+        sources, rate, starts, duration, count, verify, conceal, out
     )
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = AudioBatch(waveforms, lengths, rates, errors, gaps)
@@ -322,6 +330,15 @@ def _rate(rate: int, name: str) -> int:
     if isinstance(rate, bool) or not 1 <= rate <= 768_000 or int(rate) != rate:
         raise InvalidArgumentError(f"{name} is {rate!r}, not a whole number of 1 to 768,000 Hz")
     return int(rate)
+
+
+def _check_rows(out: FloatArray, count: int) -> None:
+    if not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.ndim != 2:
+        raise InvalidArgumentError("out is not a float32 array of two dimensions")
+    if len(out) != count:
+        raise InvalidArgumentError(f"out has {len(out)} rows for {count} sources")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise InvalidArgumentError("out is not contiguous (C order) and writable")
 
 
 def _at_least_one(threads: int) -> int:

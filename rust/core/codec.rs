@@ -66,7 +66,6 @@ impl<'a> CodecReader<'a> {
             _ => self.count()?,
         };
         let track = self.demuxer.track();
-        make::keep(&track.params, self.decoder);
         Ok(AudioInfo {
             sample_rate: self.sample_rate,
             channels: channels as u32,
@@ -111,7 +110,6 @@ impl<'a> CodecReader<'a> {
             let mut pass = self.start_near(wanted, damage)?;
             self.run(&mut pass, &mut mixer, damage)?;
         }
-        make::keep(&self.demuxer.track().params, self.decoder);
         Ok(mixer.into_planes())
     }
 

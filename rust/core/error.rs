@@ -66,7 +66,7 @@ impl From<&Name> for Name {
 pub struct Error {
     kind: ErrorKind,
     reason: String,
-    name: Option<Name>,
+    name: Option<Box<Name>>,
     member: Option<String>,
     byte_offset: Option<u64>,
     sample_index: Option<u64>,
@@ -118,7 +118,7 @@ impl Error {
 
     /// [`Error::with_source`] in place.
     pub fn name_source(&mut self, source: impl Into<Name>) {
-        self.name.get_or_insert_with(|| source.into());
+        self.name.get_or_insert_with(|| Box::new(source.into()));
     }
 
     /// Names the member of a shard, unless a deeper layer already has.

@@ -3,7 +3,7 @@
 //! Symphonia's decoder takes twice the time, refuses 32 bits and streams whose header tells a
 //! smallest block of 0, and passes over damaged frames.
 
-mod bits;
+pub(crate) mod bits;
 mod crc;
 mod frame;
 mod header;

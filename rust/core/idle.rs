@@ -30,6 +30,20 @@ impl<K, V> Idle<K, V> {
         .flatten()
     }
 
+    /// A copy of the value under `key`, which stays.
+    pub(crate) fn share<Q: PartialEq + ?Sized>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        V: Clone,
+    {
+        self.with(|kept| {
+            let mut all = kept.iter().rev();
+            let (_, value) = all.find(|(other, _)| other.borrow() == key)?;
+            Some(value.clone())
+        })
+        .flatten()
+    }
+
     /// Keeps `value` for the next [`Idle::take`]; the oldest one makes room.
     pub(crate) fn keep(&self, key: K, value: V) {
         let dropped = self.with(|kept| {

@@ -3,6 +3,7 @@
 //! No Python here: the crate stands on its own.
 
 mod aac;
+mod alac;
 pub mod cache;
 mod codec;
 pub mod damage;
@@ -10,15 +11,19 @@ pub mod decode;
 mod demux;
 pub mod encode;
 pub mod error;
+pub mod features;
 mod flac;
 mod idle;
 mod map;
+pub mod mel;
 mod mix;
 pub mod npz;
 mod opus;
 mod params;
 mod pcm;
 pub mod pipeline;
+mod plane;
+pub mod pool;
 pub mod resample;
 pub mod shard;
 pub mod source;

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use crate::codec::Block;
 use crate::error::{Error, Result};
+use crate::plane;
 
 /// Collects samples, one plane per channel or one plane for the mean of them.
 pub(crate) struct Mixer {
@@ -18,7 +19,7 @@ impl Mixer {
     /// A mixer for `channels` channels with room for `capacity` frames.
     pub(crate) fn new(channels: usize, mono: bool, capacity: usize) -> Self {
         let count = if mono { 1 } else { channels };
-        let planes = (0..count).map(|_| Vec::with_capacity(capacity)).collect();
+        let planes = (0..count).map(|_| plane::with_capacity(capacity)).collect();
         Self {
             mono,
             channels,
@@ -38,6 +39,20 @@ impl Mixer {
         }
     }
 
+    /// Whether the mean of two channels is what is collected.
+    pub(crate) fn halves_stereo(&self) -> bool {
+        self.mono && self.channels == 2
+    }
+
+    /// Appends the `mean` of each frame of `N` bytes to the one plane there is.
+    pub(crate) fn push_means<const N: usize>(
+        &mut self,
+        bytes: &[u8],
+        mean: impl Fn(&[u8; N]) -> f32 + Copy,
+    ) {
+        plane::extend(&mut self.planes[0], bytes.as_chunks::<N>().0, mean);
+    }
+
     /// Appends interleaved samples of `N` bytes each; `bytes` holds whole frames.
     pub(crate) fn push_interleaved<const N: usize>(
         &mut self,
@@ -46,17 +61,18 @@ impl Mixer {
     ) {
         let (samples, _) = bytes.as_chunks::<N>();
         match (self.channels, self.mono) {
-            (1, _) => self.planes[0].extend(samples.iter().map(|bytes| sample(*bytes))),
+            (1, _) => plane::extend(&mut self.planes[0], samples, |bytes| sample(*bytes)),
             (2, true) => {
                 let (frames, _) = samples.as_chunks::<2>();
-                let mean = |[left, right]: &[[u8; N]; 2]| (sample(*left) + sample(*right)) * 0.5;
-                self.planes[0].extend(frames.iter().map(mean));
+                plane::extend(&mut self.planes[0], frames, |[left, right]| {
+                    (sample(*left) + sample(*right)) * 0.5
+                });
             }
             (2, false) => {
                 let (frames, _) = samples.as_chunks::<2>();
                 // Twice over a piece that stays in the cache: strides that are known vectorise.
-                self.planes[0].extend(frames.iter().map(|[left, _]| sample(*left)));
-                self.planes[1].extend(frames.iter().map(|[_, right]| sample(*right)));
+                plane::extend(&mut self.planes[0], frames, |[left, _]| sample(*left));
+                plane::extend(&mut self.planes[1], frames, |[_, right]| sample(*right));
             }
             (count, true) => {
                 let mean = |frame: &[[u8; N]]| sum(frame.iter().map(|s| sample(*s))) / count as f32;

@@ -8,12 +8,15 @@ mod aiff;
 mod au;
 mod caf;
 mod header;
+mod packets;
 mod sample;
 mod wav;
 
 pub(crate) use header::Order;
+pub(crate) use packets::Packets;
 pub(crate) use sample::Sample;
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use self::adpcm::Adpcm;
@@ -258,14 +261,24 @@ impl Pcm {
         };
         let (mut at, last) = (place(blocks.start), place(blocks.end));
         let piece = PIECE.next_multiple_of(self.layout.block_bytes);
-        let mut scratch = Vec::new();
-        while at < last {
-            let bytes = source.bytes_at(at, piece.min(last - at) as usize, &mut scratch)?;
-            take(at, bytes)?;
-            at += bytes.len() as u64;
-        }
-        Ok(())
+        let mut scratch = SCRATCH.take();
+        let mut work = || {
+            while at < last {
+                let size = piece.min(last - at) as usize;
+                take(at, source.piece_at(at, size, &mut scratch)?)?;
+                at += size as u64;
+            }
+            Ok(())
+        };
+        let result = work();
+        SCRATCH.set(scratch);
+        result
     }
+}
+
+thread_local! {
+    /// What [`Pcm::read`] reads into: for a short file new memory is dearer than reading.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 fn check(header: &Header<'_, '_>, layout: &Layout, at: u64) -> Result<()> {

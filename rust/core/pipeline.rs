@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::damage::{Damage, Gap};
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mix::first_nonfinite;
+use crate::pool;
 use crate::resample::{Resampler, resampled_frames};
 use crate::source::Source;
 
@@ -206,40 +205,61 @@ fn converted(
     Ok(planes)
 }
 
-/// Decodes many clips on up to `threads` threads, in order, each with a result of its own.
+/// What was put into a row of a batch.
+#[derive(Debug, Default)]
+pub struct Row {
+    /// Samples; the rest of the row is zeros.
+    pub length: usize,
+    /// Rate of the source in Hz.
+    pub native_rate: u32,
+    /// As in [`Clip`].
+    pub gaps: Vec<Gap>,
+}
+
+/// Decodes one clip to mono into `row`, with zeros behind it.
 ///
-/// The threads live as long as the call: nothing is left behind that a fork could break.
-pub fn load_batch(items: Vec<(Result<Source<'_>>, Request)>, threads: usize) -> Vec<Result<Clip>> {
-    let one =
-        |(source, request): (Result<Source<'_>>, Request)| source.and_then(|s| load(s, &request));
-    if threads <= 1 || items.len() <= 1 {
-        return items.into_iter().map(one).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let slots: Vec<_> = items
-        .into_iter()
-        .map(|item| Mutex::new((Some(item), None)))
-        .collect();
-    let work = || {
-        while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Ok(mut slot) = slot.lock() {
-                slot.1 = slot.0.take().map(one);
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        // The calling thread works too; a thread that cannot be started leaves its share to others.
-        for _ in 1..threads.min(slots.len()) {
-            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
-        }
-        work();
+/// # Errors
+/// As for [`load`], and when the clip is longer than the row; then the row is all zeros.
+pub fn load_into(source: Source<'_>, request: &Request, row: &mut [f32]) -> Result<Row> {
+    let name = source.name().to_owned();
+    let loaded = load(source, request).and_then(|clip| {
+        let plane = clip.planes.first().map_or(&[][..], Vec::as_slice);
+        let room = row.len();
+        let too_long = || {
+            let length = plane.len();
+            let reason = format!("the clip has {length} samples, and its row has room for {room}");
+            Error::invalid(reason).with_source(name)
+        };
+        let place = row.get_mut(..plane.len()).ok_or_else(too_long)?;
+        place.copy_from_slice(plane);
+        Ok(Row {
+            length: plane.len(),
+            native_rate: clip.native_rate,
+            gaps: clip.gaps,
+        })
     });
-    let lost = || Err(Error::new(ErrorKind::Decode, "the clip was not decoded"));
-    let result = |slot: Mutex<_>| {
-        slot.into_inner()
-            .ok()
-            .and_then(|(_, done)| done)
-            .unwrap_or_else(lost)
+    let length = loaded.as_ref().map_or(0, |loaded| loaded.length);
+    row[length..].fill(0.0);
+    loaded
+}
+
+/// Copies `planes` into the `rows` of one array, each of `width` samples, on up to `threads` threads.
+///
+/// What lies behind a plane is left as it is; a plane is freed as soon as it is copied.
+pub fn stack(planes: Vec<Vec<f32>>, rows: &mut [f32], width: usize, threads: usize) {
+    let pairs = rows.chunks_exact_mut(width.max(1)).zip(planes);
+    let copy = |(row, plane): (&mut [f32], Vec<f32>)| {
+        row[..plane.len()].copy_from_slice(&plane);
+        Ok(())
     };
-    slots.into_iter().map(result).collect()
+    pool::each(pairs.collect(), threads, copy);
+}
+
+/// Decodes many clips on up to `threads` threads, in order, each with a result of its own.
+pub fn load_batch(items: Vec<(Result<Source<'_>>, Request)>, threads: usize) -> Vec<Result<Clip>> {
+    let weight =
+        |(source, _): &(Result<Source<'_>>, Request)| source.as_ref().map_or(0, Source::len);
+    pool::each_heaviest_first(items, threads, weight, |(source, request)| {
+        load(source?, &request)
+    })
 }

@@ -101,6 +101,21 @@ impl<'a> Source<'a> {
         Ok(scratch)
     }
 
+    /// The `len` bytes at `offset`, which are there: like [`Source::bytes_at`], into a `scratch` that only grows.
+    pub(crate) fn piece_at<'s>(
+        &'s mut self,
+        offset: u64,
+        len: usize,
+        scratch: &'s mut Vec<u8>,
+    ) -> Result<&'s [u8]> {
+        if self.in_memory().is_some() {
+            return self.bytes_at(offset, len, scratch);
+        }
+        scratch.resize(scratch.len().max(len), 0);
+        self.fill(offset, &mut scratch[..len])?;
+        Ok(&scratch[..len])
+    }
+
     /// All of it, where it lies in memory.
     pub(crate) fn in_memory(&self) -> Option<&'a [u8]> {
         match self.data {

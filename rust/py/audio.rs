@@ -2,9 +2,10 @@
 
 use numpy::{
     IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
-    PyUntypedArrayMethods,
+    PyReadwriteArray2, PyUntypedArrayMethods,
 };
-use ossicle::{Clip, Decoder, Gap, Request, Result, pipeline};
+use ossicle::pipeline::Row;
+use ossicle::{Clip, Decoder, Gap, Request, Result, pipeline, pool};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
@@ -74,9 +75,9 @@ pub(crate) fn load<'py>(
 }
 
 /// `(start, end, error)` of each gap, in samples of the result.
-type Gaps<'py> = Vec<(u64, u64, Bound<'py, PyAny>)>;
+pub(crate) type Gaps<'py> = Vec<(u64, u64, Bound<'py, PyAny>)>;
 
-fn listed<'py>(py: Python<'py>, gaps: Vec<Gap>) -> PyResult<Gaps<'py>> {
+pub(crate) fn listed<'py>(py: Python<'py>, gaps: Vec<Gap>) -> PyResult<Gaps<'py>> {
     let one = |gap: Gap| {
         let error = to_exception(py, &gap.error)?;
         Ok((gap.frames.start, gap.frames.end, error))
@@ -117,7 +118,7 @@ type Batch<'py> = (
     Vec<Gaps<'py>>,
 );
 
-/// Many clips at one rate, mono, padded with zeros to the longest.
+/// Many clips at one rate, mono, padded with zeros to the longest, or to the rows of `out`.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn load_batch<'py>(
@@ -129,6 +130,7 @@ pub(crate) fn load_batch<'py>(
     threads: usize,
     verify: bool,
     conceal: bool,
+    out: Option<Bound<'py, PyArray2<f32>>>,
 ) -> PyResult<Batch<'py>> {
     let inputs = sources
         .iter()
@@ -141,41 +143,102 @@ pub(crate) fn load_batch<'py>(
         conceal,
         ..Request::default()
     };
-    let clips = py.detach(|| {
-        let items = inputs.iter().zip(&offsets);
-        let items = items.map(|(input, offset)| {
-            (
-                input.open(),
-                Request {
-                    offset: *offset,
-                    ..request
-                },
-            )
-        });
-        pipeline::load_batch(items.collect(), threads)
-    });
-    assemble(py, clips)
+    let clips = inputs
+        .iter()
+        .zip(offsets)
+        .map(|(input, offset)| (input, Request { offset, ..request }))
+        .collect();
+    match out {
+        Some(out) => {
+            let rows = decode_into(py, clips, &mut out.try_readwrite()?, threads)?;
+            batch(py, out, rows)
+        }
+        None => {
+            let (waveforms, rows) = decode(py, clips, threads)?;
+            batch(py, waveforms, rows)
+        }
+    }
 }
 
-fn assemble<'py>(py: Python<'py>, clips: Vec<Result<Clip>>) -> PyResult<Batch<'py>> {
-    let plane = |clip| match clip {
-        &Ok(Clip { ref planes, .. }) => planes.first().map_or(&[][..], Vec::as_slice),
-        Err(_) => &[],
+type Clips<'a> = Vec<(&'a Input, Request)>;
+
+/// Opened by the thread that decodes it: no more files are open at once than threads.
+fn decode<'py>(
+    py: Python<'py>,
+    clips: Clips<'_>,
+    threads: usize,
+) -> PyResult<(Bound<'py, PyArray2<f32>>, Vec<Result<Row>>)> {
+    let one = |(input, request): (&Input, Request)| ossicle::load(input.open()?, &request);
+    let weight = |(input, _): &(&Input, Request)| input.bytes();
+    let clips = py.detach(|| pool::each_heaviest_first(clips, threads, weight, one));
+    let (planes, rows): (Vec<_>, Vec<_>) = clips.into_iter().map(parted).unzip();
+    let width = planes.iter().map(Vec::len).max().unwrap_or(0);
+    let waveforms = PyArray2::zeros(py, [planes.len(), width], false);
+    {
+        let mut writable = waveforms.readwrite();
+        let samples = writable.as_slice_mut()?;
+        py.detach(|| pipeline::stack(planes, samples, width, threads));
+    }
+    Ok((waveforms, rows))
+}
+
+fn parted(clip: Result<Clip>) -> (Vec<f32>, Result<Row>) {
+    let clip = match clip {
+        Ok(clip) => clip,
+        Err(error) => return (Vec::new(), Err(error)),
     };
-    let planes: Vec<&[f32]> = clips.iter().map(plane).collect();
-    let lengths: Vec<i64> = planes.iter().map(|plane| plane.len() as i64).collect();
-    let rates: Vec<i64> = clips
-        .iter()
-        .map(|clip| clip.as_ref().map_or(0, |clip| i64::from(clip.native_rate)))
-        .collect();
-    let waveforms = stacked(py, &planes)?;
+    let plane = clip.planes.into_iter().next().unwrap_or_default();
+    let row = Row {
+        length: plane.len(),
+        native_rate: clip.native_rate,
+        gaps: clip.gaps,
+    };
+    (plane, Ok(row))
+}
+
+/// The same into the rows of `out`.
+fn decode_into(
+    py: Python<'_>,
+    clips: Clips<'_>,
+    out: &mut PyReadwriteArray2<'_, f32>,
+    threads: usize,
+) -> PyResult<Vec<Result<Row>>> {
+    let width = out.shape()[1];
+    let samples = out.as_slice_mut()?;
+    let rows: Vec<&mut [f32]> = match width {
+        0 => clips.iter().map(|_| &mut [][..]).collect(),
+        width => samples.chunks_exact_mut(width).collect(),
+    };
+    let items: Vec<_> = clips.into_iter().zip(rows).collect();
+    let weight = |((input, _), _): &((&Input, Request), &mut [f32])| input.bytes();
+    let one = |((input, request), row): ((&Input, Request), &mut [f32])| match input.open() {
+        Ok(source) => pipeline::load_into(source, &request, row),
+        Err(error) => {
+            row.fill(0.0);
+            Err(error)
+        }
+    };
+    Ok(py.detach(|| pool::each_heaviest_first(items, threads, weight, one)))
+}
+
+fn batch<'py>(
+    py: Python<'py>,
+    waveforms: Bound<'py, PyArray2<f32>>,
+    rows: Vec<Result<Row>>,
+) -> PyResult<Batch<'py>> {
+    let of = |fact: fn(&Row) -> i64| -> Vec<i64> {
+        let facts = rows.iter().map(|row| row.as_ref().map_or(0, fact));
+        facts.collect()
+    };
+    let lengths = of(|row| row.length as i64).into_pyarray(py);
+    let rates = of(|row| i64::from(row.native_rate)).into_pyarray(py);
     let errors = PyList::empty(py);
-    let mut gaps = Vec::with_capacity(clips.len());
-    for clip in clips {
-        match clip {
-            Ok(clip) => {
+    let mut gaps = Vec::with_capacity(rows.len());
+    for row in rows {
+        match row {
+            Ok(row) => {
                 errors.append(py.None())?;
-                gaps.push(listed(py, clip.gaps)?);
+                gaps.push(listed(py, row.gaps)?);
             }
             Err(error) => {
                 errors.append(to_exception(py, &error)?)?;
@@ -183,13 +246,7 @@ fn assemble<'py>(py: Python<'py>, clips: Vec<Result<Clip>>) -> PyResult<Batch<'p
             }
         }
     }
-    Ok((
-        waveforms,
-        lengths.into_pyarray(py),
-        rates.into_pyarray(py),
-        errors,
-        gaps,
-    ))
+    Ok((waveforms, lengths, rates, errors, gaps))
 }
 
 /// One plane at another rate.

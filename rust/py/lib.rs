@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod audio;
 mod cache;
 mod error;
+mod mel;
 mod shard;
 mod source;
 
@@ -19,6 +20,8 @@ mod _native {
     use super::audio::{encode, info, load, load_batch, resample};
     #[pymodule_export]
     use super::cache::Cache;
+    #[pymodule_export]
+    use super::mel::{load_features, log_mel};
     #[pymodule_export]
     use super::shard::{Shard, ShardMember, verify_shard};
 

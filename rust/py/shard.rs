@@ -184,6 +184,10 @@ impl ShardMember {
 }
 
 impl ShardMember {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.member.size
+    }
+
     /// Opens it; needs no GIL.
     pub(crate) fn source(&self) -> Result<Source<'_>> {
         self.shard.source(&self.member)

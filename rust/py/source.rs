@@ -42,6 +42,16 @@ impl Input {
         )))
     }
 
+    /// How much there is to decode, as far as that is known without opening it.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Path(path) => path.metadata().map_or(0, |facts| facts.len()),
+            Self::Buffer(buffer) => buffer.len_bytes() as u64,
+            Self::File(..) => 0,
+            Self::Member(member) => member.get().bytes(),
+        }
+    }
+
     /// Opens it; needs no GIL.
     pub(crate) fn open(&self) -> Result<Source<'_>> {
         match self {

@@ -12,12 +12,10 @@ use symphonia::core::units::{Duration, Timestamp};
 use super::decoder::{Block, PacketDecoder, damaged, not_here};
 use crate::error::{Error, ErrorKind, Result};
 use crate::params::{Codec, Params};
-use crate::pcm::{Order, Sample};
 
 pub(super) struct Symphonia {
     decoder: Box<dyn AudioDecoder>,
     planes: Vec<Vec<f32>>,
-    is_alac: bool,
 }
 
 impl Symphonia {
@@ -32,7 +30,9 @@ impl Symphonia {
             2 => layouts::CHANNEL_LAYOUT_STEREO,
             more => Channels::Discrete(more as u16),
         });
-        if let Some(bits) = params.lossless_bits() {
+        // A sample of G.711 has more bits than its code.
+        let is_g711 = matches!(params.codec, Codec::Pcm(Sample::ALaw | Sample::MuLaw, _));
+        if let Some(bits) = params.lossless_bits().filter(|_| !is_g711) {
             theirs
                 .with_bits_per_sample(bits)
                 .with_bits_per_coded_sample(bits);
@@ -54,7 +54,6 @@ impl Symphonia {
         Ok(Self {
             decoder,
             planes: Vec::new(),
-            is_alac: params.codec == Codec::Alac,
         })
     }
 }
@@ -65,13 +64,6 @@ impl PacketDecoder for Symphonia {
         let block = self.decoder.decode_ref(&packet).map_err(convert)?;
         let sample_rate = block.spec().rate();
         block.copy_to_vecs_planar(&mut self.planes);
-        // Symphonia takes the surround channels of ALAC for side ones and FFmpeg for back ones: in the
-        // order of WAV the back ones come first.
-        match (self.is_alac, self.planes.len()) {
-            (true, 7) => self.planes[4..].rotate_left(1),
-            (true, 8) => self.planes[4..].rotate_left(2),
-            _ => {}
-        }
         Ok(Block {
             sample_rate,
             channels: self.planes.len(),
@@ -94,33 +86,11 @@ fn codec(codec: Codec) -> Result<AudioCodecId> {
         Codec::Mp1 => id::CODEC_ID_MP1,
         Codec::Mp2 => id::CODEC_ID_MP2,
         Codec::Mp3 => id::CODEC_ID_MP3,
-        Codec::Alac => id::CODEC_ID_ALAC,
-        Codec::Vorbis => id::CODEC_ID_VORBIS,
-        Codec::Pcm(sample, order) => pcm(sample, order),
         other => {
             let reason = format!("the codec {} is not decoded here", other.name());
             return Err(Error::unsupported(reason));
         }
     })
-}
-
-fn pcm(sample: Sample, order: Order) -> AudioCodecId {
-    match (sample, order) {
-        (Sample::Unsigned8, _) => id::CODEC_ID_PCM_U8,
-        (Sample::Signed8, _) => id::CODEC_ID_PCM_S8,
-        (Sample::ALaw, _) => id::CODEC_ID_PCM_ALAW,
-        (Sample::MuLaw, _) => id::CODEC_ID_PCM_MULAW,
-        (Sample::Signed16, Order::Little) => id::CODEC_ID_PCM_S16LE,
-        (Sample::Signed16, Order::Big) => id::CODEC_ID_PCM_S16BE,
-        (Sample::Signed24, Order::Little) => id::CODEC_ID_PCM_S24LE,
-        (Sample::Signed24, Order::Big) => id::CODEC_ID_PCM_S24BE,
-        (Sample::Signed32, Order::Little) => id::CODEC_ID_PCM_S32LE,
-        (Sample::Signed32, Order::Big) => id::CODEC_ID_PCM_S32BE,
-        (Sample::Float32, Order::Little) => id::CODEC_ID_PCM_F32LE,
-        (Sample::Float32, Order::Big) => id::CODEC_ID_PCM_F32BE,
-        (Sample::Float64, Order::Little) => id::CODEC_ID_PCM_F64LE,
-        (Sample::Float64, Order::Big) => id::CODEC_ID_PCM_F64BE,
-    }
 }
 
 fn convert(error: SymphoniaError) -> Error {

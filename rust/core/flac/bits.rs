@@ -6,11 +6,11 @@
 use super::Fault;
 
 /// So many bits are in the window after a refill, at least.
-pub(super) const REFILLED: u32 = 56;
+pub(crate) const REFILLED: u32 = 56;
 
 /// A reader of one frame's bits. A loop works on a copy: only that can stay in registers.
 #[derive(Clone, Copy)]
-pub(super) struct Bits<'a> {
+pub(crate) struct Bits<'a> {
     /// What has not been moved into the window yet.
     rest: &'a [u8],
     len: usize,
@@ -23,7 +23,7 @@ pub(super) struct Bits<'a> {
 }
 
 impl<'a> Bits<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self {
             rest: bytes,
             len: bytes.len(),
@@ -35,7 +35,7 @@ impl<'a> Bits<'a> {
 
     /// Fills the window to [`REFILLED`] bits or more.
     #[inline(always)]
-    pub(super) fn refill(&mut self) {
+    pub(crate) fn refill(&mut self) {
         if let Some(chunk) = self.rest.first_chunk::<8>() {
             self.window |= u64::from_be_bytes(*chunk) >> (self.count & 63);
             let taken = ((63 ^ self.count) & 63) >> 3;
@@ -69,21 +69,21 @@ impl<'a> Bits<'a> {
 
     /// The window after a refill: its upper [`REFILLED`] bits are the next ones.
     #[inline(always)]
-    pub(super) fn peek(&mut self) -> u64 {
+    pub(crate) fn peek(&mut self) -> u64 {
         self.refill();
         self.window
     }
 
     /// Passes over `bits` of the window, at most what the last refill left there.
     #[inline(always)]
-    pub(super) fn consume(&mut self, bits: u32) {
+    pub(crate) fn consume(&mut self, bits: u32) {
         self.window <<= bits & 63;
         self.count = self.count.wrapping_sub(bits);
     }
 
     /// The next `bits` as a number, 0 to 56 of them.
     #[inline(always)]
-    pub(super) fn read(&mut self, bits: u32) -> u64 {
+    pub(crate) fn read(&mut self, bits: u32) -> u64 {
         let window = self.peek();
         self.consume(bits);
         // Two shifts, for a shift by 64 is none.
@@ -92,7 +92,7 @@ impl<'a> Bits<'a> {
 
     /// The next `bits` as a number in two's complement, 1 to 56 of them.
     #[inline(always)]
-    pub(super) fn read_signed(&mut self, bits: u32) -> i64 {
+    pub(crate) fn read_signed(&mut self, bits: u32) -> i64 {
         let window = self.peek();
         self.consume(bits);
         window as i64 >> ((64 - bits) & 63)
@@ -102,7 +102,7 @@ impl<'a> Bits<'a> {
     ///
     /// # Errors
     /// When there are more than `most`, or no one follows.
-    pub(super) fn unary(&mut self, most: u32) -> Result<u32, Fault> {
+    pub(crate) fn unary(&mut self, most: u32) -> Result<u32, Fault> {
         let mut zeros = 0u32;
         loop {
             let run = self.peek().leading_zeros();
@@ -128,18 +128,23 @@ impl<'a> Bits<'a> {
     /// # Errors
     /// When more was read than is there.
     #[inline(always)]
-    pub(super) fn check(&self) -> Result<(), Fault> {
+    pub(crate) fn check(&self) -> Result<(), Fault> {
         if 8 * self.missing > self.count as usize {
             return Err(Fault::Short);
         }
         Ok(())
     }
 
+    /// Passes over whatever bits there are up to the next whole byte.
+    pub(crate) fn pass_to_byte(&mut self) {
+        self.consume(self.count % 8);
+    }
+
     /// Passes over the zero bits up to the next whole byte, and gives that byte's place.
     ///
     /// # Errors
     /// When the bits are not zero, or more was read than is there.
-    pub(super) fn align(&mut self) -> Result<usize, Fault> {
+    pub(crate) fn align(&mut self) -> Result<usize, Fault> {
         self.check()?;
         if self.read(self.count % 8) != 0 {
             return Err(Fault::Damaged("the padding of a frame is not zero"));

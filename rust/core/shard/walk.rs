@@ -187,7 +187,7 @@ impl Walk<'_> {
             return Err(Error::corrupt("an extended header without its member"));
         }
         let left = self.source.len() - self.at;
-        if left < END || left % BLOCK != 0 {
+        if left < END || !left.is_multiple_of(BLOCK) {
             return Err(Error::corrupt(
                 "cut short in the zeros that end a tar archive",
             ));
