@@ -10,25 +10,28 @@ fn main() {
 
 const BANDS: [usize; 2] = [80, 128];
 
-fn padded_to_30_s(bencher: Bencher<'_, '_>, seconds: usize, n_mels: usize) -> ossicle::Result<()> {
-    let log_mel = LogMel::new(n_mels)?;
+fn padded_to_30_s(bencher: Bencher<'_, '_>, seconds: usize, n_mels: usize) {
+    let log_mel = LogMel::new(n_mels).ok();
     let noise = (0..seconds * SAMPLE_RATE as usize).map(|at| (at * 7919 % 1009) as f32 / 1009.0);
     let noise: Vec<f32> = noise.collect();
     let frames = LogMel::frames(WHISPER_PADDED);
     let mut out = vec![0.0; n_mels * frames];
     bencher
         .counter(ItemsCount::new(noise.len()))
-        .bench_local(|| log_mel.write(&noise, WHISPER_PADDED, &mut out, frames));
-    Ok(())
+        .bench_local(|| {
+            let log_mel = log_mel.as_ref()?;
+            log_mel.write(&noise, WHISPER_PADDED, &mut out, frames);
+            Some(())
+        });
 }
 
 #[divan::bench(args = BANDS)]
-fn thirty_seconds(bencher: Bencher<'_, '_>, n_mels: usize) -> ossicle::Result<()> {
+fn thirty_seconds(bencher: Bencher<'_, '_>, n_mels: usize) {
     padded_to_30_s(bencher, 30, n_mels)
 }
 
 #[divan::bench(args = BANDS)]
-fn five_seconds(bencher: Bencher<'_, '_>, n_mels: usize) -> ossicle::Result<()> {
+fn five_seconds(bencher: Bencher<'_, '_>, n_mels: usize) {
     padded_to_30_s(bencher, 5, n_mels)
 }
 

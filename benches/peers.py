@@ -19,6 +19,7 @@ import peers_batch  # noqa: E402
 import peers_decode  # noqa: E402
 import peers_long  # noqa: E402
 import peers_range  # noqa: E402
+import peers_resample  # noqa: E402
 import typer  # noqa: E402
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, no_args_is_help=True, add_completion=False)
@@ -26,6 +27,7 @@ app.command("decode")(peers_decode.main)
 app.command("batch")(peers_batch.main)
 app.command("long")(peers_long.main)
 app.command("range")(peers_range.main)
+app.command("resample")(peers_resample.main)
 
 
 @app.command()

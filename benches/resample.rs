@@ -2,7 +2,8 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use ossicle::resample::{Resampler, resample};
+use ossicle::Result;
+use ossicle::resample::{Quality, Resampler, Stream, resample};
 
 fn main() {
     divan::main();
@@ -10,6 +11,8 @@ fn main() {
 
 const RATES: [u32; 6] = [8_000, 11_025, 22_050, 24_000, 44_100, 48_000];
 const TARGET: u32 = 16_000;
+/// Samples of a chunk: a fiftieth of a second of 48 kHz.
+const CHUNK: usize = 960;
 
 fn sine(seconds: u32, sample_rate: u32) -> Vec<f32> {
     (0..seconds * sample_rate)
@@ -17,25 +20,58 @@ fn sine(seconds: u32, sample_rate: u32) -> Vec<f32> {
         .collect()
 }
 
-fn to_16k(bencher: Bencher<'_, '_>, seconds: u32, rate: u32) {
-    let plane = sine(seconds, rate);
+fn run(bencher: Bencher<'_, '_>, seconds: u32, (from, to): (u32, u32), quality: Quality) {
+    let plane = sine(seconds, from);
     bencher
         .counter(ItemsCount::new(plane.len()))
-        .bench(|| resample(&plane, rate, TARGET));
+        .bench(|| resample(&plane, from, to, quality));
 }
 
 #[divan::bench(args = RATES)]
 fn minute(bencher: Bencher<'_, '_>, rate: u32) {
-    to_16k(bencher, 60, rate);
+    run(bencher, 60, (rate, TARGET), Quality::High);
+}
+
+#[divan::bench(args = RATES)]
+fn three_seconds_fast(bencher: Bencher<'_, '_>, rate: u32) {
+    run(bencher, 3, (rate, TARGET), Quality::Fast);
 }
 
 #[divan::bench(args = RATES)]
 fn three_seconds(bencher: Bencher<'_, '_>, rate: u32) {
-    to_16k(bencher, 3, rate);
+    run(bencher, 3, (rate, TARGET), Quality::High);
+}
+
+#[divan::bench(args = RATES)]
+fn three_seconds_best(bencher: Bencher<'_, '_>, rate: u32) {
+    run(bencher, 3, (rate, TARGET), Quality::Best);
+}
+
+/// Rates without a common divisor.
+#[divan::bench(args = [(44_100, 16_001), (15_999, 16_000), (767_999, 16_000), (8_000, 47_999)])]
+fn three_seconds_odd(bencher: Bencher<'_, '_>, rates: (u32, u32)) {
+    run(bencher, 3, rates, Quality::High);
+}
+
+/// Three seconds, chunk by chunk.
+#[divan::bench(args = RATES)]
+fn stream(bencher: Bencher<'_, '_>, rate: u32) {
+    let plane = sine(3, rate);
+    let streamed = || -> Result<usize> {
+        let mut stream = Stream::new(rate, TARGET, Quality::High, 1)?;
+        let mut made = 0;
+        for chunk in plane.chunks(CHUNK) {
+            made += stream.push(chunk)?.len();
+        }
+        Ok(made + stream.flush()?.len())
+    };
+    bencher
+        .counter(ItemsCount::new(plane.len()))
+        .bench(streamed);
 }
 
 /// What the first clip of a pair of rates pays.
 #[divan::bench(args = RATES)]
-fn plan(rate: u32) -> ossicle::Result<Resampler> {
-    Resampler::new(rate, TARGET)
+fn plan(rate: u32) -> Result<Resampler> {
+    Resampler::new(rate, TARGET, Quality::High)
 }

@@ -129,6 +129,7 @@ const WHOLE: Request = Request {
     allow_nonfinite: true,
     verify: false,
     conceal: false,
+    quality: Quality::High,
 };
 const CONCEALED: Request = Request {
     conceal: true,

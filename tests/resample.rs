@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use ossicle::resample::{MAX_RATE, Resampler, resample, resampled_frames};
+use ossicle::resample::{MAX_RATE, Quality, Resampler, Stream, resample, resampled_frames};
 use ossicle::{ErrorKind, Result};
 use proptest::prelude::*;
 
@@ -35,34 +35,49 @@ fn rates() -> impl Strategy<Value = (u32, u32)> {
     (any.clone(), any)
 }
 
+fn qualities() -> impl Strategy<Value = Quality> {
+    prop::sample::select(Quality::ALL.to_vec())
+}
+
+/// How far from the ideal a profile may be, in dB: what `f32` leaves of its design.
+fn promised(quality: Quality) -> f64 {
+    match quality {
+        Quality::Fast => -95.0,
+        Quality::High => -118.0,
+        Quality::Best => -135.0,
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn tones_are_the_same_at_the_other_rate(
         (from, to) in rates(),
-        places in prop::collection::vec(0.02f64..0.94, 1..6),
+        quality in qualities(),
+        places in prop::collection::vec(0.02f64..0.99, 1..6),
     ) {
         let nyquist = f64::from(from.min(to)) / 2.0;
-        let tones: Vec<f64> = places.iter().map(|place| place * nyquist).collect();
-        let got = resample(&single(&pulse(from, &tones)), from, to)?;
+        let tones: Vec<f64> = places.iter().map(|place| place * quality.pass_band() * nyquist).collect();
+        let got = resample(&single(&pulse(from, &tones)), from, to, quality)?;
         prop_assert_eq!(got.len(), to as usize);
-        prop_assert!(decibels(&got, &pulse(to, &tones)) < -100.0);
+        prop_assert!(decibels(&got, &pulse(to, &tones)) < promised(quality));
     }
 
     #[test]
     fn a_range_is_a_slice_of_the_whole_to_the_last_bit(
         (from, to) in rates(),
+        quality in qualities(),
         frames in 1usize..30_000,
         (begin, end) in (0.0f64..1.1, 0.0f64..1.1),
     ) {
         let plane: Vec<f32> = (0..frames).map(|i| ((i * 7919) % 1009) as f32 / 1009.0).collect();
-        let whole = resample(&plane, from, to)?;
+        let whole = resample(&plane, from, to, quality)?;
         let place = |share: f64| ((share * whole.len() as f64) as u64).min(whole.len() as u64);
         let wanted = place(begin.min(end))..place(begin.max(end));
         prop_assume!(from != to && !wanted.is_empty());
 
-        let mut resampler = Resampler::new(from, to)?;
+        let mut resampler = Resampler::new(from, to, quality)?;
         let window = resampler.input_window(wanted.clone());
         let bounded = |at: u64| (at as usize).min(plane.len());
         let input = &plane[bounded(window.start)..bounded(window.end)];
@@ -90,7 +105,7 @@ fn an_impulse_stays_where_it_was() -> Result<()> {
         // Samples 441 k and 160 k stand at the same time, and so on.
         let mut plane = vec![0.0; from as usize / 5];
         plane[from as usize / 10] = 1.0;
-        let got = resample(&plane, from, to)?;
+        let got = resample(&plane, from, to, Quality::High)?;
         let centre = to as usize / 10;
         for distance in 1..centre {
             let (before, after) = (got[centre - distance], got[centre + distance]);
@@ -107,12 +122,12 @@ fn an_impulse_stays_where_it_was() -> Result<()> {
 #[test]
 fn what_makes_no_sense_is_an_error() {
     for (from, to) in [(0, 16_000), (16_000, 0), (MAX_RATE + 1, 16_000), (0, 0)] {
-        let kind = resample(&[0.0; 10], from, to).map_err(|error| error.kind());
+        let kind = resample(&[0.0; 10], from, to, Quality::High).map_err(|error| error.kind());
         assert_eq!(kind, Err(ErrorKind::InvalidArgument));
     }
     for value in [f32::NAN, f32::INFINITY] {
-        let index =
-            resample(&[0.0, 0.0, value], 8_000, 16_000).map_err(|error| error.sample_index());
+        let index = resample(&[0.0, 0.0, value], 8_000, 16_000, Quality::High)
+            .map_err(|error| error.sample_index());
         assert_eq!(index, Err(Some(2)));
     }
 }
@@ -120,9 +135,9 @@ fn what_makes_no_sense_is_an_error() {
 #[test]
 fn samples_that_are_no_numbers_spoil_only_their_surroundings() -> Result<()> {
     let mut plane = vec![0.25f32; 100_000];
-    let clean = resample(&plane, 44_100, 16_000)?;
+    let clean = resample(&plane, 44_100, 16_000, Quality::High)?;
     plane[50_000] = f32::NAN;
-    let mut resampler = Resampler::new(44_100, 16_000)?;
+    let mut resampler = Resampler::new(44_100, 16_000, Quality::High)?;
     let got = resampler.process(&plane, 0..clean.len() as u64);
     let spoilt = got.iter().filter(|sample| sample.is_nan()).count();
     assert!(got[18_141].is_nan() && spoilt < 10_000);
@@ -142,20 +157,84 @@ proptest! {
     fn rates_that_are_far_apart_keep_tones_and_slices(
         from in 100_000u32..768_000,
         to in 4_000u32..24_000,
-        place in 0.02f64..0.94,
+        quality in qualities(),
+        place in 0.02f64..0.99,
         begin in 0u64..900,
     ) {
-        let tones = [place * f64::from(to) / 2.0];
+        let tones = [place * quality.pass_band() * f64::from(to) / 2.0];
         let plane = single(&pulse(from, &tones));
-        let whole = resample(&plane, from, to)?;
-        prop_assert!(decibels(&whole, &pulse(to, &tones)) < -100.0);
+        let whole = resample(&plane, from, to, quality)?;
+        prop_assert!(decibels(&whole, &pulse(to, &tones)) < promised(quality));
 
         let wanted = begin..begin + 500;
-        let mut resampler = Resampler::new(from, to)?;
+        let mut resampler = Resampler::new(from, to, quality)?;
         let window = resampler.input_window(wanted.clone());
         let bounded = |at: u64| (at as usize).min(plane.len());
         let input = &plane[bounded(window.start)..bounded(window.end)];
         let part = resampler.process(input, wanted.clone());
         prop_assert_eq!(&part[..], &whole[begin as usize..begin as usize + 500]);
     }
+
+    #[test]
+    fn chunks_of_a_stream_join_to_the_bits_of_the_whole(
+        (from, to) in rates(),
+        quality in qualities(),
+        channels in 1usize..3,
+        chunks in prop::collection::vec(0usize..9_000, 0..12),
+    ) {
+        let mut stream = Stream::new(from, to, quality, channels)?;
+        for _ in 0..2 {
+            let (given, got) = streamed(&mut stream, channels, &chunks)?;
+            for (given, got) in given.iter().zip(&got) {
+                prop_assert_eq!(&resample(given, from, to, quality)?, got);
+            }
+            prop_assert!(stream.push(&[]).is_err() && stream.flush().is_err());
+            stream.reset();
+        }
+    }
+}
+
+type Planes = Vec<Vec<f32>>;
+
+/// What a stream was given in chunks of these lengths, and what it gave; it lags no more than it says.
+fn streamed(stream: &mut Stream, channels: usize, chunks: &[usize]) -> Result<(Planes, Planes)> {
+    let (mut given, mut got) = (vec![Vec::new(); channels], vec![Vec::new(); channels]);
+    let mut append = |planes: &mut Planes, samples: &[f32]| {
+        let frames = samples.len() / channels;
+        for (plane, samples) in planes.iter_mut().zip(samples.chunks(frames.max(1))) {
+            plane.extend_from_slice(samples);
+        }
+    };
+    for (number, frames) in chunks.iter().enumerate() {
+        let sample = |i: usize| (((number * 9_001 + i) * 7_919) % 1_009) as f32 / 1_009.0 - 0.5;
+        let chunk: Vec<f32> = (0..frames * channels).map(sample).collect();
+        append(&mut given, &chunk);
+        append(&mut got, &stream.push(&chunk)?);
+        let due = resampled_frames(given[0].len() as u64, stream.rates().0, stream.rates().1);
+        assert!(got[0].len() as u64 + stream.latency() >= due);
+    }
+    append(&mut got, &stream.flush()?);
+    Ok((given, got))
+}
+
+#[test]
+fn a_stream_refuses_what_it_cannot_take_and_goes_on() -> Result<()> {
+    let mut stream = Stream::new(44_100, 16_000, Quality::High, 2)?;
+    stream.push(&[0.5; 20])?;
+    let index = stream
+        .push(&[0.0, f32::NAN])
+        .map_err(|error| error.sample_index());
+    assert_eq!(index, Err(Some(10)));
+    assert!(stream.push(&[0.0; 3]).is_err());
+    assert_eq!(stream.flush()?.len(), 2 * 4);
+    Ok(())
+}
+
+#[test]
+fn names_are_those_of_the_profiles() {
+    for quality in Quality::ALL {
+        assert_eq!(quality.name().parse::<Quality>().ok(), Some(quality));
+    }
+    let text = "good".parse::<Quality>().map_err(|error| error.to_string());
+    assert!(text.is_err_and(|text| Quality::ALL.iter().all(|known| text.contains(known.name()))));
 }

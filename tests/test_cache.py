@@ -56,6 +56,10 @@ def test_names_and_folders(tmp_path: Path) -> None:
     resampled = WaveformCacheKey(BLOB, 16_000, 30_000, auto_resample=True)
     assert resampled.as_filename() == f"{BLOB}.16000.30000.rs.wav.npz"
     assert AudioCacheKey(BLOB, PROCESSOR, 8_000, 5, True).as_filename().endswith(".8000.5.rs.npz")
+    best = AudioCacheKey(BLOB, PROCESSOR, 8_000, 5, True, "best")
+    assert best.as_filename().endswith(".8000.5.rs.best.npz")
+    fast = WaveformCacheKey(BLOB, 16_000, 30_000, auto_resample=True, quality="fast")
+    assert fast.as_filename() == f"{BLOB}.16000.30000.rs.fast.wav.npz"
     cache = WaveformCache(tmp_path / "root")
     assert cache.root == tmp_path / "root"
     assert cache.path_for(WAVEFORM) == tmp_path / "root" / "01" / WAVEFORM.as_filename()
@@ -93,6 +97,8 @@ def test_numbers_that_make_no_sense_are_refused(number: object) -> None:
         WaveformCacheKey(BLOB, 0, 30_000)
     with pytest.raises(InvalidKeyError):
         WaveformCacheKey(BLOB, 16_000, 30_000, auto_resample="../x")  # type: ignore[arg-type]
+    with pytest.raises(InvalidKeyError, match="quality"):
+        WaveformCacheKey(BLOB, 16_000, 30_000, True, "../x")  # type: ignore[arg-type]
 
 
 def test_numpy_numbers_make_the_same_key() -> None:

@@ -30,7 +30,6 @@ REFUSED = {
     "G.722 in WAV": ("wav", "-c:a g722 -ar 16000 -ac 1", "g.722"),
     "G.726 in WAV": ("wav", "-c:a g726 -ar 8000 -ac 1", "g.726"),
     "Windows Media in WAV": ("wav", "-c:a wmav2", "windows media"),
-    "Vorbis of five channels": ("ogg", "-c:a libvorbis -ac 5", "5 channels"),
 }
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+from typing import get_args
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ossicle
+from ossicle.resampling import Quality
 
 PAIRS = [
     (44_100, 16_000),
@@ -214,8 +219,9 @@ def test_a_rate_that_is_none_is_an_error(rate: float) -> None:
 
 
 def test_other_faults_are_named() -> None:
-    with pytest.raises(ossicle.InvalidArgumentError, match="quality"):
-        ossicle.resample(np.zeros(10), 8_000, 16_000, quality="best")
+    for wrong in ("good", "", "High", None, 3):
+        with pytest.raises(ossicle.InvalidArgumentError, match='"fast", "high" or "best"'):
+            ossicle.resample(np.zeros(10), 8_000, 16_000, quality=wrong)
     with pytest.raises(ossicle.InvalidArgumentError, match="3 dimensions"):
         ossicle.resample(np.zeros((1, 2, 3)), 8_000, 16_000)
 
@@ -227,3 +233,112 @@ def test_a_sample_that_is_no_number_is_named(value: float) -> None:
     with pytest.raises(ossicle.NonFiniteSampleError) as caught:
         ossicle.resample(waveform, 8_000, 16_000)
     assert caught.value.sample_index == 63
+
+
+QUALITIES = get_args(Quality)
+# The end of the pass band, and dB between a multitone up to there and the ideal.
+PROMISED = {"fast": (0.90, 95), "high": (0.95, 118), "best": (0.98, 135)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    source=st.one_of(RATES, st.integers(1, 768_000)),
+    target=st.one_of(RATES, st.integers(1, 768_000)),
+    quality=st.sampled_from(QUALITIES),
+    places=st.lists(st.floats(0.02, 0.99), min_size=1, max_size=4),
+)
+def test_any_pair_keeps_what_its_profile_promises(
+    source: int, target: int, quality: Quality, places: list[float]
+) -> None:
+    band, least = PROMISED[quality]
+    lower = min(source, target)
+    frequencies = np.array(places) * band * lower / 2
+    # As long as a filter of the lower rate needs, and no longer than a test may take.
+    seconds = 6_000 / lower
+    if seconds * max(source, target) > 3e6:
+        return
+
+    def pulse(rate: int) -> Array:
+        moments = np.arange(int(seconds * rate))[:, None] / rate
+        phases = np.arange(len(places)) * 0.7
+        total = np.sin(2 * np.pi * frequencies * moments + phases).sum(1)
+        return np.sin(np.pi * moments[:, 0] / seconds) ** 4 * total / len(places)
+
+    ours = ossicle.resample(pulse(source), source, target, quality=quality)
+    ideal = pulse(target)
+    common = min(len(ours), len(ideal))
+    assert decibels(ours[:common] - ideal[:common], ideal) < -least
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.parametrize(
+    ("source", "target"), [(44_100, 16_000), (8_000, 16_000), (44_100, 16_001), (767_999, 16_000)]
+)
+def test_a_constant_stays_one(source: int, target: int, quality: Quality) -> None:
+    ours = ossicle.resample(np.full(source, 0.5, np.float32), source, target, quality=quality)
+    np.testing.assert_allclose(middle(ours, target), 0.5, atol=3e-6 if quality == "fast" else 1e-6)
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.parametrize(
+    ("source", "target"), [(7_919, 15_991), (44_101, 16_000), (16_000, 47_999)]
+)
+def test_impulses_of_odd_pairs_stay_too(source: int, target: int, quality: Quality) -> None:
+    # The one place that both grids share is the start; the other half would lie before it.
+    impulse = np.zeros(2_000, np.float32)
+    impulse[0] = 1
+    ours = ossicle.resample(impulse, source, target, quality=quality)
+    assert np.argmax(np.abs(ours)) == 0
+    assert ours[0] == pytest.approx(min(1, target / source), abs=0.06)
+    # And one in the middle: its centre of mass.
+    impulse = np.zeros(4_000, np.float32)
+    impulse[2_000] = 1
+    ours = ossicle.resample(impulse, source, target, quality=quality).astype(np.float64)
+    centre = (np.arange(len(ours)) * ours).sum() / ours.sum()
+    assert centre == pytest.approx(2_000 * target / source, abs=0.01)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [(1, 768_000), (768_000, 1), (767_999, 1), (1, 767_999), (768_000, 767_999), (7, 700_001)],
+)
+def test_the_widest_pairs_take_bounded_time(source: int, target: int, quality: Quality) -> None:
+    frames = 3 if source < target else 100_000
+    ours = ossicle.resample(np.ones(frames, np.float32), source, target, quality=quality)
+    assert len(ours) == -(-frames * target // source)
+    assert np.isfinite(ours).all()
+
+
+def test_views_and_channels_are_rows_of_their_own() -> None:
+    noise = np.random.default_rng(4).standard_normal((5_000, 4))
+    for view in (noise.T, noise[::2].T[::-1], np.asfortranarray(noise.T), noise.T.astype(">f4")):
+        got = ossicle.resample(view, 44_100, 16_000)
+        assert got.dtype == np.float32
+        assert got.flags.c_contiguous
+        rows = [ossicle.resample(np.array(row, np.float32), 44_100, 16_000) for row in view]
+        assert np.array_equal(got, np.stack(rows))
+    assert ossicle.resample(np.zeros((0, 10)), 8_000, 16_000).shape[0] == 0
+    assert ossicle.resample(np.zeros((3, 0)), 8_000, 16_000).shape == (3, 0)
+
+
+def test_load_takes_the_quality(tmp_path: Path) -> None:
+    noise = np.random.default_rng(4).uniform(-0.5, 0.5, 44_100).astype(np.float32)
+    path = ossicle.save(tmp_path / "noise.wav", noise, 44_100, bits_per_sample=32)
+    made = {}
+    for quality in QUALITIES:
+        expected = ossicle.resample(noise, 44_100, 16_000, quality=quality)
+        waveform, _ = ossicle.load(path, 16_000, quality=quality)
+        batch = ossicle.load_batch([path, io.BytesIO(path.read_bytes())], quality=quality)
+        assert np.array_equal(waveform, expected)
+        assert all(np.array_equal(row, expected) for row in batch.waveforms)
+        part, _ = ossicle.load(path, 16_000, quality=quality, offset=0.25, duration=0.5)
+        assert np.array_equal(part, expected[4_000:12_000])
+        made[quality] = expected
+    assert not np.array_equal(made["high"], made["best"])
+    assert np.array_equal(ossicle.load(path, 16_000)[0], made["high"])
+    with pytest.raises(ossicle.InvalidArgumentError, match='"fast", "high" or "best"'):
+        ossicle.load(path, 16_000, quality="good")  # type: ignore[call-overload]
+    with pytest.raises(ossicle.InvalidArgumentError, match='"fast", "high" or "best"'):
+        ossicle.load_batch([path], quality="good")  # type: ignore[arg-type]

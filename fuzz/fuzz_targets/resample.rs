@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ossicle::resample::{MAX_RATE, Resampler, resample, resampled_frames};
+use ossicle::resample::{MAX_RATE, Quality, Resampler, resample, resampled_frames};
 
 /// Longer results take time without being another case.
 const MAX_FRAMES: u64 = 1 << 18;
@@ -11,8 +11,9 @@ const RATES: [u32; 12] = [
     1, 8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000, 768_000,
 ];
 
-fuzz_target!(|input: (u32, u32, u16, u16, Vec<f32>)| {
-    let (from, to, begin, length, plane) = input;
+fuzz_target!(|input: (u32, u32, u8, u16, u16, Vec<f32>)| {
+    let (from, to, quality, begin, length, plane) = input;
+    let quality = Quality::ALL[usize::from(quality) % 3];
     // Rates with no common divisor are slow: they are met, but not all the time.
     let rate = |rate: u32| match rate % 64 {
         0 => rate,
@@ -26,7 +27,7 @@ fuzz_target!(|input: (u32, u32, u16, u16, Vec<f32>)| {
         return;
     }
     let finite = plane.iter().all(|sample| sample.is_finite());
-    let whole = match resample(&plane, from, to) {
+    let whole = match resample(&plane, from, to, quality) {
         Ok(whole) => whole,
         Err(error) => {
             assert!(!allowed || !finite, "{error}");
@@ -44,7 +45,7 @@ fuzz_target!(|input: (u32, u32, u16, u16, Vec<f32>)| {
     }
     let begin = u64::from(begin).min(frames);
     let wanted = begin..(begin + u64::from(length)).min(frames);
-    let Ok(mut resampler) = Resampler::new(from, to) else {
+    let Ok(mut resampler) = Resampler::new(from, to, quality) else {
         panic!("{from} Hz to {to} Hz went before");
     };
     let window = resampler.input_window(wanted.clone());

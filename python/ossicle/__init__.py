@@ -11,7 +11,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ossicle import _native
-from ossicle.audio import AudioBatch, AudioInfo, Gap, info, load, load_batch, resample, save
+from ossicle.audio import AudioBatch, AudioInfo, Gap, info, load, load_batch, save
 from ossicle.cache import (
     AudioCache,
     AudioCacheKey,
@@ -33,7 +33,11 @@ from ossicle.errors import (
 )
 from ossicle.fingerprint import processor_sha256
 from ossicle.mel import FeatureBatch, load_features, log_mel_batch, log_mel_spectrogram
+<<<<<<< HEAD
 from ossicle.shard import Shard
+=======
+from ossicle.resampling import Resampler, resample
+>>>>>>> main
 
 if TYPE_CHECKING:
     from ossicle.collator import AudioLmCollator
@@ -84,7 +88,11 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidKeyError",
     "NonFiniteSampleError",
+<<<<<<< HEAD
     "Shard",
+=======
+    "Resampler",
+>>>>>>> main
     "UnsupportedFormatError",
     "WaveformCache",
     "WaveformCacheKey",

@@ -12,8 +12,12 @@ __all__ = [
     "PIPELINE_VERSION",
     "VERSION",
     "Cache",
+<<<<<<< HEAD
     "Shard",
     "ShardMember",
+=======
+    "Resampler",
+>>>>>>> main
     "available_threads",
     "build",
     "encode",
@@ -44,6 +48,7 @@ class Cache:
     def stats(self) -> tuple[int, int, int, int, int, int]: ...
 
 @final
+<<<<<<< HEAD
 class Shard:
     def __new__(
         cls,
@@ -72,6 +77,17 @@ class ShardMember:
     def offset(self) -> int: ...
     @property
     def size(self) -> int: ...
+=======
+class Resampler:
+    def __new__(
+        cls, orig_rate: int, target_rate: int, quality: str, channels: int
+    ) -> Resampler: ...
+    @property
+    def latency(self) -> int: ...
+    def push(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]: ...
+    def flush(self) -> NDArray[np.float32]: ...
+    def reset(self) -> None: ...
+>>>>>>> main
 
 def available_threads() -> int: ...
 def build() -> dict[str, str]: ...
@@ -88,6 +104,7 @@ def load(
     allow_nonfinite: bool,
     verify: bool,
     conceal: bool,
+    quality: str,
 ) -> tuple[NDArray[np.float32], int, list[tuple[int, int, AudioError]]]: ...
 def load_batch(
     sources: Sequence[AudioSource],
@@ -97,6 +114,7 @@ def load_batch(
     threads: int,
     verify: bool,
     conceal: bool,
+    quality: str,
     out: NDArray[np.float32] | None,
 ) -> tuple[
     NDArray[np.float32],
@@ -130,6 +148,6 @@ def log_mel(
     out: NDArray[np.float32],
 ) -> None: ...
 def resample(
-    waveform: NDArray[np.float32], orig_rate: int, target_rate: int
+    waveform: NDArray[np.float32], orig_rate: int, target_rate: int, quality: str
 ) -> NDArray[np.float32]: ...
 def verify_shard(path: str | PathLike[str]) -> list[AudioError]: ...

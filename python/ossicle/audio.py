@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ossicle import _native
 from ossicle.errors import InvalidArgumentError
+from ossicle.resampling import Quality, check_quality, check_rate
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -31,7 +32,6 @@ __all__ = [
     "info",
     "load",
     "load_batch",
-    "resample",
     "save",
 ]
 
@@ -135,6 +135,7 @@ def load(
     allow_nonfinite: bool = False,
     verify: bool = False,
     on_error: Literal["raise"] = "raise",
+    quality: Quality = "high",
 ) -> tuple[FloatArray, int]: ...
 @overload
 def load(
@@ -147,6 +148,7 @@ def load(
     allow_nonfinite: bool = False,
     verify: bool = False,
     on_error: Literal["conceal"],
+    quality: Quality = "high",
 ) -> tuple[FloatArray, int, list[Gap]]: ...
 def load(
     source: AudioSource,
@@ -158,6 +160,7 @@ def load(
     allow_nonfinite: bool = False,
     verify: bool = False,
     on_error: Literal["raise", "conceal"] = "raise",
+    quality: Quality = "high",
 ) -> tuple[FloatArray, int] | tuple[FloatArray, int, list[Gap]]:
     """Decodes ``source``, or a range of it.
 
@@ -176,6 +179,7 @@ def load(
         on_error: ``"raise"`` an error at the first damage, or ``"conceal"``: go on behind it, with
             silence for what is missing, and return the gaps too. What cannot be opened, or gives
             not one sample, is an error still.
+        quality: How well to resample, as for `resample`.
 
     Returns:
         ``(waveform, sample_rate)``: float32 in [-1, 1], ``(samples,)`` if mono, else
@@ -186,9 +190,9 @@ def load(
         AudioError: The child that fits, with the file, the byte and the reason.
     """
     conceal = _one_of(on_error, "raise", "conceal") == "conceal"
-    rate = None if sample_rate is None else _rate(sample_rate, "sample_rate")
+    rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     arguments = (rate, mono, offset, duration, allow_nonfinite, verify, conceal)
-    waveform, rate, gaps = _native.load(source, *arguments)
+    waveform, rate, gaps = _native.load(source, *arguments, check_quality(quality))
     return (waveform, rate, [Gap(*gap) for gap in gaps]) if conceal else (waveform, rate)
 
 
@@ -201,6 +205,7 @@ def load_batch(
     threads: int | None = None,
     verify: bool = False,
     on_error: Literal["raise", "collect", "conceal"] = "raise",
+    quality: Quality = "high",
     out: FloatArray | None = None,
 ) -> AudioBatch:
     """Decodes many clips to mono at one rate, in one call that releases the GIL.
@@ -216,6 +221,7 @@ def load_batch(
         on_error: ``"raise"`` the first clip's error, in order of the sources; ``"collect"`` it
             beside a row of length 0 and go on; or ``"conceal"`` damage as `load` does and list the
             gaps, with the errors of what gives not one sample collected.
+        quality: How well to resample, as for `resample`.
         out: Where to put the waveforms: ``(B, T)`` float32, C-contiguous, writable, one row for
             each source; for example pinned memory, ``torch.empty(B, T,
             pin_memory=True).numpy()``. All of it is written, with zeros behind each clip, and
@@ -232,11 +238,12 @@ def load_batch(
     if len(starts) != len(sources):
         raise InvalidArgumentError(f"{len(starts)} offsets for {len(sources)} sources")
     count = _default_threads() if threads is None else _at_least_one(threads)
-    rate = _rate(sample_rate, "sample_rate")
+    rate = check_rate(sample_rate, "sample_rate")
     if out is not None:
         _check_rows(out, len(sources))
+    grade = check_quality(quality)
     waveforms, lengths, rates, errors, clips = _native.load_batch(
-        sources, rate, starts, duration, count, verify, conceal, out
+        sources, rate, starts, duration, count, verify, conceal, grade, out
     )
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = AudioBatch(waveforms, lengths, rates, errors, gaps)
@@ -244,42 +251,6 @@ def load_batch(
         for error in filter(None, batch.errors):
             raise error
     return batch
-
-
-def resample(
-    waveform: npt.ArrayLike,
-    orig_rate: int,
-    target_rate: int,
-    *,
-    quality: Literal["high"] = "high",
-) -> FloatArray:
-    """Converts ``waveform`` from ``orig_rate`` to ``target_rate`` Hz, aligned to the sample.
-
-    Args:
-        waveform: ``(samples,)`` or ``(channels, samples)``, converted to float32.
-        orig_rate: Its rate in Hz, 1 to 768,000.
-        target_rate: The rate of the result, likewise.
-        quality: ``"high"``: flat within 0.1 dB to 0.95 of the lower Nyquist frequency, nothing from
-            there on up comes back as an alias or image above -120 dB. Rates whose reduced ratio
-            has a term above some 260,000 are converted with a narrower band.
-
-    Returns:
-        Same rank, ``ceil(samples * target_rate / orig_rate)`` samples, float32.
-
-    Raises:
-        InvalidArgumentError: A rate or a shape that makes no sense.
-        NonFiniteSampleError: A sample is NaN or infinite.
-    """
-    if quality != "high":
-        raise InvalidArgumentError(f'the quality is "high", not {quality!r}')
-    rates = _rate(orig_rate, "orig_rate"), _rate(target_rate, "target_rate")
-    array = np.ascontiguousarray(waveform, dtype=np.float32)
-    if array.ndim == 1:
-        return _native.resample(array, *rates)
-    if array.ndim != 2:
-        raise InvalidArgumentError(f"a waveform is (T,) or (C, T), not of {array.ndim} dimensions")
-    planes = [_native.resample(plane, *rates) for plane in array]
-    return np.stack(planes) if planes else np.zeros((0, 0), np.float32)
 
 
 def save(
@@ -307,7 +278,7 @@ def save(
     path = Path(path)
     planes = np.atleast_2d(np.ascontiguousarray(waveform, dtype=np.float32))
     container = path.suffix.lower().removeprefix(".")
-    rate = _rate(sample_rate, "sample_rate")
+    rate = check_rate(sample_rate, "sample_rate")
     data = _native.encode(planes, rate, container, bits_per_sample)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -323,13 +294,6 @@ def _one_of(value: str, *known: str) -> str:
         names = ", ".join(f'"{name}"' for name in known[:-1])
         raise InvalidArgumentError(f'on_error is {names} or "{known[-1]}", not {value!r}')
     return value
-
-
-def _rate(rate: int, name: str) -> int:
-    # Checked here so that the message names the argument; the core checks again for Rust's users.
-    if isinstance(rate, bool) or not 1 <= rate <= 768_000 or int(rate) != rate:
-        raise InvalidArgumentError(f"{name} is {rate!r}, not a whole number of 1 to 768,000 Hz")
-    return int(rate)
 
 
 def _check_rows(out: FloatArray, count: int) -> None:

@@ -18,12 +18,13 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, get_args
 
 import numpy as np
 
 from ossicle import _native
 from ossicle.errors import AudioError, InvalidArgumentError, InvalidKeyError
+from ossicle.resampling import Quality
 
 if TYPE_CHECKING:
     import os
@@ -67,6 +68,7 @@ class WaveformCacheKey:
         sample_rate: Rate of the waveform in Hz.
         max_length_ms: Where the waveform is cut, in milliseconds.
         auto_resample: Whether a file of another rate was resampled.
+        quality: How, as for `resample`; it counts where ``auto_resample`` is set.
 
     Raises:
         InvalidKeyError: A ValueError, for anything that could not be such a key.
@@ -76,6 +78,7 @@ class WaveformCacheKey:
     sample_rate: int
     max_length_ms: int
     auto_resample: bool = False
+    quality: Quality = "high"
 
     def __post_init__(self) -> None:
         _digest("blob_sha", self.blob_sha, _BLOB_DIGEST)
@@ -84,9 +87,11 @@ class WaveformCacheKey:
         object.__setattr__(self, "max_length_ms", _count("max_length_ms", self.max_length_ms, 0))
         if not isinstance(self.auto_resample, bool):
             raise InvalidKeyError(f"auto_resample must be a bool: {self.auto_resample!r}")
+        if self.quality not in get_args(Quality):
+            raise InvalidKeyError(f'quality is "fast", "high" or "best", not {self.quality!r}')
 
     def as_filename(self) -> str:
-        """``<blob_sha>.<rate>.<ms>[.rs].wav.npz``."""
+        """``<blob_sha>.<rate>.<ms>[.rs[.<quality>]].wav.npz``; ``high`` is not named."""
         return f"{self.blob_sha}.{self._limits()}.wav.npz"
 
     def shard(self) -> str:
@@ -94,7 +99,8 @@ class WaveformCacheKey:
         return self.blob_sha[:2]
 
     def _limits(self) -> str:
-        resampled = ".rs" if self.auto_resample else ""
+        named = "" if self.quality == "high" else f".{self.quality}"
+        resampled = f".rs{named}" if self.auto_resample else ""
         return f"{self.sample_rate}.{self.max_length_ms}{resampled}"
 
     def _identity(self) -> str:
@@ -113,6 +119,7 @@ class AudioCacheKey:
         sample_rate: Rate of the waveform in Hz.
         max_length_ms: Where the waveform is cut, in milliseconds.
         auto_resample: Whether a file of another rate was resampled.
+        quality: How, as for `resample`; it counts where ``auto_resample`` is set.
 
     Raises:
         InvalidKeyError: A ValueError, for anything that could not be such a key.
@@ -123,6 +130,7 @@ class AudioCacheKey:
     sample_rate: int
     max_length_ms: int
     auto_resample: bool = False
+    quality: Quality = "high"
 
     def __post_init__(self) -> None:
         _digest("processor_sha", self.processor_sha, _PROCESSOR_DIGEST)
@@ -131,7 +139,7 @@ class AudioCacheKey:
         object.__setattr__(self, "max_length_ms", plain.max_length_ms)
 
     def as_filename(self) -> str:
-        """``<blob_sha>.<processor_sha[:12]>.<rate>.<ms>[.rs].npz``."""
+        """``<blob_sha>.<processor_sha[:12]>.<rate>.<ms>[.rs[.<quality>]].npz``."""
         return self._name(self.processor_sha[:_PROCESSOR_DIGITS])
 
     def shard(self) -> str:
@@ -145,7 +153,7 @@ class AudioCacheKey:
         return f"{self.blob_sha}.{processor}.{self._waveform()._limits()}.npz"
 
     def _waveform(self) -> WaveformCacheKey:
-        limits = (self.sample_rate, self.max_length_ms, self.auto_resample)
+        limits = (self.sample_rate, self.max_length_ms, self.auto_resample, self.quality)
         return WaveformCacheKey(self.blob_sha, *limits)
 
 

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import ossicle
+from ossicle.resampling import check_quality
 
 if TYPE_CHECKING:
     from ossicle.demo import DemoResult
@@ -140,6 +141,9 @@ def decode(
     conceal: Annotated[
         bool, typer.Option("--conceal", help="Put silence for damaged parts, and say where.")
     ] = False,
+    quality: Annotated[
+        str, typer.Option(help="Of resampling: [bold]fast[/], [bold]high[/] or [bold]best[/].")
+    ] = "high",
 ) -> None:
     """Decode a recording, or a range of it, to WAV, FLAC (16 bit) or a NumPy array of float32.
 
@@ -148,6 +152,7 @@ def decode(
     """
     with _reported():
         gaps: list[ossicle.Gap] = []
+        profile = check_quality(quality)
         if conceal:
             waveform, rate, gaps = ossicle.load(
                 source,
@@ -157,10 +162,17 @@ def decode(
                 duration=duration,
                 verify=verify,
                 on_error="conceal",
+                quality=profile,
             )
         else:
             waveform, rate = ossicle.load(
-                source, rate, mono=mono, offset=offset, duration=duration, verify=verify
+                source,
+                rate,
+                mono=mono,
+                offset=offset,
+                duration=duration,
+                verify=verify,
+                quality=profile,
             )
         if target.suffix == ".npy":
             np.save(target, waveform)

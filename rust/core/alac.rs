@@ -6,6 +6,7 @@
 mod config;
 mod element;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod oracle;
 mod predict;
 mod rice;

@@ -37,6 +37,7 @@ pub use damage::{Damage, Gap};
 pub use decode::{AudioInfo, Decoder};
 pub use error::{Error, ErrorKind, Name, Result};
 pub use pipeline::{Clip, Request, load, load_batch};
+pub use resample::Quality;
 pub use source::Source;
 
 #[cfg(test)]

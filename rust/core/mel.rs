@@ -79,8 +79,9 @@ impl LogMel {
     /// Features of `waveform` filled up with zeros, or cut, to `padded` samples: a row of
     /// [`LogMel::frames`] for each band.
     ///
-    /// Row `i` begins at `out[i * stride]`. If a sample that counts is NaN or infinite then all
-    /// features are NaN.
+    /// Row `i` begins at `out[i * stride]`. If a sample in any frame is NaN or infinite then all
+    /// features are NaN, as with transformers. Finite samples give finite features; beyond 1e36, where
+    /// transformers' spectra overflow, that is more than it does.
     ///
     /// # Panics
     /// If `out` has no room for the rows, or `stride` is less than a row.

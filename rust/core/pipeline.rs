@@ -8,7 +8,7 @@ use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mix::first_nonfinite;
 use crate::pool;
-use crate::resample::{Resampler, resampled_frames};
+use crate::resample::{Quality, Resampler, resampled_frames};
 use crate::source::Source;
 
 /// What to make of a source.
@@ -28,6 +28,8 @@ pub struct Request {
     pub verify: bool,
     /// Go on behind damage, with silence for what is missing, and list the gaps.
     pub conceal: bool,
+    /// How well to resample.
+    pub quality: Quality,
 }
 
 impl Default for Request {
@@ -40,6 +42,7 @@ impl Default for Request {
             allow_nonfinite: false,
             verify: false,
             conceal: false,
+            quality: Quality::default(),
         }
     }
 }
@@ -184,7 +187,7 @@ fn converted(
     damage: &mut Damage,
 ) -> Result<Vec<Vec<f32>>> {
     let native_rate = decoder.sample_rate();
-    let mut resampler = Resampler::checkout(native_rate, sample_rate)?;
+    let mut resampler = Resampler::checkout(native_rate, sample_rate, request.quality)?;
     let window = resampler.input_window(wanted.clone());
     let planes = decoded(decoder, window.clone(), request, damage)?;
     let got = planes.first().map_or(0, Vec::len) as u64;

@@ -1,8 +1,8 @@
-//! `info`, `load`, `load_batch`, `resample`: conversions around one GIL-free call each.
+//! `info`, `load`, `load_batch`: conversions around one GIL-free call each.
 
 use numpy::{
-    IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
-    PyReadwriteArray2, PyUntypedArrayMethods,
+    IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray2, PyReadwriteArray2,
+    PyUntypedArrayMethods,
 };
 use ossicle::pipeline::Row;
 use ossicle::{Clip, Decoder, Gap, Request, Result, pipeline, pool};
@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::error::{raise, to_exception};
+use crate::resample::quality;
 use crate::source::Input;
 
 /// `(sample_rate, channels, frames, container, codec, bits_per_sample)`.
@@ -49,6 +50,7 @@ pub(crate) fn load<'py>(
     allow_nonfinite: bool,
     verify: bool,
     conceal: bool,
+    quality: &str,
 ) -> PyResult<(Bound<'py, PyAny>, u32, Gaps<'py>)> {
     let input = Input::new(source)?;
     let request = Request {
@@ -59,6 +61,7 @@ pub(crate) fn load<'py>(
         allow_nonfinite,
         verify,
         conceal,
+        quality: self::quality(py, quality)?,
     };
     let mut clip = py
         .detach(|| ossicle::load(input.open()?, &request))
@@ -130,6 +133,7 @@ pub(crate) fn load_batch<'py>(
     threads: usize,
     verify: bool,
     conceal: bool,
+    quality: &str,
     out: Option<Bound<'py, PyArray2<f32>>>,
 ) -> PyResult<Batch<'py>> {
     let inputs = sources
@@ -141,6 +145,7 @@ pub(crate) fn load_batch<'py>(
         duration,
         verify,
         conceal,
+        quality: self::quality(py, quality)?,
         ..Request::default()
     };
     let clips = inputs
@@ -247,23 +252,6 @@ fn batch<'py>(
         }
     }
     Ok((waveforms, lengths, rates, errors, gaps))
-}
-
-/// One plane at another rate.
-#[pyfunction]
-pub(crate) fn resample<'py>(
-    py: Python<'py>,
-    waveform: PyReadonlyArray1<'py, f32>,
-    orig_rate: u32,
-    target_rate: u32,
-) -> PyResult<Bound<'py, PyArray1<f32>>> {
-    let samples = waveform.as_slice()?;
-    let work =
-        || pipeline::guarded(|| ossicle::resample::resample(samples, orig_rate, target_rate));
-    Ok(py
-        .detach(work)
-        .map_err(|error| raise(py, &error))?
-        .into_pyarray(py))
 }
 
 /// A WAV or FLAC file in memory, from samples in [-1, 1] of shape `(channels, samples)`.

@@ -6,6 +6,7 @@ mod audio;
 mod cache;
 mod error;
 mod mel;
+mod resample;
 mod shard;
 mod source;
 
@@ -17,11 +18,13 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::audio::{encode, info, load, load_batch, resample};
+    use super::audio::{encode, info, load, load_batch};
     #[pymodule_export]
     use super::cache::Cache;
     #[pymodule_export]
     use super::mel::{load_features, log_mel};
+    #[pymodule_export]
+    use super::resample::{Resampler, resample};
     #[pymodule_export]
     use super::shard::{Shard, ShardMember, verify_shard};
 

@@ -215,7 +215,7 @@ impl Writer {
             bias = 0;
             mean = match number {
                 0x1_0000.. => 0xFFFF,
-                _ => mean + number * pace - (mean * pace >> 9),
+                _ => mean + number * pace - ((mean * pace) >> 9),
             };
             if mean < 128 && !rest.is_empty() {
                 let run = rest.iter().take_while(|number| **number == 0).count();

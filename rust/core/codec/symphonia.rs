@@ -30,9 +30,7 @@ impl Symphonia {
             2 => layouts::CHANNEL_LAYOUT_STEREO,
             more => Channels::Discrete(more as u16),
         });
-        // A sample of G.711 has more bits than its code.
-        let is_g711 = matches!(params.codec, Codec::Pcm(Sample::ALaw | Sample::MuLaw, _));
-        if let Some(bits) = params.lossless_bits().filter(|_| !is_g711) {
+        if let Some(bits) = params.lossless_bits() {
             theirs
                 .with_bits_per_sample(bits)
                 .with_bits_per_coded_sample(bits);

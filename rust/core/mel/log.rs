@@ -23,8 +23,10 @@ pub(super) fn floor() -> f32 {
     log10(FLOOR)
 }
 
-/// Within 1e-10, and rounding, of `log10`, for normal positive numbers. Infinity and NaN give more
-/// than any finite number does. Splits into a power of two and a factor between the square roots of 1/2 and 2.
+/// Within 1e-10, and rounding, of `log10`, for normal positive numbers; more for infinity and NaN
+/// than for any number.
+///
+/// Splits into a power of two and a factor between the square roots of 1/2 and 2, whose series is short.
 #[inline(always)]
 pub(super) fn log10(value: f64) -> f32 {
     let shifted = (value.to_bits() & (u64::MAX >> 1)) + (ONE - SQRT_HALF);

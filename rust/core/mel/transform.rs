@@ -94,8 +94,8 @@ impl Plan {
 fn cut(samples: &[(usize, f64)], columns: &[f32], x: &mut [Lanes; LONG]) {
     for (x, (place, window)) in x.iter_mut().zip(samples) {
         let hops = &columns[*place..*place + LANES];
-        for lane in 0..LANES {
-            x.0[lane] = f64::from(hops[lane]) * window;
+        for (x, sample) in x.0.iter_mut().zip(hops) {
+            *x = f64::from(*sample) * window;
         }
     }
 }

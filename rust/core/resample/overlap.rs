@@ -7,66 +7,104 @@
 //!
 //! All lengths are multiples of the reduced rates, so that blocks begin on whole samples of both.
 
-use std::f64::consts::PI;
 use std::ops::Range;
 use std::sync::Arc;
 
 use rustfft::num_complex::Complex;
-use rustfft::{Fft, FftPlanner};
+use rustfft::{Fft, FftDirection, FftNum, FftPlanner};
 
-/// The pass band ends, and the stop band begins, at these parts of the lower Nyquist frequency.
-pub(super) const BAND: (f64, f64) = (0.95, 1.0);
-/// Of the stop band, in dB; beyond what f32 can hold.
-pub(super) const REJECTION: f64 = 140.0;
+use super::filter::Band;
+
 /// A block is at least so many times longer than what it loses on either side.
 const MARGINS: usize = 8;
-/// The longer side of a transform has at least so many samples: below, calls outweigh work.
-const MIN_TRANSFORM: usize = 4096;
-/// No transform is longer: rates with almost no common divisor take another way.
+/// No transform is longer: rates that are far apart take another way.
 const MAX_TRANSFORM: usize = 1 << 18;
 
+/// The precision of the transforms.
+pub(super) trait Real: FftNum + Default + From<f32> {
+    fn of(value: f64) -> Self;
+    fn single(self) -> f32;
+}
+
+impl Real for f32 {
+    fn of(value: f64) -> Self {
+        value as Self
+    }
+
+    fn single(self) -> f32 {
+        self
+    }
+}
+
+impl Real for f64 {
+    fn of(value: f64) -> Self {
+        value
+    }
+
+    fn single(self) -> f32 {
+        self as f32
+    }
+}
+
+/// Makes the transform of a length and direction.
+pub(super) type Plan<'p, T> = &'p mut dyn FnMut(usize, FftDirection) -> Arc<dyn Fft<T>>;
+
 /// One rate's view of a block.
-struct Side {
+struct Side<T> {
     /// Samples of a whole block, and of its transform.
     size: usize,
     /// Samples at either end that the filter's wrap spoils.
     margin: usize,
     /// Samples between: what a block gives.
     hop: usize,
-    fft: Arc<dyn Fft<f32>>,
-    buffer: Vec<Complex<f32>>,
+    fft: Arc<dyn Fft<T>>,
+    buffer: Vec<Complex<T>>,
 }
 
 /// The filter and the transforms of one pair of rates, with their working memory.
-pub(super) struct OverlapSave {
-    input: Side,
-    output: Side,
+pub(super) struct OverlapSave<T> {
+    input: Side<T>,
+    output: Side<T>,
+    /// Input samples by which the first block begins before the signal.
+    lead: u64,
     /// Of the filter, from 0 to the lower Nyquist frequency, by which transforms are multiplied.
-    spectrum: Vec<f32>,
-    scratch: Vec<Complex<f32>>,
+    spectrum: Vec<T>,
+    scratch: Vec<Complex<T>>,
 }
 
-impl OverlapSave {
+impl<T: Real> OverlapSave<T> {
     /// For rates reduced to `from` and `to`; `None` where the blocks would be too long.
-    pub(super) fn new(from: usize, to: usize) -> Option<Self> {
-        let taps = half_taps(from, to);
+    ///
+    /// Output sample 0 is input sample `-lead`.
+    pub(super) fn new(
+        (from, to): (usize, usize),
+        band: &Band,
+        lead: u64,
+        plan: Plan<'_, T>,
+    ) -> Option<Self> {
+        let taps = band.half_taps();
         let margin = taps.div_ceil(from);
         let mut times = (MARGINS * margin).next_power_of_two();
-        while from.max(to).checked_mul(times)? < MIN_TRANSFORM {
+        while from.max(to).checked_mul(times)? < band.block {
             times *= 2;
         }
         if from.max(to).checked_mul(times)? > MAX_TRANSFORM {
             return None;
         }
-        let mut planner = FftPlanner::new();
-        let input = Side::new(from, margin, times, |size| planner.plan_fft_forward(size));
-        let output = Side::new(to, margin, times, |size| planner.plan_fft_inverse(size));
-        let spectrum = spectrum(taps, from, to, input.size, output.size);
+        let input = Side::new(
+            from,
+            margin,
+            times,
+            plan(from * times, FftDirection::Forward),
+        );
+        let output = Side::new(to, margin, times, plan(to * times, FftDirection::Inverse));
+        let spectrum = spectrum(band, taps, input.size, output.size);
         let scratch = input.scratch().max(output.scratch());
         let scratch = vec![Complex::default(); scratch];
         Some(Self {
             input,
             output,
+            lead,
             spectrum,
             scratch,
         })
@@ -77,63 +115,80 @@ impl OverlapSave {
         self.input.size.max(self.output.size)
     }
 
+    /// Input samples for one of the output, where that is fewer.
+    pub(super) fn divisor(&self) -> usize {
+        (self.input.size / self.output.size).max(1)
+    }
+
+    /// Input samples from the newest that was given to the oldest that is waited for, at most.
+    pub(super) fn lag(&self) -> usize {
+        2 * self.input.hop + self.input.margin
+    }
+
+    /// Output samples that no more input changes, when there are `frames` of it.
+    pub(super) fn settled(&self, frames: u64) -> u64 {
+        let ahead = (frames.saturating_add(self.lead)).saturating_sub(self.input.margin as u64);
+        let pairs = ahead / (2 * self.input.hop as u64);
+        pairs.saturating_mul(2 * self.output.hop as u64)
+    }
+
     /// The input samples that output samples `wanted` are made from.
     pub(super) fn input_window(&self, wanted: &Range<u64>) -> Range<u64> {
         let (pairs, step) = (self.pairs(wanted), 2 * self.input.hop as u64);
-        let margin = self.input.margin as u64;
-        let start = pairs.start.saturating_mul(step).saturating_sub(margin);
-        start..pairs.end.saturating_mul(step).saturating_add(margin)
+        let (margin, lead) = (self.input.margin as u64, self.lead);
+        let start = pairs.start.saturating_mul(step);
+        let end = pairs.end.saturating_mul(step).saturating_add(margin);
+        start.saturating_sub(margin + lead)..end.saturating_sub(lead)
     }
 
     /// Pairs of blocks: a range is made from the same ones as the whole, so that it has its bits.
     fn pairs(&self, wanted: &Range<u64>) -> Range<u64> {
         let step = 2 * self.output.hop as u64;
-        wanted.start / step
-            ..wanted
-                .end
-                .max(wanted.start.saturating_add(1))
-                .div_ceil(step)
+        let end = wanted.end.max(wanted.start.saturating_add(1));
+        wanted.start / step..end.div_ceil(step)
     }
 
-    /// Output samples `wanted` from `window`, the input from [`OverlapSave::input_window`] on.
-    pub(super) fn process(&mut self, window: &[f32], wanted: Range<u64>) -> Vec<f32> {
-        let count = wanted.end.saturating_sub(wanted.start) as usize;
+    /// Appends output samples `wanted` to `samples`, from `window`: the input from
+    /// [`OverlapSave::input_window`] on.
+    pub(super) fn process<S: Copy + Into<T>, O>(
+        &mut self,
+        window: &[S],
+        wanted: Range<u64>,
+        samples: &mut Vec<O>,
+        write: impl Fn(T) -> O + Copy,
+    ) {
+        let count = samples.len() + wanted.end.saturating_sub(wanted.start) as usize;
         let pairs = self.pairs(&wanted);
-        let step = 2 * self.output.hop as u64;
-        let mut skip = (wanted.start - pairs.start * step) as usize;
-        let mut samples = Vec::with_capacity(count);
+        let mut skip = (wanted.start - pairs.start * 2 * self.output.hop as u64) as usize;
         // In front of the signal lie zeros, which the window does not hold.
-        let missing = if pairs.start == 0 {
-            self.input.margin
-        } else {
-            0
-        };
+        let before = self.input.margin as u64 + self.lead;
+        let missing = before.saturating_sub(pairs.start * 2 * self.input.hop as u64);
         let mut at = -(missing as isize);
         while samples.len() < count {
             self.transform(window, at);
-            for part in [|c: &Complex<f32>| c.re, |c: &Complex<f32>| c.im] {
+            for part in [|c: &Complex<T>| c.re, |c: &Complex<T>| c.im] {
                 let valid = &self.output.buffer[self.output.margin..][..self.output.hop];
                 let from = skip.min(valid.len());
                 let taken = (valid.len() - from).min(count - samples.len());
-                samples.extend(valid[from..from + taken].iter().map(part));
+                let kept = &valid[from..from + taken];
+                samples.extend(kept.iter().map(|value| write(part(value))));
                 skip -= from;
             }
             at += 2 * self.input.hop as isize;
         }
-        samples
     }
 
     /// One pair of blocks, the first at sample `at` of `window`, into the output's buffer.
-    fn transform(&mut self, window: &[f32], at: isize) {
+    fn transform<S: Copy + Into<T>>(&mut self, window: &[S], at: isize) {
         let (first, second) = (at, at + self.input.hop as isize);
-        self.input.buffer.fill(Complex::default());
-        overlay(&mut self.input.buffer, window, first, |cell, sample| {
-            cell.re = sample
-        });
-        overlay(&mut self.input.buffer, window, second, |cell, sample| {
-            cell.im = sample
-        });
         let input = &mut self.input;
+        input.buffer.fill(Complex::default());
+        overlay(&mut input.buffer, window, first, |cell, sample| {
+            cell.re = sample.into();
+        });
+        overlay(&mut input.buffer, window, second, |cell, sample| {
+            cell.im = sample.into();
+        });
         input
             .fft
             .process_with_scratch(&mut input.buffer, &mut self.scratch);
@@ -162,19 +217,14 @@ impl OverlapSave {
     }
 }
 
-impl Side {
-    fn new(
-        rate: usize,
-        margin: usize,
-        times: usize,
-        plan: impl FnOnce(usize) -> Arc<dyn Fft<f32>>,
-    ) -> Self {
+impl<T: Real> Side<T> {
+    fn new(rate: usize, margin: usize, times: usize, fft: Arc<dyn Fft<T>>) -> Self {
         let size = rate * times;
         Self {
             size,
             margin: rate * margin,
             hop: rate * (times - 2 * margin),
-            fft: plan(size),
+            fft,
             buffer: vec![Complex::default(); size],
         }
     }
@@ -185,12 +235,7 @@ impl Side {
 }
 
 /// Writes `window` over `cells`, which begin at sample `at` of it.
-fn overlay(
-    cells: &mut [Complex<f32>],
-    window: &[f32],
-    at: isize,
-    write: impl Fn(&mut Complex<f32>, f32),
-) {
+fn overlay<S: Copy, C>(cells: &mut [C], window: &[S], at: isize, write: impl Fn(&mut C, S)) {
     let skipped = at.unsigned_abs();
     let (cells, samples) = if at < 0 {
         (cells.get_mut(skipped..), Some(window))
@@ -204,25 +249,13 @@ fn overlay(
     pairs.for_each(|(cell, sample)| write(cell, *sample));
 }
 
-/// Half the length of the filter in input samples, by Kaiser's estimate.
-pub(super) fn half_taps(from: usize, to: usize) -> usize {
-    // In cycles per input sample; the lower Nyquist frequency is half of the lower rate.
-    let width = (BAND.1 - BAND.0) * 0.5 * from.min(to) as f64 / from as f64;
-    ((REJECTION - 7.95) / (14.36 * width) / 2.0).ceil() as usize
-}
-
 /// The filter's spectrum at the bins that both transforms have, the scale of the transforms in it.
-fn spectrum(taps: usize, from: usize, to: usize, size: usize, other: usize) -> Vec<f32> {
-    let cutoff = (BAND.0 + BAND.1) / 2.0 * 0.5 * from.min(to) as f64 / from as f64;
-    let beta = 0.1102 * (REJECTION - 8.7);
-    let tap = |n: usize| {
-        let place = n as f64 / (taps + 1) as f64;
-        sinc(2.0 * cutoff * n as f64) * bessel(beta * (1.0 - place * place).sqrt())
-    };
+fn spectrum<T: Real>(band: &Band, taps: usize, size: usize, other: usize) -> Vec<T> {
     let mut kernel = vec![Complex::<f64>::default(); size];
     for n in 0..=taps {
-        kernel[n].re = tap(n);
-        kernel[(size - n) % size].re = tap(n);
+        let tap = band.tap(n as f64, (taps + 1) as f64);
+        kernel[n].re = tap;
+        kernel[(size - n) % size].re = tap;
     }
     let sum: f64 = kernel.iter().map(|c| c.re).sum();
     FftPlanner::new()
@@ -230,29 +263,5 @@ fn spectrum(taps: usize, from: usize, to: usize, size: usize, other: usize) -> V
         .process(&mut kernel);
     let bins = size.min(other).div_ceil(2);
     let scale = 1.0 / (sum * size as f64);
-    kernel[..bins]
-        .iter()
-        .map(|c| (c.re * scale) as f32)
-        .collect()
-}
-
-pub(super) fn sinc(x: f64) -> f64 {
-    if x == 0.0 {
-        1.0
-    } else {
-        (PI * x).sin() / (PI * x)
-    }
-}
-
-/// The modified Bessel function of the first kind and order 0, by its power series.
-pub(super) fn bessel(x: f64) -> f64 {
-    let (mut sum, mut term) = (1.0, 1.0);
-    for k in 1..200 {
-        term *= (x / (2.0 * f64::from(k))).powi(2);
-        sum += term;
-        if term < sum * 1e-17 {
-            break;
-        }
-    }
-    sum
+    kernel[..bins].iter().map(|c| T::of(c.re * scale)).collect()
 }

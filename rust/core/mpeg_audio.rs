@@ -1,0 +1,99 @@
+//! MPEG audio, Layers I, II and III, of MPEG 1, MPEG 2 and "MPEG 2.5": ISO/IEC 11172-3 and 13818-3.
+//!
+//! A packet is one frame, its header included. Where only the mean of two channels is wanted, they are
+//! mixed in front of the filters, which are linear: one channel's work is left, and the difference
+//! that joint stereo codes is not even read.
+
+mod bands;
+mod bits;
+mod codebooks;
+mod header;
+mod huffman;
+mod hybrid;
+mod layer12;
+mod layer3;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod oracle;
+mod requantize;
+mod scale_factors;
+mod side_info;
+mod simd;
+mod stereo;
+mod synthesis;
+mod window;
+
+use crate::error::Result;
+use header::{Header, too_short};
+use layer3::{Filters, Layer3};
+
+/// A decoder of any of the three layers.
+#[derive(Clone, Default)]
+pub(crate) struct Decoder {
+    layer3: Layer3,
+    planes: Vec<Plane>,
+    /// What [`Decoder::planes`] gave last, in memory that is used again.
+    block: Vec<Vec<f32>>,
+    is_mean: bool,
+}
+
+/// One plane of samples, and the filters that make it.
+#[derive(Clone, Default)]
+struct Plane {
+    filters: Filters,
+    samples: Vec<f32>,
+}
+
+impl Plane {
+    /// The samples of the granule that the hybrid filter bank has ready.
+    #[inline(always)]
+    fn synthesize<const FUSED: bool>(&mut self) {
+        let Filters { hybrid, synthesis } = &mut self.filters;
+        synthesis.run::<FUSED>(hybrid.present(), &mut self.samples);
+        hybrid.advance();
+    }
+}
+
+impl Decoder {
+    /// From now on blocks have one plane, the mean of the channels. To be called before the first packet.
+    pub(crate) fn mix_to_mono(&mut self) -> bool {
+        self.is_mean = true;
+        true
+    }
+
+    /// Decodes one frame: its rate in Hz, and samples by plane.
+    ///
+    /// # Errors
+    /// A damaged frame. Those behind it decode as if decoding had begun there.
+    pub(crate) fn decode(&mut self, packet: &[u8]) -> Result<(u32, &[Vec<f32>])> {
+        let header = Header::parse(packet)?;
+        for plane in &mut self.planes {
+            plane.samples.clear();
+        }
+        simd::decode(self, packet)?;
+        self.block.resize_with(self.planes.len(), Vec::new);
+        for (block, plane) in self.block.iter_mut().zip(&mut self.planes) {
+            std::mem::swap(block, &mut plane.samples);
+        }
+        Ok((header.sample_rate(), &self.block))
+    }
+
+    /// Forgets all packets before.
+    pub(crate) fn reset(&mut self) {
+        self.layer3.reset();
+        self.planes.clear();
+    }
+
+    #[inline(always)]
+    fn decode_frame<const FUSED: bool>(&mut self, packet: &[u8]) -> Result<()> {
+        let header = Header::parse(packet)?;
+        let begin = Header::BYTES + header.checksum_bytes();
+        let frame = packet.get(begin..).ok_or_else(too_short)?;
+        let count = if self.is_mean { 1 } else { header.channels() };
+        self.planes.resize_with(count, Plane::default);
+        match header.layer() {
+            3 => self.layer3.decode::<FUSED>(header, frame, &mut self.planes),
+            _ => layer12::decode::<FUSED>(header, frame, &mut self.planes),
+        }
+    }
+}
