@@ -683,6 +683,10 @@ fn a_shard_that_changes_is_an_error() {
                 assert!(error.reason().contains("has changed"), "{what}: {error}");
                 assert_eq!(error.kind(), ErrorKind::Io);
             }
+            if access == Access::Pread && what != "replaced" {
+                let error = shard.payload(member).map(drop).unwrap_err();
+                assert!(error.reason().contains("has changed"), "{what}: {error}");
+            }
             // What was opened before reads from the file that it has.
             let read = read_through(member, open);
             assert_eq!(read.is_ok(), what == "replaced", "{what}");

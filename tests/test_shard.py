@@ -1,4 +1,4 @@
-"""Shards: what tarfile, GNU tar and webdataset read is read, in place; what changes or is damaged is told."""
+"""Shards: what others write and read is read in place; what is damaged or changes is told."""
 
 from __future__ import annotations
 

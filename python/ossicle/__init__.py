@@ -33,11 +33,8 @@ from ossicle.errors import (
 )
 from ossicle.fingerprint import processor_sha256
 from ossicle.mel import FeatureBatch, load_features, log_mel_batch, log_mel_spectrogram
-<<<<<<< HEAD
-from ossicle.shard import Shard
-=======
 from ossicle.resampling import Resampler, resample
->>>>>>> main
+from ossicle.shard import Shard
 
 if TYPE_CHECKING:
     from ossicle.collator import AudioLmCollator
@@ -88,11 +85,8 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidKeyError",
     "NonFiniteSampleError",
-<<<<<<< HEAD
-    "Shard",
-=======
     "Resampler",
->>>>>>> main
+    "Shard",
     "UnsupportedFormatError",
     "WaveformCache",
     "WaveformCacheKey",

@@ -12,12 +12,9 @@ __all__ = [
     "PIPELINE_VERSION",
     "VERSION",
     "Cache",
-<<<<<<< HEAD
+    "Resampler",
     "Shard",
     "ShardMember",
-=======
-    "Resampler",
->>>>>>> main
     "available_threads",
     "build",
     "encode",
@@ -48,7 +45,17 @@ class Cache:
     def stats(self) -> tuple[int, int, int, int, int, int]: ...
 
 @final
-<<<<<<< HEAD
+class Resampler:
+    def __new__(
+        cls, orig_rate: int, target_rate: int, quality: str, channels: int
+    ) -> Resampler: ...
+    @property
+    def latency(self) -> int: ...
+    def push(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]: ...
+    def flush(self) -> NDArray[np.float32]: ...
+    def reset(self) -> None: ...
+
+@final
 class Shard:
     def __new__(
         cls,
@@ -77,17 +84,6 @@ class ShardMember:
     def offset(self) -> int: ...
     @property
     def size(self) -> int: ...
-=======
-class Resampler:
-    def __new__(
-        cls, orig_rate: int, target_rate: int, quality: str, channels: int
-    ) -> Resampler: ...
-    @property
-    def latency(self) -> int: ...
-    def push(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]: ...
-    def flush(self) -> NDArray[np.float32]: ...
-    def reset(self) -> None: ...
->>>>>>> main
 
 def available_threads() -> int: ...
 def build() -> dict[str, str]: ...

@@ -45,7 +45,7 @@ class BinaryFile(Protocol):
 
 AudioSource: TypeAlias = "str | os.PathLike[str] | Buffer | BinaryFile | _native.ShardMember"
 """A path; bytes, bytearray, memoryview or a NumPy uint8 array (read in place, never copied, and not
-to be written to meanwhile); a binary file object, read from where it stands; or a member of a shard."""
+to be written to meanwhile); a binary file object, read from where it stands; a shard's member."""
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
