@@ -468,6 +468,11 @@ fn what_a_shard_may_not_hold_is_refused_with_its_place() {
         (file("a.wav", &one), broken, 0),
         (file("a.WAV", &one), broken, 0),
         (pax(&[("path", "b.wav")]), broken, 1024),
+        (
+            [file("__m__/x", &one), file("__m__/x", &one)].concat(),
+            broken,
+            1536,
+        ),
     ] {
         let first = file("a.wav", &one);
         let start = first.len() as u64;

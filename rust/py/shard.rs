@@ -9,6 +9,7 @@ use ossicle::shard::{self, Access, Member, Payload, Sample, Shard as Core};
 use ossicle::{Error, Result, Source};
 use pyo3::exceptions::PyIndexError;
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMemoryView};
 
@@ -16,8 +17,8 @@ use crate::error::{raise, to_exception};
 
 /// While it iterates, an iterator looks whether the shard has changed at each sample of this many bytes,
 /// and of smaller ones at each of so many. A look costs as much as handing out a small sample.
-const LOOK_BYTES: u64 = 16 * 1024;
-const LOOK_SAMPLES: usize = 64;
+const LOOK_BYTES: u64 = 8 * 1024;
+const LOOK_SAMPLES: usize = 16;
 
 /// `(name, offset, size, header_offset)`.
 type Facts = (String, u64, u64, u64);
@@ -231,7 +232,7 @@ pub(crate) fn verify_shard(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, 
 /// The key, and each member without a copy, or read without the GIL.
 fn to_dict<'py>(py: Python<'py>, shard: &Core, sample: &Sample) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item("__key__", sample.key.as_str())?;
+    dict.set_item(intern!(py, "__key__"), sample.key.as_str())?;
     for (extension, member) in &sample.members {
         let payload = match shard.is_mapped() {
             true => shard.payload(member),

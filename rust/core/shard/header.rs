@@ -47,7 +47,7 @@ impl<'a> Header<'a> {
     pub(super) fn new(block: &'a Block) -> Result<Self> {
         let stored = octal(&block[CHECKSUM])
             .ok_or_else(|| Error::corrupt("no tar header here: its checksum is no octal number"))?;
-        if sums(block).contains(&(stored as i64)) {
+        if stored == sum(block) || stored as i64 == signed_sum(block) {
             return Ok(Self(block));
         }
         Err(Error::corrupt("the checksum of the tar header is wrong"))
@@ -96,14 +96,19 @@ impl<'a> Header<'a> {
     }
 }
 
-/// The sum of all bytes, the checksum's own counted as spaces; some old tars took bytes as signed.
-fn sums(block: &Block) -> [i64; 2] {
-    let spaces = CHECKSUM.len() as i64 * i64::from(b' ');
-    let own = |sum: fn(&[u8]) -> i64| sum(block) - sum(&block[CHECKSUM]) + spaces;
-    [
-        own(|bytes| i64::from(bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>())),
-        own(|bytes| i64::from(bytes.iter().map(|byte| i32::from(*byte as i8)).sum::<i32>())),
-    ]
+/// The sum of all bytes, the checksum's own counted as spaces.
+fn sum(block: &Block) -> u64 {
+    let of = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+    let spaces = CHECKSUM.len() as u32 * u32::from(b' ');
+    u64::from(of(block) - of(&block[CHECKSUM]) + spaces)
+}
+
+/// Some old tars took bytes above 127 as negative.
+fn signed_sum(block: &Block) -> i64 {
+    let is_high = |byte: &&u8| **byte > 127;
+    let own = block[CHECKSUM].iter().filter(is_high).count();
+    let high = block.iter().filter(is_high).count() - own;
+    sum(block) as i64 - 256 * high as i64
 }
 
 pub(super) fn is_zero(block: &Block) -> bool {

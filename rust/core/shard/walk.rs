@@ -5,12 +5,16 @@ use std::ops::Range;
 use super::Member;
 use super::extended::{Extended, MAX_BYTES, check_global};
 use super::header::{BLOCK, Block, Header, Kind, is_zero};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Name, Result};
 use crate::source::Source;
+use crate::window::Window;
 
 /// Two zero blocks end an archive; writers fill their last record up with more, of up to 1 MiB.
 const END: u64 = 2 * BLOCK;
 const MAX_FILL: u64 = 1 << 20;
+/// Of members below, many headers come with one read: it costs as much as copying this.
+const SMALL: u64 = 16 * 1024;
+const READ_AHEAD: u64 = 64 * 1024;
 /// Looked through at a time for the next header: whole blocks.
 const PIECE: usize = 256 * BLOCK as usize;
 
@@ -29,22 +33,24 @@ pub struct Lost {
 /// is an archive itself, that may be a header inside of it.
 pub fn walk(source: Source<'_>) -> Walk<'_> {
     Walk {
-        source,
+        name: source.name().clone(),
+        window: Window::new(source),
         at: 0,
         resume: 0,
-        block: [0; BLOCK as usize],
+        read_ahead: BLOCK,
         is_done: false,
     }
 }
 
 /// See [`walk`].
 pub struct Walk<'a> {
-    source: Source<'a>,
+    name: Name,
+    window: Window<'a>,
     /// The next header.
     at: u64,
     /// Where to look for one again, should this one be off.
     resume: u64,
-    block: Block,
+    read_ahead: u64,
     is_done: bool,
 }
 
@@ -58,7 +64,7 @@ impl Iterator for Walk<'_> {
             Err(error) => {
                 self.is_done = false;
                 let next = self.search(self.resume, u64::MAX, |block| Header::new(block).is_ok());
-                self.at = next.unwrap_or(self.source.len());
+                self.at = next.unwrap_or(self.window.len());
                 self.is_done = next.is_none();
                 let bytes = start..self.at;
                 Some(Err(Lost { bytes, error }))
@@ -77,7 +83,7 @@ impl Walk<'_> {
         let mut at = self.at;
         let found = self.member(&mut at);
         self.is_done = !matches!(found, Ok(Some(_)));
-        found.map_err(|error| error.at_byte(at).with_source(self.source.name()))
+        found.map_err(|error| error.at_byte(at).with_source(&self.name))
     }
 
     /// The next file; `header_at` follows the headers in front of it.
@@ -87,10 +93,10 @@ impl Walk<'_> {
         loop {
             *header_at = self.at;
             self.resume = self.at.saturating_add(BLOCK);
-            if !self.read_header()? {
+            let block = self.block()?;
+            if is_zero(&block) {
                 return self.end(&extended);
             }
-            let block = self.block;
             let header = Header::new(&block)?;
             match header.kind() {
                 // Before POSIX a directory was a file whose name ends in a slash; GNU tar still looks.
@@ -127,14 +133,15 @@ impl Walk<'_> {
         let offset = self.at + BLOCK;
         let end = self.behind(offset, size);
         // What its header tells is known, whatever is the matter with its name or its end.
-        self.resume = end.unwrap_or(self.source.len());
+        self.resume = end.unwrap_or(self.window.len());
         let name = extended.name(header)?;
         let Some(end) = end else {
-            let there = self.source.len().saturating_sub(offset);
+            let there = self.window.len().saturating_sub(offset);
             let reason = format!("cut short: {there} bytes are left of the member's {size}");
             return Err(Error::corrupt(reason).with_member(name));
         };
         self.at = end;
+        self.read_ahead = if size < SMALL { READ_AHEAD } else { BLOCK };
         Ok(Member {
             name,
             offset,
@@ -154,8 +161,8 @@ impl Walk<'_> {
         let Some(end) = self.behind(offset, size) else {
             return Err(Error::corrupt("cut short in an extended header"));
         };
-        let mut payload = vec![0; size as usize];
-        self.source.fill(offset, &mut payload)?;
+        let bytes = self.window.at(offset, size as usize, size)?;
+        let payload = bytes.get(..size as usize).unwrap_or_default().to_vec();
         self.at = end;
         self.resume = end;
         Ok(payload)
@@ -164,21 +171,21 @@ impl Walk<'_> {
     /// Where the block behind a payload begins; `None` where the file ends before.
     fn behind(&self, offset: u64, size: u64) -> Option<u64> {
         let end = offset.checked_add(size)?.checked_next_multiple_of(BLOCK)?;
-        (end <= self.source.len()).then_some(end)
+        (end <= self.window.len()).then_some(end)
     }
 
-    /// Reads the next block; whether it is more than zeros.
-    fn read_header(&mut self) -> Result<bool> {
-        let left = self.source.len().saturating_sub(self.at);
-        if left < BLOCK {
-            self.resume = self.source.len();
-            return Err(Error::corrupt(match left {
-                0 => "cut short: the two zero blocks that end a tar archive are missing",
-                _ => "cut short in a header",
-            }));
+    /// The next block.
+    fn block(&mut self) -> Result<Block> {
+        let left = self.window.len().saturating_sub(self.at);
+        let block = self.window.at(self.at, BLOCK as usize, self.read_ahead)?;
+        if let Some(block) = block.first_chunk() {
+            return Ok(*block);
         }
-        self.source.fill(self.at, &mut self.block)?;
-        Ok(!is_zero(&self.block))
+        self.resume = self.window.len();
+        Err(Error::corrupt(match left {
+            0 => "cut short: the two zero blocks that end a tar archive are missing",
+            _ => "cut short in a header",
+        }))
     }
 
     /// Checks that nothing but zeros follows from a first block of zeros on.
@@ -186,7 +193,7 @@ impl Walk<'_> {
         if !extended.is_empty() {
             return Err(Error::corrupt("an extended header without its member"));
         }
-        let left = self.source.len() - self.at;
+        let left = self.window.len() - self.at;
         if left < END || !left.is_multiple_of(BLOCK) {
             return Err(Error::corrupt(
                 "cut short in the zeros that end a tar archive",
@@ -214,15 +221,15 @@ impl Walk<'_> {
         limit: u64,
         is_wanted: impl Fn(&Block) -> bool,
     ) -> Option<u64> {
-        let limit = limit.min(self.source.len());
+        let limit = limit.min(self.window.len());
         let mut scratch = Vec::new();
         let mut at = start;
         while at < limit {
             let length = PIECE.min(usize::try_from(limit - at).unwrap_or(PIECE));
             // A piece that cannot be read holds nothing.
             let piece = self
-                .source
-                .bytes_at(at, length, &mut scratch)
+                .window
+                .aside(at, length, &mut scratch)
                 .unwrap_or_default();
             let (blocks, _) = piece.as_chunks();
             if let Some(found) = blocks.iter().position(&is_wanted) {
