@@ -62,7 +62,9 @@ def draw_sweep(axes: Axes, name: str) -> None:
     sweep = np.sin(np.pi * SOURCE / 2 / 4 * time**2)
     got = CONTESTANTS[name][0](sweep).astype(np.float64)
     window = np.kaiser(512, 20)
-    hz, seconds, power = spectrogram(got, TARGET, window=window, noverlap=384, scaling="spectrum")
+    hz, seconds, power = spectrogram(
+        got, TARGET, window=window, noverlap=384, detrend=False, scaling="spectrum"
+    )
     levels = 10 * np.log10(np.maximum(2 * power, 1e-20))
     axes.pcolormesh(seconds, hz / 1e3, levels, vmin=-150, vmax=0, cmap="magma", rasterized=True)
     axes.set_title(name, loc="left", fontsize=9, color=INK)

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ossicle::pipeline::guarded;
+use ossicle::resample::Quality;
 use ossicle::{AudioInfo, Clip, Decoder, Error, Request, Result, Source, load};
 
 /// What one call may take; a slower one is tried again, since the machine has other work.

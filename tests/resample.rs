@@ -199,7 +199,7 @@ type Planes = Vec<Vec<f32>>;
 /// What a stream was given in chunks of these lengths, and what it gave; it lags no more than it says.
 fn streamed(stream: &mut Stream, channels: usize, chunks: &[usize]) -> Result<(Planes, Planes)> {
     let (mut given, mut got) = (vec![Vec::new(); channels], vec![Vec::new(); channels]);
-    let mut append = |planes: &mut Planes, samples: &[f32]| {
+    let append = |planes: &mut Planes, samples: &[f32]| {
         let frames = samples.len() / channels;
         for (plane, samples) in planes.iter_mut().zip(samples.chunks(frames.max(1))) {
             plane.extend_from_slice(samples);

@@ -252,9 +252,9 @@ benches/README.md has what was tried.
 ## Streams
 
 A stream hands out whole blocks. `latency` says by how many samples of the output it lags at most:
-0.26 s for 44.1 to 16 kHz, 0.85 s for 8 to 16 kHz, and some tenths of a second for most other
-pairs. It holds about as much input. Where the rates have no large common divisor, small chunks
-cost up to twice the time of the whole.
+0.26 s for `high` from 44.1 to 16 kHz, 0.44 s from 8 to 16 kHz, half of that or less for `fast`, and
+up to 2 s for `best`. It holds about as much input. Where the rates have no large common divisor,
+small chunks cost up to twice the time of the whole.
 
 ## The same everywhere
 

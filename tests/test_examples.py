@@ -10,6 +10,7 @@ import numpy as np
 
 import ossicle
 from ossicle import corpus
+from ossicle.model.tiny import tiny_qwen2_audio_processor
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,5 +55,17 @@ def test_first_code_of_the_readme(tmp_path: Path) -> None:
     script = tmp_path / "readme.py"
     read = "wav_bytes = open('b.mp3', 'rb').read()\n"
     check = "\nassert waveform.shape == (80_000,) and batch.errors == [None] * 3\n"
+    check += "assert features.shape == (2, 128, 3_000)\n"
     script.write_text(read + code + check, encoding="utf-8")
     run(script, folder=tmp_path)
+
+
+def test_code_of_the_readme_that_puts_our_features_into_a_processor() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    codes = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    [code] = [code for code in codes if "WhisperFeatures" in code]
+    processor = tiny_qwen2_audio_processor()
+    before = processor.feature_extractor.to_dict()
+    exec(code, {"processor": processor, "ossicle": ossicle})
+    assert type(processor.feature_extractor) is ossicle.WhisperFeatures
+    assert processor.feature_extractor.to_dict() == before

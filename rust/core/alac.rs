@@ -1,5 +1,4 @@
-//! ALAC, Apple's lossless codec, decoded here: faster than symphonia's decoder, and with the channels
-//! in the order of WAV.
+//! ALAC, Apple's lossless codec, with the channels in the order of WAV.
 //!
 //! Format: Apple's "ALACMagicCookieDescription" and reference encoder, as FFmpeg reads them.
 

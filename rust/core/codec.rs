@@ -3,7 +3,6 @@
 mod decoder;
 mod make;
 mod opus_start;
-mod symphonia;
 
 use std::ops::Range;
 

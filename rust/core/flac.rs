@@ -29,8 +29,8 @@ use self::output::{Checksum, Output};
 pub(crate) use self::packets::Packets;
 use crate::window::Window;
 
-/// Frames reserved at most on the header's word.
-const MAX_RESERVED_FRAMES: u64 = 1 << 20;
+/// Samples reserved at most on the header's word, of all planes together: three minutes of mono.
+const MAX_RESERVED: u64 = 8 << 20;
 /// No frame is longer: 8 channels of 65,535 plain samples are half of it.
 const MAX_FRAME_BYTES: usize = 4 << 20;
 /// How far one looks for the end of a frame at first, where nothing is known of their sizes.
@@ -207,8 +207,14 @@ impl<'a> Flac<'a> {
     }
 
     fn output(&self, wanted: Range<u64>, mono: bool) -> Output {
-        let room = (wanted.end - wanted.start.min(wanted.end)).min(MAX_RESERVED_FRAMES);
-        Output::new(&self.info, mono, room.min(self.info.frames) as usize)
+        let planes = if mono { 1 } else { self.info.channels };
+        let most = MAX_RESERVED / u64::from(planes);
+        let room = wanted.end - wanted.start.min(wanted.end);
+        Output::new(
+            &self.info,
+            mono,
+            room.min(self.info.frames).min(most) as usize,
+        )
     }
 
     /// Decodes the next frame; `None` where a stream of unknown length ends.

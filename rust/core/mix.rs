@@ -44,13 +44,9 @@ impl Mixer {
         self.mono && self.channels == 2
     }
 
-    /// Appends the `mean` of each frame of `N` bytes to the one plane there is.
-    pub(crate) fn push_means<const N: usize>(
-        &mut self,
-        bytes: &[u8],
-        mean: impl Fn(&[u8; N]) -> f32 + Copy,
-    ) {
-        plane::extend(&mut self.planes[0], bytes.as_chunks::<N>().0, mean);
+    /// Appends the means of frames of two little-endian 16-bit samples to the one plane there is.
+    pub(crate) fn push_means16(&mut self, bytes: &[u8]) {
+        plane::extend_means16(&mut self.planes[0], bytes.as_chunks().0);
     }
 
     /// Appends interleaved samples of `N` bytes each; `bytes` holds whole frames.
@@ -61,18 +57,17 @@ impl Mixer {
     ) {
         let (samples, _) = bytes.as_chunks::<N>();
         match (self.channels, self.mono) {
-            (1, _) => plane::extend(&mut self.planes[0], samples, |bytes| sample(*bytes)),
+            (1, _) => self.planes[0].extend(samples.iter().map(|bytes| sample(*bytes))),
             (2, true) => {
                 let (frames, _) = samples.as_chunks::<2>();
-                plane::extend(&mut self.planes[0], frames, |[left, right]| {
-                    (sample(*left) + sample(*right)) * 0.5
-                });
+                let mean = |[left, right]: &[[u8; N]; 2]| (sample(*left) + sample(*right)) * 0.5;
+                self.planes[0].extend(frames.iter().map(mean));
             }
             (2, false) => {
                 let (frames, _) = samples.as_chunks::<2>();
                 // Twice over a piece that stays in the cache: strides that are known vectorise.
-                plane::extend(&mut self.planes[0], frames, |[left, _]| sample(*left));
-                plane::extend(&mut self.planes[1], frames, |[_, right]| sample(*right));
+                self.planes[0].extend(frames.iter().map(|[left, _]| sample(*left)));
+                self.planes[1].extend(frames.iter().map(|[_, right]| sample(*right)));
             }
             (count, true) => {
                 let mean = |frame: &[[u8; N]]| sum(frame.iter().map(|s| sample(*s))) / count as f32;

@@ -23,6 +23,7 @@ mod stereo;
 mod synthesis;
 mod window;
 
+use crate::codec::{Block, PacketDecoder};
 use crate::error::Result;
 use header::{Header, too_short};
 use layer3::{Filters, Layer3};
@@ -32,7 +33,7 @@ use layer3::{Filters, Layer3};
 pub(crate) struct Decoder {
     layer3: Layer3,
     planes: Vec<Plane>,
-    /// What [`Decoder::planes`] gave last, in memory that is used again.
+    /// The last block, in memory that is used again.
     block: Vec<Vec<f32>>,
     is_mean: bool,
 }
@@ -54,43 +55,47 @@ impl Plane {
     }
 }
 
-impl Decoder {
-    /// From now on blocks have one plane, the mean of the channels. To be called before the first packet.
-    pub(crate) fn mix_to_mono(&mut self) -> bool {
-        self.is_mean = true;
-        true
-    }
-
-    /// Decodes one frame: its rate in Hz, and samples by plane.
-    ///
-    /// # Errors
-    /// A damaged frame. Those behind it decode as if decoding had begun there.
-    pub(crate) fn decode(&mut self, packet: &[u8]) -> Result<(u32, &[Vec<f32>])> {
+impl PacketDecoder for Decoder {
+    /// Decodes one frame. What later frames take from it is its main data, whatever became of it: after
+    /// an error, too, their samples do not depend on where decoding began.
+    fn decode(&mut self, packet: &[u8]) -> Result<Block<'_>> {
         let header = Header::parse(packet)?;
+        let count = if self.is_mean { 1 } else { header.channels() };
+        self.planes.resize_with(count, Plane::default);
         for plane in &mut self.planes {
             plane.samples.clear();
         }
-        simd::decode(self, packet)?;
-        self.block.resize_with(self.planes.len(), Vec::new);
+        if let Err(error) = simd::decode(self, packet) {
+            self.planes.clear();
+            return Err(error);
+        }
+        self.block.resize_with(count, Vec::new);
         for (block, plane) in self.block.iter_mut().zip(&mut self.planes) {
             std::mem::swap(block, &mut plane.samples);
         }
-        Ok((header.sample_rate(), &self.block))
+        Ok(Block {
+            sample_rate: header.sample_rate(),
+            channels: header.channels(),
+            planes: &self.block,
+        })
     }
 
-    /// Forgets all packets before.
-    pub(crate) fn reset(&mut self) {
+    fn reset(&mut self) {
         self.layer3.reset();
         self.planes.clear();
     }
 
+    fn set_mono(&mut self, mono: bool) {
+        self.is_mean = mono;
+    }
+}
+
+impl Decoder {
     #[inline(always)]
     fn decode_frame<const FUSED: bool>(&mut self, packet: &[u8]) -> Result<()> {
         let header = Header::parse(packet)?;
         let begin = Header::BYTES + header.checksum_bytes();
         let frame = packet.get(begin..).ok_or_else(too_short)?;
-        let count = if self.is_mean { 1 } else { header.channels() };
-        self.planes.resize_with(count, Plane::default);
         match header.layer() {
             3 => self.layer3.decode::<FUSED>(header, frame, &mut self.planes),
             _ => layer12::decode::<FUSED>(header, frame, &mut self.planes),

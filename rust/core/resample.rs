@@ -80,7 +80,9 @@ impl<T: Real> Engine for OverlapSave<T> {
     }
 
     fn process(&mut self, window: &[f32], wanted: Range<u64>, samples: &mut Vec<f32>) {
+        let end = samples.len() + wanted.end.saturating_sub(wanted.start) as usize;
         OverlapSave::process(self, window, wanted, samples, T::single);
+        samples.resize(end, 0.0);
     }
 }
 

@@ -78,9 +78,9 @@ pub(crate) fn load<'py>(
 }
 
 /// `(start, end, error)` of each gap, in samples of the result.
-pub(crate) type Gaps<'py> = Vec<(u64, u64, Bound<'py, PyAny>)>;
+type Gaps<'py> = Vec<(u64, u64, Bound<'py, PyAny>)>;
 
-pub(crate) fn listed<'py>(py: Python<'py>, gaps: Vec<Gap>) -> PyResult<Gaps<'py>> {
+fn listed<'py>(py: Python<'py>, gaps: Vec<Gap>) -> PyResult<Gaps<'py>> {
     let one = |gap: Gap| {
         let error = to_exception(py, &gap.error)?;
         Ok((gap.frames.start, gap.frames.end, error))
@@ -113,8 +113,8 @@ fn stacked<'py>(py: Python<'py>, planes: &[&[f32]]) -> PyResult<Bound<'py, PyArr
 }
 
 /// `(waveforms (B, T), lengths (B,), native rates (B,), errors, gaps)`.
-type Batch<'py> = (
-    Bound<'py, PyArray2<f32>>,
+pub(crate) type Batch<'py, A = Bound<'py, PyArray2<f32>>> = (
+    A,
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyList>,
@@ -165,14 +165,13 @@ pub(crate) fn load_batch<'py>(
     }
 }
 
-type Clips<'a> = Vec<(&'a Input, Request)>;
+pub(crate) type Clips<'a> = Vec<(&'a Input, Request)>;
+
+/// Waveforms `(B, T)`, and what became of each.
+type Decoded<'py> = (Bound<'py, PyArray2<f32>>, Vec<Result<Row>>);
 
 /// Opened by the thread that decodes it: no more files are open at once than threads.
-fn decode<'py>(
-    py: Python<'py>,
-    clips: Clips<'_>,
-    threads: usize,
-) -> PyResult<(Bound<'py, PyArray2<f32>>, Vec<Result<Row>>)> {
+fn decode<'py>(py: Python<'py>, clips: Clips<'_>, threads: usize) -> PyResult<Decoded<'py>> {
     let one = |(input, request): (&Input, Request)| ossicle::load(input.open()?, &request);
     let weight = |(input, _): &(&Input, Request)| input.bytes();
     let clips = py.detach(|| pool::each_heaviest_first(clips, threads, weight, one));
@@ -187,7 +186,7 @@ fn decode<'py>(
     Ok((waveforms, rows))
 }
 
-fn parted(clip: Result<Clip>) -> (Vec<f32>, Result<Row>) {
+pub(crate) fn parted(clip: Result<Clip>) -> (Vec<f32>, Result<Row>) {
     let clip = match clip {
         Ok(clip) => clip,
         Err(error) => return (Vec::new(), Err(error)),
@@ -226,11 +225,11 @@ fn decode_into(
     Ok(py.detach(|| pool::each_heaviest_first(items, threads, weight, one)))
 }
 
-fn batch<'py>(
+pub(crate) fn batch<'py, A>(
     py: Python<'py>,
-    waveforms: Bound<'py, PyArray2<f32>>,
+    array: A,
     rows: Vec<Result<Row>>,
-) -> PyResult<Batch<'py>> {
+) -> PyResult<Batch<'py, A>> {
     let of = |fact: fn(&Row) -> i64| -> Vec<i64> {
         let facts = rows.iter().map(|row| row.as_ref().map_or(0, fact));
         facts.collect()
@@ -251,7 +250,7 @@ fn batch<'py>(
             }
         }
     }
-    Ok((waveforms, lengths, rates, errors, gaps))
+    Ok((array, lengths, rates, errors, gaps))
 }
 
 /// A WAV or FLAC file in memory, from samples in [-1, 1] of shape `(channels, samples)`.

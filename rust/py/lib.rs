@@ -50,7 +50,7 @@ mod _native {
                 },
             ),
             ("core", env!("CARGO_PKG_VERSION")),
-            ("symphonia", ossicle::SYMPHONIA_VERSION),
+            ("pipeline", PIPELINE_VERSION),
         ])
     }
 

@@ -1,14 +1,13 @@
 //! `log_mel`, `load_features`: Whisper's features of many clips, around one GIL-free call each.
 
-use numpy::{IntoPyArray, PyArray1, PyArray3, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray3};
-use ossicle::features::{self, Heard};
+use numpy::{PyArray3, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray3};
 use ossicle::mel::LogMel;
-use ossicle::{Request, Result, Source, pipeline};
+use ossicle::pipeline::Row;
+use ossicle::{Request, Result, features, pipeline, pool};
 use pyo3::prelude::*;
-use pyo3::types::PyList;
 
-use crate::audio::{Gaps, listed};
-use crate::error::{raise, to_exception};
+use crate::audio::{Batch, Clips, batch, parted};
+use crate::error::raise;
 use crate::source::Input;
 
 /// Writes the features of `waveforms` into `out`, `(B, n_mels, frames)`.
@@ -31,14 +30,7 @@ pub(crate) fn log_mel<'py>(
     py.detach(work).map_err(|error| raise(py, &error))
 }
 
-/// `(features (B, n_mels, frames), lengths (B,), native rates (B,), errors, gaps)`.
-type Batch<'py> = (
-    Bound<'py, PyArray3<f32>>,
-    Bound<'py, PyArray1<i64>>,
-    Bound<'py, PyArray1<i64>>,
-    Bound<'py, PyList>,
-    Vec<Gaps<'py>>,
-);
+type Features<'py> = Bound<'py, PyArray3<f32>>;
 
 /// Decodes many clips and makes their features: of `padded` samples, into `out`; or, without both, of
 /// as many as the longest has, into a new array.
@@ -54,78 +46,75 @@ pub(crate) fn load_features<'py>(
     threads: usize,
     verify: bool,
     conceal: bool,
-    out: Option<Bound<'py, PyArray3<f32>>>,
-) -> PyResult<Batch<'py>> {
-    let inputs = sources
-        .iter()
-        .map(Input::new)
-        .collect::<PyResult<Vec<_>>>()?;
+    out: Option<Features<'py>>,
+) -> PyResult<Batch<'py, Features<'py>>> {
+    let inputs = sources.iter().map(Input::new);
+    let inputs = inputs.collect::<PyResult<Vec<_>>>()?;
     let request = Request {
         duration,
         verify,
         conceal,
-        ..Request::default()
+        ..features::request()
     };
-    let items = || items(&inputs, &offsets, request);
+    let requests = offsets.iter().map(|&offset| Request { offset, ..request });
+    let clips = inputs.iter().zip(requests).collect();
     let mel = LogMel::new(n_mels).map_err(|error| raise(py, &error))?;
-    let (array, heard) = match (padded, out) {
-        (Some(padded), Some(array)) => {
-            let mut writable = array.readwrite();
-            let out = writable.as_slice_mut()?;
-            let work = || features::load_padded(&mel, items(), padded, out, threads);
-            let heard = py.detach(work);
-            drop(writable);
-            (array, heard)
+    let (array, rows) = match (padded, out) {
+        (Some(padded), Some(out)) => {
+            let rows = load_into(py, clips, &mel, padded, &mut out.try_readwrite()?, threads)?;
+            (out, rows)
         }
-        _ => {
-            let work = || features::load_unpadded(&mel, items(), threads);
-            let (values, heard) = py.detach(work);
-            let frames = values.len() / (heard.len() * n_mels).max(1);
-            let shape = [heard.len(), n_mels, frames];
-            (values.into_pyarray(py).reshape(shape)?, heard)
-        }
+        _ => load(py, clips, &mel, threads)?,
     };
-    let (lengths, rates, errors, gaps) = told(py, heard)?;
-    Ok((array, lengths, rates, errors, gaps))
+    batch(py, array, rows)
 }
 
-fn items<'a>(
-    inputs: &'a [Input],
-    offsets: &[f64],
-    request: Request,
-) -> Vec<(Result<Source<'a>>, Request)> {
-    let starts = offsets.iter().map(|&offset| Request { offset, ..request });
-    let opened = inputs.iter().map(Input::open);
-    opened.zip(starts).collect()
+/// Each clip goes all the way to its row on one thread.
+fn load_into(
+    py: Python<'_>,
+    clips: Clips<'_>,
+    mel: &LogMel,
+    padded: usize,
+    out: &mut PyReadwriteArray3<'_, f32>,
+    threads: usize,
+) -> PyResult<Vec<Result<Row>>> {
+    let size = mel.n_mels() * LogMel::frames(padded);
+    let rows = out.as_slice_mut()?.chunks_exact_mut(size.max(1));
+    let items: Vec<_> = clips.into_iter().zip(rows).collect();
+    let weight = |((input, _), _): &((&Input, Request), &mut [f32])| input.bytes();
+    let one = |((input, request), row): ((&Input, Request), &mut [f32])| {
+        features::load_into(input.open(), &request, mel, padded, row)
+    };
+    Ok(py.detach(|| pool::each_heaviest_first(items, threads, weight, one)))
 }
 
-type Told<'py> = (
-    Bound<'py, PyArray1<i64>>,
-    Bound<'py, PyArray1<i64>>,
-    Bound<'py, PyList>,
-    Vec<Gaps<'py>>,
-);
-
-fn told<'py>(py: Python<'py>, heard: Vec<Result<Heard>>) -> PyResult<Told<'py>> {
-    let number = |value: fn(&Heard) -> i64| {
-        let numbers = heard.iter().map(|one| one.as_ref().map_or(0, value));
-        numbers.collect::<Vec<_>>().into_pyarray(py)
-    };
-    let lengths = number(|one| one.samples as i64);
-    let rates = number(|one| i64::from(one.native_rate));
-    let errors = PyList::empty(py);
-    let mut gaps = Vec::with_capacity(heard.len());
-    for one in heard {
-        match one {
-            Ok(one) => {
-                errors.append(py.None())?;
-                gaps.push(listed(py, one.gaps)?);
-            }
-            Err(error) => {
-                errors.append(to_exception(py, &error)?)?;
-                gaps.push(Vec::new());
-            }
-        }
+/// All clips are decoded before the size of a row is known.
+fn load<'py>(
+    py: Python<'py>,
+    clips: Clips<'_>,
+    mel: &LogMel,
+    threads: usize,
+) -> PyResult<(Features<'py>, Vec<Result<Row>>)> {
+    let one = |(input, request): (&Input, Request)| ossicle::load(input.open()?, &request);
+    let weight = |(input, _): &(&Input, Request)| input.bytes();
+    let clips = py.detach(|| pool::each_heaviest_first(clips, threads, weight, one));
+    let (planes, rows): (Vec<_>, Vec<_>) = clips.into_iter().map(parted).unzip();
+    let planes: Vec<&[f32]> = planes.iter().map(Vec::as_slice).collect();
+    let longest = planes.iter().map(|plane| plane.len()).max().unwrap_or(0);
+    let frames = features::frames(None, longest);
+    let array = PyArray3::zeros(py, [planes.len(), mel.n_mels(), frames], false);
+    let mut writable = array.readwrite();
+    let out = writable.as_slice_mut()?;
+    py.detach(|| features::write_batch(mel, &planes, None, out, threads))
+        .map_err(|error| raise(py, &error))?;
+    let size = (mel.n_mels() * frames).max(1);
+    for (row, _) in out
+        .chunks_exact_mut(size)
+        .zip(&rows)
+        .filter(|(_, row)| row.is_err())
+    {
+        row.fill(0.0);
     }
-    Ok((lengths, rates, errors, gaps))
+    drop(writable);
+    Ok((array, rows))
 }

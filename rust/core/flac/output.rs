@@ -7,6 +7,7 @@ use md5::{Digest, Md5};
 use super::frame::{Block, samples};
 use super::header::Stereo;
 use super::info::StreamInfo;
+use crate::plane;
 
 /// Collects samples, one plane per channel or one plane for the mean of them.
 pub(super) struct Output {
@@ -22,7 +23,7 @@ impl Output {
             mono,
             // A power of two: every integer up to 24 bits lands exactly on its float.
             scale: 1.0 / (1u64 << (info.bits - 1)) as f32,
-            planes: (0..count).map(|_| Vec::with_capacity(capacity)).collect(),
+            planes: (0..count).map(|_| plane::with_capacity(capacity)).collect(),
         }
     }
 

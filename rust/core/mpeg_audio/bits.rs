@@ -1,11 +1,7 @@
 //! Bits from bytes, most significant first; zeros behind the end.
 
-use crate::error::{Error, ErrorKind, Result};
-
-/// A damaged frame.
-pub(super) fn damaged(what: &str) -> Error {
-    Error::new(ErrorKind::Decode, format!("damaged MPEG audio: {what}"))
-}
+use crate::codec::damaged;
+use crate::error::Result;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bits<'a> {

@@ -1,6 +1,6 @@
 //! What decoding needs of a frame's header: ISO/IEC 11172-3, section 2.4.1.3, and 13818-3, 2.4.2.3.
 
-use super::bits::damaged;
+use crate::codec::damaged;
 use crate::error::{Error, Result};
 
 /// kbit/s of Layer II by `bitrate_index`, of MPEG 1.
@@ -27,9 +27,9 @@ impl Header {
                 && word >> 10 & 3 != 3
         };
         let word = word.filter(is_legal);
-        Ok(Self(word.ok_or_else(|| {
-            damaged("the frame has no legal header")
-        })?))
+        Ok(Self(
+            word.ok_or_else(|| damaged("the frame has no legal header"))?,
+        ))
     }
 
     /// Bytes behind the header that a checksum takes. It covers the side information only, and there

@@ -7,8 +7,8 @@
 use std::sync::LazyLock;
 
 use super::bits::Bits;
-use super::requantize::SLOTS;
 use super::codebooks::{CODEBOOKS, Codebook, LINBITS, QUADS, codebook};
+use super::requantize::SLOTS;
 use super::side_info::Granule;
 
 /// Lines of one channel of a granule.
@@ -53,16 +53,17 @@ struct Tables {
     has_escape: bool,
 }
 
-static TABLES: LazyLock<[Tables; 15]> = LazyLock::new(|| {
-    std::array::from_fn(|number| Tables::new(&CODEBOOKS[number], number >= 13))
-});
+static TABLES: LazyLock<[Tables; 15]> =
+    LazyLock::new(|| std::array::from_fn(|number| Tables::new(&CODEBOOKS[number], number >= 13)));
 static QUAD_LOOKS: LazyLock<[Looks<{ 1 << PEEK }>; 2]> =
     LazyLock::new(|| std::array::from_fn(|number| quad_looks(&QUADS[number])));
 
 impl<const SIZE: usize> Looks<SIZE> {
     fn new(find: impl Fn(u32) -> Option<(u8, [i8; 4])>) -> Self {
         let mut new = Self {
-            lengths: vec![0; SIZE].try_into().unwrap_or_else(|_| Box::new([0; SIZE])),
+            lengths: vec![0; SIZE]
+                .try_into()
+                .unwrap_or_else(|_| Box::new([0; SIZE])),
             lines: vec![[0; 4]; SIZE]
                 .try_into()
                 .unwrap_or_else(|_| Box::new([[0; 4]; SIZE])),
@@ -183,7 +184,11 @@ impl Tables {
             if magnitude == 15 && linbits > 0 {
                 line += bits.read(linbits) as i16;
             }
-            if line != 0 && bits.flag() { -line } else { line }
+            if line != 0 && bits.flag() {
+                -line
+            } else {
+                line
+            }
         };
         [line(pair.x), line(pair.y)]
     }
@@ -292,7 +297,9 @@ fn read_quads(
         }
         at += 4 * LOOKS;
     }
-    while let Some(four) = lines.get_mut(at..at + 4).and_then(|four| four.first_chunk_mut())
+    while let Some(four) = lines
+        .get_mut(at..at + 4)
+        .and_then(|four| four.first_chunk_mut())
         && bits.at < end
     {
         let next = (bits.word() >> (64 - PEEK)) as usize;

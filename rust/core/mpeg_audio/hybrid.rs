@@ -3,6 +3,10 @@
 //!
 //! All subbands pass each step together, as one row, which compilers turn into vectors. All is
 //! linear: spectra of channels that are wanted as their mean are added into one state.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over the same places of several rows"
+)]
 
 use std::f64::consts::PI;
 use std::sync::LazyLock;
@@ -60,9 +64,7 @@ impl Constants {
         Self {
             nine_even: row_of(|m| row_of(|j| nine(2 * j + 2, m))),
             nine_odd: row_of(|m| row_of(|j| nine(2 * j + 1, m))),
-            half_secants: row_of(|m| {
-                (0.5 / (PI / 36.0 * (2 * m + 1) as f64).cos()) as f32
-            }),
+            half_secants: row_of(|m| (0.5 / (PI / 36.0 * (2 * m + 1) as f64).cos()) as f32),
             windows: types.map(|window| row_of(|i| folded_window(window, i))),
             six: row_of(|m| row_of(|k| six(m, k) as f32)),
             short_window: row_of(|i| (sine(i) * if i < 3 { 1.0 } else { -1.0 }) as f32),
@@ -117,7 +119,11 @@ impl Hybrid {
         if !granule.is_mixed {
             return self.add_block::<FUSED>(granule.window, spectrum, subbands);
         }
-        let boundaries = if granule.window == Window::Short { 1 } else { SUBBANDS - 1 };
+        let boundaries = if granule.window == Window::Short {
+            1
+        } else {
+            SUBBANDS - 1
+        };
         reduce_aliases(spectrum, boundaries);
         let mut lowest = [ZERO; SLOTS];
         for (low, row) in lowest.iter_mut().zip(spectrum.iter_mut()) {
@@ -194,7 +200,11 @@ impl Hybrid {
                     }
                 }
                 // Both outputs of the inverse MDCT that this one is.
-                let places = if m < 3 { [8 - m, 9 + m] } else { [m - 3, 8 - m] };
+                let places = if m < 3 {
+                    [8 - m, 9 + m]
+                } else {
+                    [m - 3, 8 - m]
+                };
                 for place in places {
                     let (gain, slots) = (
                         constants.short_window[place],
@@ -242,10 +252,7 @@ fn reduce_aliases(spectrum: &mut Spectrum, boundaries: usize) {
         let above = &mut above[i][1..=boundaries];
         let below = &mut below[SLOTS / 2 - 1 - i][..boundaries];
         for (above, below) in above.iter_mut().zip(below) {
-            (*below, *above) = (
-                *below * cs - *above * ca,
-                *above * cs + *below * ca,
-            );
+            (*below, *above) = (*below * cs - *above * ca, *above * cs + *below * ca);
         }
     }
 }

@@ -1,12 +1,17 @@
 //! Frames of Layers I and II: ISO/IEC 11172-3, sections 2.4.1.5, 2.4.1.6, 2.4.3.2 and 2.4.3.3; 13818-3
 //! for the allocation of MPEG 2.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over the same places of several rows"
+)]
 
 use std::sync::LazyLock;
 
 use super::Plane;
-use super::bits::{Bits, damaged};
+use super::bits::Bits;
 use super::header::Header;
 use super::requantize::SUBBANDS;
+use crate::codec::damaged;
 use crate::error::Result;
 
 /// Slots of one scale factor.
@@ -193,7 +198,11 @@ impl Frame {
     }
 
     fn coded_channels(&self, subband: usize) -> usize {
-        if subband < self.bound { self.channels } else { 1 }
+        if subband < self.bound {
+            self.channels
+        } else {
+            1
+        }
     }
 
     fn allocate(&mut self, subband: usize, channel: usize, quantizer: Quantizer) {
@@ -219,7 +228,11 @@ impl Frame {
     #[inline(always)]
     fn read_samples(&self, bits: &mut Bits<'_>, samples: &mut [[[f32; SUBBANDS]; MOST]; 2]) {
         // Layer II has three samples of each subband in turn.
-        let (turns, together) = if self.layer == 1 { (PART, 1) } else { (PART, 3) };
+        let (turns, together) = if self.layer == 1 {
+            (PART, 1)
+        } else {
+            (PART, 3)
+        };
         for turn in 0..turns {
             let part = if self.layer == 1 { 0 } else { turn / 4 };
             for subband in 0..SUBBANDS {
@@ -230,7 +243,11 @@ impl Frame {
                         continue;
                     }
                     let group = quantizer.read(bits, together);
-                    let last = if coded == 1 { self.channels } else { channel + 1 };
+                    let last = if coded == 1 {
+                        self.channels
+                    } else {
+                        channel + 1
+                    };
                     for to in channel..last {
                         let factor = self.factors[to][subband][part];
                         let slots = samples[to][turn * together..].iter_mut();

@@ -1,14 +1,15 @@
 //! Frames of Layer III: ISO/IEC 11172-3, sections 2.4.2.7 and 2.4.3.4; 13818-3, section 2.4.3.2.
 
-use super::bits::{Bits, damaged};
+use super::bits::Bits;
 use super::header::{Header, too_short};
 use super::huffman;
 use super::hybrid::Hybrid;
 use super::requantize::{Coded, SLOTS, SUBBANDS, Spectrum};
-use super::side_info::SideInfo;
+use super::side_info::{Granule, SideInfo};
 use super::stereo;
 use super::synthesis::Synthesis;
 use super::{Plane, scale_factors};
+use crate::codec::damaged;
 use crate::error::Result;
 
 /// Bytes of earlier frames that `main_data_begin` reaches at most.
@@ -94,17 +95,14 @@ impl Layer3 {
         // Negative where earlier frames are not there.
         let mut begin = 8 * (kept as i64 - info.main_data_begin as i64);
         let available = 8 * self.main.len() as i64;
-        let is_side_spare = match is_mean {
-            true => has_plain_mid_side(header, info),
-            false => [false; 2],
-        };
+        let is_side_spare = is_mean && has_plain_mid_side(header, info);
         for granule in 0..header.granules() {
             // As in other decoders, a granule without its beginning is silence.
             let is_there = begin >= 0;
             for channel in 0..header.channels() {
                 let bits = info.granules[granule][channel].bits as i64;
                 let end = begin + bits;
-                let is_needed = is_there && !(channel == 1 && is_side_spare[granule]);
+                let is_needed = is_there && !(channel == 1 && is_side_spare);
                 if is_there && end > available {
                     return Err(damaged("a granule is longer than the frame's data"));
                 }
@@ -161,14 +159,22 @@ impl Layer3 {
         for (channel, plane) in planes.iter_mut().enumerate() {
             let coded = &self.coded[granule][channel].granule;
             let spectrum = &mut self.spectra[channel];
-            plane.filters.hybrid.add::<FUSED>(coded, spectrum, subbands[channel]);
+            plane
+                .filters
+                .hybrid
+                .add::<FUSED>(coded, spectrum, subbands[channel]);
             plane.synthesize::<FUSED>();
         }
     }
 
     /// One granule, both channels mixed as early as their windows allow: all that follows is linear.
     #[inline(always)]
-    fn filter_mean<const FUSED: bool>(&mut self, header: Header, granule: usize, plane: &mut Plane) {
+    fn filter_mean<const FUSED: bool>(
+        &mut self,
+        header: Header,
+        granule: usize,
+        plane: &mut Plane,
+    ) {
         let rate_index = header.rate_index();
         let [left, right] = &self.coded[granule];
         let is_alike = left.granule.is_alike(&right.granule);
@@ -184,7 +190,10 @@ impl Layer3 {
                 subbands = subbands.max(right.add_to(spectrum, rate_index, OCTAVE));
             }
             let granule = &left.granule;
-            plane.filters.hybrid.add::<FUSED>(granule, spectrum, subbands);
+            plane
+                .filters
+                .hybrid
+                .add::<FUSED>(granule, spectrum, subbands);
         } else {
             self.add_halves::<FUSED>(header, granule, plane);
         }
@@ -201,7 +210,10 @@ impl Layer3 {
                 *line *= 0.5;
             }
             let granule = &self.coded[granule][channel].granule;
-            plane.filters.hybrid.add::<FUSED>(granule, spectrum, subbands[channel]);
+            plane
+                .filters
+                .hybrid
+                .add::<FUSED>(granule, spectrum, subbands[channel]);
         }
     }
 
@@ -230,9 +242,9 @@ impl Layer3 {
     }
 }
 
-/// Granules whose second channel is the difference, and nothing to their mean.
-fn has_plain_mid_side(header: Header, info: &SideInfo) -> [bool; 2] {
-    let is_plain = header.has_mid_side() && !header.has_intensity();
-    info.granules
-        .map(|[mid, side]| is_plain && mid.is_alike(&side))
+/// Whether the second channel is the difference, and nothing to the mean: in all granules, for the second
+/// one can take scale factors from the first.
+fn has_plain_mid_side(header: Header, info: &SideInfo) -> bool {
+    let is_alike = |[mid, side]: &[Granule; 2]| mid.is_alike(side);
+    header.has_mid_side() && !header.has_intensity() && info.granules.iter().all(is_alike)
 }

@@ -1,5 +1,9 @@
 //! From quantized lines to a spectrum: ISO/IEC 11172-3, section 2.4.3.4.7, and the order of short
 //! blocks, section 2.4.3.4.8.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over the same places of several rows"
+)]
 
 use std::sync::LazyLock;
 
@@ -101,7 +105,11 @@ pub(super) fn bands(granule: &Granule, rate_index: usize) -> &'static [Band] {
 
 /// By rate, and of long, short and mixed blocks.
 static BANDS: LazyLock<[[Vec<Band>; 3]; 9]> = LazyLock::new(|| {
-    let kinds = [(Window::Long, false), (Window::Short, false), (Window::Short, true)];
+    let kinds = [
+        (Window::Long, false),
+        (Window::Short, false),
+        (Window::Short, true),
+    ];
     std::array::from_fn(|rate| kinds.map(|(window, is_mixed)| all_bands(window, is_mixed, rate)))
 });
 
@@ -199,7 +207,12 @@ impl Coded {
     /// Adds the lines to a spectrum, `quarters` quarters of an octave louder; tells how many of the
     /// lowest subbands have any.
     #[inline(always)]
-    pub(super) fn add_to(&self, spectrum: &mut Spectrum, rate_index: usize, quarters: i32) -> usize {
+    pub(super) fn add_to(
+        &self,
+        spectrum: &mut Spectrum,
+        rate_index: usize,
+        quarters: i32,
+    ) -> usize {
         match self.granule.window {
             Window::Short => self.add_short_to(spectrum, rate_index, quarters),
             _ => self.add_long_to(spectrum, rate_index, quarters),

@@ -1,4 +1,8 @@
 //! Scale factors of Layer III: ISO/IEC 11172-3, section 2.4.2.7, and 13818-3, section 2.4.3.2.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over the same places of several rows"
+)]
 
 use super::bits::Bits;
 use super::side_info::{Granule, Window};

@@ -1,9 +1,10 @@
 //! The side information of Layer III: ISO/IEC 11172-3, section 2.4.1.7, and 13818-3, section 2.4.1.7.
 
 use super::bands::{LONG, LONG_EDGES, SHORT};
-use super::bits::{Bits, damaged};
+use super::bits::Bits;
 use super::header::Header;
 use super::huffman::LINES;
+use crate::codec::damaged;
 use crate::error::Result;
 
 /// The window of a granule: `block_type`.

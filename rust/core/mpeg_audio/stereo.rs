@@ -19,7 +19,11 @@ static GAINS: LazyLock<[Vec<[f32; 2]>; 3]> = LazyLock::new(|| {
     };
     let mpeg2 = |place: i32, step: f64| {
         let lower = (-step * f64::from((place + 1) / 2)).exp2() as f32;
-        if place % 2 == 1 { [lower, 1.0] } else { [1.0, lower] }
+        if place % 2 == 1 {
+            [lower, 1.0]
+        } else {
+            [1.0, lower]
+        }
     };
     [
         (0..7).map(mpeg1).collect(),
@@ -63,7 +67,9 @@ pub(super) fn intensity(header: Header, coded: &[Coded; 2], spectra: &mut [Spect
                 !has_lines[0]
             }
         };
-        let is_last = all.get(index + 1 + 2 * usize::from(band.window.is_some())).is_none();
+        let is_last = all
+            .get(index + 1 + 2 * usize::from(band.window.is_some()))
+            .is_none();
         let factor = place_factor(band, is_last);
         let gains = GAINS[table].get(usize::from(right.factors[factor % 39]));
         match gains.filter(|_| is_above) {

@@ -4,6 +4,10 @@
 //! The standard's 64 values for each slot are 32 outputs of a DCT-II, X(n) = Σ S(k) cos(n (2k + 1) π / 64),
 //! with signs. Sample 16 - q and sample 16 + q of a slot are sums over the same outputs, n = 32 - q
 //! and n = q, of this slot and of the 15 before it.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over the same places of several rows"
+)]
 
 use std::f64::consts::PI;
 use std::sync::LazyLock;
@@ -53,7 +57,13 @@ static COEFFICIENTS: LazyLock<Coefficients> = LazyLock::new(|| Coefficients {
             // X(0) is for sample 16 alone, which takes the place of a sample 32.
             [
                 PLACES.map(|p| if p == 0 { 0.0 } else { -window(at + 32 - p) }),
-                PLACES.map(|p| if p == 0 { -window(at + 48) } else { -window(at + 64 - p) }),
+                PLACES.map(|p| {
+                    if p == 0 {
+                        -window(at + 48)
+                    } else {
+                        -window(at + 64 - p)
+                    }
+                }),
             ],
         ]
     }),

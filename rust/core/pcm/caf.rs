@@ -1,4 +1,4 @@
-//! PCM, G.711 and IMA ADPCM in Apple's Core Audio Format; other codecs are left to symphonia.
+//! PCM, G.711 and IMA ADPCM in Apple's Core Audio Format.
 //!
 //! Format: Apple's "Core Audio Format Specification 1.0".
 
@@ -15,7 +15,7 @@ const EDIT_COUNT: u64 = 4;
 const IS_FLOAT: u32 = 1;
 const IS_LITTLE: u32 = 2;
 
-/// Reads the header; `None` when the codec is one of those that symphonia decodes.
+/// Reads the header; `None` when its codec comes in packets.
 ///
 /// # Errors
 /// When the header is broken: no description or no samples, less of them than promised.

@@ -84,7 +84,9 @@ impl Sample {
             Self::Signed8 => {
                 mixer.push_interleaved(bytes, |b| f32::from(i8::from_le_bytes(b)) / 128.0);
             }
-            Self::Signed16 if mixer.halves_stereo() => push_means16(bytes, order, mixer),
+            Self::Signed16 if order == Order::Little && mixer.halves_stereo() => {
+                mixer.push_means16(bytes);
+            }
             Self::Signed16 => push_ordered(bytes, order, mixer, |b| {
                 f32::from(i16::from_le_bytes(b)) * S16
             }),
@@ -99,22 +101,6 @@ impl Sample {
             Self::ALaw => mixer.push_interleaved(bytes, |[b]: [u8; 1]| f32::from(a_law(b)) * S16),
             Self::MuLaw => mixer.push_interleaved(bytes, |[b]: [u8; 1]| f32::from(mu_law(b)) * S16),
         }
-    }
-}
-
-/// Means of pairs of 16 bits: exact, so that their sum may be taken before they become floats.
-fn push_means16(bytes: &[u8], order: Order, mixer: &mut Mixer) {
-    const HALF: f32 = S16 / 2.0;
-    match order {
-        // A frame is one word: its halves are shifted out of it.
-        Order::Little => mixer.push_means(bytes, |frame: &[u8; 4]| {
-            let word = i32::from_le_bytes(*frame);
-            ((word << 16 >> 16) + (word >> 16)) as f32 * HALF
-        }),
-        Order::Big => mixer.push_means(bytes, |frame: &[u8; 4]| {
-            let word = i32::from_be_bytes(*frame);
-            ((word << 16 >> 16) + (word >> 16)) as f32 * HALF
-        }),
     }
 }
 

@@ -165,7 +165,7 @@ impl<T: Real> Odd<T> {
         }
         let mut made: Option<Vec<T>> = None;
         for (stage, needed) in self.stages.iter_mut().zip(needed.iter().rev()) {
-            let mut next = Vec::with_capacity((needed.end - needed.start) as usize);
+            let mut next = Vec::new();
             match &made {
                 None => stage.process(window, needed.clone(), &mut next, |value| value),
                 Some(made) => stage.process(made, needed.clone(), &mut next, |value| value),

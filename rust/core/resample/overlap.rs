@@ -149,7 +149,7 @@ impl<T: Real> OverlapSave<T> {
     }
 
     /// Appends output samples `wanted` to `samples`, from `window`: the input from
-    /// [`OverlapSave::input_window`] on.
+    /// [`OverlapSave::input_window`] on. Where only zeros are left it stops: far rates have blocks of hours.
     pub(super) fn process<S: Copy + Into<T>, O>(
         &mut self,
         window: &[S],
@@ -164,7 +164,7 @@ impl<T: Real> OverlapSave<T> {
         let before = self.input.margin as u64 + self.lead;
         let missing = before.saturating_sub(pairs.start * 2 * self.input.hop as u64);
         let mut at = -(missing as isize);
-        while samples.len() < count {
+        while samples.len() < count && at < window.len() as isize {
             self.transform(window, at);
             for part in [|c: &Complex<T>| c.re, |c: &Complex<T>| c.im] {
                 let valid = &self.output.buffer[self.output.margin..][..self.output.hop];

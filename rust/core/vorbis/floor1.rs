@@ -13,9 +13,13 @@ const HIGHEST: i32 = 0x7FFF;
 /// Lines up to so long are drawn with numbers of 32 bits.
 const LONG_LINE: u32 = 4096;
 
-/// Factors by height, in steps of 140/256 dB: section 10.1.
+/// The least factor of all.
+const LOWEST: f64 = 1.064_986_3e-7;
+
+/// Factors by height, in even steps of decibels up to 1: section 10.1.
 static LEVELS: LazyLock<Levels> = LazyLock::new(|| {
-    std::array::from_fn(|height| 10f64.powf((height as f64 - 255.0) * 140.0 / 256.0 / 20.0) as f32)
+    let depth = |height: usize| (255 - height) as f64 / 255.0;
+    std::array::from_fn(|height| LOWEST.powf(depth(height)) as f32)
 });
 
 pub(super) type Levels = [f32; 256];
