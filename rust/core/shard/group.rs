@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use super::Member;
 use crate::error::{Error, Result};
 
+/// Members of one sample that are sorted to compare them.
+const MANY: usize = 16;
+
 /// Members of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -44,7 +47,7 @@ impl Samples {
     pub(super) fn group(members: &[Member]) -> Result<Self> {
         let mut grouped = Self {
             samples: Vec::new(),
-            places: HashMap::new(),
+            places: HashMap::with_capacity(members.len() / 2),
         };
         let mut remarks = Vec::new();
         for member in members {
@@ -56,13 +59,14 @@ impl Samples {
         refuse_twins(remarks)?;
         for sample in &grouped.samples {
             refuse_reserved(sample)?;
-            refuse_twins(
-                sample
-                    .members
-                    .iter()
-                    .map(|(e, member)| (e, member))
-                    .collect(),
-            )?;
+            if may_have_twins(&sample.members) {
+                let members = sample.members.iter();
+                refuse_twins(
+                    members
+                        .map(|(extension, member)| (extension, member))
+                        .collect(),
+                )?;
+            }
         }
         Ok(grouped)
     }
@@ -107,6 +111,18 @@ fn refuse_reserved(sample: &Sample) -> Result<()> {
                 .at_byte(member.header_offset),
         ),
     }
+}
+
+/// Few members are compared with each other, without the memory that sorting needs.
+fn may_have_twins(members: &[(String, Member)]) -> bool {
+    let mut rest = members;
+    while let Some(((extension, _), others)) = rest.split_first() {
+        if members.len() > MANY || others.iter().any(|(other, _)| other == extension) {
+            return true;
+        }
+        rest = others;
+    }
+    false
 }
 
 /// Refuses two members of which one would hide the other. Sorts: an archive may hold millions.
