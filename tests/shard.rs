@@ -355,7 +355,7 @@ fn what_follows_zeros_is_an_error() {
         assert_eq!(error.byte_offset(), Some(first.len() as u64), "{error}");
     }
     for rubbish in [&b"x"[..], &payload(5, 512), &second] {
-        let mut bytes = ended(&[first.clone()]);
+        let mut bytes = ended(std::slice::from_ref(&first));
         bytes.extend(rubbish);
         let error = error(&bytes);
         assert_eq!(
@@ -627,8 +627,10 @@ fn members_of_a_key_are_one_sample_wherever_they_lie() {
     assert_eq!(shard.find("b"), None);
 }
 
+type Change = (&'static str, fn(&Path));
+
 /// Each way in which a file under a reader can change.
-fn changes() -> Vec<(&'static str, fn(&Path))> {
+fn changes() -> Vec<Change> {
     fn resize(path: &Path, length: u64) {
         OpenOptions::new()
             .write(true)

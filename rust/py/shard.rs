@@ -145,7 +145,7 @@ impl Samples {
             return Ok(None);
         };
         let bytes: u64 = sample.members.iter().map(|(_, member)| member.size).sum();
-        if number % LOOK_SAMPLES == 0 || bytes >= LOOK_BYTES {
+        if number.is_multiple_of(LOOK_SAMPLES) || bytes >= LOOK_BYTES {
             let checked = py.detach(|| self.shard.check_unchanged());
             checked.map_err(|error| raise(py, &error))?;
         }
