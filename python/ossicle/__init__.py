@@ -34,6 +34,7 @@ from ossicle.errors import (
 from ossicle.fingerprint import processor_sha256
 from ossicle.mel import FeatureBatch, load_features, log_mel_batch, log_mel_spectrogram
 from ossicle.resampling import Resampler, resample
+from ossicle.shard import Shard
 
 if TYPE_CHECKING:
     from ossicle.collator import AudioLmCollator
@@ -85,6 +86,7 @@ __all__ = [
     "InvalidKeyError",
     "NonFiniteSampleError",
     "Resampler",
+    "Shard",
     "UnsupportedFormatError",
     "WaveformCache",
     "WaveformCacheKey",

@@ -43,9 +43,9 @@ class BinaryFile(Protocol):
     def seek(self, offset: int, whence: int, /) -> int: ...
 
 
-AudioSource: TypeAlias = "str | os.PathLike[str] | Buffer | BinaryFile"
+AudioSource: TypeAlias = "str | os.PathLike[str] | Buffer | BinaryFile | _native.ShardMember"
 """A path; bytes, bytearray, memoryview or a NumPy uint8 array (read in place, never copied, and not
-to be written to meanwhile); or a binary file object, read from where it stands."""
+to be written to meanwhile); a binary file object, read from where it stands; a shard's member."""
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 

@@ -15,7 +15,7 @@ class AudioError(Exception):
         reason: What was wrong, without where.
         source: The file as the caller named it, or ``<bytes>``, or the file object's name.
         member: The member of a shard, where the source is one.
-        byte_offset: Where in the source, in bytes from its start.
+        byte_offset: Where in the source, in bytes from its start; of a member, in the shard.
         sample_index: Which frame of the decoded signal, where the fault is a sample.
     """
 

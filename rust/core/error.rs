@@ -25,12 +25,48 @@ pub enum ErrorKind {
     InvalidArgument,
 }
 
+/// What errors call a source: a file, or a member of a shard and where that begins in it.
+#[derive(Clone, Debug)]
+pub struct Name {
+    source: String,
+    member: Option<String>,
+    start: u64,
+}
+
+impl Name {
+    /// The member of the shard `source` whose payload begins at byte `start`: bytes of errors, which are
+    /// counted from there, are told as the shard's.
+    pub fn of_member(source: impl Into<String>, member: impl Into<String>, start: u64) -> Self {
+        Self {
+            source: source.into(),
+            member: Some(member.into()),
+            start,
+        }
+    }
+}
+
+impl<S: Into<String>> From<S> for Name {
+    fn from(source: S) -> Self {
+        Self {
+            source: source.into(),
+            member: None,
+            start: 0,
+        }
+    }
+}
+
+impl From<&Name> for Name {
+    fn from(name: &Name) -> Self {
+        name.clone()
+    }
+}
+
 /// One failure, with everything that is known about where it happened.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
     reason: String,
-    source: Option<String>,
+    name: Option<Box<Name>>,
     member: Option<String>,
     byte_offset: Option<u64>,
     sample_index: Option<u64>,
@@ -43,7 +79,7 @@ impl Error {
         Self {
             kind,
             reason: reason.into(),
-            source: None,
+            name: None,
             member: None,
             byte_offset: None,
             sample_index: None,
@@ -75,14 +111,14 @@ impl Error {
 
     /// Names the file, unless a deeper layer already has.
     #[must_use]
-    pub fn with_source(mut self, source: impl Into<String>) -> Self {
+    pub fn with_source(mut self, source: impl Into<Name>) -> Self {
         self.name_source(source);
         self
     }
 
     /// [`Error::with_source`] in place.
-    pub fn name_source(&mut self, source: impl Into<String>) {
-        self.source.get_or_insert_with(|| source.into());
+    pub fn name_source(&mut self, source: impl Into<Name>) {
+        self.name.get_or_insert_with(|| Box::new(source.into()));
     }
 
     /// Names the member of a shard, unless a deeper layer already has.
@@ -123,17 +159,19 @@ impl Error {
 
     /// The file, as the caller named it.
     pub fn source_name(&self) -> Option<&str> {
-        self.source.as_deref()
+        self.name.as_ref().map(|name| name.source.as_str())
     }
 
     /// The member of a shard.
     pub fn member(&self) -> Option<&str> {
-        self.member.as_deref()
+        let named = self.name.as_ref().and_then(|name| name.member.as_deref());
+        self.member.as_deref().or(named)
     }
 
-    /// Where in the source, in bytes from its start.
+    /// Where in the file, in bytes from its start; for a member of a shard, in the shard.
     pub fn byte_offset(&self) -> Option<u64> {
-        self.byte_offset
+        let start = self.name.as_ref().map_or(0, |name| name.start);
+        self.byte_offset.map(|byte| byte.saturating_add(start))
     }
 
     /// Which frame of the decoded signal.
@@ -154,15 +192,15 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(source) = &self.source {
+        if let Some(source) = self.source_name() {
             write!(f, "{source}")?;
-            if let Some(member) = &self.member {
+            if let Some(member) = self.member() {
                 write!(f, " [{member}]")?;
             }
             write!(f, ": ")?;
         }
         write!(f, "{}", self.reason)?;
-        if let Some(offset) = self.byte_offset {
+        if let Some(offset) = self.byte_offset() {
             write!(f, " (byte {offset})")?;
         }
         Ok(())

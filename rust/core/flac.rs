@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use crate::damage::Damage;
 use crate::decode::AudioInfo;
-use crate::error::{Error, Result};
+use crate::error::{Error, Name, Result};
 use crate::source::Source;
 
 use self::frame::{Frame, FrameDecoder};
@@ -52,7 +52,7 @@ pub(crate) enum Fault {
 
 /// An opened stream, and where it is read.
 pub(crate) struct Flac<'a> {
-    name: String,
+    name: Name,
     info: StreamInfo,
     window: Window<'a>,
     decoder: FrameDecoder,

@@ -26,13 +26,14 @@ pub mod pipeline;
 mod plane;
 pub mod pool;
 pub mod resample;
+pub mod shard;
 pub mod source;
 mod vorbis;
 mod window;
 
 pub use damage::{Damage, Gap};
 pub use decode::{AudioInfo, Decoder};
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Name, Result};
 pub use pipeline::{Clip, Request, load, load_batch};
 pub use resample::Quality;
 pub use source::Source;

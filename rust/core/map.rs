@@ -10,7 +10,10 @@ use memmap2::Mmap;
 pub(crate) fn read_only(file: &File) -> io::Result<Mmap> {
     // SAFETY: a map is unsound when the file changes under it. Entries of a cache are complete before
     // they get their name, are never written to again and only ever replaced by rename or unlinked,
-    // which both leave the mapped inode alone. Who truncates one by hand gets a SIGBUS, as with
-    // `numpy.memmap`; readers who cannot rule that out ask for a copy.
+    // which both leave the mapped inode alone. Shards are not ours: size, time and inode are compared
+    // before a view of one is handed out, and nothing in this crate reads through the map, neither
+    // headers nor what is decoded; only the caller's own reading of a view does, on file systems where
+    // no other machine writes. Who truncates either by hand under a view that is in use gets a SIGBUS,
+    // as with `numpy.memmap`; readers who cannot rule that out ask for a copy.
     unsafe { Mmap::map(file) }
 }

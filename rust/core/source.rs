@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Name, Result};
 
 /// A stream of a caller's own: a Python file object, a network range reader.
 pub trait ReadSeek: Read + Seek + Send + Sync {}
@@ -20,7 +20,7 @@ enum Data<'a> {
 
 /// One input, with the name that its errors carry.
 pub struct Source<'a> {
-    name: String,
+    name: Name,
     data: Data<'a>,
     len: u64,
 }
@@ -38,17 +38,22 @@ impl Source<'static> {
         if !facts.is_file() {
             return Err(Error::new(ErrorKind::Io, "not a regular file").with_source(name));
         }
-        Ok(Self::new(name, Data::File(file), facts.len()))
+        Ok(Self::from_file(name, file, facts.len()))
+    }
+
+    /// Reads an open file of `len` bytes.
+    pub(crate) fn from_file(name: impl Into<Name>, file: File, len: u64) -> Self {
+        Self::new(name.into(), Data::File(file), len)
     }
 }
 
 impl<'a> Source<'a> {
-    fn new(name: String, data: Data<'a>, len: u64) -> Self {
+    fn new(name: Name, data: Data<'a>, len: u64) -> Self {
         Self { name, data, len }
     }
 
     /// Reads `bytes` in place.
-    pub fn from_bytes(name: impl Into<String>, bytes: &'a [u8]) -> Self {
+    pub fn from_bytes(name: impl Into<Name>, bytes: &'a [u8]) -> Self {
         Self::new(name.into(), Data::Memory(bytes), bytes.len() as u64)
     }
 
@@ -56,7 +61,7 @@ impl<'a> Source<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Io`] when the stream cannot be measured by seeking.
-    pub fn from_stream(name: impl Into<String>, stream: Box<dyn ReadSeek + 'a>) -> Result<Self> {
+    pub fn from_stream(name: impl Into<Name>, stream: Box<dyn ReadSeek + 'a>) -> Result<Self> {
         let (name, mut stream) = (name.into(), stream);
         let (base, len) = measure(&mut *stream)
             .map_err(|error| Error::io("seek in the stream", error).with_source(name.clone()))?;
@@ -64,7 +69,7 @@ impl<'a> Source<'a> {
     }
 
     /// The name that errors carry.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &Name {
         &self.name
     }
 

@@ -7,6 +7,7 @@ mod cache;
 mod error;
 mod mel;
 mod resample;
+mod shard;
 mod source;
 
 /// `ossicle._native`.
@@ -24,6 +25,8 @@ mod _native {
     use super::mel::{load_features, log_mel};
     #[pymodule_export]
     use super::resample::{Resampler, resample};
+    #[pymodule_export]
+    use super::shard::{Shard, ShardMember, verify_shard};
 
     /// Which code made the waveforms that a cache holds.
     #[pymodule_export]

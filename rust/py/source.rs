@@ -9,16 +9,22 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::shard::ShardMember;
+
 /// An input that keeps what it borrows from Python alive while the GIL is released.
 pub(crate) enum Input {
     Path(PathBuf),
     Buffer(PyBuffer<u8>),
     File(Py<PyAny>, String),
+    Member(Py<ShardMember>),
 }
 
 impl Input {
     /// Recognises what `object` is; nothing is read yet.
     pub(crate) fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Ok(member) = object.cast::<ShardMember>() {
+            return Ok(Self::Member(member.clone().unbind()));
+        }
         if let Ok(path) = object.extract::<PathBuf>() {
             return Ok(Self::Path(path));
         }
@@ -32,7 +38,7 @@ impl Input {
         }
         let kind = object.get_type().name()?;
         Err(PyTypeError::new_err(format!(
-            "an audio source is a path, a contiguous buffer of bytes, or a binary file object that seeks, not {kind}"
+            "an audio source is a path, a contiguous buffer of bytes, a binary file object that seeks, or a member of a shard, not {kind}"
         )))
     }
 
@@ -42,6 +48,7 @@ impl Input {
             Self::Path(path) => path.metadata().map_or(0, |facts| facts.len()),
             Self::Buffer(buffer) => buffer.len_bytes() as u64,
             Self::File(..) => 0,
+            Self::Member(member) => member.get().bytes(),
         }
     }
 
@@ -51,6 +58,7 @@ impl Input {
             Self::Path(path) => Source::open(path),
             Self::Buffer(buffer) => Ok(Source::from_bytes("<bytes>", bytes_of(buffer))),
             Self::File(file, name) => Source::from_stream(name.clone(), Box::new(PyFile { file })),
+            Self::Member(member) => member.get().source(),
         }
     }
 }

@@ -1,0 +1,258 @@
+"""WebDataset shards: tar archives of samples, in place, by key and by number.
+
+Opening a shard reads and checks every header. A cut, a flipped bit in a header, rubbish behind the
+end, two members of one name, links and names that lead out of a folder are errors with the member
+and the byte; nothing ends early. Payloads have no checksum in a tar, nor have the names of members
+whose name is long.
+
+Members are grouped as webdataset groups them: the key of ``a/b.c/utt.seg.JSON`` is ``a/b.c/utt``,
+its extension ``seg.json``. But nothing is dropped: a name without a dot has the extension ``""``,
+one that begins with a dot the key of its folder. Members of one key are one sample wherever they
+lie in the shard, at the place of the first. Only what lies under a first part like ``__this__``
+belongs to no sample; `Shard.members` lists it.
+
+A shard must not change while it is open: size, time of modification and inode are compared at each
+``shard[...]``, each ``load`` and all along an iteration, and a difference is an `AudioIOError`.
+What is decoded is read, not mapped, and compared again behind each read. Views into the map are
+the caller's own: who cuts a file short while others read such a view kills those processes
+(SIGBUS), as with `numpy.memmap`. ``access="pread"`` gives copies instead; network file systems
+have it by default.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+
+from ossicle import _native
+from ossicle.audio import load
+from ossicle.errors import AudioError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from ossicle.audio import FloatArray, Gap
+
+__all__ = ["AUDIO_EXTENSIONS", "Member", "Shard"]
+
+# fmt: off
+AUDIO_EXTENSIONS = frozenset({
+    "aac", "aif", "aifc", "aiff", "alac", "au", "bwf", "caf", "flac", "m4a", "m4b", "mka", "mkv",
+    "mov", "mp1", "mp2", "mp3", "mp4", "oga", "ogg", "ogv", "opus", "rf64", "snd", "w64", "wav",
+    "wave", "weba", "webm",
+})
+# fmt: on
+"""What audio is known by, where several members make a sample: the last part of an extension."""
+
+
+class Member(NamedTuple):
+    """Where a file lies in a shard.
+
+    Attributes:
+        name: Its path in the archive.
+        offset: The first byte of its payload.
+        size: Bytes of its payload.
+        header_offset: The first byte of its header, or of those about it in front of that.
+    """
+
+    name: str
+    offset: int
+    size: int
+    header_offset: int
+
+
+class Shard:
+    """A tar shard.
+
+    Iterating gives the samples in the order of the tar: ``{"__key__": key, extension: view, ...}``
+    with read-only memoryviews, no copies, that keep the map alive without the shard. ``shard[key]``
+    and ``shard[number]`` give one. A shard can be used from many threads, across a fork, and
+    pickled: it is then opened anew.
+
+    Args:
+        path: The file.
+        access: ``"mmap"`` hands out views into a map of the file, ``"pread"`` copies; ``"auto"``
+            maps on file systems that are known to be local.
+        index: The members, where they are known: no header is read. What `members` gave.
+
+    Raises:
+        AudioIOError: The file cannot be read.
+        CorruptAudioError: It is no whole tar, or two members would hide each other.
+        UnsupportedFormatError: It holds what no shard may: links, devices, sparse files, absolute
+            names and names with ``..``.
+        InvalidArgumentError: An unknown ``access``, or an index of another file.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        access: Literal["auto", "mmap", "pread"] = "auto",
+        index: Iterable[Member] | None = None,
+    ) -> None:
+        self.path = os.fspath(path)
+        self.access = access
+        self._index = None if index is None else [Member(*member) for member in index]
+        self._open: _native.Shard | None = _native.Shard(self.path, access, self._index)
+
+    @property
+    def _shard(self) -> _native.Shard:
+        if self._open is None:
+            raise InvalidArgumentError("the shard is closed", source=self.path)
+        return self._open
+
+    def __len__(self) -> int:
+        return len(self._shard)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._shard)
+
+    def __getitem__(self, key: str | int) -> dict[str, Any]:
+        return self._shard.sample(self._number(key))
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._shard.find(key) is not None
+
+    def keys(self) -> list[str]:
+        """The samples' keys, in their order."""
+        return self._shard.keys()
+
+    def members(self) -> list[Member]:
+        """All files in the shard, in its order."""
+        return [Member(*member) for member in self._shard.members()]
+
+    def member(self, key: str | int, extension: str | None = None) -> _native.ShardMember:
+        """A source for `ossicle.load`, `info` and `load_batch`; nothing is read yet.
+
+        Args:
+            key: The sample's key or number.
+            extension: Which of its members; None takes the only one that is audio by its extension.
+
+        Raises:
+            KeyError, IndexError: There is no such sample.
+            InvalidArgumentError: It has no such member, or none or several that are audio.
+        """
+        number = self._number(key)
+        chosen = self._audio_extension(number) if extension is None else extension.lower()
+        found = self._shard.member(number, chosen)
+        if found is None:
+            raise self._unclear(number, f"no member with the extension {chosen!r}")
+        return found
+
+    @overload
+    def load(
+        self,
+        key: str | int,
+        sample_rate: int | None = None,
+        *,
+        extension: str | None = None,
+        mono: bool = True,
+        offset: float = 0.0,
+        duration: float | None = None,
+        allow_nonfinite: bool = False,
+        verify: bool = False,
+        on_error: Literal["raise"] = "raise",
+    ) -> tuple[FloatArray, int]: ...
+    @overload
+    def load(
+        self,
+        key: str | int,
+        sample_rate: int | None = None,
+        *,
+        extension: str | None = None,
+        mono: bool = True,
+        offset: float = 0.0,
+        duration: float | None = None,
+        allow_nonfinite: bool = False,
+        verify: bool = False,
+        on_error: Literal["conceal"],
+    ) -> tuple[FloatArray, int, list[Gap]]: ...
+    def load(
+        self,
+        key: str | int,
+        sample_rate: int | None = None,
+        *,
+        extension: str | None = None,
+        **options: Any,
+    ) -> tuple[FloatArray, int] | tuple[FloatArray, int, list[Gap]]:
+        """Decodes a member in place, or a range of it, in one call that releases the GIL.
+
+        Args:
+            key: The sample's key or number.
+            sample_rate: As for `ossicle.load`, like the other arguments.
+            extension: As for `member`.
+            **options: ``mono``, ``offset``, ``duration``, ``allow_nonfinite``, ``verify`` and
+                ``on_error`` of `ossicle.load`.
+
+        Raises:
+            KeyError, IndexError: There is no such sample.
+            AudioError: The child that fits, with the shard, the member, the byte (of the shard) and
+                the reason.
+        """
+        decoded: tuple[FloatArray, int] = load(self.member(key, extension), sample_rate, **options)
+        return decoded
+
+    def verify(self) -> list[AudioError]:
+        """Reads the shard again, headers and payloads, and lists all that is wrong.
+
+        What a payload says cannot be checked without the digests of an index.
+        """
+        errors: list[AudioError] = []
+        try:
+            self._shard.check_unchanged()
+        except AudioError as error:
+            errors.append(error)
+        return errors + _native.verify_shard(self.path)
+
+    def close(self) -> None:
+        """Lets go of the file; views of members stay valid."""
+        self._open = None
+
+    def __enter__(self) -> Shard:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.path, self.access, self._index)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._open is None else f"{len(self)} samples"
+        return f"<Shard {self.path!r}: {state}>"
+
+    def _number(self, key: str | int) -> int:
+        """A sample's number from its key, or from a number that may count from the end."""
+        if isinstance(key, str):
+            found = self._shard.find(key)
+            if found is None:
+                raise KeyError(key)
+            return found
+        number, count = operator.index(key), len(self)
+        if not -count <= number < count:
+            raise IndexError(f"sample {number} of {count}")
+        return number % count
+
+    def _audio_extension(self, number: int) -> str:
+        extensions = self._shard.extensions(number)
+        audio = [one for one in extensions if one.rpartition(".")[2] in AUDIO_EXTENSIONS]
+        if len(audio) == 1:
+            return audio[0]
+        raise self._unclear(number, "several audio members" if audio else "no audio member")
+
+    def _unclear(self, number: int, what: str) -> InvalidArgumentError:
+        key, extensions = self.keys()[number], ", ".join(self._shard.extensions(number))
+        reason = f"the sample {key!r} has {what}; its extensions are: {extensions}"
+        return InvalidArgumentError(reason, source=self.path)
+
+
+def _reopen(
+    path: str, access: Literal["auto", "mmap", "pread"], index: list[Member] | None
+) -> Shard:
+    return Shard(path, access=access, index=index)

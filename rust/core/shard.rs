@@ -1,0 +1,209 @@
+//! WebDataset shards: tar archives whose members are grouped to samples by their names.
+//!
+//! Opening reads every header and checks it: the checksum, that two headers do not disagree, that the
+//! archive has its end and nothing behind it. What could make content disappear, or one file pass for
+//! another, is an error with its member and byte; nothing ends early. Payloads have no checksum in a tar,
+//! nor have the long names of PAX and GNU: damage there is found by the digests of an index.
+//!
+//! A shard that changes while it is open is an error too. What is decoded from it is read, not mapped, and
+//! each read is followed by a look at the file: a shard cut short meanwhile is an error, and so is one
+//! that was cut and grew again, whose bytes would be zeros. Bytes that are handed out in place lie in a
+//! map of the file; it is looked at before, but a file that is cut short while they are in use kills
+//! the process that reads them, as any map does. [`Access::Pread`] hands out copies.
+#![deny(unsafe_code)]
+
+mod access;
+mod extended;
+mod group;
+mod header;
+mod verify;
+mod walk;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::source::Source;
+use access::Handle;
+use group::Samples;
+
+pub use access::{Access, Payload};
+pub use group::{Sample, split_name};
+pub use verify::{read_through, verify};
+pub use walk::{Lost, Walk, walk};
+
+/// A file in a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its path in the archive.
+    pub name: String,
+    /// The first byte of its payload.
+    pub offset: u64,
+    /// Bytes of its payload.
+    pub size: u64,
+    /// The first byte of its header, or of those about it in front of that.
+    pub header_offset: u64,
+}
+
+/// An open shard.
+pub struct Shard {
+    handle: Handle,
+    members: Vec<Member>,
+    samples: Vec<Sample>,
+    places: HashMap<String, usize>,
+}
+
+impl Shard {
+    /// Opens the shard at `path` and reads all of its headers.
+    ///
+    /// # Errors
+    /// [`Io`](crate::ErrorKind::Io) where the file cannot be read, [`Corrupt`](crate::ErrorKind::Corrupt)
+    /// where it is no whole tar archive, or where two members have one name,
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for members that a shard may not hold: links,
+    /// devices, sparse files, and names that lead out of a folder.
+    pub fn open(path: &Path, access: Access) -> Result<Self> {
+        let handle = Handle::open(path, access)?;
+        let mut members = Vec::new();
+        let mut walk = walk(handle.source()?);
+        while let Some(member) = walk.step()? {
+            members.push(member);
+        }
+        handle.check_unchanged()?;
+        Self::new(handle, members)
+    }
+
+    /// Opens the shard at `path`, whose members are known from an index: no header is read.
+    ///
+    /// # Errors
+    /// As for [`Shard::open`], and [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for members
+    /// that lie outside of the file.
+    pub fn from_members(path: &Path, access: Access, members: Vec<Member>) -> Result<Self> {
+        let handle = Handle::open(path, access)?;
+        for member in &members {
+            if let Some(reason) = extended::refusal(&member.name) {
+                let error = Error::unsupported(reason).with_member(member.name.as_str());
+                return Err(error.with_source(handle.name()));
+            }
+            extent(&handle, member)?;
+        }
+        Self::new(handle, members)
+    }
+
+    fn new(handle: Handle, members: Vec<Member>) -> Result<Self> {
+        if members.is_empty() {
+            return Err(nothing_in(&handle));
+        }
+        let grouped = Samples::group(&members);
+        let Samples { samples, places } = grouped.map_err(|e| e.with_source(handle.name()))?;
+        Ok(Self {
+            handle,
+            members,
+            samples,
+            places,
+        })
+    }
+
+    /// All members, in the order of the archive.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// All samples, in the order of their first members. Members of one key are one sample wherever they
+    /// lie. Of members whose path begins with a part like `__this__` samples know nothing, as in
+    /// webdataset.
+    pub fn samples(&self) -> &[Sample] {
+        &self.samples
+    }
+
+    /// Which sample has the key.
+    pub fn find(&self, key: &str) -> Option<usize> {
+        self.places.get(key).copied()
+    }
+
+    /// The shard's path as it was given.
+    pub fn name(&self) -> &str {
+        self.handle.name()
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        self.handle.size()
+    }
+
+    /// Whether members are handed out in place, from a map of the file.
+    pub fn is_mapped(&self) -> bool {
+        self.handle.is_mapped()
+    }
+
+    /// Errors where size, time of modification or inode are no longer those of the file that was opened,
+    /// or where another file lies at its path. A file that was removed can be read on.
+    ///
+    /// # Errors
+    /// [`Io`](crate::ErrorKind::Io), with what has changed.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.handle.check_unchanged()
+    }
+
+    /// A member's payload: in place from a map, else a copy.
+    ///
+    /// # Errors
+    /// As for [`Shard::check_unchanged`], which comes first, and where reading fails.
+    pub fn bytes(&self, member: &Member) -> Result<Cow<'_, [u8]>> {
+        let range = extent(&self.handle, member)?;
+        self.check_unchanged()?;
+        match self.handle.mapped(range) {
+            Some(bytes) => Ok(Cow::Borrowed(bytes)),
+            None => self.copied(member).map(Cow::Owned),
+        }
+    }
+
+    /// A member's payload for as long as it is wanted, whatever becomes of the shard. Who takes many
+    /// calls [`Shard::check_unchanged`] in front of each batch; copies are checked each.
+    ///
+    /// # Errors
+    /// Where reading fails or the shard has changed.
+    pub fn payload(&self, member: &Member) -> Result<Payload> {
+        let range = extent(&self.handle, member)?;
+        match self.handle.payload(range) {
+            Some(payload) => Ok(payload),
+            None => self.copied(member).map(Payload::copied),
+        }
+    }
+
+    fn copied(&self, member: &Member) -> Result<Vec<u8>> {
+        let read = self.handle.read(member.offset, member.size);
+        read.map_err(|error| error.with_member(member.name.as_str()))
+    }
+
+    /// A member to decode. It is read, never mapped: should the shard change meanwhile, that is an error.
+    ///
+    /// # Errors
+    /// As for [`Shard::check_unchanged`].
+    pub fn source(&self, member: &Member) -> Result<Source<'_>> {
+        extent(&self.handle, member)?;
+        let checked = self.check_unchanged();
+        checked.map_err(|error| error.with_member(member.name.as_str()))?;
+        self.handle
+            .section(&member.name, member.offset, member.size)
+    }
+}
+
+/// Where the member's payload lies, which is within the file.
+fn extent(handle: &Handle, member: &Member) -> Result<Range<usize>> {
+    let end = member.offset.checked_add(member.size);
+    match end.filter(|end| *end <= handle.size()) {
+        Some(end) => Ok(member.offset as usize..end as usize),
+        None => {
+            let (size, offset) = (member.size, member.offset);
+            let reason = format!("a member of {size} bytes at byte {offset} is not in the shard");
+            let error = Error::invalid(reason).with_member(member.name.as_str());
+            Err(error.with_source(handle.name()))
+        }
+    }
+}
+
+fn nothing_in(handle: &Handle) -> Error {
+    Error::corrupt("a tar archive without a member").with_source(handle.name())
+}

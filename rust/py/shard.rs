@@ -1,0 +1,266 @@
+//! Shards for Python: samples as dictionaries of read-only views, members as sources to decode.
+
+use std::ffi::c_int;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use ossicle::shard::{self, Access, Member, Payload, Sample, Shard as Core};
+use ossicle::{Error, Result, Source};
+use pyo3::exceptions::PyIndexError;
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyMemoryView};
+
+use crate::error::{raise, to_exception};
+
+/// While it iterates, an iterator looks whether the shard has changed at each sample of this many bytes,
+/// and of smaller ones at each of so many. A look costs as much as handing out a small sample.
+const LOOK_BYTES: u64 = 8 * 1024;
+const LOOK_SAMPLES: usize = 16;
+
+/// `(name, offset, size, header_offset)`.
+type Facts = (String, u64, u64, u64);
+
+/// The native half of `ossicle.shard`: an open shard.
+#[pyclass(frozen, module = "ossicle._native")]
+pub(crate) struct Shard(Arc<Core>);
+
+/// A member of a shard, to decode from: what `load`, `info` and `load_batch` take as a source.
+#[pyclass(frozen, module = "ossicle._native")]
+pub(crate) struct ShardMember {
+    shard: Arc<Core>,
+    member: Member,
+}
+
+/// The samples one after the other.
+#[pyclass(frozen, module = "ossicle._native")]
+struct Samples {
+    shard: Arc<Core>,
+    next: AtomicUsize,
+}
+
+/// A member left where it is: a read-only buffer.
+#[pyclass(frozen, module = "ossicle._native")]
+struct MemberView(Payload);
+
+#[pymethods]
+impl Shard {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        path: PathBuf,
+        access: &str,
+        index: Option<Vec<Facts>>,
+    ) -> PyResult<Self> {
+        let open = || {
+            let access = parse_access(access)?;
+            match index {
+                None => Core::open(&path, access),
+                Some(index) => {
+                    let members = index.into_iter().map(to_member).collect();
+                    Core::from_members(&path, access, members)
+                }
+            }
+        };
+        let shard = py.detach(open).map_err(|error| raise(py, &error))?;
+        Ok(Self(Arc::new(shard)))
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.samples().len()
+    }
+
+    fn __iter__(&self) -> Samples {
+        Samples {
+            shard: Arc::clone(&self.0),
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether members are views into a map of the file.
+    fn is_mapped(&self) -> bool {
+        self.0.is_mapped()
+    }
+
+    fn check_unchanged(&self, py: Python<'_>) -> PyResult<()> {
+        let checked = py.detach(|| self.0.check_unchanged());
+        checked.map_err(|error| raise(py, &error))
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        let samples = self.0.samples().iter();
+        samples.map(|sample| sample.key.as_str()).collect()
+    }
+
+    fn find(&self, key: &str) -> Option<usize> {
+        self.0.find(key)
+    }
+
+    fn members(&self) -> Vec<(&str, u64, u64, u64)> {
+        let members = self.0.members().iter();
+        members
+            .map(|m| (m.name.as_str(), m.offset, m.size, m.header_offset))
+            .collect()
+    }
+
+    fn extensions(&self, number: usize) -> PyResult<Vec<&str>> {
+        let members = self.numbered(number)?.members.iter();
+        Ok(members.map(|(extension, _)| extension.as_str()).collect())
+    }
+
+    fn sample<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyDict>> {
+        let sample = self.numbered(number)?;
+        self.check_unchanged(py)?;
+        to_dict(py, &self.0, sample)
+    }
+
+    fn member(&self, number: usize, extension: &str) -> PyResult<Option<ShardMember>> {
+        let mut members = self.numbered(number)?.members.iter();
+        let found = members.find(|(one, _)| one == extension);
+        Ok(found.map(|(_, member)| ShardMember {
+            shard: Arc::clone(&self.0),
+            member: member.clone(),
+        }))
+    }
+}
+
+impl Shard {
+    fn numbered(&self, number: usize) -> PyResult<&Sample> {
+        let sample = self.0.samples().get(number);
+        sample.ok_or_else(|| PyIndexError::new_err(format!("there is no sample {number}")))
+    }
+}
+
+#[pymethods]
+impl Samples {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let number = self.next.fetch_add(1, Relaxed);
+        let Some(sample) = self.shard.samples().get(number) else {
+            return Ok(None);
+        };
+        let bytes: u64 = sample.members.iter().map(|(_, member)| member.size).sum();
+        if number.is_multiple_of(LOOK_SAMPLES) || bytes >= LOOK_BYTES {
+            let checked = py.detach(|| self.shard.check_unchanged());
+            checked.map_err(|error| raise(py, &error))?;
+        }
+        to_dict(py, &self.shard, sample).map(Some)
+    }
+}
+
+#[pymethods]
+impl ShardMember {
+    /// The shard's path.
+    #[getter]
+    fn shard(&self) -> &str {
+        self.shard.name()
+    }
+
+    /// The path in the shard.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.member.name
+    }
+
+    /// The first byte of the payload, in the shard.
+    #[getter]
+    fn offset(&self) -> u64 {
+        self.member.offset
+    }
+
+    /// Bytes of the payload.
+    #[getter]
+    fn size(&self) -> u64 {
+        self.member.size
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<{} [{}]>", self.shard.name(), self.member.name)
+    }
+}
+
+impl ShardMember {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.member.size
+    }
+
+    /// Opens it; needs no GIL.
+    pub(crate) fn source(&self) -> Result<Source<'_>> {
+        self.shard.source(&self.member)
+    }
+}
+
+#[pymethods]
+impl MemberView {
+    /// The buffer protocol, read-only: a view keeps this object, and with it the map, alive.
+    unsafe fn __getbuffer__(
+        slf: PyRef<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        let bytes = slf.0.bytes();
+        // SAFETY: the interpreter passes a valid `view`; the bytes live as long as this object, which
+        // the call makes the view own, for the class is frozen and a payload never moves.
+        let status = unsafe {
+            let start = bytes.as_ptr().cast_mut().cast();
+            ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, bytes.len() as isize, 1, flags)
+        };
+        match status {
+            0 => Ok(()),
+            // A writable buffer was asked for: the interpreter has set the error.
+            _ => Err(PyErr::fetch(slf.py())),
+        }
+    }
+}
+
+/// All that is wrong with a shard, which is read through.
+#[pyfunction]
+pub(crate) fn verify_shard(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyList>> {
+    let found = py.detach(|| shard::verify(&path, shard::read_through));
+    let errors = PyList::empty(py);
+    for error in found.map_err(|error| raise(py, &error))? {
+        errors.append(to_exception(py, &error)?)?;
+    }
+    Ok(errors)
+}
+
+/// The key, and each member without a copy, or read without the GIL.
+fn to_dict<'py>(py: Python<'py>, shard: &Core, sample: &Sample) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item(intern!(py, "__key__"), sample.key.as_str())?;
+    for (extension, member) in &sample.members {
+        let payload = match shard.is_mapped() {
+            true => shard.payload(member),
+            false => py.detach(|| shard.payload(member)),
+        };
+        let view = MemberView(payload.map_err(|error| raise(py, &error))?);
+        let view = Bound::new(py, view)?;
+        dict.set_item(extension, PyMemoryView::from(&view)?)?;
+    }
+    Ok(dict)
+}
+
+fn to_member((name, offset, size, header_offset): Facts) -> Member {
+    Member {
+        name,
+        offset,
+        size,
+        header_offset,
+    }
+}
+
+fn parse_access(access: &str) -> Result<Access> {
+    match access {
+        "auto" => Ok(Access::Auto),
+        "mmap" => Ok(Access::Mmap),
+        "pread" => Ok(Access::Pread),
+        _ => Err(Error::invalid(format!(
+            "access is \"auto\", \"mmap\" or \"pread\", not {access:?}"
+        ))),
+    }
+}
