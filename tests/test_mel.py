@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -230,6 +231,18 @@ def test_files_give_what_load_and_log_mel_give(
     assert batch.attention_mask.dtype == np.int32
     if seconds is None:
         assert batch.input_features.shape[2] == batch.frames.max()
+
+
+@pytest.mark.parametrize("quality", ["fast", "best"])
+def test_files_are_resampled_as_well_as_one_asks(clips: list[Path], quality: Any) -> None:
+    batch = ossicle.load_features(clips, quality=quality)
+    assert not np.array_equal(batch.input_features, ossicle.load_features(clips).input_features)
+    for row, path in enumerate(clips):
+        waveform, _ = ossicle.load(path, 16_000, quality=quality)
+        expected = ossicle.log_mel_spectrogram(waveform)
+        np.testing.assert_array_equal(batch.input_features[row], expected)
+    with pytest.raises(ossicle.InvalidArgumentError, match="fast, high, best|quality"):
+        ossicle.load_features(clips, quality="good")  # type: ignore[arg-type]
 
 
 def test_ranges_of_files(clips: list[Path]) -> None:

@@ -128,6 +128,7 @@ def load_features(
     threads: int,
     verify: bool,
     conceal: bool,
+    quality: str,
     out: NDArray[np.float32] | None,
 ) -> tuple[
     NDArray[np.float32],

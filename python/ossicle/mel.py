@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ossicle import _native
 from ossicle.audio import Gap, _at_least_one, _default_threads, _one_of
 from ossicle.errors import InvalidArgumentError
+from ossicle.resampling import Quality, check_quality
 
 if TYPE_CHECKING:
     from ossicle.audio import AudioSource
@@ -153,6 +154,7 @@ def load_features(
     threads: int | None = None,
     verify: bool = False,
     on_error: Literal["raise", "collect", "conceal"] = "raise",
+    quality: Quality = "high",
     out: FloatArray | None = None,
 ) -> FeatureBatch:
     """Decodes many clips and makes their features, in one call that releases the GIL.
@@ -172,6 +174,7 @@ def load_features(
         on_error: ``"raise"`` the first clip's error, in order of the sources; ``"collect"`` it
             beside a row of zeros and go on; or ``"conceal"`` damage as `ossicle.load` does and list
             the gaps, with the errors of what gives not one sample collected.
+        quality: How well to resample, as for `ossicle.resample`.
         out: Where to write, instead of into a new array: ``(B, n_mels, frames)`` float32,
             C-contiguous; only with ``pad_to_seconds``, since nothing else tells the frames before.
 
@@ -185,13 +188,13 @@ def load_features(
     if len(starts) != len(sources):
         raise InvalidArgumentError(f"{len(starts)} offsets for {len(sources)} sources")
     count = _default_threads() if threads is None else _at_least_one(threads)
-    bands, padded = _bands(n_mels), _padded(pad_to_seconds)
+    bands, padded, grade = _bands(n_mels), _padded(pad_to_seconds), check_quality(quality)
     if padded is not None:
         out = _array((len(sources), bands, padded // HOP_LENGTH), out)
     elif out is not None:
         raise InvalidArgumentError("out is given without pad_to_seconds")
     features, lengths, rates, errors, clips = _native.load_features(
-        sources, bands, padded, starts, duration, count, verify, conceal, out
+        sources, bands, padded, starts, duration, count, verify, conceal, grade, out
     )
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = FeatureBatch(features, lengths, rates, errors, gaps)

@@ -46,6 +46,7 @@ pub(crate) fn load_features<'py>(
     threads: usize,
     verify: bool,
     conceal: bool,
+    quality: &str,
     out: Option<Features<'py>>,
 ) -> PyResult<Batch<'py, Features<'py>>> {
     let inputs = sources.iter().map(Input::new);
@@ -54,6 +55,7 @@ pub(crate) fn load_features<'py>(
         duration,
         verify,
         conceal,
+        quality: crate::resample::quality(py, quality)?,
         ..features::request()
     };
     let requests = offsets.iter().map(|&offset| Request { offset, ..request });
