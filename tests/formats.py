@@ -123,8 +123,8 @@ with its decode; where two versions of FFmpeg disagree the test says which is ri
 {read}
 
 Any number of channels up to 1,024 in PCM, 255 in Opus and Vorbis, 8 in FLAC, ALAC and AAC, in the
-order of WAV. In ADPCM of Apple (`ima4`) a packet begins by its own header; FFmpeg carries seven bits over
-from the one before it, which no range could.
+order of WAV. In ADPCM of Apple (`ima4`) a packet begins by its own header; FFmpeg carries seven
+bits over from the one before it, which no range could.
 
 ## What is not read
 

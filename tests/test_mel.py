@@ -241,7 +241,7 @@ def test_files_are_resampled_as_well_as_one_asks(clips: list[Path], quality: Any
         waveform, _ = ossicle.load(path, 16_000, quality=quality)
         expected = ossicle.log_mel_spectrogram(waveform)
         np.testing.assert_array_equal(batch.input_features[row], expected)
-    with pytest.raises(ossicle.InvalidArgumentError, match="fast, high, best|quality"):
+    with pytest.raises(ossicle.InvalidArgumentError, match="quality"):
         ossicle.load_features(clips, quality="good")  # type: ignore[arg-type]
 
 
