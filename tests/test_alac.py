@@ -230,8 +230,10 @@ def test_packets_that_ffmpeg_does_not_write(
     waveform, rate = ossicle.load(path, mono=False)
     assert (rate, ossicle.info(path).bits_per_sample) == (RATE, bits)
     np.testing.assert_array_equal(waveform, samples.astype(np.float32) / np.float32(full))
-    (expected,) = oracle.decode(oracle.bundled(), [path], channels)
-    np.testing.assert_array_equal(waveform[:, : expected.shape[1]], expected)
+    # FFmpeg refuses packets of a pair of 32 bits that are not compressed.
+    if (bits, channels) != (32, 2):
+        (expected,) = oracle.decode(oracle.bundled(), [path], channels)
+        np.testing.assert_array_equal(waveform[:, : expected.shape[1]], expected)
 
 
 def test_versions_depths_and_channels_that_do_not_exist_are_named(tmp_path: Path) -> None:

@@ -244,6 +244,8 @@ def test_other_numbers_of_channels_keep_their_order(
     expected = oracle.decode(oracle.bundled(), [path], channels)[0]
     decoded, _ = ossicle.load(path, mono=False)
     if suffix == "ogg":
-        assert oracle.rms(decoded - expected) < 1e-6
+        # FFmpeg does not cut the end where the whole recording is on one page.
+        assert decoded.shape == waveform.shape
+        assert oracle.rms(decoded - expected[:, : decoded.shape[1]]) < 1e-6
     else:
         assert np.array_equal(decoded, expected)

@@ -38,7 +38,8 @@ fn reach(quality: Quality) -> usize {
 
 /// The taps at each place, 0 and 1 among them, in groups of lanes.
 fn kernel(quality: Quality) -> Vec<Tap<f64>> {
-    let (band, reach) = (band(quality), reach(quality) as f64);
+    let reach = reach(quality) as f64;
+    let band = band(quality).reaching(reach);
     let tap = |place: f64| band.tap(place, reach) / band.tap(0.0, reach);
     let mut groups = vec![Tap::default(); (PHASES + 1) * 2 * reach as usize / LANES];
     for (index, group) in groups.iter_mut().enumerate() {

@@ -24,6 +24,15 @@ impl Band {
         ((self.rejection - 7.95) / (14.36 * width) / 2.0).ceil() as usize
     }
 
+    /// With the rejection that so many taps on either side can have.
+    pub(super) fn reaching(self, half_taps: f64) -> Self {
+        let width = self.stop - self.pass;
+        Self {
+            rejection: 7.95 + 14.36 * width * 2.0 * half_taps,
+            ..self
+        }
+    }
+
     /// The filter at `place` samples from its middle, nothing from `reach` on; not scaled.
     pub(super) fn tap(&self, place: f64, reach: f64) -> f64 {
         let beta = 0.1102 * (self.rejection - 8.7);
