@@ -19,6 +19,7 @@ use rustfft::{Fft, FftDirection, FftPlanner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::idle::Idle;
 use crate::mix::nonfinite_at;
+use crate::plane;
 use odd::Odd;
 use overlap::{OverlapSave, Plan, Real};
 pub use quality::Quality;
@@ -176,7 +177,7 @@ impl Resampler {
     /// `window` may end early where the signal ends; zeros follow.
     pub fn process(&mut self, window: &[f32], wanted: Range<u64>) -> Vec<f32> {
         let count = wanted.end.saturating_sub(wanted.start) as usize;
-        let mut samples = Vec::with_capacity(count);
+        let mut samples = plane::with_capacity(count);
         self.engine.process(window, wanted, &mut samples);
         samples
     }
@@ -233,6 +234,7 @@ fn reserved(frames: u64) -> Result<Vec<f32>> {
     let room = room.and_then(|frames| samples.try_reserve_exact(frames).ok());
     let reason = || format!("the result's {frames} samples do not fit into memory");
     room.ok_or_else(|| Error::new(ErrorKind::Limit, reason()))?;
+    plane::prepare(&samples);
     Ok(samples)
 }
 
