@@ -156,13 +156,16 @@ impl<T: Real> OverlapSave<T> {
 
     /// Appends output samples `wanted` to `samples`, from `window`: the input from
     /// [`OverlapSave::input_window`] on. Where only zeros are left it stops: far rates have blocks of hours.
+    ///
+    /// Whether all of the input was finite; sums that overflow count as if it was not.
     pub(super) fn process<S: Copy + Into<T>, O>(
         &mut self,
         window: &[S],
         wanted: Range<u64>,
         samples: &mut Vec<O>,
         write: impl Fn(T) -> O + Copy,
-    ) {
+    ) -> bool {
+        let mut is_finite = true;
         let count = samples.len() + wanted.end.saturating_sub(wanted.start) as usize;
         let pairs = self.pairs(&wanted);
         let mut skip = (wanted.start - pairs.start * 2 * self.output.hop as u64) as usize;
@@ -172,6 +175,9 @@ impl<T: Real> OverlapSave<T> {
         let mut at = -(missing as isize);
         while samples.len() < count && at < window.len() as isize {
             self.transform(window, at);
+            // The sum of both blocks: what is not finite stays so in any sum, in any order.
+            let sums = &self.input.transformed[0];
+            is_finite &= sums.re.single().is_finite() && sums.im.single().is_finite();
             for part in [|c: &Complex<T>| c.re, |c: &Complex<T>| c.im] {
                 let valid = &self.output.transformed[self.output.margin..][..self.output.hop];
                 let from = skip.min(valid.len());
@@ -182,6 +188,7 @@ impl<T: Real> OverlapSave<T> {
             }
             at += 2 * self.input.hop as isize;
         }
+        is_finite
     }
 
     /// One pair of blocks, the first at sample `at` of `window`, to what the output's transform gives.
