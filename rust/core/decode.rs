@@ -79,7 +79,11 @@ impl<'a> Decoder<'a> {
 
     /// Whether every sample is sure to be a finite number.
     pub(crate) fn is_finite(&self) -> bool {
-        matches!(&self.0, Kind::Pcm(pcm, _) if pcm.is_finite())
+        match &self.0 {
+            Kind::Pcm(pcm, _) => pcm.is_finite(),
+            Kind::Flac(_) => true,
+            Kind::Codec(_) => false,
+        }
     }
 
     /// Everything that is known without decoding; counts packets where no header tells the length.

@@ -10,33 +10,40 @@ const STREAMED: usize = 2 << 20;
 /// So many bytes and more are worth large pages, as in NumPy.
 #[cfg(target_os = "linux")]
 const LARGE_BYTES: usize = 4 << 20;
+/// So many bytes and more are mostly fresh from the system; below, the allocator has them from before.
+#[cfg(target_os = "linux")]
+const FRESH_BYTES: usize = 128 << 10;
 
 /// An empty plane with room for `capacity` samples.
 pub(crate) fn with_capacity(capacity: usize) -> Vec<f32> {
     let plane = Vec::with_capacity(capacity);
-    advise_large_pages(&plane);
+    prepare(&plane);
     plane
 }
 
+/// Gets the pages of a new plane that will be filled: large ones, or all at once, for half of what it costs
+/// one by one.
 #[cfg(target_os = "linux")]
-fn advise_large_pages(plane: &Vec<f32>) {
+pub(crate) fn prepare(plane: &Vec<f32>) {
     const PAGE: usize = 4096;
     let bytes = 4 * plane.capacity();
-    if bytes < LARGE_BYTES {
-        return;
-    }
+    let advice = match bytes {
+        ..FRESH_BYTES => return,
+        ..LARGE_BYTES => libc::MADV_POPULATE_WRITE,
+        _ => libc::MADV_HUGEPAGE,
+    };
     let skip = plane.as_ptr().cast::<u8>().align_offset(PAGE);
     let length = bytes.saturating_sub(skip) / PAGE * PAGE;
-    // SAFETY: the range lies inside of an allocation of our own, and the advice changes no content.
-    // Where the system does not take it nothing is lost.
+    // SAFETY: the range lies inside of an allocation of our own, and neither advice changes any content.
+    // Where the system does not take it (populating: Linux before 5.14) nothing is lost.
     unsafe {
         let start = plane.as_ptr().cast_mut().cast::<u8>().add(skip);
-        libc::madvise(start.cast(), length, libc::MADV_HUGEPAGE);
+        libc::madvise(start.cast(), length, advice);
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn advise_large_pages(_: &Vec<f32>) {}
+pub(crate) fn prepare(_: &Vec<f32>) {}
 
 /// Full scale of 16 bits, halved for the mean of two: both are powers of two, the mean is exact.
 const HALF_SCALE: f32 = 0.5 / 32_768.0;

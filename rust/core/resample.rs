@@ -19,6 +19,7 @@ use rustfft::{Fft, FftDirection, FftPlanner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::idle::Idle;
 use crate::mix::nonfinite_at;
+use crate::plane;
 use odd::Odd;
 use overlap::{OverlapSave, Plan, Real};
 pub use quality::Quality;
@@ -58,8 +59,8 @@ trait Engine: Send {
     fn settled(&self, frames: u64) -> u64;
     /// The input samples that output samples `wanted` are made from.
     fn input_window(&self, wanted: &Range<u64>) -> Range<u64>;
-    /// Appends output samples `wanted`, made from the input of their window.
-    fn process(&mut self, window: &[f32], wanted: Range<u64>, samples: &mut Vec<f32>);
+    /// Appends output samples `wanted`, made from the input of their window; whether all of that was finite.
+    fn process(&mut self, window: &[f32], wanted: Range<u64>, samples: &mut Vec<f32>) -> bool;
 }
 
 impl<T: Real> Engine for OverlapSave<T> {
@@ -79,10 +80,11 @@ impl<T: Real> Engine for OverlapSave<T> {
         OverlapSave::input_window(self, wanted)
     }
 
-    fn process(&mut self, window: &[f32], wanted: Range<u64>, samples: &mut Vec<f32>) {
+    fn process(&mut self, window: &[f32], wanted: Range<u64>, samples: &mut Vec<f32>) -> bool {
         let end = samples.len() + wanted.end.saturating_sub(wanted.start) as usize;
-        OverlapSave::process(self, window, wanted, samples, T::single);
+        let is_finite = OverlapSave::process(self, window, wanted, samples, T::single);
         samples.resize(end, 0.0);
+        is_finite
     }
 }
 
@@ -103,8 +105,8 @@ impl<T: Real> Engine for Odd<T> {
         Odd::input_window(self, wanted)
     }
 
-    fn process(&mut self, window: &[f32], wanted: Range<u64>, samples: &mut Vec<f32>) {
-        Odd::process(self, window, wanted, samples);
+    fn process(&mut self, window: &[f32], wanted: Range<u64>, samples: &mut Vec<f32>) -> bool {
+        Odd::process(self, window, wanted, samples)
     }
 }
 
@@ -176,7 +178,7 @@ impl Resampler {
     /// `window` may end early where the signal ends; zeros follow.
     pub fn process(&mut self, window: &[f32], wanted: Range<u64>) -> Vec<f32> {
         let count = wanted.end.saturating_sub(wanted.start) as usize;
-        let mut samples = Vec::with_capacity(count);
+        let mut samples = plane::with_capacity(count);
         self.engine.process(window, wanted, &mut samples);
         samples
     }
@@ -205,22 +207,20 @@ pub fn resample_planes(
     check_rate(to)?;
     let planes = || planes.chunks(frames.max(1));
     let finite = || planes().try_for_each(|plane| check_finite(plane, 0));
-    // A sample that is none spoils the whole of its block, and the shorter plane is sooner searched.
-    if from <= to {
-        finite()?;
-    }
     let made = resampled_frames(frames as u64, from, to);
     let mut samples = reserved(made.saturating_mul(planes().len() as u64))?;
     if from == to {
+        finite()?;
         planes().for_each(|plane| samples.extend_from_slice(plane));
         return Ok(samples);
     }
     let mut resampler = Resampler::checkout(from, to, quality)?;
+    let mut is_finite = true;
     for plane in planes() {
-        resampler.engine.process(plane, 0..made, &mut samples);
+        is_finite &= resampler.engine.process(plane, 0..made, &mut samples);
     }
     resampler.give_back();
-    if from > to && nonfinite_at(&samples).is_some() {
+    if !is_finite {
         finite()?;
     }
     Ok(samples)
@@ -233,6 +233,7 @@ fn reserved(frames: u64) -> Result<Vec<f32>> {
     let room = room.and_then(|frames| samples.try_reserve_exact(frames).ok());
     let reason = || format!("the result's {frames} samples do not fit into memory");
     room.ok_or_else(|| Error::new(ErrorKind::Limit, reason()))?;
+    plane::prepare(&samples);
     Ok(samples)
 }
 

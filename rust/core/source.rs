@@ -116,6 +116,11 @@ impl<'a> Source<'a> {
         Ok(&scratch[..len])
     }
 
+    /// Whether it is a file of the system's, which is read without a caller's code.
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.data, Data::File(_))
+    }
+
     /// All of it, where it lies in memory.
     pub(crate) fn in_memory(&self) -> Option<&'a [u8]> {
         match self.data {

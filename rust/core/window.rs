@@ -3,8 +3,10 @@
 use crate::error::Result;
 use crate::source::Source;
 
-/// Bytes per read when a stream is read through.
+/// Bytes per read when a stream is read through: each may be a request over a network.
 const PIECE: usize = 256 * 1024;
+/// The same of a file, where a read is cheap and fresh memory to read into is not.
+const FILE_PIECE: usize = 64 * 1024;
 /// The first piece: a range over a network is often shorter than [`PIECE`].
 const FIRST_PIECE: usize = 32 * 1024;
 
@@ -49,7 +51,12 @@ impl<'a> Window<'a> {
         let rest = self.len() - at;
         if (have as u64) < rest.min(need as u64) {
             let piece = (self.piece as u64).min(expected).max(need as u64).min(rest) as usize;
-            self.piece = (4 * self.piece).min(PIECE);
+            let most = if self.source.is_file() {
+                FILE_PIECE
+            } else {
+                PIECE
+            };
+            self.piece = (4 * self.piece).min(most);
             self.move_to(at, skip, piece)?;
             return Ok(&self.buffer);
         }

@@ -154,11 +154,17 @@ impl<T: Real> Odd<T> {
     }
 
     /// Appends output samples `wanted` to `samples`, from `window`: the input from
-    /// [`Odd::input_window`] on.
-    pub(super) fn process(&mut self, window: &[f32], wanted: Range<u64>, samples: &mut Vec<f32>) {
+    /// [`Odd::input_window`] on; whether all of that was finite.
+    pub(super) fn process(
+        &mut self,
+        window: &[f32],
+        wanted: Range<u64>,
+        samples: &mut Vec<f32>,
+    ) -> bool {
         if wanted.is_empty() {
-            return;
+            return true;
         }
+        let mut is_finite = true;
         let mut needed = vec![self.window(&wanted)];
         for stage in self.stages.iter().skip(1).rev() {
             needed.push(stage.input_window(needed.last().unwrap_or(&wanted)));
@@ -166,15 +172,16 @@ impl<T: Real> Odd<T> {
         let mut made: Option<Vec<T>> = None;
         for (stage, needed) in self.stages.iter_mut().zip(needed.iter().rev()) {
             let mut next = Vec::new();
-            match &made {
+            is_finite &= match &made {
                 None => stage.process(window, needed.clone(), &mut next, |value| value),
                 Some(made) => stage.process(made, needed.clone(), &mut next, |value| value),
-            }
+            };
             made = Some(next);
         }
         let start = needed.first().map_or(0, |needed| needed.start);
         let made = made.unwrap_or_default();
         self.interpolate(&made, start, wanted, samples);
+        is_finite
     }
 
     /// Appends output samples `wanted` from those of the last stage, of which `signal` begins at `start`.

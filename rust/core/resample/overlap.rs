@@ -58,7 +58,9 @@ struct Side<T> {
     /// Samples between: what a block gives.
     hop: usize,
     fft: Arc<dyn Fft<T>>,
+    /// What the transform is made of, which it spoils, and what it gives.
     buffer: Vec<Complex<T>>,
+    transformed: Vec<Complex<T>>,
 }
 
 /// The filter and the transforms of one pair of rates, with their working memory.
@@ -69,6 +71,8 @@ pub(super) struct OverlapSave<T> {
     lead: u64,
     /// Of the filter, from 0 to the lower Nyquist frequency, by which transforms are multiplied.
     spectrum: Vec<T>,
+    /// The same of the negative frequencies, in their order.
+    mirrored: Vec<T>,
     scratch: Vec<Complex<T>>,
 }
 
@@ -99,6 +103,7 @@ impl<T: Real> OverlapSave<T> {
         );
         let output = Side::new(to, margin, times, plan(to * times, FftDirection::Inverse));
         let spectrum = spectrum(band, taps, input.size, output.size);
+        let mirrored = spectrum.iter().skip(1).rev().copied().collect();
         let scratch = input.scratch().max(output.scratch());
         let scratch = vec![Complex::default(); scratch];
         Some(Self {
@@ -106,6 +111,7 @@ impl<T: Real> OverlapSave<T> {
             output,
             lead,
             spectrum,
+            mirrored,
             scratch,
         })
     }
@@ -150,13 +156,16 @@ impl<T: Real> OverlapSave<T> {
 
     /// Appends output samples `wanted` to `samples`, from `window`: the input from
     /// [`OverlapSave::input_window`] on. Where only zeros are left it stops: far rates have blocks of hours.
+    ///
+    /// Whether all of the input was finite; sums that overflow count as if it was not.
     pub(super) fn process<S: Copy + Into<T>, O>(
         &mut self,
         window: &[S],
         wanted: Range<u64>,
         samples: &mut Vec<O>,
         write: impl Fn(T) -> O + Copy,
-    ) {
+    ) -> bool {
+        let mut is_finite = true;
         let count = samples.len() + wanted.end.saturating_sub(wanted.start) as usize;
         let pairs = self.pairs(&wanted);
         let mut skip = (wanted.start - pairs.start * 2 * self.output.hop as u64) as usize;
@@ -166,8 +175,11 @@ impl<T: Real> OverlapSave<T> {
         let mut at = -(missing as isize);
         while samples.len() < count && at < window.len() as isize {
             self.transform(window, at);
+            // The sum of both blocks: what is not finite stays so in any sum, in any order.
+            let sums = &self.input.transformed[0];
+            is_finite &= sums.re.single().is_finite() && sums.im.single().is_finite();
             for part in [|c: &Complex<T>| c.re, |c: &Complex<T>| c.im] {
-                let valid = &self.output.buffer[self.output.margin..][..self.output.hop];
+                let valid = &self.output.transformed[self.output.margin..][..self.output.hop];
                 let from = skip.min(valid.len());
                 let taken = (valid.len() - from).min(count - samples.len());
                 let kept = &valid[from..from + taken];
@@ -176,45 +188,52 @@ impl<T: Real> OverlapSave<T> {
             }
             at += 2 * self.input.hop as isize;
         }
+        is_finite
     }
 
-    /// One pair of blocks, the first at sample `at` of `window`, into the output's buffer.
+    /// One pair of blocks, the first at sample `at` of `window`, to what the output's transform gives.
     fn transform<S: Copy + Into<T>>(&mut self, window: &[S], at: isize) {
-        let (first, second) = (at, at + self.input.hop as isize);
-        let input = &mut self.input;
-        input.buffer.fill(Complex::default());
-        overlay(&mut input.buffer, window, first, |cell, sample| {
-            cell.re = sample.into();
-        });
-        overlay(&mut input.buffer, window, second, |cell, sample| {
-            cell.im = sample.into();
-        });
-        input
-            .fft
-            .process_with_scratch(&mut input.buffer, &mut self.scratch);
+        let hop = self.input.hop;
+        fill(&mut self.input.buffer, window, at, hop);
+        self.input.transform(&mut self.scratch);
         self.filter();
-        let output = &mut self.output;
-        output
-            .fft
-            .process_with_scratch(&mut output.buffer, &mut self.scratch);
+        self.output.transform(&mut self.scratch);
     }
 
     /// Multiplies by the spectrum and moves the bins, of both signs, to the other length.
     fn filter(&mut self) {
-        let (from, to) = (&self.input.buffer, &mut self.output.buffer);
-        let bins = self.spectrum.len();
+        let (from, to) = (&self.input.transformed, &mut self.output.buffer);
+        let (positive, negative) = (self.spectrum.len(), self.mirrored.len());
         let (to_size, from_size) = (to.len(), from.len());
-        for ((to, from), gain) in to.iter_mut().zip(from).zip(&self.spectrum) {
-            *to = from * gain;
-        }
-        to[bins..to_size + 1 - bins].fill(Complex::default());
-        let negative = to[to_size + 1 - bins..]
-            .iter_mut()
-            .zip(&from[from_size + 1 - bins..]);
-        for ((to, from), gain) in negative.zip(self.spectrum[1..].iter().rev()) {
-            *to = from * gain;
-        }
+        multiply(&mut to[..positive], &from[..positive], &self.spectrum);
+        to[positive..to_size - negative].fill(Complex::default());
+        let (to, from) = (&mut to[to_size - negative..], &from[from_size - negative..]);
+        multiply(to, from, &self.mirrored);
     }
+}
+
+fn multiply<T: Real>(to: &mut [Complex<T>], from: &[Complex<T>], gains: &[T]) {
+    for ((to, from), gain) in to.iter_mut().zip(from).zip(gains) {
+        *to = from * gain;
+    }
+}
+
+/// Writes the blocks at sample `at` of `window` and `hop` behind it, zeros around the signal.
+fn fill<T: Real, S: Copy + Into<T>>(cells: &mut [Complex<T>], window: &[S], at: isize, hop: usize) {
+    let inside = usize::try_from(at).ok();
+    let inside = inside.and_then(|at| window.get(at..at + hop + cells.len()));
+    if let Some(samples) = inside {
+        // Nearly all pairs: once over the memory instead of three times.
+        for ((cell, first), second) in cells.iter_mut().zip(samples).zip(&samples[hop..]) {
+            *cell = Complex::new((*first).into(), (*second).into());
+        }
+        return;
+    }
+    cells.fill(Complex::default());
+    overlay(cells, window, at, |cell, sample| cell.re = sample.into());
+    overlay(cells, window, at + hop as isize, |cell, sample| {
+        cell.im = sample.into();
+    });
 }
 
 impl<T: Real> Side<T> {
@@ -226,11 +245,18 @@ impl<T: Real> Side<T> {
             hop: rate * (times - 2 * margin),
             fft,
             buffer: vec![Complex::default(); size],
+            transformed: vec![Complex::default(); size],
         }
     }
 
     fn scratch(&self) -> usize {
-        self.fft.get_inplace_scratch_len()
+        self.fft.get_outofplace_scratch_len()
+    }
+
+    /// Not in place: that would be a copy more.
+    fn transform(&mut self, scratch: &mut [Complex<T>]) {
+        self.fft
+            .process_outofplace_with_scratch(&mut self.buffer, &mut self.transformed, scratch);
     }
 }
 
