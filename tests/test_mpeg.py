@@ -87,6 +87,28 @@ def test_all_rates_and_modes(
     compare(path, channels)
 
 
+LAYER2_MPEG1 = (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
+LAYER2_MPEG2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+
+
+@pytest.mark.parametrize("rate", [*MPEG1, *MPEG2])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_all_bit_rates_of_layer_2(rate: int, channels: int, tmp_path: Path) -> None:
+    """Also those that MPEG 1 does not allow with so many channels: encoders write them."""
+    wav = clicks(rate, channels, tmp_path / "clicks.wav")
+    for kbits in LAYER2_MPEG1 if rate in MPEG1 else LAYER2_MPEG2:
+        path, floats = tmp_path / f"{kbits}.mp2", tmp_path / f"{kbits}.f32"
+        oracle.ffmpeg(oracle.bundled(), ["-i", wav, "-c:a", "mp2", "-b:a", f"{kbits}k", path])
+        # Not the decoder that FFmpeg takes by itself: that one has integers.
+        options = ["-c:a", "pcm_f32le", "-f", "f32le"]
+        oracle.ffmpeg(oracle.bundled(), ["-c:a", "mp2float", "-i", path, *options, floats])
+        expected = np.fromfile(floats, "<f4").reshape(-1, channels).T
+        waveform, _ = ossicle.load(path, mono=False)
+        assert waveform.shape == expected.shape
+        assert oracle.rms(expected) > 1e-3
+        assert np.abs(waveform - expected).max() < 1e-5, kbits
+
+
 # Frames made here, of modes that no encoder at hand writes.
 
 
