@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import struct
 import subprocess
 import time
@@ -253,10 +254,10 @@ def test_short_and_mixed_blocks(rate: int, channels: int, joint: int, tmp_path: 
     data = bytearray(path.read_bytes())
     places = list(switched_granules(bytes(data), channels))
     assert len(places) > 10
-    # LAME mixes no blocks. Other factors and lines than were meant follow, the same for all decoders
-    # as long as there are bits: with few pairs there are. A last line that begins in the granule and
-    # ends behind it is dropped by the standard's own decoder, symphonia and ours; FFmpeg keeps it
-    # where it is one of the highest three.
+    # LAME mixes no blocks. Other factors and lines than were meant follow, the same for all
+    # decoders as long as there are bits: with few pairs there are. Lines of a last code that ends behind the
+    # granule are dropped by the standard's own decoder, by symphonia and by ours; FFmpeg keeps them
+    # where they are the highest ones.
     for pairs, window in places:
         put_bits(data, window + 2, 1, 1)
         if read_bits(data, window, 2) == 2:
@@ -264,6 +265,38 @@ def test_short_and_mixed_blocks(rate: int, channels: int, joint: int, tmp_path: 
     mixed = tmp_path / "mixed.mp3"
     mixed.write_bytes(data)
     compare(mixed, channels)
+
+
+def frames_with_a_deep_reservoir(has_checksum: bool) -> bytes:
+    """The shortest packets that there are, of 24 kHz and 8 kbit/s: many that leave their own three
+    bytes, or one, to the reservoir, for one of noise."""
+    random = np.random.default_rng(has_checksum)
+    header = [(0xFFF, 12), (0, 1), (1, 2), (1 - has_checksum, 1), (1, 4), (1, 2), (0, 10)]
+    checksum = [(0, 16)] if has_checksum else []
+    own = 1 if has_checksum else 3
+    data, spared = [], 0
+    for _ in range(1_500):
+        is_loud = spared >= 255 and random.random() < 0.3
+        bits = 8 * (255 + own) // 2 if is_loud else 0
+        # Pairs of code book 15, no scale factors.
+        granule = [(bits, 12), (60, 9), (170, 8), (0, 9), (0, 1), (0x3DEF, 15), (0x7F, 7), (0, 2)]
+        side_info = [(255 if is_loud else min(spared, 255), 8), (0, 2), *granule, *granule]
+        data.append(write_bits([*header, *checksum, *side_info]) + random.bytes(own))
+        spared = 0 if is_loud else spared + own
+    return b"".join(data)
+
+
+@pytest.mark.parametrize("has_checksum", [False, True])
+def test_ranges_behind_a_deep_reservoir(has_checksum: bool, tmp_path: Path) -> None:
+    path = tmp_path / "deep.mp3"
+    path.write_bytes(frames_with_a_deep_reservoir(has_checksum))
+    compare(path, 2)
+    whole, rate = ossicle.load(path, mono=False)
+    loud = np.flatnonzero(np.abs(whole).max(axis=0) > 1e-3)
+    assert len(loud) > 1_000
+    for begin in np.random.default_rng(1).choice(loud, 50):
+        part, _ = ossicle.load(path, mono=False, offset=begin / rate, duration=0.01)
+        assert np.abs(part - whole[:, begin : begin + part.shape[1]]).max() < 1e-5
 
 
 # Headers in front of the audio, tags, rubbish.
@@ -422,6 +455,29 @@ def test_damage_between_frames_is_an_error_with_its_byte(plain: bytes) -> None:
 def test_a_cut_last_frame_is_an_error(plain: bytes, cut: int) -> None:
     error = raises(plain[:-cut], ossicle.CorruptAudioError, "cut short")
     assert 0 < error.byte_offset < len(plain)
+
+
+def packets(path: Path) -> list[bytes]:
+    data = path.read_bytes()
+    return [data[begin:end] for begin, end in itertools.pairwise(header_places(data))]
+
+
+@pytest.mark.parametrize("mono", [True, False])
+def test_a_change_of_channels_within_matroska_is_an_error(
+    mono: bool, make_clip, tmp_path: Path
+) -> None:
+    """There packets are found without their headers."""
+    path = tmp_path / "two.mka"
+    options = "-c:a libmp3lame -b:a 64k -write_xing 0 -id3v2_version 0"
+    clips = [make_clip("mp3", rate=44_100, channels=count, options=options) for count in (2, 1)]
+    oracle.ffmpeg(oracle.bundled(), ["-i", clips[0], "-c", "copy", "-write_crc32", "0", path])
+    data = path.read_bytes()
+    # A packet of mono in the place of one of stereo of the same length.
+    stereo, *_ = packets(clips[0])[5:]
+    other = next(packet for packet in packets(clips[1])[5:] if len(packet) == len(stereo))
+    assert data.count(stereo) == 1
+    with pytest.raises(ossicle.UnsupportedFormatError, match="changes from 2 to 1 channels"):
+        ossicle.load(data.replace(stereo, other), mono=mono)
 
 
 def test_a_change_of_rate_or_channels_is_an_error(make_clip) -> None:
