@@ -255,9 +255,9 @@ def test_short_and_mixed_blocks(rate: int, channels: int, joint: int, tmp_path: 
     places = list(switched_granules(bytes(data), channels))
     assert len(places) > 10
     # LAME mixes no blocks. Other factors and lines than were meant follow, the same for all
-    # decoders as long as there are bits: with few pairs there are. Lines of a last code that ends behind the
-    # granule are dropped by the standard's own decoder, by symphonia and by ours; FFmpeg keeps them
-    # where they are the highest ones.
+    # decoders as long as there are bits: with few pairs there are. Lines of a last code that ends
+    # behind the granule are dropped by the standard's own decoder, by symphonia and by ours; FFmpeg
+    # keeps them where they are the highest ones.
     for pairs, window in places:
         put_bits(data, window + 2, 1, 1)
         if read_bits(data, window, 2) == 2:
