@@ -171,6 +171,9 @@ impl Kind {
                 // More than the scale factors can take, or nothing.
                 let bits = 160 + random.below(share.saturating_sub(160));
                 let bits = if share < 200 { 0 } else { bits };
+                // Sometimes fewer than the scale factors take.
+                let is_short = self.has_oddities && random.one_in(40);
+                let bits = if is_short { bits.min(20) } else { bits };
                 used += bits;
                 let is_free = self.has_oddities && random.one_in(2);
                 let window = if is_free { random.below(4) } else { window };
@@ -253,7 +256,10 @@ fn plain(frames: &[Vec<u8>]) -> Frames {
         for plane in &mut decoder.planes {
             plane.samples.clear();
         }
-        decoder.decode_frame::<false>(frame).ok()?;
+        if decoder.decode_frame::<false>(frame).is_err() {
+            decoder.planes.clear();
+            return None;
+        }
         let planes = decoder.planes.iter();
         Some(planes.map(|plane| plane.samples.clone()).collect())
     };
