@@ -270,9 +270,16 @@ proptest! {
     #[test]
     fn layer_3_is_that_of_symphonia(seed in any::<u64>(), skipped in 0usize..3) {
         let frames = draw(seed, false, 12);
-        let expected = symphonias(&frames[skipped..]);
-        let found = ours(&frames[skipped..], false);
+        let mut expected = symphonias(&frames[skipped..]);
+        let mut found = ours(&frames[skipped..], false);
         prop_assert!(expected.iter().any(Option::is_some));
+        // Symphonia refuses lines whose bits end behind all data that there are. Where they end behind
+        // their granule only it keeps them, as FFmpeg does and ours in either case.
+        let mut pairs = expected.iter().zip(&found);
+        let refused = pairs.position(|(theirs, own)| theirs.is_none() && own.is_some());
+        let count = refused.unwrap_or(expected.len());
+        expected.truncate(count);
+        found.truncate(count);
         let distance = distance(&found, &expected);
         prop_assert!(distance <= TOLERANCE * peak(&expected), "{distance} {}", peak(&expected));
     }
