@@ -273,8 +273,8 @@ proptest! {
         let mut expected = symphonias(&frames[skipped..]);
         let mut found = ours(&frames[skipped..], false);
         prop_assert!(expected.iter().any(Option::is_some));
-        // Symphonia refuses lines whose bits end behind all data that there are. Where they end behind
-        // their granule only it keeps them, as FFmpeg does and ours in either case.
+        // Lines whose bits end behind their granule are kept, as in FFmpeg; where they end behind all
+        // data that there are, symphonia refuses them.
         let mut pairs = expected.iter().zip(&found);
         let refused = pairs.position(|(theirs, own)| theirs.is_none() && own.is_some());
         let count = refused.unwrap_or(expected.len());
