@@ -1,25 +1,59 @@
-//! Our Vorbis decoder beside symphonia's, in turns on one thread: the least of each, and the ratio.
+//! Our Vorbis decoder beside symphonia's, over the Ogg files of a folder whose names begin with "vorbis".
 //!
-//! `cargo bench --bench vorbis -- FILE.ogg ...`; without files, the small one of the tests. Ours reads
-//! Ogg too and mixes to mono; symphonia's is given its packets, and its planes are left as they are.
+//! `OSSICLE_BENCH_CLIPS=DIR cargo bench --bench vorbis`; `benches/peers.py clips DIR` fills the folder.
+//! Ours reads Ogg too, and has the headers' code books from the round before; symphonia's is given its
+//! packets, builds them anew, and its planes are left as they are: what that takes has a bench of its own.
 
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
+use divan::Bencher;
 use ossicle::{Decoder, Source};
-use symphonia::core::audio::GenericAudioBufferRef;
+use symphonia::core::audio::{Audio, GenericAudioBufferRef};
 use symphonia::core::codecs::audio::well_known::CODEC_ID_VORBIS;
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::packet::PacketRef;
-use symphonia::core::units::{Duration as Ticks, Timestamp};
+use symphonia::core::units::{Duration, Timestamp};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-const ROUNDS: usize = 25;
-const SMALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hostile/vorbis.ogg");
+fn main() {
+    divan::main();
+}
+
+fn clips() -> Vec<String> {
+    let folder = std::env::var_os("OSSICLE_BENCH_CLIPS").map(PathBuf::from);
+    let entries = folder.and_then(|folder| folder.read_dir().ok());
+    let mut paths: Vec<_> = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("vorbis"))
+        .map(|entry| entry.path().display().to_string())
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn ours(bencher: Bencher<'_, '_>, path: &str, mono: bool) {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let open = || Decoder::open(Source::from_bytes("clip", &bytes));
+    bencher.bench(|| open()?.decode(0..u64::MAX, mono));
+}
+
+#[divan::bench(args = clips())]
+fn ours_to_mono(bencher: Bencher<'_, '_>, path: &str) {
+    ours(bencher, path, true);
+}
+
+#[divan::bench(args = clips())]
+fn ours_to_all_channels(bencher: Bencher<'_, '_>, path: &str) {
+    ours(bencher, path, false);
+}
 
 /// The packets of an Ogg file with one stream.
-fn packets(bytes: &[u8]) -> Outcome<Vec<Vec<u8>>> {
-    let (mut packets, mut packet, mut rest) = (Vec::new(), Vec::new(), bytes);
+fn packets(path: &str) -> Outcome<Vec<Vec<u8>>> {
+    let bytes = std::fs::read(path)?;
+    let (mut packets, mut packet, mut rest) = (Vec::new(), Vec::new(), bytes.as_slice());
     while let Some((header, behind)) = rest.split_at_checked(27) {
         let (lengths, mut data) = behind
             .split_at_checked(usize::from(header[26]))
@@ -51,48 +85,27 @@ fn symphonia(packets: &[Vec<u8>]) -> Outcome<Box<dyn AudioDecoder>> {
     Ok(symphonia::default::get_codecs().make_audio_decoder(&params, &options)?)
 }
 
-fn timed<T>(work: impl FnOnce() -> Outcome<T>, least: &mut Duration) -> Outcome<T> {
-    let begin = Instant::now();
-    let result = work()?;
-    *least = begin.elapsed().min(*least);
-    Ok(result)
-}
-
-fn decode_all(decoder: &mut dyn AudioDecoder, packets: &[Vec<u8>]) -> Outcome<usize> {
+fn decode(packets: &[Vec<u8>]) -> Outcome<usize> {
+    let mut decoder = symphonia(packets)?;
     let mut frames = 0;
     for packet in packets.iter().skip(3) {
-        let packet = PacketRef::new(0, Timestamp::from(0), Ticks::from(0u64), packet);
+        let packet = PacketRef::new(0, Timestamp::from(0), Duration::from(0u64), packet);
         let GenericAudioBufferRef::F32(block) = decoder.decode_ref(&packet)? else {
             return Err("not the floats that symphonia gave so far".into());
         };
-        frames += symphonia::core::audio::Audio::frames(block);
+        frames += block.frames();
     }
     Ok(frames)
 }
 
-fn race(name: &str) -> Outcome<()> {
-    let bytes = std::fs::read(name)?;
-    let packets = packets(&bytes)?;
-    let [mut made, mut theirs, mut all, mut mono] = [Duration::MAX; 4];
-    let open = |bytes| -> Outcome<_> { Ok(Decoder::open(Source::from_bytes("clip", bytes))?) };
-    for _ in 0..ROUNDS {
-        let mut decoder = timed(|| symphonia(&packets), &mut made)?;
-        timed(|| decode_all(&mut *decoder, &packets), &mut theirs)?;
-        timed(|| Ok(open(&bytes)?.decode(0..u64::MAX, false)?), &mut all)?;
-        timed(|| Ok(open(&bytes)?.decode(0..u64::MAX, true)?), &mut mono)?;
-    }
-    let ratio = |own: Duration| theirs.as_secs_f64() / own.as_secs_f64();
-    println!("{name}: symphonia {theirs:.3?} and {made:.3?} for its headers");
-    println!("  ours {all:.3?}, ratio {:.2}", ratio(all));
-    println!("  to mono {mono:.3?}, ratio {:.2}", ratio(mono));
-    Ok(())
+#[divan::bench(args = clips())]
+fn symphonias_packets(bencher: Bencher<'_, '_>, path: &str) {
+    let packets = packets(path).unwrap_or_default();
+    bencher.bench(|| decode(&packets).map_err(|error| error.to_string()));
 }
 
-fn main() -> Outcome<()> {
-    let arguments = std::env::args().skip(1);
-    let files: Vec<String> = arguments.filter(|name| !name.starts_with("--")).collect();
-    match files.is_empty() {
-        true => race(SMALL),
-        false => files.iter().try_for_each(|name| race(name)),
-    }
+#[divan::bench(args = clips())]
+fn symphonias_headers(bencher: Bencher<'_, '_>, path: &str) {
+    let packets = packets(path).unwrap_or_default();
+    bencher.bench(|| symphonia(&packets).map_err(|error| error.to_string()));
 }

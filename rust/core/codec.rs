@@ -118,7 +118,7 @@ impl<'a> CodecReader<'a> {
         if params.codec == Codec::Opus {
             return self.start_opus(wanted);
         }
-        let needed_from = wanted.start as i64 - params.codec.preroll_frames() as i64;
+        let needed_from = wanted.start as i64 - params.preroll_frames() as i64;
         let mut pass = Pass::new(wanted);
         if needed_from > 0 {
             while let Err(error) = self.demuxer.seek(needed_from) {

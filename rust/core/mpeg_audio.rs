@@ -1,8 +1,8 @@
 //! MPEG audio, Layers I, II and III, of MPEG 1, MPEG 2 and "MPEG 2.5": ISO/IEC 11172-3 and 13818-3.
 //!
 //! A packet is one frame, its header included. Where only the mean of two channels is wanted, they are
-//! mixed in front of the filters, which are linear: one channel's work is left, and the difference
-//! that joint stereo codes is not even read.
+//! mixed in front of the filters, which are linear: one channel's work is left, and the lines of
+//! the difference that joint stereo codes are not even read.
 
 mod bands;
 mod bits;

@@ -42,20 +42,6 @@ impl Codec {
     pub(crate) fn is_lossy(self) -> bool {
         !matches!(self, Self::Pcm(..) | Self::Flac | Self::Alac)
     }
-
-    /// Frames to decode ahead of a range, so that its first sample is that of a whole decode.
-    pub(crate) fn preroll_frames(self) -> u64 {
-        match self {
-            // The bit reservoir reaches back 511 bytes: 24 frames at the lowest bit rates, and the
-            // overlap of the filter bank behind that.
-            Self::Mp1 | Self::Mp2 | Self::Mp3 => 32 * 1152,
-            // Overlap of one block; two more cost nothing.
-            Self::Aac => 3 * 1024,
-            Self::Vorbis => 3 * 8192,
-            // Opus finds out by decoding: see `codec::opus_start`.
-            _ => 0,
-        }
-    }
 }
 
 /// What containers and codecs' headers tell of a stream.
@@ -81,6 +67,36 @@ impl Params {
             bits_per_sample: None,
             header: Vec::new(),
         }
+    }
+
+    /// Frames to decode ahead of a range, so that its first sample is that of a whole decode.
+    pub(crate) fn preroll_frames(&self) -> u64 {
+        match self.codec {
+            Codec::Mp3 => self.layer3_preroll_frames(),
+            // The filter bank's past of 480 samples, and a packet to spare.
+            Codec::Mp1 | Codec::Mp2 => 2 * 1152,
+            // Overlap of one block; two more cost nothing.
+            Codec::Aac => 3 * 1024,
+            Codec::Vorbis => 3 * 8192,
+            // Opus finds out by decoding: see `codec::opus_start`.
+            _ => 0,
+        }
+    }
+
+    /// The bit reservoir reaches back 511 bytes in MPEG 1 and 255 in MPEG 2, which is many packets where
+    /// they are short: at the lowest bit rate, and behind header, checksum and side information. The
+    /// overlap of the filter banks, two granules, lies behind that; a packet more is to spare.
+    fn layer3_preroll_frames(&self) -> u64 {
+        let hz = u64::from(self.sample_rate.max(1));
+        let is_stereo = self.channels != Some(1);
+        let (frames, reach, bits, side_info) = match (hz >= 32_000, is_stereo) {
+            (true, true) => (1152, 511, 32_000, 32),
+            (true, false) => (1152, 511, 32_000, 17),
+            (false, true) => (576, 255, 8_000, 17),
+            (false, false) => (576, 255, 8_000, 9),
+        };
+        let main_data = (frames / 8 * bits / hz).saturating_sub(4 + 2 + side_info);
+        (reach / main_data.max(1) + 4) * frames
     }
 
     /// Bits of one sample of what was encoded, where nothing was lost.

@@ -92,7 +92,7 @@ impl<'a> Mpeg<'a> {
     /// there are none.
     ///
     /// # Errors
-    /// A bit rate that is "free", or another that is not decoded here.
+    /// A bit rate that is "free".
     pub(crate) fn open(source: Source<'a>) -> Result<std::result::Result<Self, Source<'a>>> {
         let mut window = Window::new(source);
         let Some(place) = find_stream(&mut window)? else {
@@ -127,7 +127,6 @@ impl<'a> Mpeg<'a> {
             frames.begin_behind(&first);
         }
         let info = info.unwrap_or_default();
-        refuse(header, at)?;
         let mut new = Self {
             track: Track {
                 container,
@@ -266,13 +265,6 @@ fn is_free(window: &mut Window<'_>, at: u64) -> Result<bool> {
             .any(|slot| alike(at + length + slot) || alike((at + length).saturating_sub(*slot)))
     };
     Ok((24..LONGEST).any(|length| alike(length) && follows(length, length)))
-}
-
-fn refuse(header: Header, at: u64) -> Result<()> {
-    match header.refusal() {
-        Some(reason) => Err(Error::unsupported(reason).at_byte(at)),
-        None => Ok(()),
-    }
 }
 
 fn params(header: Header) -> Params {

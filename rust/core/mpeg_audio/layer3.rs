@@ -95,20 +95,21 @@ impl Layer3 {
         // Negative where earlier frames are not there.
         let mut begin = 8 * (kept as i64 - info.main_data_begin as i64);
         let available = 8 * self.main.len() as i64;
-        let is_side_spare = is_mean && has_plain_mid_side(header, info);
         for granule in 0..header.granules() {
+            let is_side_spare = is_mean && has_plain_mid_side(header, &info.granules[granule]);
             // As in other decoders, a granule without its beginning is silence.
             let is_there = begin >= 0;
             for channel in 0..header.channels() {
                 let bits = info.granules[granule][channel].bits as i64;
                 let end = begin + bits;
-                let is_needed = is_there && !(channel == 1 && is_side_spare);
                 if is_there && end > available {
                     return Err(damaged("a granule is longer than the frame's data"));
                 }
                 let place = (granule, channel);
-                if is_needed {
-                    self.read_coded(header, info, place, begin as usize..end as usize)?;
+                if is_there {
+                    let has_lines = !(channel == 1 && is_side_spare);
+                    let range = begin as usize..end as usize;
+                    self.read_coded(header, info, place, range, has_lines)?;
                 } else {
                     let coded = &mut self.coded[granule][channel];
                     coded.granule = info.granules[granule][channel];
@@ -120,7 +121,8 @@ impl Layer3 {
         Ok(())
     }
 
-    /// One channel of a granule, from the bits `range` of the main data.
+    /// One channel of a granule, from the bits `range` of the main data. Where lines are not wanted the
+    /// scale factors are read still: later granules take them over, and damage is an error either way.
     #[inline(always)]
     fn read_coded(
         &mut self,
@@ -128,6 +130,7 @@ impl Layer3 {
         info: &SideInfo,
         (granule, channel): (usize, usize),
         range: std::ops::Range<usize>,
+        has_lines: bool,
     ) -> Result<()> {
         let bits = &mut Bits::new(&self.main);
         bits.at = range.start;
@@ -148,7 +151,10 @@ impl Layer3 {
         if bits.at > range.end {
             return Err(damaged("a granule is shorter than its scale factors"));
         }
-        coded.end = huffman::read(bits, range.end, &coded.granule, &mut coded.lines);
+        coded.end = match has_lines {
+            true => huffman::read(bits, range.end, &coded.granule, &mut coded.lines),
+            false => 0,
+        };
         Ok(())
     }
 
@@ -239,9 +245,7 @@ impl Layer3 {
     }
 }
 
-/// Whether the second channel is the difference, and nothing to the mean: in all granules, for the second
-/// one can take scale factors from the first.
-fn has_plain_mid_side(header: Header, info: &SideInfo) -> bool {
-    let is_alike = |[mid, side]: &[Granule; 2]| mid.is_alike(side);
-    header.has_mid_side() && !header.has_intensity() && info.granules.iter().all(is_alike)
+/// Whether the second channel is the difference, and nothing to the mean.
+fn has_plain_mid_side(header: Header, [mid, side]: &[Granule; 2]) -> bool {
+    header.has_mid_side() && !header.has_intensity() && mid.is_alike(side)
 }

@@ -11,8 +11,10 @@ use symphonia::core::units::{Duration, Timestamp};
 use super::{Decoder, Plane};
 use crate::codec::PacketDecoder;
 
-/// Of the largest sample of a stream.
+/// Between symphonia and ours, of the largest sample of a stream.
 const TOLERANCE: f32 = 1e-5;
+/// Between two ways through our decoder.
+const OWN_TOLERANCE: f32 = 4e-6;
 
 /// Marsaglia's xorshift.
 struct Random(u64);
@@ -131,6 +133,12 @@ impl Kind {
     }
 
     fn frame(self, random: &mut Random, unread: &mut usize) -> Vec<u8> {
+        // A stream may change between all modes of two channels.
+        let mode = if self.mode == 3 { 3 } else { random.below(3) };
+        Self { mode, ..self }.frame_of_mode(random, unread)
+    }
+
+    fn frame_of_mode(self, random: &mut Random, unread: &mut usize) -> Vec<u8> {
         let is_mpeg1 = self.is_mpeg1();
         let extension = if self.mode == 1 { random.below(4) } else { 0 };
         let (word, length) = self.header(4 + random.below(6), extension);
@@ -165,6 +173,9 @@ impl Kind {
                 // More than the scale factors can take, or nothing.
                 let bits = 160 + random.below(share.saturating_sub(160));
                 let bits = if share < 200 { 0 } else { bits };
+                // Sometimes fewer than the scale factors take.
+                let is_short = self.has_oddities && random.one_in(40);
+                let bits = if is_short { bits.min(20) } else { bits };
                 used += bits;
                 let is_free = self.has_oddities && random.one_in(2);
                 let window = if is_free { random.below(4) } else { window };
@@ -247,7 +258,10 @@ fn plain(frames: &[Vec<u8>]) -> Frames {
         for plane in &mut decoder.planes {
             plane.samples.clear();
         }
-        decoder.decode_frame::<false>(frame).ok()?;
+        if decoder.decode_frame::<false>(frame).is_err() {
+            decoder.planes.clear();
+            return None;
+        }
         let planes = decoder.planes.iter();
         Some(planes.map(|plane| plane.samples.clone()).collect())
     };
@@ -258,9 +272,16 @@ proptest! {
     #[test]
     fn layer_3_is_that_of_symphonia(seed in any::<u64>(), skipped in 0usize..3) {
         let frames = draw(seed, false, 12);
-        let expected = symphonias(&frames[skipped..]);
-        let found = ours(&frames[skipped..], false);
+        let mut expected = symphonias(&frames[skipped..]);
+        let mut found = ours(&frames[skipped..], false);
         prop_assert!(expected.iter().any(Option::is_some));
+        // Lines whose bits end behind their granule are kept, as in FFmpeg; where they end behind all
+        // data that there are, symphonia refuses them.
+        let mut pairs = expected.iter().zip(&found);
+        let refused = pairs.position(|(theirs, own)| theirs.is_none() && own.is_some());
+        let count = refused.unwrap_or(expected.len());
+        expected.truncate(count);
+        found.truncate(count);
         let distance = distance(&found, &expected);
         prop_assert!(distance <= TOLERANCE * peak(&expected), "{distance} {}", peak(&expected));
     }
@@ -321,7 +342,7 @@ proptest! {
         };
         let expected = channels.iter().map(|planes| planes.as_ref().map(mean)).collect();
         let distance = distance(&ours(&frames, true), &expected);
-        prop_assert!(distance <= TOLERANCE * peak(&channels), "{distance} of {}", peak(&channels));
+        prop_assert!(distance <= OWN_TOLERANCE * peak(&channels), "{distance} of {}", peak(&channels));
     }
 
     #[test]
@@ -329,7 +350,7 @@ proptest! {
         let frames = draw(seed, true, 8);
         let expected = plain(&frames);
         let distance = distance(&ours(&frames, false), &expected);
-        prop_assert!(distance <= TOLERANCE * peak(&expected), "{distance} of {}", peak(&expected));
+        prop_assert!(distance <= OWN_TOLERANCE * peak(&expected), "{distance} of {}", peak(&expected));
     }
 
     /// 32 frames are what ranges are decoded ahead, whatever damage there is among them.

@@ -103,23 +103,6 @@ impl Header {
             (false, _) => 9,
         }
     }
-
-    /// What of Layer II symphonia does not decode: bit rates that MPEG 1 does not have for so many
-    /// channels. MPEG 2 has them.
-    pub(super) fn refusal(self) -> Option<String> {
-        let rate = self.bit_rate();
-        let is_refused = match self.channels() {
-            1 => rate >= 224,
-            _ => matches!(rate, 32 | 48 | 56 | 80),
-        };
-        let (channels, hz) = (self.channels(), self.sample_rate());
-        let reason = || {
-            format!(
-                "MPEG Layer II of {rate} kbit/s is not decoded here for {channels} channel(s) at {hz} Hz"
-            )
-        };
-        (self.layer() == 2 && is_refused).then(reason)
-    }
 }
 
 impl frames::Header for Header {
