@@ -28,9 +28,9 @@ pub(crate) fn prepare(plane: &Vec<f32>) {
     const PAGE: usize = 4096;
     let bytes = 4 * plane.capacity();
     let advice = match bytes {
-        ..FRESH_BYTES => return,
-        ..LARGE_BYTES => libc::MADV_POPULATE_WRITE,
-        _ => libc::MADV_HUGEPAGE,
+        0..FRESH_BYTES => return,
+        FRESH_BYTES..LARGE_BYTES => libc::MADV_POPULATE_WRITE,
+        LARGE_BYTES.. => libc::MADV_HUGEPAGE,
     };
     let skip = plane.as_ptr().cast::<u8>().align_offset(PAGE);
     let length = bytes.saturating_sub(skip) / PAGE * PAGE;
