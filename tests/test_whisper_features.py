@@ -219,22 +219,37 @@ def test_errors_are_the_extractors() -> None:
         check_same(outcome(WhisperFeatures(), raw, arguments), theirs)
 
 
-def test_a_rate_that_is_not_told_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    logger = logging.getLogger("transformers")
-    logger.addHandler(caplog.handler)
+class Kept(logging.Handler):
+    """The records of one logger, once each: whether they go on to the root is others' to set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.mark.parametrize("propagates", [False, True])
+def test_a_rate_that_is_not_told_is_a_warning(
+    propagates: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger, kept = logging.getLogger("transformers"), Kept()
+    monkeypatch.setattr(logger, "propagate", propagates)
+    logger.addHandler(kept)
     try:
         texts = []
         for extractor in (WhisperFeatures(), NumpyPath()):
-            caplog.clear()
+            kept.records.clear()
             extractor(clip(1_000))
-            [record] = caplog.records
+            [record] = kept.records
             texts.append((record.name, record.levelname, "sampling_rate" in record.getMessage()))
         assert texts[0] == texts[1]
-        caplog.clear()
+        kept.records.clear()
         WhisperFeatures()(clip(1_000), sampling_rate=16_000)
-        assert not caplog.records
+        assert not kept.records
     finally:
-        logger.removeHandler(caplog.handler)
+        logger.removeHandler(kept)
 
 
 @pytest.mark.parametrize("settings", [{}, {"feature_size": 128, "chunk_length": 300, "x": 1}])
