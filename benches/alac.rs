@@ -2,7 +2,7 @@
 //!
 //! `OSSICLE_BENCH_CLIPS=DIR cargo bench --bench alac`; `benches/peers.py clips DIR` fills the folder.
 
-use std::path::PathBuf;
+mod folder;
 
 use divan::Bencher;
 use ossicle::{Request, Source, load};
@@ -18,21 +18,7 @@ fn main() {
     divan::main();
 }
 
-fn clips() -> Vec<String> {
-    let folder = std::env::var_os("OSSICLE_BENCH_CLIPS").map(PathBuf::from);
-    let entries = folder.and_then(|folder| folder.read_dir().ok());
-    let mut paths: Vec<_> = entries
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("alac"))
-        .map(|entry| entry.path().display().to_string())
-        .collect();
-    paths.sort();
-    paths
-}
-
-#[divan::bench(args = clips())]
+#[divan::bench(args = folder::clips("alac"))]
 fn ours(bencher: Bencher<'_, '_>, path: &str) {
     let bytes = std::fs::read(path).unwrap_or_default();
     bencher.bench(|| load(Source::from_bytes("clip", &bytes), &Request::default()));
@@ -64,7 +50,7 @@ fn mean(bytes: Vec<u8>) -> Outcome<Vec<f32>> {
     Ok(mean)
 }
 
-#[divan::bench(args = clips())]
+#[divan::bench(args = folder::clips("alac"))]
 fn symphonias(bencher: Bencher<'_, '_>, path: &str) {
     let bytes = std::fs::read(path).unwrap_or_default();
     bencher

@@ -2,7 +2,7 @@
 //!
 //! `OSSICLE_BENCH_CLIPS=DIR cargo bench --bench decode`; `benches/peers.py clips DIR` fills the folder.
 
-use std::path::PathBuf;
+mod folder;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -45,25 +45,12 @@ fn wav_from_memory(bencher: Bencher<'_, '_>, (seconds, sample_rate, channels): (
         .bench(|| load(Source::from_bytes("clip", &bytes), &Request::default()));
 }
 
-fn clips() -> Vec<String> {
-    let folder = std::env::var_os("OSSICLE_BENCH_CLIPS").map(PathBuf::from);
-    let entries = folder.and_then(|folder| folder.read_dir().ok());
-    let mut paths: Vec<_> = entries
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path().display().to_string())
-        .collect();
-    paths.sort();
-    paths
-}
-
-#[divan::bench(args = clips())]
+#[divan::bench(args = folder::clips(""))]
 fn native(path: &str) -> ossicle::Result<ossicle::Clip> {
     load(Source::open(path.as_ref())?, &Request::default())
 }
 
-#[divan::bench(args = clips())]
+#[divan::bench(args = folder::clips(""))]
 fn to_16k(path: &str) -> ossicle::Result<ossicle::Clip> {
     let request = Request {
         sample_rate: Some(16_000),

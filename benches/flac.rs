@@ -17,7 +17,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 const ROUNDS: usize = 25;
 
-/// To mono, as [`Decoder`] does it for the formats that stay with symphonia.
+/// To mono, as [`Decoder`] does it.
 fn symphonia(bytes: &'static [u8]) -> Outcome<Vec<f32>> {
     let cursor: Box<dyn MediaSource> = Box::new(std::io::Cursor::new(bytes));
     let stream = MediaSourceStream::new(cursor, Default::default());

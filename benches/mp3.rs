@@ -2,7 +2,7 @@
 //!
 //! `OSSICLE_BENCH_CLIPS=DIR cargo bench --bench mp3`; `benches/peers.py clips DIR` fills the folder.
 
-use std::path::PathBuf;
+mod folder;
 
 use divan::Bencher;
 use ossicle::{Decoder, Source};
@@ -19,33 +19,18 @@ fn main() {
     divan::main();
 }
 
-fn clips() -> Vec<String> {
-    let folder = std::env::var_os("OSSICLE_BENCH_CLIPS").map(PathBuf::from);
-    let entries = folder.and_then(|folder| folder.read_dir().ok());
-    let mut paths: Vec<_> = entries
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "mp3"))
-        .map(|path| path.display().to_string())
-        .collect();
-    paths.sort();
-    paths
-}
-
 fn ours(bencher: Bencher<'_, '_>, path: &str, mono: bool) {
     let bytes = std::fs::read(path).unwrap_or_default();
     let open = || Decoder::open(Source::from_bytes("clip", &bytes));
     bencher.bench(|| open()?.decode(0..u64::MAX, mono));
 }
 
-#[divan::bench(args = clips())]
+#[divan::bench(args = folder::clips("mp3"))]
 fn ours_to_mono(bencher: Bencher<'_, '_>, path: &str) {
     ours(bencher, path, true);
 }
 
-#[divan::bench(args = clips())]
+#[divan::bench(args = folder::clips("mp3"))]
 fn ours_to_all_channels(bencher: Bencher<'_, '_>, path: &str) {
     ours(bencher, path, false);
 }
@@ -73,7 +58,7 @@ fn decode(bytes: Vec<u8>) -> Outcome<Vec<Vec<f32>>> {
     Ok(planes)
 }
 
-#[divan::bench(args = clips())]
+#[divan::bench(args = folder::clips("mp3"))]
 fn symphonias_to_all_channels(bencher: Bencher<'_, '_>, path: &str) {
     let bytes = std::fs::read(path).unwrap_or_default();
     bencher

@@ -70,7 +70,7 @@ def with_torchcodec(path: str, rate: int, wanted: int) -> Waveform:
 
 
 def with_torchcodec_wav(path: str, rate: int, wanted: int) -> Waveform:
-    _only(path.endswith(".wav"), "WAV only")
+    only_if(path.endswith(".wav"), "WAV only")
     waveform = WavDecoder(path).get_all_samples().data
     mono = waveform[0] if len(waveform) == 1 else waveform.mean(dim=0)
     return mono.numpy() if rate == wanted else soxr.resample(mono.numpy(), rate, wanted)
@@ -102,7 +102,7 @@ def with_spdl(path: str, rate: int, wanted: int) -> Waveform:
 
 
 def with_spdl_wav(path: str, rate: int, wanted: int) -> Waveform:
-    _only(path.endswith(".wav"), "16-bit WAV only")
+    only_if(path.endswith(".wav"), "16-bit WAV only")
     waveform = np.asarray(spdl.io.load_wav(Path(path).read_bytes()))
     scale = np.float32(1 / 32_768 / waveform.shape[1])
     mono = waveform[:, 0] if waveform.shape[1] == 1 else waveform.sum(axis=1, dtype=np.int32)
@@ -140,7 +140,8 @@ _OPUS_SHAPES = ((120.0, 48_000, 2), (15.0, 48_000, 1), (3.0, 48_000, 1))
 _MORE_SHAPES = ((15.0, 44_100, 2), (3.0, 48_000, 1), (15.0, 22_050, 1), (15.0, 8_000, 1))
 
 
-def _only(possible: bool, reason: str) -> None:
+def only_if(possible: bool, reason: str) -> None:
+    """A contestant that cannot read the file is not timed, and the record says why."""
     if not possible:
         raise NotImplementedError(reason)
 

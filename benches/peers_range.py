@@ -20,7 +20,7 @@ import spdl.io
 import sphn
 import typer
 from clips import Clip
-from peers_decode import PACKAGES, Waveform, objection
+from peers_decode import PACKAGES, Waveform, objection, only_if
 from rich.console import Console
 from rich.progress import Progress
 from torchcodec.decoders import AudioDecoder, WavDecoder
@@ -60,7 +60,7 @@ def with_torchcodec(path: str, rate: int, offset: float) -> Waveform:
 
 
 def with_torchcodec_wav(path: str, rate: int, offset: float) -> Waveform:
-    _only(path.endswith(".wav"), "WAV only")
+    only_if(path.endswith(".wav"), "WAV only")
     waveform = WavDecoder(path).get_samples_played_in_range(offset, offset + SECONDS).data
     return (waveform[0] if len(waveform) == 1 else waveform.mean(dim=0)).numpy()
 
@@ -91,7 +91,7 @@ def with_spdl(path: str, rate: int, offset: float) -> Waveform:
 
 
 def with_spdl_wav(path: str, rate: int, offset: float) -> Waveform:
-    _only(path.endswith(".wav"), "16-bit WAV only")
+    only_if(path.endswith(".wav"), "16-bit WAV only")
     waveform = np.asarray(spdl.io.load_wav(Path(path).read_bytes(), offset, SECONDS))
     scale = np.float32(1 / 32_768 / waveform.shape[1])
     mono = waveform[:, 0] if waveform.shape[1] == 1 else waveform.sum(axis=1, dtype=np.int32)
@@ -108,11 +108,6 @@ PEERS: dict[str, Contestant] = {
     "SPDL": with_spdl,
     "SPDL-wav": with_spdl_wav,
 }
-
-
-def _only(possible: bool, reason: str) -> None:
-    if not possible:
-        raise NotImplementedError(reason)
 
 
 def places(seconds: float) -> dict[str, list[float]]:

@@ -4,7 +4,7 @@
 //! Ours reads Ogg too, and has the headers' code books from the round before; symphonia's is given its
 //! packets, builds them anew, and its planes are left as they are: what that takes has a bench of its own.
 
-use std::path::PathBuf;
+mod folder;
 
 use divan::Bencher;
 use ossicle::{Decoder, Source};
@@ -20,32 +20,18 @@ fn main() {
     divan::main();
 }
 
-fn clips() -> Vec<String> {
-    let folder = std::env::var_os("OSSICLE_BENCH_CLIPS").map(PathBuf::from);
-    let entries = folder.and_then(|folder| folder.read_dir().ok());
-    let mut paths: Vec<_> = entries
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("vorbis"))
-        .map(|entry| entry.path().display().to_string())
-        .collect();
-    paths.sort();
-    paths
-}
-
 fn ours(bencher: Bencher<'_, '_>, path: &str, mono: bool) {
     let bytes = std::fs::read(path).unwrap_or_default();
     let open = || Decoder::open(Source::from_bytes("clip", &bytes));
     bencher.bench(|| open()?.decode(0..u64::MAX, mono));
 }
 
-#[divan::bench(args = clips())]
+#[divan::bench(args = folder::clips("vorbis"))]
 fn ours_to_mono(bencher: Bencher<'_, '_>, path: &str) {
     ours(bencher, path, true);
 }
 
-#[divan::bench(args = clips())]
+#[divan::bench(args = folder::clips("vorbis"))]
 fn ours_to_all_channels(bencher: Bencher<'_, '_>, path: &str) {
     ours(bencher, path, false);
 }
@@ -98,13 +84,13 @@ fn decode(packets: &[Vec<u8>]) -> Outcome<usize> {
     Ok(frames)
 }
 
-#[divan::bench(args = clips())]
+#[divan::bench(args = folder::clips("vorbis"))]
 fn symphonias_packets(bencher: Bencher<'_, '_>, path: &str) {
     let packets = packets(path).unwrap_or_default();
     bencher.bench(|| decode(&packets).map_err(|error| error.to_string()));
 }
 
-#[divan::bench(args = clips())]
+#[divan::bench(args = folder::clips("vorbis"))]
 fn symphonias_headers(bencher: Bencher<'_, '_>, path: &str) {
     let packets = packets(path).unwrap_or_default();
     bencher.bench(|| symphonia(&packets).map_err(|error| error.to_string()));

@@ -234,9 +234,7 @@ def load_batch(
     """
     conceal = _one_of(on_error, "raise", "collect", "conceal") == "conceal"
     sources = list(sources)
-    starts = [0.0] * len(sources) if offsets is None else [float(start) for start in offsets]
-    if len(starts) != len(sources):
-        raise InvalidArgumentError(f"{len(starts)} offsets for {len(sources)} sources")
+    starts = _starts(offsets, len(sources))
     count = _default_threads() if threads is None else _at_least_one(threads)
     rate = check_rate(sample_rate, "sample_rate")
     if out is not None:
@@ -248,8 +246,7 @@ def load_batch(
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = AudioBatch(waveforms, lengths, rates, errors, gaps)
     if on_error == "raise":
-        for error in filter(None, batch.errors):
-            raise error
+        _raise_first(batch.errors)
     return batch
 
 
@@ -294,6 +291,19 @@ def _one_of(value: str, *known: str) -> str:
         names = ", ".join(f'"{name}"' for name in known[:-1])
         raise InvalidArgumentError(f'on_error is {names} or "{known[-1]}", not {value!r}')
     return value
+
+
+def _starts(offsets: Sequence[float] | None, count: int) -> list[float]:
+    """Where to begin in each of ``count`` clips."""
+    starts = [0.0] * count if offsets is None else [float(start) for start in offsets]
+    if len(starts) != count:
+        raise InvalidArgumentError(f"{len(starts)} offsets for {count} sources")
+    return starts
+
+
+def _raise_first(errors: Sequence[AudioError | None]) -> None:
+    for error in filter(None, errors):
+        raise error
 
 
 def _check_rows(out: FloatArray, count: int) -> None:

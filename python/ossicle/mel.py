@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle import _native
-from ossicle.audio import Gap, _at_least_one, _default_threads, _one_of
+from ossicle.audio import Gap, _at_least_one, _default_threads, _one_of, _raise_first, _starts
 from ossicle.errors import InvalidArgumentError
 from ossicle.resampling import Quality, check_quality
 
@@ -184,9 +184,7 @@ def load_features(
     """
     conceal = _one_of(on_error, "raise", "collect", "conceal") == "conceal"
     sources = list(sources)
-    starts = [0.0] * len(sources) if offsets is None else [float(start) for start in offsets]
-    if len(starts) != len(sources):
-        raise InvalidArgumentError(f"{len(starts)} offsets for {len(sources)} sources")
+    starts = _starts(offsets, len(sources))
     count = _default_threads() if threads is None else _at_least_one(threads)
     bands, padded, grade = _bands(n_mels), _padded(pad_to_seconds), check_quality(quality)
     if padded is not None:
@@ -199,8 +197,7 @@ def load_features(
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = FeatureBatch(features, lengths, rates, errors, gaps)
     if on_error == "raise":
-        for error in filter(None, batch.errors):
-            raise error
+        _raise_first(batch.errors)
     return batch
 
 

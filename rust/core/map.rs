@@ -1,4 +1,4 @@
-//! The one place where a file is mapped: the only unsafe code that reading needs.
+//! The one place where a file is mapped.
 #![allow(unsafe_code)]
 
 use std::fs::File;
