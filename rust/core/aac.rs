@@ -32,10 +32,11 @@ const SBR: u32 = 5;
 const PS: u32 = 29;
 
 /// Samples per second by index: ISO/IEC 14496-3, table 1.18.
-const SAMPLE_RATES: [u32; 13] = [
+pub(crate) const SAMPLE_RATES: [u32; 13] = [
     96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000,
     7_350,
 ];
+
 /// An AAC-LC stream that can be decoded here.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AacConfig {

@@ -25,7 +25,8 @@ mod window;
 
 use crate::codec::{Block, PacketDecoder};
 use crate::error::Result;
-use header::{Header, too_short};
+pub(crate) use header::Header;
+use header::too_short;
 use layer3::{Filters, Layer3};
 
 /// A decoder of any of the three layers.

@@ -10,6 +10,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::buffer;
 use crate::error::{raise, to_exception};
 
 /// File name and whole identity of an entry.
@@ -125,22 +126,12 @@ impl Found {
 impl EntryView {
     /// The buffer protocol, read-only: NumPy keeps this object, and with it the map, alive.
     unsafe fn __getbuffer__(
-        slf: PyRef<'_, Self>,
+        slf: &Bound<'_, Self>,
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        let bytes = slf.0.bytes();
-        // SAFETY: the interpreter passes a valid `view`; the bytes live as long as this object, which
-        // the call makes the view own, for the class is frozen and a map never moves.
-        let status = unsafe {
-            let start = bytes.as_ptr().cast_mut().cast();
-            ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, bytes.len() as isize, 1, flags)
-        };
-        match status {
-            0 => Ok(()),
-            // A writable buffer was asked for: the interpreter has set the error.
-            _ => Err(PyErr::fetch(slf.py())),
-        }
+        // SAFETY: the interpreter passes a valid `view`; the class is frozen, and a map never moves.
+        unsafe { buffer::fill(slf.as_any(), slf.get().0.bytes(), view, flags) }
     }
 }
 

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod audio;
+mod buffer;
 mod cache;
 mod error;
 mod mel;

@@ -13,6 +13,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMemoryView};
 
+use crate::buffer;
 use crate::error::{raise, to_exception};
 
 /// While it iterates, an iterator looks whether the shard has changed at each sample of this many bytes,
@@ -199,22 +200,12 @@ impl ShardMember {
 impl MemberView {
     /// The buffer protocol, read-only: a view keeps this object, and with it the map, alive.
     unsafe fn __getbuffer__(
-        slf: PyRef<'_, Self>,
+        slf: &Bound<'_, Self>,
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        let bytes = slf.0.bytes();
-        // SAFETY: the interpreter passes a valid `view`; the bytes live as long as this object, which
-        // the call makes the view own, for the class is frozen and a payload never moves.
-        let status = unsafe {
-            let start = bytes.as_ptr().cast_mut().cast();
-            ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, bytes.len() as isize, 1, flags)
-        };
-        match status {
-            0 => Ok(()),
-            // A writable buffer was asked for: the interpreter has set the error.
-            _ => Err(PyErr::fetch(slf.py())),
-        }
+        // SAFETY: the interpreter passes a valid `view`; the class is frozen, and a payload never moves.
+        unsafe { buffer::fill(slf.as_any(), slf.get().0.bytes(), view, flags) }
     }
 }
 

@@ -273,7 +273,7 @@ fn params(header: Header) -> Params {
         2 => Codec::Mp2,
         _ => Codec::Mp3,
     };
-    let channels = Some(header.channels() as usize);
+    let channels = Some(header.channels());
     Params::new(codec, header.sample_rate(), channels)
 }
 

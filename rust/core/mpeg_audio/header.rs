@@ -1,35 +1,58 @@
-//! What decoding needs of a frame's header: ISO/IEC 11172-3, section 2.4.1.3, and 13818-3, 2.4.2.3.
+//! The header of a frame: ISO/IEC 11172-3, section 2.4.1.3, and 13818-3, section 2.4.2.3; "MPEG 2.5"
+//! halves the rates of the latter once more.
 
 use crate::codec::damaged;
 use crate::error::{Error, Result};
 
-/// kbit/s of Layer II by `bitrate_index`, of MPEG 1.
-const LAYER2_RATES: [u32; 15] = [
-    0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384,
+/// kbit/s by version (MPEG 1, the others), layer and index: the standards' tables.
+const BIT_RATES: [[[u32; 15]; 3]; 2] = [
+    [
+        [
+            0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448,
+        ],
+        [
+            0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384,
+        ],
+        [
+            0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320,
+        ],
+    ],
+    [
+        [
+            0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256,
+        ],
+        [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
+        [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
+    ],
 ];
-
 /// The four bytes in front of a frame, of a legal header.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Header(u32);
+pub(crate) struct Header(u32);
 
 impl Header {
     pub(super) const BYTES: usize = 4;
+
+    /// `None` where `word` is no header of MPEG audio.
+    pub(crate) fn of(word: u32) -> Option<Self> {
+        let is_legal = word >> 21 == 0x7FF
+            && word >> 19 & 3 != 1
+            && word >> 17 & 3 != 0
+            && word >> 12 & 15 != 15
+            && word >> 10 & 3 != 3;
+        is_legal.then_some(Self(word))
+    }
 
     /// # Errors
     /// No header of MPEG audio.
     pub(super) fn parse(packet: &[u8]) -> Result<Self> {
         let word = packet.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
-        let is_legal = |word: &u32| {
-            word >> 21 == 0x7FF
-                && word >> 19 & 3 != 1
-                && word >> 17 & 3 != 0
-                && word >> 12 & 15 != 15
-                && word >> 10 & 3 != 3
-        };
-        let word = word.filter(is_legal);
-        Ok(Self(
-            word.ok_or_else(|| damaged("the frame has no legal header"))?,
-        ))
+        word.and_then(Self::of)
+            .ok_or_else(|| damaged("the frame has no legal header"))
+    }
+
+    /// The four bytes.
+    pub(crate) fn word(self) -> u32 {
+        self.0
     }
 
     /// Bytes behind the header that a checksum takes. It covers the side information only, and there
@@ -47,7 +70,7 @@ impl Header {
     }
 
     /// 1, 2 or 3.
-    pub(super) fn layer(self) -> u32 {
+    pub(crate) fn layer(self) -> u32 {
         4 - (self.0 >> 17 & 3)
     }
 
@@ -62,7 +85,7 @@ impl Header {
     }
 
     /// In Hz.
-    pub(super) fn sample_rate(self) -> u32 {
+    pub(crate) fn sample_rate(self) -> u32 {
         let of_mpeg1 = match self.0 >> 10 & 3 {
             0 => 44_100,
             1 => 48_000,
@@ -71,7 +94,7 @@ impl Header {
         of_mpeg1 >> (self.rate_index() / 3)
     }
 
-    pub(super) fn channels(self) -> usize {
+    pub(crate) fn channels(self) -> usize {
         if self.0 >> 6 & 3 == 3 { 1 } else { 2 }
     }
 
@@ -101,14 +124,25 @@ impl Header {
         }
     }
 
-    /// kbit/s for each channel of Layer II, MPEG 1.
-    pub(super) fn layer2_rate(self) -> u32 {
-        let rate = LAYER2_RATES.get((self.0 >> 12 & 15) as usize);
-        rate.copied().unwrap_or(0) / self.channels() as u32
+    /// In kbit/s; 0 where it is "free".
+    pub(crate) fn bit_rate(self) -> u32 {
+        let layers = &BIT_RATES[usize::from(!self.is_mpeg1())];
+        let rates = layers.get(self.layer() as usize - 1);
+        let rate = rates.and_then(|rates| rates.get((self.0 >> 12 & 15) as usize));
+        rate.copied().unwrap_or(0)
+    }
+
+    /// Samples per channel that the frame holds.
+    pub(crate) fn frames(self) -> u64 {
+        match self.layer() {
+            1 => 384,
+            3 if !self.is_mpeg1() => 576,
+            _ => 1152,
+        }
     }
 
     /// Bytes of Layer III's side information.
-    pub(super) fn side_info_bytes(self) -> usize {
+    pub(crate) fn side_info_bytes(self) -> usize {
         match (self.is_mpeg1(), self.channels()) {
             (true, 1) | (false, 2) => 17,
             (true, _) => 32,

@@ -284,7 +284,8 @@ impl Quantizer {
 /// Which allocation table of [`ROWS`] a frame uses: section 2.4.3.3.1. Some bit rates MPEG 1 does not
 /// allow with one channel or with two: theirs is the table of their rate per channel, as in FFmpeg.
 fn layer2_table(header: Header) -> usize {
-    let (rate, hz) = (header.layer2_rate(), header.sample_rate());
+    let rate = header.bit_rate() / header.channels() as u32;
+    let hz = header.sample_rate();
     match (header.is_mpeg1(), rate) {
         (false, _) => 4,
         (_, ..=48) if hz == 32_000 => 3,

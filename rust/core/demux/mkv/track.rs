@@ -3,6 +3,7 @@
 
 use super::super::headers;
 use super::ebml::{self, Element, each_child};
+use crate::aac::SAMPLE_RATES;
 use crate::error::{Error, Result};
 use crate::opus::Head;
 use crate::params::{Codec, Params};
@@ -266,10 +267,6 @@ impl Entry {
 
     /// The codec's own configuration; the old identifiers have it in their names.
     fn aac_config(&self) -> Vec<u8> {
-        const RATES: [u32; 13] = [
-            96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025,
-            8_000, 7_350,
-        ];
         if !self.private.is_empty() {
             return self.private.clone();
         }
@@ -279,8 +276,10 @@ impl Entry {
             name if name.ends_with("/LTP") => 4,
             _ => 2,
         };
-        let index = RATES.iter().position(|rate| *rate == self.rate as u32);
-        let index = index.unwrap_or(RATES.len()) as u16;
+        let index = SAMPLE_RATES
+            .iter()
+            .position(|rate| *rate == self.rate as u32);
+        let index = index.unwrap_or(SAMPLE_RATES.len()) as u16;
         let channels = self.channels.min(15) as u16;
         (kind << 11 | index << 7 | channels << 3)
             .to_be_bytes()

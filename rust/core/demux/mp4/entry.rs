@@ -5,6 +5,7 @@
 
 use super::super::headers;
 use super::boxes::{Span, be16, be32, be64, body, children, find};
+use crate::aac::SAMPLE_RATES;
 use crate::error::{Error, Result};
 use crate::opus::Head;
 use crate::params::{Codec, Params};
@@ -269,10 +270,6 @@ fn aac(sound: Sound, config: &[u8]) -> (Params, Lengths) {
 /// Takes rate and channels from an `AudioSpecificConfig` (ISO/IEC 14496-3, section 1.6.2.1), since
 /// sample entries end at 65,535 Hz; tells whether its frames have 960 samples instead of 1024.
 pub(crate) fn apply_aac_config(params: &mut Params, config: &[u8]) -> bool {
-    const RATES: [u32; 13] = [
-        96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025,
-        8_000, 7_350,
-    ];
     if config.is_empty() {
         return false;
     }
@@ -293,7 +290,7 @@ pub(crate) fn apply_aac_config(params: &mut Params, config: &[u8]) -> bool {
     }
     let rate = match bits(4) {
         15 => Some(bits(24)),
-        index => RATES.get(index as usize).copied(),
+        index => SAMPLE_RATES.get(index as usize).copied(),
     };
     params.sample_rate = rate.filter(|rate| *rate > 0).unwrap_or(params.sample_rate);
     params.channels = match bits(4) {

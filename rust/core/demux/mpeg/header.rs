@@ -1,47 +1,20 @@
-//! The header of a frame of MPEG audio: ISO/IEC 11172-3, section 2.4.1.3, and 13818-3, section 2.4.2.3;
-//! "MPEG 2.5" halves the rates of the latter once more.
+//! Headers of MPEG audio as marks of frames: how long these are, and what belongs to one stream.
+
+use std::ops::Deref;
 
 use crate::demux::frames;
+use crate::mpeg_audio;
 
-/// kbit/s by version (MPEG 1, the others), layer and index: the standards' tables.
-const BIT_RATES: [[[u32; 15]; 3]; 2] = [
-    [
-        [
-            0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448,
-        ],
-        [
-            0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384,
-        ],
-        [
-            0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320,
-        ],
-    ],
-    [
-        [
-            0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256,
-        ],
-        [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
-        [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
-    ],
-];
 /// Sync word, version, layer and rate.
 const STREAM: u32 = 0xFFFE_0C00;
 
-/// The four bytes, of a legal header whose bit rate is not "free".
+/// A header whose bit rate is not "free".
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Header(u32);
+pub(super) struct Header(mpeg_audio::Header);
 
 /// Whether `word` is a legal header whose bit rate is to be found by the next one.
 pub(super) fn is_free_format(word: u32) -> bool {
-    is_legal(word) && word >> 12 & 15 == 0
-}
-
-fn is_legal(word: u32) -> bool {
-    word >> 21 == 0x7FF
-        && word >> 19 & 3 != 1
-        && word >> 17 & 3 != 0
-        && word >> 12 & 15 != 15
-        && word >> 10 & 3 != 3
+    mpeg_audio::Header::of(word).is_some_and(|header| header.bit_rate() == 0)
 }
 
 /// Whether two words can be headers of one stream.
@@ -50,58 +23,11 @@ pub(super) fn are_alike(one: u32, other: u32) -> bool {
     (one ^ other) & STREAM == 0 && is_mono(one) == is_mono(other)
 }
 
-impl Header {
-    fn is_mpeg1(self) -> bool {
-        self.0 >> 19 & 3 == 3
-    }
+impl Deref for Header {
+    type Target = mpeg_audio::Header;
 
-    /// 1, 2 or 3.
-    pub(super) fn layer(self) -> u32 {
-        4 - (self.0 >> 17 & 3)
-    }
-
-    /// In Hz.
-    pub(super) fn sample_rate(self) -> u32 {
-        let of_mpeg1 = match self.0 >> 10 & 3 {
-            0 => 44_100,
-            1 => 48_000,
-            _ => 32_000,
-        };
-        match self.0 >> 19 & 3 {
-            3 => of_mpeg1,
-            2 => of_mpeg1 / 2,
-            _ => of_mpeg1 / 4,
-        }
-    }
-
-    pub(super) fn channels(self) -> u32 {
-        if self.0 >> 6 & 3 == 3 { 1 } else { 2 }
-    }
-
-    /// In kbit/s.
-    fn bit_rate(self) -> u32 {
-        let layers = &BIT_RATES[usize::from(!self.is_mpeg1())];
-        let rates = layers.get(self.layer() as usize - 1);
-        let rate = rates.and_then(|rates| rates.get((self.0 >> 12 & 15) as usize));
-        rate.copied().unwrap_or(0)
-    }
-
-    /// Samples per channel that the frame holds.
-    pub(super) fn frames(self) -> u64 {
-        match self.layer() {
-            1 => 384,
-            3 if !self.is_mpeg1() => 576,
-            _ => 1152,
-        }
-    }
-
-    /// Bytes of checksum and side information behind the header of a Layer III frame.
-    pub(super) fn side_info(self) -> usize {
-        match (self.is_mpeg1(), self.channels()) {
-            (true, 1) | (false, 2) => 17,
-            (true, _) => 32,
-            (false, _) => 9,
-        }
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 
@@ -112,12 +38,12 @@ impl frames::Header for Header {
     const LONGEST: usize = 2881;
 
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let word = u32::from_be_bytes(*bytes.first_chunk()?);
-        (is_legal(word) && !is_free_format(word)).then_some(Self(word))
+        let header = mpeg_audio::Header::of(u32::from_be_bytes(*bytes.first_chunk()?));
+        header.filter(|header| header.bit_rate() > 0).map(Self)
     }
 
     fn length(&self) -> usize {
-        let (rate, padding) = (self.sample_rate(), self.0 >> 9 & 1);
+        let (rate, padding) = (self.sample_rate(), self.word() >> 9 & 1);
         let bits = 1000 * self.bit_rate();
         let bytes = match (self.layer(), self.frames()) {
             // Slots of Layer I have four bytes.
@@ -129,7 +55,7 @@ impl frames::Header for Header {
     }
 
     fn is_like(&self, other: &Self) -> bool {
-        are_alike(self.0, other.0)
+        are_alike(self.word(), other.word())
     }
 
     fn counts_alone(&self) -> bool {

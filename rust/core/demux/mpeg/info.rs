@@ -34,7 +34,7 @@ impl Info {
         if header.layer() != 3 {
             return None;
         }
-        let xing = || read_xing(frame, 4 + header.side_info());
+        let xing = || read_xing(frame, 4 + header.side_info_bytes());
         xing().or_else(|| read_vbri(frame.get(4 + 32..)?))
     }
 }
