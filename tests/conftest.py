@@ -32,7 +32,7 @@ class Findings:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.found: list[tuple[str, pages.Finding]] = []
-        self.stale: list[str] = []
+        self.stale: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "teardown":
@@ -41,8 +41,12 @@ class Findings:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         write = self.config.getoption("write_docs")
-        is_partial = self.config.invocation_params.args and not write
-        if is_partial or self.config.getoption("collectonly") or session.testsfailed:
+        is_partial = bool(self.config.invocation_params.args)
+        if (
+            (is_partial and not write)
+            or self.config.getoption("collectonly")
+            or session.testsfailed
+        ):
             return
         self.stale = pages.compare(PAGES, self.found, write=write)
         if self.stale:
@@ -53,6 +57,17 @@ class Findings:
             terminalreporter.write_line(
                 f"docs/{name} is not what the tests found: uv run pytest --write-docs", red=True
             )
+            terminalreporter.write_line(self.stale[name])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--write-docs`, just the tests that a page is made of, and all of them."""
+    if not config.getoption("write_docs"):
+        return
+    if config.args_source is config.ArgsSource.ARGS:
+        raise pytest.UsageError("--write-docs runs what the pages are made of: name no tests")
+    functions = [item for item in items if isinstance(item, pytest.Function)]
+    items[:] = [item for item in functions if vars(item.module).keys() & PAGES.keys()]
 
 
 def pytest_configure(config: pytest.Config) -> None:

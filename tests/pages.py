@@ -5,6 +5,7 @@ Findings travel in the reports of the tests, so that any number of processes may
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,17 +34,18 @@ def compare(
     found: list[tuple[str, Finding]],
     *,
     write: bool,
-) -> list[str]:
-    """Writes the pages, or names those that are not what the tests found."""
-    stale = []
+) -> dict[str, str]:
+    """Writes the pages, or gives the differences of those that are not what the tests found."""
+    stale = {}
     for name, writer in writers.items():
         page = DOCS / f"{name}.md"
         findings = [tuple(facts) for of, facts in found if of == name]
         text = writer(findings)
         if write:
-            # None of its tests were run.
-            if findings:
-                page.write_text(text)
+            page.write_text(text)
         elif page.read_text() != text:
-            stale.append(page.name)
+            lines = difflib.unified_diff(
+                page.read_text().splitlines(), text.splitlines(), lineterm=""
+            )
+            stale[page.name] = "\n".join(lines)
     return stale
