@@ -1,0 +1,41 @@
+"""The command line: ``ossicle info``, ``decode``, ``features``, ``demo``, ``corpus``, ``train``.
+
+Thin: each command calls one function of the library, shows its progress and prints its result.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+import ossicle
+from ossicle.cli import audio, train
+from ossicle.cli.base import app, console
+
+__all__ = ["app", "audio", "main", "train"]
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    # Before PyTorch is loaded: on a busy machine its idle threads otherwise spin against those that
+    # work, and training takes several times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        facts = ", ".join(f"{name} {value}" for name, value in sorted(ossicle.__build__.items()))
+        console.print(f"ossicle {ossicle.__version__} ({facts})", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Carries sound from files to the model: decode, cache, collate, train."""

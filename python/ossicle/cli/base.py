@@ -1,0 +1,71 @@
+"""What the commands share: the application, how they show progress and say what went wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+app = typer.Typer(
+    name="ossicle",
+    help="Carries sound from files to the model: decode, shard, cache, collate, train.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    # A fault of ours shows Python's own trace, which reports can be made from.
+    pretty_exceptions_enable=False,
+)
+console = Console()
+errors = Console(stderr=True)
+
+
+class Bars:
+    """One bar for each stage, made when the stage begins."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bars: dict[str, Any] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Shows `done` of `total` on the bar of the stage."""
+        # The first word names the bar; what follows may change.
+        name = stage.split(" ", 1)[0]
+        if name not in self._bars:
+            self._bars[name] = self._progress.add_task(stage, total=total)
+        self._progress.update(self._bars[name], description=stage, completed=done, total=total)
+
+
+def progress_bars() -> Progress:
+    """Bars on standard error that go away when all is done."""
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=errors, transient=True)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turns what users can mend into one line and exit code 1; faults of ours keep their trace."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        errors.print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
+        errors.print(str(error), markup=False, highlight=False)
+        raise typer.Exit(1) from error
+
+
+def require(extra: str, *packages: str) -> None:
+    """Ends with exit code 1, and says which extra to install, where a package is missing."""
+    missing = [name for name in packages if not importlib.util.find_spec(name)]
+    if missing:
+        errors.print(f"[bold red]error:[/] {' and '.join(missing)} not installed: ", end="")
+        errors.print(f'pip install "ossicle[{extra}]"', markup=False)
+        raise typer.Exit(1)
