@@ -16,6 +16,7 @@ mod access;
 mod extended;
 mod group;
 mod header;
+mod row;
 mod verify;
 mod walk;
 
@@ -31,6 +32,7 @@ use group::Samples;
 
 pub use access::{Access, Payload};
 pub use group::{Sample, split_name};
+pub use row::Row;
 pub use verify::{read_through, verify};
 pub use walk::{Lost, Walk, walk};
 
