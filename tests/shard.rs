@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use ossicle::shard::{Access, Member, Shard, read_through, split_name, verify, walk};
+use ossicle::shard::{Access, Checks, Member, Shard, digest, examine, split_name, walk};
 use ossicle::{Error, ErrorKind, Source};
 use proptest::prelude::*;
 
@@ -536,12 +536,12 @@ fn behind_a_damaged_header_the_walk_goes_on() {
         assert_eq!(lost[0].error.byte_offset(), Some(header as u64));
 
         let path = write(&folder, &bytes);
-        let errors = verify(&path, read_through).unwrap();
+        let errors = examine(&path, Checks::default()).unwrap().errors;
         assert_eq!(errors.len(), 1);
         assert_eq!(errors[0].to_string(), read(&path).unwrap_err().to_string());
     }
     let path = write(&folder, &archive);
-    assert_eq!(verify(&path, read_through).unwrap().len(), 0);
+    assert_eq!(examine(&path, Checks::default()).unwrap().errors.len(), 0);
 }
 
 #[test]
@@ -551,14 +551,25 @@ fn what_a_check_finds_names_the_member_and_the_byte_of_the_shard() {
         &folder,
         &ended(&[file("a.wav", b"RIFF"), file("b.wav", b"RIFF")]),
     );
-    let check = |member: &Member, _: Source<'_>| match member.name.as_str() {
-        "b.wav" => Err(Error::corrupt("no").at_byte(3)),
-        _ => Ok(()),
+    let checks = Checks {
+        decode: true,
+        ..Checks::default()
     };
-    let errors = verify(&path, check).unwrap();
-    assert_eq!(errors.len(), 1);
-    assert_eq!(errors[0].member(), Some("b.wav"));
-    assert_eq!(errors[0].byte_offset(), Some(1024 + 512 + 3));
+    let found = examine(&path, checks).unwrap();
+    assert!(found.whole.is_empty());
+    for (error, (name, header)) in found.errors.iter().zip([("a.wav", 0), ("b.wav", 1024)]) {
+        assert_eq!(
+            (error.source_name(), error.member()),
+            (path.to_str(), Some(name))
+        );
+        let payload: Range<u64> = header + 512..header + 1024;
+        assert!(
+            error
+                .byte_offset()
+                .is_none_or(|byte| payload.contains(&byte)),
+            "{error}"
+        );
+    }
 
     let shard = Shard::open(&path, Access::Auto).unwrap();
     let source = shard.source(&shard.members()[1]).unwrap();
@@ -695,7 +706,7 @@ fn a_shard_that_changes_is_an_error() {
                 assert!(error.reason().contains("has changed"), "{what}: {error}");
             }
             // What was opened before reads from the file that it has.
-            let read = read_through(member, open);
+            let read = digest(open, |_| Ok(()));
             assert_eq!(read.is_ok(), what == "replaced", "{what}");
         }
     }
@@ -896,7 +907,7 @@ proptest! {
                 prop_assert_eq!(ours.size, entry.size());
             }
         }
-        prop_assert_eq!(verify(&path, read_through).unwrap().len(), 0);
+        prop_assert_eq!(examine(&path, Checks::default()).unwrap().errors.len(), 0);
     }
 
     #[test]
@@ -921,7 +932,7 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let path = write(&folder, &damaged);
         let found = read(&path);
-        let errors = verify(&path, read_through).unwrap();
+        let errors = examine(&path, Checks::default()).unwrap().errors;
         prop_assert_eq!(found.is_ok(), errors.is_empty());
         let mut last = 0;
         let mut bytes = 0;

@@ -33,7 +33,7 @@ use group::Samples;
 pub use access::{Access, Payload};
 pub use group::{Sample, split_name};
 pub use row::Row;
-pub use verify::{read_through, verify};
+pub use verify::{Checks, Found, digest, examine};
 pub use walk::{Lost, Walk, walk};
 
 /// A file in a shard.

@@ -212,9 +212,9 @@ impl MemberView {
 /// All that is wrong with a shard, which is read through.
 #[pyfunction]
 pub(crate) fn verify_shard(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyList>> {
-    let found = py.detach(|| shard::verify(&path, shard::read_through));
+    let found = py.detach(|| shard::examine(&path, shard::Checks::default()));
     let errors = PyList::empty(py);
-    for error in found.map_err(|error| raise(py, &error))? {
+    for error in found.map_err(|error| raise(py, &error))?.errors {
         errors.append(to_exception(py, &error)?)?;
     }
     Ok(errors)

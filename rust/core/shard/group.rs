@@ -36,6 +36,17 @@ fn is_remark(name: &str) -> bool {
     first.len() >= 4 && first.starts_with("__") && first.ends_with("__")
 }
 
+/// What no two members of a shard have in common.
+pub(super) fn identity(name: &str) -> (String, String) {
+    match is_remark(name) {
+        true => (name.to_owned(), String::new()),
+        false => {
+            let (key, extension) = split_name(name);
+            (key.to_owned(), extension)
+        }
+    }
+}
+
 /// Samples in the order of their first members, and where the sample of each key is.
 pub(super) struct Samples {
     pub(super) samples: Vec<Sample>,

@@ -29,3 +29,9 @@ impl Row {
         }
     }
 }
+
+/// Whether a member of this extension is taken for audio.
+pub fn is_audio(extension: &str) -> bool {
+    let last = extension.rsplit('.').next().unwrap_or_default();
+    ["wav", "flac", "mp3", "ogg", "opus", "m4a"].contains(&last)
+}
