@@ -9,7 +9,15 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 
 app = typer.Typer(
     name="ossicle",
@@ -40,15 +48,13 @@ class Bars:
         self._progress.update(self._bars[name], description=stage, completed=done, total=total)
 
 
-def progress_bars() -> Progress:
+def progress_bars(*, in_bytes: bool = False) -> Progress:
     """Bars on standard error that go away when all is done."""
-    columns = (
-        TextColumn("{task.description:<22}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
+    amounts = (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
+    description = TextColumn("{task.description:<22}")
+    return Progress(
+        description, BarColumn(), *amounts, TimeElapsedColumn(), console=errors, transient=True
     )
-    return Progress(*columns, console=errors, transient=True)
 
 
 @contextmanager

@@ -1,0 +1,173 @@
+"""Shards read through: what is damaged in them, and a new shard from what is not.
+
+A tar has no checksums of payloads. With an index beside the shard (`index_shards`, or the
+writer's) each payload is compared with the SHA-256 that it had; without one, damage shows in
+headers alone, or, with ``decode=True``, in audio that no longer decodes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ossicle import _native
+from ossicle.errors import AudioError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    import polars
+
+__all__ = ["Progress", "Repair", "repair_shard", "verify_shards"]
+
+Progress = Callable[[int, int], object]
+"""Told ``(bytes done, bytes in all)``; what it raises ends the work."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What became of a damaged shard.
+
+    Attributes:
+        path: The new shard; None where nothing was left to make one of.
+        samples: How many it holds.
+        members: How many files these are.
+        bytes: Its size.
+        errors: What is wrong with the old shard, in its order, and each member that was left out
+            though it is whole, because another one of its sample is not.
+    """
+
+    path: Path | None
+    samples: int
+    members: int
+    bytes: int
+    errors: list[AudioError]
+
+
+def verify_shards(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    decode: bool = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> polars.DataFrame:
+    """Reads shards to their last byte and lists all that is wrong with them.
+
+    Args:
+        paths: One shard or several.
+        decode: Decode what is audio by its extension too, and compare the checksums that it has
+            (FLAC's MD5, the CRCs of Ogg, MP4 and FLAC): finds what was damaged before it was
+            packed.
+        threads: How many shards are read at a time; None takes as many as there are processors.
+        progress: Told ``(bytes done, bytes in all)``.
+
+    Returns:
+        A DataFrame, empty for whole shards, with one row a fault, in the order of the shards:
+        ``shard``, ``member`` (null where the damage is in no member that is known), ``byte_offset``
+        (in the shard; null where it has no place), ``error`` (the name of the class), ``reason``.
+        A shard that cannot be opened is a row too.
+    """
+    import polars
+
+    shards = _as_list(paths)
+    counted = _Counted(progress, sum(map(_size, shards)))
+    count = threads or min(_native.available_threads(), max(len(shards), 1))
+    with ThreadPoolExecutor(count) as pool, counted:
+        found = list(pool.map(lambda path: _faults(path, decode, counted), shards))
+    rows = [
+        (path, error.member, error.byte_offset, type(error).__name__, error.reason)
+        for path, errors in zip(shards, found, strict=True)
+        for error in errors
+    ]
+    schema = {
+        "shard": polars.String,
+        "member": polars.String,
+        "byte_offset": polars.Int64,
+        "error": polars.String,
+        "reason": polars.String,
+    }
+    return polars.DataFrame(rows, schema=schema, orient="row")
+
+
+def repair_shard(
+    path: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    decode: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Repair:
+    """Writes a new shard from what is whole in a damaged one, which stays as it is.
+
+    Samples that are known to have lost a member are left out whole. With an index beside the shard
+    each payload is known by its digest: members whose headers are damaged are found by it, and no
+    damaged payload is kept.
+
+    Args:
+        path: The damaged shard.
+        target: The new one; its index is written beside it.
+        decode: Leave out audio that does not decode, too.
+        overwrite: Replace what lies at ``target``.
+        progress: Told ``(bytes done, bytes in all)``.
+
+    Raises:
+        AudioIOError: The shard cannot be read or changes meanwhile, the new one cannot be written,
+            or ``target`` exists.
+        InvalidArgumentError: ``target`` is the damaged shard.
+    """
+    source, new = os.fspath(path), Path(target)
+    if new.exists() and Path(source).exists() and new.samefile(source):
+        raise InvalidArgumentError("a shard is not repaired in place", source=source)
+    told = _Counted(progress, _size(source))
+    samples, members, size, errors = _native.repair_shard(source, new, decode, overwrite, told)
+    return Repair(new if samples else None, samples, members, size, errors)
+
+
+def _as_list(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    if isinstance(paths, str | os.PathLike):
+        return [os.fspath(paths)]
+    return [os.fspath(path) for path in paths]
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        # Reading it will say what is wrong.
+        return 0
+
+
+def _faults(path: str, decode: bool, told: _Counted) -> list[AudioError]:
+    try:
+        return _native.verify_shard(path, decode, told)
+    except AudioError as error:
+        return [error]
+
+
+class _Counted:
+    """Adds up what several threads have read."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
+        self._is_stopped = False
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> _Counted:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Ctrl-C reaches the main thread alone: the others learn of it here.
+        self._is_stopped = kind is not None
+
+    def __call__(self, more: int) -> None:
+        with self._lock:
+            if self._is_stopped:
+                raise InterruptedError("stopped")
+            self._done += more
+            if self._progress is not None:
+                self._progress(self._done, self._total)

@@ -1,0 +1,104 @@
+//! A new shard from what is whole in a damaged one; the damaged one stays as it is.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use super::access::{Access, Handle};
+use super::group::split_name;
+use super::verify::{Checks, Found, examine};
+use super::write::{Options, Writer, Written};
+use super::{Member, extent};
+use crate::error::{Error, Name, Result};
+
+/// What became of a damaged shard.
+#[derive(Debug)]
+pub struct Repaired {
+    /// The new shard; `None` where nothing is left to make one of.
+    pub written: Option<Written>,
+    /// Members in the new shard.
+    pub members: u64,
+    /// What is wrong with the old one, and each member that was left out though it is whole itself.
+    pub errors: Vec<Error>,
+}
+
+/// Writes to `target` the samples of the shard at `path` that are whole.
+///
+/// A sample of which a member is known to be lost is left out with all of its members, each of which is
+/// named. Members of a sample lie together in the new shard, and extensions are in small letters.
+///
+/// # Errors
+/// [`Io`](crate::ErrorKind::Io) where the shard cannot be opened, changes meanwhile, or the new one
+/// cannot be written; a target that exists, unless `options` allow to replace it.
+pub fn repair(
+    path: &Path,
+    target: &Path,
+    checks: Checks<'_>,
+    options: Options,
+) -> Result<Repaired> {
+    let handle = Handle::open(path, Access::Pread)?;
+    let mut writer = Writer::create(target, options)?;
+    let Found { whole, mut errors } = examine(path, checks)?;
+    let lost = lost_keys(&whole, &errors);
+    let mut members = 0;
+    for (key, sample) in samples(&whole) {
+        match lost.contains(key) {
+            true => errors.extend(sample.iter().map(|member| left_out(&handle, member))),
+            false => match copy(&handle, &mut writer, key, &sample) {
+                Ok(()) => members += sample.len() as u64,
+                // What only other readers take, such as remarks.
+                Err(error) if error.kind() == crate::ErrorKind::InvalidArgument => {
+                    errors.push(error.with_source(handle.name()));
+                }
+                Err(error) => return Err(error),
+            },
+        }
+    }
+    let written = match writer.samples() {
+        0 => None,
+        _ => Some(writer.finish()?),
+    };
+    Ok(Repaired {
+        written,
+        members,
+        errors,
+    })
+}
+
+/// Samples of which something is gone. Of a member whose header alone is damaged nothing is.
+fn lost_keys(whole: &[Member], errors: &[Error]) -> HashSet<String> {
+    let kept: HashSet<&str> = whole.iter().map(|member| &*member.name).collect();
+    let blamed = errors.iter().filter_map(Error::member);
+    let lost = blamed.filter(|name| !kept.contains(name));
+    lost.map(|name| split_name(name).0.to_owned()).collect()
+}
+
+/// Members by key, in the order of each key's first.
+fn samples(members: &[Member]) -> Vec<(&str, Vec<&Member>)> {
+    let mut places = HashMap::new();
+    let mut samples: Vec<(&str, Vec<&Member>)> = Vec::new();
+    for member in members {
+        let key = split_name(&member.name).0;
+        let place = *places.entry(key).or_insert(samples.len());
+        match samples.get_mut(place) {
+            Some((_, sample)) => sample.push(member),
+            None => samples.push((key, vec![member])),
+        }
+    }
+    samples
+}
+
+fn copy(handle: &Handle, writer: &mut Writer, key: &str, sample: &[&Member]) -> Result<()> {
+    let read = |member: &&Member| {
+        extent(handle, member)?;
+        let payload = handle.read(member.offset, member.size)?;
+        Ok((split_name(&member.name).1, payload))
+    };
+    let payloads = sample.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let parts = payloads.iter().map(|(extension, payload)| (&**extension, &**payload));
+    writer.write(key, &parts.collect::<Vec<_>>())
+}
+
+fn left_out(handle: &Handle, member: &Member) -> Error {
+    let name = Name::of_member(handle.name(), member.name.as_str(), member.offset);
+    Error::corrupt("left out: another member of its sample is lost").with_source(name)
+}
