@@ -38,9 +38,10 @@ pub fn verify(
         errors.extend(checked.err().map(|error| named(error, &handle, &member)));
         members.push(member);
     }
-    let grouped = Samples::group(&members).err();
+    let is_empty = members.is_empty();
+    let grouped = Samples::group(members).err();
     errors.extend(grouped.map(|error| error.with_source(handle.name())));
-    if members.is_empty() && errors.is_empty() {
+    if is_empty && errors.is_empty() {
         errors.push(super::nothing_in(&handle));
     }
     errors.extend(handle.check_unchanged().err());
