@@ -605,34 +605,30 @@ fn members_of_a_key_are_one_sample_wherever_they_lie() {
         .collect();
     let folder = tempfile::tempdir().unwrap();
     let shard = Shard::open(&write(&folder, &ended(&parts)), Access::Auto).unwrap();
-    let grouped: Vec<(&str, Vec<&str>)> = (shard.samples().iter())
+    let grouped: Vec<(&str, Vec<String>)> = (shard.samples().iter())
         .map(|one| {
-            (
-                one.key.as_str(),
-                one.members.iter().map(|(e, _)| e.as_str()).collect(),
-            )
+            let extensions = one.members.iter().map(|(e, _)| e.to_string());
+            (one.key, extensions.collect())
         })
         .collect();
     let expected = [
-        ("a", vec!["wav", "json"]),
-        ("b/a", vec!["wav", "seg.json"]),
-        ("README", vec![""]),
-        ("a/", vec!["b"]),
-        ("c", vec![""]),
+        ("a", vec!["wav".to_owned(), "json".to_owned()]),
+        ("b/a", vec!["wav".to_owned(), "seg.json".to_owned()]),
+        ("README", vec![String::new()]),
+        ("a/", vec!["b".to_owned()]),
+        ("c", vec![String::new()]),
     ];
     assert_eq!(grouped, expected);
     assert_eq!(shard.members().len(), names.len());
     for (number, sample) in shard.samples().iter().enumerate() {
-        assert_eq!(shard.find(&sample.key), Some(number));
+        assert_eq!(shard.find(sample.key), Some(number));
         for (extension, member) in &sample.members {
             assert_eq!(
                 shard.bytes(member).unwrap().as_ref(),
                 member.name.as_bytes()
             );
-            assert_eq!(
-                split_name(&member.name),
-                (sample.key.as_str(), extension.clone())
-            );
+            let pair = (sample.key, extension.to_string());
+            assert_eq!(split_name(&member.name), pair);
         }
     }
     assert_eq!(shard.find("b"), None);

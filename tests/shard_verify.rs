@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use ossicle::ErrorKind;
+use ossicle::{Error, ErrorKind};
 use ossicle::shard::{Access, Checks, Found, Row, Shard, examine};
 use proptest::prelude::*;
 
@@ -187,13 +187,16 @@ fn an_examination_tells_how_far_it_is_and_can_be_stopped() {
     let read = std::cell::Cell::new(0);
     let count = |bytes| {
         read.set(read.get() + bytes);
-        read.get() < 3 << 20
+        match read.get() < 3 << 20 {
+            true => Ok(()),
+            false => Err(Error::invalid("enough")),
+        }
     };
     let checks = Checks {
         on_bytes: Some(&count),
         ..Checks::default()
     };
-    assert_eq!(examine(&path, checks).unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(examine(&path, checks).unwrap_err().reason(), "enough");
     assert_eq!(read.get(), 3 << 20);
 }
 

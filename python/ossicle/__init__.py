@@ -34,7 +34,7 @@ from ossicle.errors import (
 from ossicle.fingerprint import processor_sha256
 from ossicle.mel import FeatureBatch, load_features, log_mel_batch, log_mel_spectrogram
 from ossicle.resampling import Resampler, resample
-from ossicle.shard import Shard
+from ossicle.shard import Shard, index_shards
 
 if TYPE_CHECKING:
     from ossicle.collator import AudioLmCollator
@@ -93,6 +93,7 @@ __all__ = [
     "WhisperFeatures",
     "__build__",
     "__version__",
+    "index_shards",
     "info",
     "load",
     "load_batch",

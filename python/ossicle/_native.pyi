@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import Any, Final, final
 
@@ -9,6 +9,7 @@ from ossicle.audio import AudioSource
 from ossicle.errors import AudioError
 
 __all__ = [
+    "AUDIO_EXTENSIONS",
     "PIPELINE_VERSION",
     "VERSION",
     "Cache",
@@ -18,6 +19,7 @@ __all__ = [
     "available_threads",
     "build",
     "encode",
+    "index_shards",
     "info",
     "load",
     "load_batch",
@@ -27,6 +29,7 @@ __all__ = [
     "verify_shard",
 ]
 
+AUDIO_EXTENSIONS: Final[list[str]]
 PIPELINE_VERSION: Final[str]
 VERSION: Final[str]
 
@@ -62,6 +65,7 @@ class Shard:
         path: str | PathLike[str],
         access: str,
         index: Sequence[tuple[str, int, int, int]] | None,
+        by_headers: bool,
     ) -> Shard: ...
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[dict[str, Any]]: ...
@@ -90,6 +94,12 @@ def build() -> dict[str, str]: ...
 def encode(
     planes: NDArray[np.float32], sample_rate: int, container: str, bits_per_sample: int
 ) -> bytes: ...
+def index_shards(
+    paths: Sequence[str | PathLike[str]],
+    threads: int,
+    force: bool,
+    progress: Callable[[int, int], object] | None,
+) -> list[bool | AudioError]: ...
 def info(source: AudioSource) -> tuple[int, int, int, str, str, int | None]: ...
 def load(
     source: AudioSource,

@@ -1,6 +1,6 @@
 //! WebDataset shards: tar archives whose members are grouped to samples by their names.
 //!
-//! Opening reads every header and checks it: the checksum, that two headers do not disagree, that the
+//! Opening reads every header and checks it, where no index says what they say: the checksum, that two headers do not disagree, that the
 //! archive has its end and nothing behind it. What could make content disappear, or one file pass for
 //! another, is an error with its member and byte; nothing ends early. Payloads have no checksum in a tar,
 //! nor have the long names of PAX and GNU: damage there is found by the digests of an index.
@@ -16,24 +16,23 @@ mod access;
 mod extended;
 mod group;
 mod header;
+pub mod index;
 mod row;
 mod verify;
 mod walk;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::source::Source;
 use access::Handle;
-use group::Samples;
 
 pub use access::{Access, Payload};
-pub use group::{Sample, split_name};
-pub use row::Row;
-pub use verify::{Checks, Found, digest, examine};
+pub use group::{Sample, Samples, split_name};
+pub use row::{AUDIO_EXTENSIONS, Row, is_audio};
+pub use verify::{Checks, Found, Progress, digest, examine, verify};
 pub use walk::{Lost, Walk, walk};
 
 /// A file in a shard.
@@ -52,13 +51,11 @@ pub struct Member {
 /// An open shard.
 pub struct Shard {
     handle: Handle,
-    members: Vec<Member>,
-    samples: Vec<Sample>,
-    places: HashMap<String, usize>,
+    samples: Samples,
 }
 
 impl Shard {
-    /// Opens the shard at `path` and reads all of its headers.
+    /// Opens the shard at `path`: by its [`index`] where that is fresh and whole, else by its headers.
     ///
     /// # Errors
     /// [`Io`](crate::ErrorKind::Io) where the file cannot be read, [`Corrupt`](crate::ErrorKind::Corrupt)
@@ -67,6 +64,29 @@ impl Shard {
     /// devices, sparse files, and names that lead out of a folder.
     pub fn open(path: &Path, access: Access) -> Result<Self> {
         let handle = Handle::open(path, access)?;
+        // Of an index that says what cannot be nothing is believed.
+        let indexed = index::members(path, &handle).and_then(|members| {
+            check(&handle, &members).ok()?;
+            Samples::group(members).ok()
+        });
+        match indexed.filter(|samples| !samples.members().is_empty()) {
+            Some(samples) => {
+                handle.check_unchanged()?;
+                Ok(Self { handle, samples })
+            }
+            None => Self::from_headers(handle),
+        }
+    }
+
+    /// Opens the shard at `path` and reads all of its headers, whether it has an index or not.
+    ///
+    /// # Errors
+    /// As for [`Shard::open`].
+    pub fn open_headers(path: &Path, access: Access) -> Result<Self> {
+        Self::from_headers(Handle::open(path, access)?)
+    }
+
+    fn from_headers(handle: Handle) -> Result<Self> {
         let mut members = Vec::new();
         let mut walk = walk(handle.source()?);
         while let Some(member) = walk.step()? {
@@ -83,13 +103,7 @@ impl Shard {
     /// that lie outside of the file.
     pub fn from_members(path: &Path, access: Access, members: Vec<Member>) -> Result<Self> {
         let handle = Handle::open(path, access)?;
-        for member in &members {
-            if let Some(reason) = extended::refusal(&member.name) {
-                let error = Error::unsupported(reason).with_member(member.name.as_str());
-                return Err(error.with_source(handle.name()));
-            }
-            extent(&handle, member)?;
-        }
+        check(&handle, &members)?;
         Self::new(handle, members)
     }
 
@@ -97,31 +111,26 @@ impl Shard {
         if members.is_empty() {
             return Err(nothing_in(&handle));
         }
-        let grouped = Samples::group(&members);
-        let Samples { samples, places } = grouped.map_err(|e| e.with_source(handle.name()))?;
-        Ok(Self {
-            handle,
-            members,
-            samples,
-            places,
-        })
+        let grouped = Samples::group(members);
+        let samples = grouped.map_err(|e| e.with_source(handle.name()))?;
+        Ok(Self { handle, samples })
     }
 
     /// All members, in the order of the archive.
     pub fn members(&self) -> &[Member] {
-        &self.members
+        self.samples.members()
     }
 
     /// All samples, in the order of their first members. Members of one key are one sample wherever they
     /// lie. Of members whose path begins with a part like `__this__` samples know nothing, as in
     /// webdataset.
-    pub fn samples(&self) -> &[Sample] {
+    pub fn samples(&self) -> &Samples {
         &self.samples
     }
 
     /// Which sample has the key.
     pub fn find(&self, key: &str) -> Option<usize> {
-        self.places.get(key).copied()
+        self.samples.find(key)
     }
 
     /// The shard's path as it was given.
@@ -190,6 +199,18 @@ impl Shard {
         self.handle
             .section(&member.name, member.offset, member.size)
     }
+}
+
+/// Refuses members that an archive cannot have.
+fn check(handle: &Handle, members: &[Member]) -> Result<()> {
+    for member in members {
+        if let Some(reason) = extended::refusal(&member.name) {
+            let error = Error::unsupported(reason).with_member(member.name.as_str());
+            return Err(error.with_source(handle.name()));
+        }
+        extent(handle, member)?;
+    }
+    Ok(())
 }
 
 /// Where the member's payload lies, which is within the file.

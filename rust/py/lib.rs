@@ -27,11 +27,15 @@ mod _native {
     #[pymodule_export]
     use super::resample::{Resampler, resample};
     #[pymodule_export]
-    use super::shard::{Shard, ShardMember, verify_shard};
+    use super::shard::{Shard, ShardMember, index_shards, verify_shard};
 
     /// Which code made the waveforms that a cache holds.
     #[pymodule_export]
     const PIPELINE_VERSION: &str = ossicle::cache::PIPELINE_VERSION;
+
+    /// What audio is known by in a shard.
+    #[pymodule_export]
+    const AUDIO_EXTENSIONS: [&str; 29] = ossicle::shard::AUDIO_EXTENSIONS;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,5 +1,6 @@
 //! Shards for Python: samples as dictionaries of read-only views, members as sources to decode.
 
+use std::borrow::Cow;
 use std::ffi::c_int;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,10 @@ use crate::error::{raise, to_exception};
 /// and of smaller ones at each of so many. A look costs as much as handing out a small sample.
 const LOOK_BYTES: u64 = 8 * 1024;
 const LOOK_SAMPLES: usize = 16;
+
+mod index;
+
+pub(crate) use index::index_shards;
 
 /// `(name, offset, size, header_offset)`.
 type Facts = (String, u64, u64, u64);
@@ -54,10 +59,12 @@ impl Shard {
         path: PathBuf,
         access: &str,
         index: Option<Vec<Facts>>,
+        by_headers: bool,
     ) -> PyResult<Self> {
         let open = || {
             let access = parse_access(access)?;
             match index {
+                None if by_headers => Core::open_headers(&path, access),
                 None => Core::open(&path, access),
                 Some(index) => {
                     let members = index.into_iter().map(to_member).collect();
@@ -91,8 +98,7 @@ impl Shard {
     }
 
     fn keys(&self) -> Vec<&str> {
-        let samples = self.0.samples().iter();
-        samples.map(|sample| sample.key.as_str()).collect()
+        self.0.samples().keys().collect()
     }
 
     fn find(&self, key: &str) -> Option<usize> {
@@ -106,19 +112,19 @@ impl Shard {
             .collect()
     }
 
-    fn extensions(&self, number: usize) -> PyResult<Vec<&str>> {
-        let members = self.numbered(number)?.members.iter();
-        Ok(members.map(|(extension, _)| extension.as_str()).collect())
+    fn extensions(&self, number: usize) -> PyResult<Vec<Cow<'_, str>>> {
+        let members = self.numbered(number)?.members.into_iter();
+        Ok(members.map(|(extension, _)| extension).collect())
     }
 
     fn sample<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyDict>> {
         let sample = self.numbered(number)?;
         self.check_unchanged(py)?;
-        to_dict(py, &self.0, sample)
+        to_dict(py, &self.0, &sample)
     }
 
     fn member(&self, number: usize, extension: &str) -> PyResult<Option<ShardMember>> {
-        let mut members = self.numbered(number)?.members.iter();
+        let mut members = self.numbered(number)?.members.into_iter();
         let found = members.find(|(one, _)| one == extension);
         Ok(found.map(|(_, member)| ShardMember {
             shard: Arc::clone(&self.0),
@@ -128,7 +134,7 @@ impl Shard {
 }
 
 impl Shard {
-    fn numbered(&self, number: usize) -> PyResult<&Sample> {
+    fn numbered(&self, number: usize) -> PyResult<Sample<'_>> {
         let sample = self.0.samples().get(number);
         sample.ok_or_else(|| PyIndexError::new_err(format!("there is no sample {number}")))
     }
@@ -150,7 +156,7 @@ impl Samples {
             let checked = py.detach(|| self.shard.check_unchanged());
             checked.map_err(|error| raise(py, &error))?;
         }
-        to_dict(py, &self.shard, sample).map(Some)
+        to_dict(py, &self.shard, &sample).map(Some)
     }
 }
 
@@ -221,9 +227,13 @@ pub(crate) fn verify_shard(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, 
 }
 
 /// The key, and each member without a copy, or read without the GIL.
-fn to_dict<'py>(py: Python<'py>, shard: &Core, sample: &Sample) -> PyResult<Bound<'py, PyDict>> {
+fn to_dict<'py>(
+    py: Python<'py>,
+    shard: &Core,
+    sample: &Sample<'_>,
+) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item(intern!(py, "__key__"), sample.key.as_str())?;
+    dict.set_item(intern!(py, "__key__"), sample.key)?;
     for (extension, member) in &sample.members {
         let payload = match shard.is_mapped() {
             true => shard.payload(member),
@@ -231,7 +241,7 @@ fn to_dict<'py>(py: Python<'py>, shard: &Core, sample: &Sample) -> PyResult<Boun
         };
         let view = MemberView(payload.map_err(|error| raise(py, &error))?);
         let view = Bound::new(py, view)?;
-        dict.set_item(extension, PyMemoryView::from(&view)?)?;
+        dict.set_item(extension.as_ref(), PyMemoryView::from(&view)?)?;
     }
     Ok(dict)
 }

@@ -1,9 +1,10 @@
 """WebDataset shards: tar archives of samples, in place, by key and by number.
 
-Opening a shard reads and checks every header. A cut, a flipped bit in a header, rubbish behind the
-end, two members of one name, links and names that lead out of a folder are errors with the member
-and the byte; nothing ends early. Payloads have no checksum in a tar, nor have the names of members
-whose name is long.
+Opening a shard reads and checks every header, unless a fresh index beside it says what they say
+(`index_shards`). A cut, a flipped bit in a header, rubbish behind the end, two members of one name,
+links and names that lead out of a folder are errors with the member and the byte; nothing ends
+early. Payloads have no checksum in a tar, nor have the names of members whose name is long; an
+index has digests.
 
 Members are grouped as webdataset groups them: the key of ``a/b.c/utt.seg.JSON`` is ``a/b.c/utt``,
 its extension ``seg.json``. But nothing is dropped: a name without a dot has the extension ``""``,
@@ -36,13 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AUDIO_EXTENSIONS", "Member", "Shard"]
 
-# fmt: off
-AUDIO_EXTENSIONS = frozenset({
-    "aac", "aif", "aifc", "aiff", "alac", "au", "bwf", "caf", "flac", "m4a", "m4b", "mka", "mkv",
-    "mov", "mp1", "mp2", "mp3", "mp4", "oga", "ogg", "ogv", "opus", "rf64", "snd", "w64", "wav",
-    "wave", "weba", "webm",
-})
-# fmt: on
+AUDIO_EXTENSIONS = frozenset(_native.AUDIO_EXTENSIONS)
 """What audio is known by, where several members make a sample: the last part of an extension."""
 
 
@@ -74,7 +69,9 @@ class Shard:
         path: The file.
         access: ``"mmap"`` hands out views into a map of the file, ``"pread"`` copies; ``"auto"``
             maps on file systems that are known to be local.
-        index: The members, where they are known: no header is read. What `members` gave.
+        index: None opens by the index beside the shard while that is fresh and whole, so that no
+            header is read, and by the headers otherwise; False always reads the headers; members
+            are what `members` gave, where they are known.
 
     Raises:
         AudioIOError: The file cannot be read.
@@ -89,12 +86,15 @@ class Shard:
         path: str | os.PathLike[str],
         *,
         access: Literal["auto", "mmap", "pread"] = "auto",
-        index: Iterable[Member] | None = None,
+        index: Iterable[Member] | Literal[False] | None = None,
     ) -> None:
         self.path = os.fspath(path)
         self.access = access
-        self._index = None if index is None else [Member(*member) for member in index]
-        self._open: _native.Shard | None = _native.Shard(self.path, access, self._index)
+        self._index = index if index is None or index is False else [Member(*one) for one in index]
+        members = None if self._index is False else self._index
+        self._open: _native.Shard | None = _native.Shard(
+            self.path, access, members, self._index is False
+        )
 
     @property
     def _shard(self) -> _native.Shard:
@@ -253,6 +253,8 @@ class Shard:
 
 
 def _reopen(
-    path: str, access: Literal["auto", "mmap", "pread"], index: list[Member] | None
+    path: str,
+    access: Literal["auto", "mmap", "pread"],
+    index: list[Member] | Literal[False] | None,
 ) -> Shard:
     return Shard(path, access=access, index=index)

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
+use super::index::Stamp;
 use crate::error::{Error, ErrorKind, Name, Result};
 use crate::map;
 use crate::source::Source;
@@ -130,6 +131,12 @@ impl Handle {
 
     pub(super) fn size(&self) -> u64 {
         self.identity.size
+    }
+
+    /// What an index of the shard is made for.
+    pub(super) fn stamp(&self) -> Stamp {
+        let (seconds, nanoseconds) = self.identity.modified;
+        Stamp::new(self.identity.size, seconds, nanoseconds)
     }
 
     pub(super) fn is_mapped(&self) -> bool {

@@ -1,20 +1,25 @@
 //! Members to samples, as webdataset does it.
+//!
+//! An indexed shard of a hundred thousand members is opened in the time of a few reads: a sample is what
+//! the members' names say, found by number or by the hash of its key, and nothing is allocated for each.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 
 use super::Member;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Members of one sample that are sorted to compare them.
 const MANY: usize = 16;
 
 /// Members of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sample {
+pub struct Sample<'a> {
     /// Folders and base name up to the first dot.
-    pub key: String,
+    pub key: &'a str,
     /// Each with its extension, lower-cased, in the order of the archive.
-    pub members: Vec<(String, Member)>,
+    pub members: Vec<(Cow<'a, str>, &'a Member)>,
 }
 
 /// Key and extension of a name: the base name is cut at its first dot.
@@ -22,98 +27,276 @@ pub struct Sample {
 /// As webdataset cuts it, but that nothing is dropped: a base name without a dot has the extension
 /// `""`, one that begins with a dot the key of its folder.
 pub fn split_name(name: &str) -> (&str, String) {
-    let base = name.rfind('/').map_or(0, |slash| slash + 1);
-    let dot = name.get(base..).and_then(|base| base.find('.'));
-    match dot.and_then(|dot| name.split_at_checked(base + dot)) {
-        Some((key, extension)) => (key, extension.get(1..).unwrap_or_default().to_lowercase()),
-        None => (name, String::new()),
+    let (key, extension) = split(name);
+    (key, extension.into_owned())
+}
+
+/// [`split_name`] without a copy, where the extension is in lower case.
+fn split(name: &str) -> (&str, Cow<'_, str>) {
+    let key = key_of(name);
+    let extension = name.get(key.len() + 1..).unwrap_or_default();
+    let is_lower = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+    match extension.bytes().all(is_lower) {
+        true => (key, Cow::Borrowed(extension)),
+        false => (key, Cow::Owned(extension.to_lowercase())),
     }
+}
+
+fn key_of(name: &str) -> &str {
+    let bytes = name.as_bytes();
+    let base = bytes.iter().rposition(|byte| *byte == b'/');
+    let base = base.map_or(0, |slash| slash + 1);
+    let rest = bytes.get(base..).unwrap_or_default();
+    let dot = rest.iter().position(|byte| *byte == b'.');
+    dot.and_then(|dot| name.get(..base + dot)).unwrap_or(name)
 }
 
 /// Whether webdataset keeps the member, or all of the folder that it is in, for remarks of its own.
-fn is_remark(name: &str) -> bool {
-    let first = name.split('/').next().unwrap_or_default();
-    first.len() >= 4 && first.starts_with("__") && first.ends_with("__")
+pub(super) fn is_remark(name: &str) -> bool {
+    let first = || name.split('/').next().unwrap_or_default();
+    name.starts_with("__") && first().len() >= 4 && first().ends_with("__")
 }
 
 /// What no two members of a shard have in common.
-pub(super) fn identity(name: &str) -> (String, String) {
+pub(super) fn identity(name: &str) -> (&str, Cow<'_, str>) {
     match is_remark(name) {
-        true => (name.to_owned(), String::new()),
-        false => {
-            let (key, extension) = split_name(name);
-            (key.to_owned(), extension)
-        }
+        true => (name, Cow::Borrowed("")),
+        false => split(name),
     }
 }
 
-/// Samples in the order of their first members, and where the sample of each key is.
-pub(super) struct Samples {
-    pub(super) samples: Vec<Sample>,
-    pub(super) places: HashMap<String, usize>,
+/// The members of a shard, and its samples in the order of their first members.
+///
+/// Members of one key are one sample wherever they lie. Of members whose path begins with a part like
+/// `__this__` samples know nothing, as in webdataset.
+pub struct Samples {
+    members: Vec<Member>,
+    groups: Vec<Group>,
+    /// Numbers of members, sample by sample.
+    order: Vec<u32>,
+    places: Places,
+}
+
+/// One sample.
+struct Group {
+    /// Its first member, whose name begins with the key.
+    first: u32,
+    /// Bytes of the key.
+    key: u32,
+    /// Behind the last of its members in the order.
+    end: u32,
 }
 
 impl Samples {
-    /// Members of one key are one sample wherever they lie in the archive.
-    pub(super) fn group(members: &[Member]) -> Result<Self> {
+    /// # Errors
+    /// Where two members would hide each other.
+    pub(super) fn group(members: Vec<Member>) -> Result<Self> {
+        if members.len() >= u32::MAX as usize / 4 {
+            return Err(Error::new(ErrorKind::Limit, "too many members"));
+        }
         let mut grouped = Self {
-            samples: Vec::new(),
-            places: HashMap::with_capacity(members.len() / 2),
+            places: Places::of(members.len()),
+            groups: Vec::new(),
+            order: Vec::new(),
+            members,
         };
-        let mut remarks = Vec::new();
-        for member in members {
-            match is_remark(&member.name) {
-                true => remarks.push((&member.name, member)),
-                false => grouped.add(member),
-            }
-        }
-        refuse_twins(remarks)?;
-        for sample in &grouped.samples {
-            refuse_reserved(sample)?;
-            if may_have_twins(&sample.members) {
-                let members = sample.members.iter();
-                refuse_twins(
-                    members
-                        .map(|(extension, member)| (extension, member))
-                        .collect(),
-                )?;
-            }
-        }
+        let numbers = grouped.number();
+        grouped.arrange(&numbers);
+        grouped.refuse_twins(&numbers)?;
         Ok(grouped)
     }
 
-    fn add(&mut self, member: &Member) {
-        let (key, extension) = split_name(&member.name);
-        let is_last = self.samples.last().is_some_and(|sample| sample.key == key);
-        let place = match is_last {
-            true => self.samples.len() - 1,
-            false => self.place_of(key),
-        };
-        if let Some(sample) = self.samples.get_mut(place) {
-            sample.members.push((extension, member.clone()));
+    /// Which sample each member belongs to, if any; each sample's `end` is how many members it has.
+    fn number(&mut self) -> Vec<Option<u32>> {
+        let mut numbers = Vec::with_capacity(self.members.len());
+        let mut last = "";
+        for (number, member) in self.members.iter().enumerate() {
+            if is_remark(&member.name) {
+                numbers.push(None);
+                continue;
+            }
+            let key = key_of(&member.name);
+            let sample = match self.groups.len() as u32 {
+                count if count > 0 && key == last && numbers.last() == Some(&Some(count - 1)) => {
+                    count - 1
+                }
+                _ => self.places.find_or_take(key, &self.groups, &self.members),
+            };
+            if sample as usize == self.groups.len() {
+                let (first, key) = (number as u32, key.len() as u32);
+                self.groups.push(Group { first, key, end: 0 });
+            }
+            if let Some(group) = self.groups.get_mut(sample as usize) {
+                group.end += 1;
+            }
+            numbers.push(Some(sample));
+            last = key;
+        }
+        numbers
+    }
+
+    /// Puts the members of each sample beside each other.
+    fn arrange(&mut self, numbers: &[Option<u32>]) {
+        let mut start = 0;
+        for group in &mut self.groups {
+            // Counts become starts, and starts ends while members are put there.
+            start += std::mem::replace(&mut group.end, start);
+        }
+        self.order = vec![0; start as usize];
+        for (number, sample) in numbers.iter().enumerate() {
+            let group = sample.and_then(|sample| self.groups.get_mut(sample as usize));
+            if let Some(group) = group
+                && let Some(place) = self.order.get_mut(group.end as usize)
+            {
+                *place = number as u32;
+                group.end += 1;
+            }
         }
     }
 
-    fn place_of(&mut self, key: &str) -> usize {
-        if let Some(place) = self.places.get(key) {
-            return *place;
+    fn refuse_twins(&self, numbers: &[Option<u32>]) -> Result<()> {
+        let remarks = self.members.iter().zip(numbers);
+        let remarks = remarks.filter(|(_, sample)| sample.is_none());
+        let mut named = remarks.map(|(member, _)| (Cow::Borrowed(member.name.as_str()), member));
+        refuse_twins(&mut named.by_ref().collect())?;
+        let mut scratch = Vec::new();
+        for number in 0..self.groups.len() {
+            scratch.clear();
+            scratch.extend(self.members_of(number));
+            refuse_reserved(&scratch)?;
+            if may_have_twins(&scratch) {
+                refuse_twins(&mut scratch)?;
+            }
         }
-        let place = self.samples.len();
-        self.places.insert(key.to_owned(), place);
-        self.samples.push(Sample {
-            key: key.to_owned(),
-            members: Vec::new(),
-        });
-        place
+        Ok(())
+    }
+
+    fn members_of(&self, number: usize) -> impl Iterator<Item = (Cow<'_, str>, &Member)> {
+        let end = |number: usize| {
+            self.groups
+                .get(number)
+                .map_or(0, |group| group.end as usize)
+        };
+        let start = number.checked_sub(1).map_or(0, end);
+        let numbers = self.order.get(start..end(number)).unwrap_or_default();
+        let members = numbers
+            .iter()
+            .filter_map(|at| self.members.get(*at as usize));
+        members.map(|member| (split(&member.name).1, member))
+    }
+
+    /// All members, in the order of the archive.
+    pub(super) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// How many samples there are.
+    pub fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Whether all members are remarks.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// The sample of this number.
+    pub fn get(&self, number: usize) -> Option<Sample<'_>> {
+        let key = self.groups.get(number)?.key(&self.members);
+        let members = self.members_of(number).collect();
+        Some(Sample { key, members })
+    }
+
+    /// The samples in their order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Sample<'_>> {
+        (0..self.len()).map(|number| {
+            let nothing = Sample {
+                key: "",
+                members: Vec::new(),
+            };
+            self.get(number).unwrap_or(nothing)
+        })
+    }
+
+    /// The samples' keys in their order.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.groups.iter().map(|group| group.key(&self.members))
+    }
+
+    /// Which sample has the key.
+    pub(super) fn find(&self, key: &str) -> Option<usize> {
+        self.places.find(key, &self.groups, &self.members)
+    }
+}
+
+impl PartialEq for Samples {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl fmt::Debug for Samples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl Group {
+    fn key<'a>(&self, members: &'a [Member]) -> &'a str {
+        let first = members.get(self.first as usize);
+        let key = first.and_then(|member| member.name.get(..self.key as usize));
+        key.unwrap_or_default()
+    }
+}
+
+/// Where the sample of each key is: a table of numbers of samples, by the hash of their keys. The hash is
+/// a keyed one: no archive's names can be chosen to fall together.
+struct Places {
+    /// Numbers and one, or 0: half of them at most are taken. A power of two.
+    slots: Vec<u32>,
+    hasher: RandomState,
+}
+
+impl Places {
+    fn of(count: usize) -> Self {
+        Self {
+            slots: vec![0; (2 * count).next_power_of_two()],
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// The slot of the key and the number in it, or of the first free slot.
+    fn slot(&self, key: &str, groups: &[Group], members: &[Member]) -> (usize, Option<usize>) {
+        let mask = self.slots.len() - 1;
+        let mut at = self.hasher.hash_one(key) as usize & mask;
+        while let Some(number) = self.slots.get(at).and_then(|slot| slot.checked_sub(1)) {
+            let group = groups.get(number as usize);
+            if group.is_none_or(|group| group.key(members) == key) {
+                return (at, Some(number as usize));
+            }
+            at = (at + 1) & mask;
+        }
+        (at, None)
+    }
+
+    fn find(&self, key: &str, groups: &[Group], members: &[Member]) -> Option<usize> {
+        self.slot(key, groups, members).1
+    }
+
+    /// The number of the key's sample; where there is none, that of the next, which is to be added.
+    fn find_or_take(&mut self, key: &str, groups: &[Group], members: &[Member]) -> u32 {
+        let (at, found) = self.slot(key, groups, members);
+        let number = found.unwrap_or(groups.len()) as u32;
+        if let Some(slot) = self.slots.get_mut(at) {
+            *slot = number + 1;
+        }
+        number
     }
 }
 
 /// A sample has its key under `__key__`.
-fn refuse_reserved(sample: &Sample) -> Result<()> {
-    let found = sample
-        .members
-        .iter()
-        .find(|(extension, _)| extension == "__key__");
+fn refuse_reserved(members: &[(Cow<'_, str>, &Member)]) -> Result<()> {
+    let found = (members.iter()).find(|(extension, _)| extension == "__key__");
     match found {
         None => Ok(()),
         Some((_, member)) => Err(
@@ -125,7 +308,7 @@ fn refuse_reserved(sample: &Sample) -> Result<()> {
 }
 
 /// Few members are compared with each other, without the memory that sorting needs.
-fn may_have_twins(members: &[(String, Member)]) -> bool {
+fn may_have_twins(members: &[(Cow<'_, str>, &Member)]) -> bool {
     let mut rest = members;
     while let Some(((extension, _), others)) = rest.split_first() {
         if members.len() > MANY || others.iter().any(|(other, _)| other == extension) {
@@ -137,8 +320,9 @@ fn may_have_twins(members: &[(String, Member)]) -> bool {
 }
 
 /// Refuses two members of which one would hide the other. Sorts: an archive may hold millions.
-fn refuse_twins(mut members: Vec<(&String, &Member)>) -> Result<()> {
-    members.sort_by_key(|(extension, member)| (*extension, member.offset));
+fn refuse_twins(members: &mut Vec<(Cow<'_, str>, &Member)>) -> Result<()> {
+    members
+        .sort_by(|(one, first), (other, second)| (one, first.offset).cmp(&(other, second.offset)));
     for pair in members.windows(2) {
         if let [(one, first), (other, second)] = pair
             && one == other
@@ -161,6 +345,7 @@ fn refuse_twins(mut members: Vec<(&String, &Member)>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn names_are_cut_at_the_first_dot_of_their_last_part() {
@@ -175,6 +360,40 @@ mod tests {
             ("ÄÖ.ÜX", "ÄÖ", "üx"),
         ] {
             assert_eq!(split_name(name), (key, extension.to_owned()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn samples_are_those_of_a_plain_grouping(
+            names in prop::collection::btree_set("(a|b|__c__/)?[ab]{0,2}(\\.[xyX]{1,2})?", 1..40),
+        ) {
+            let at = |(at, name)| Member { name, offset: at, size: 0, header_offset: at };
+            let members: Vec<Member> = (0..).zip(names).map(at).collect();
+            let mut plain: Vec<(&str, Vec<(String, &Member)>)> = Vec::new();
+            for member in members.iter().filter(|member| !is_remark(&member.name)) {
+                let (key, extension) = split_name(&member.name);
+                match plain.iter_mut().find(|(other, _)| *other == key) {
+                    Some((_, found)) => found.push((extension, member)),
+                    None => plain.push((key, vec![(extension, member)])),
+                }
+            }
+            let has_twins = plain.iter().any(|(_, members)| {
+                let extensions: std::collections::HashSet<_> = members.iter().map(|(e, _)| e).collect();
+                extensions.len() < members.len()
+            });
+            let grouped = Samples::group(members.clone());
+            prop_assert_eq!(grouped.is_err(), has_twins);
+            let Ok(grouped) = grouped else { return Ok(()) };
+            prop_assert_eq!(grouped.len(), plain.len());
+            for (number, (sample, (key, members))) in grouped.iter().zip(&plain).enumerate() {
+                prop_assert_eq!(grouped.find(key), Some(number));
+                let found = sample.members.iter().map(|(e, member)| (e.clone().into_owned(), *member));
+                prop_assert_eq!((sample.key, found.collect::<Vec<_>>()), (*key, members.clone()));
+            }
+            prop_assert!(["", "q", "aaaa"].iter().all(|key| {
+                grouped.find(key).is_some() == plain.iter().any(|(other, _)| other == key)
+            }));
         }
     }
 }

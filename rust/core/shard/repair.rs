@@ -1,14 +1,15 @@
 //! A new shard from what is whole in a damaged one; the damaged one stays as it is.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::access::{Access, Handle};
 use super::group::split_name;
-use super::verify::{Checks, Found, examine};
+use super::verify::{Checks, Found, Progress, examine, known, size};
 use super::write::{Options, Writer, Written};
 use super::{Member, extent};
-use crate::error::{Error, Name, Result};
+use crate::error::{Error, ErrorKind, Name, Result};
 
 /// What became of a damaged shard.
 #[derive(Debug)]
@@ -21,47 +22,67 @@ pub struct Repaired {
     pub errors: Vec<Error>,
 }
 
-/// Writes to `target` the samples of the shard at `path` that are whole.
+/// Writes to `target` the samples of the shard at `path` that are whole, by the digests of its index where
+/// it has one; with `decode` as [`Checks`] say.
 ///
 /// A sample of which a member is known to be lost is left out with all of its members, each of which is
 /// named. Members of a sample lie together in the new shard, and extensions are in small letters.
 ///
 /// # Errors
-/// [`Io`](crate::ErrorKind::Io) where the shard cannot be opened, changes meanwhile, or the new one
-/// cannot be written; a target that exists, unless `options` allow to replace it.
+/// [`Io`](ErrorKind::Io) where the shard cannot be opened, changes meanwhile, or the new one cannot be
+/// written; a target that exists, unless `options` allow to replace it; what `progress` returns.
 pub fn repair(
     path: &Path,
     target: &Path,
-    checks: Checks<'_>,
+    decode: bool,
     options: Options,
+    progress: Progress<'_>,
 ) -> Result<Repaired> {
     let handle = Handle::open(path, Access::Pread)?;
     let mut writer = Writer::create(target, options)?;
-    let Found { whole, mut errors } = examine(path, checks)?;
-    let lost = lost_keys(&whole, &errors);
+    let (found, unreliable) = examined(path, decode, progress)?;
+    let mut errors: Vec<Error> = unreliable.into_iter().chain(found.errors).collect();
+    let lost = lost_keys(&found.whole, &errors);
     let mut members = 0;
-    for (key, sample) in samples(&whole) {
-        match lost.contains(key) {
-            true => errors.extend(sample.iter().map(|member| left_out(&handle, member))),
-            false => match copy(&handle, &mut writer, key, &sample) {
-                Ok(()) => members += sample.len() as u64,
-                // What only other readers take, such as remarks.
-                Err(error) if error.kind() == crate::ErrorKind::InvalidArgument => {
-                    errors.push(error.with_source(handle.name()));
-                }
-                Err(error) => return Err(error),
-            },
+    for (key, sample) in samples(&found.whole) {
+        if lost.contains(key) {
+            errors.extend(sample.iter().map(|member| left_out(&handle, member)));
+            continue;
+        }
+        match copy(&handle, &mut writer, key, &sample) {
+            Ok(()) => members += sample.len() as u64,
+            // What only other readers take, such as remarks.
+            Err(error) if error.kind() == ErrorKind::InvalidArgument => errors.push(error),
+            Err(error) => return Err(error),
         }
     }
-    let written = match writer.samples() {
-        0 => None,
-        _ => Some(writer.finish()?),
-    };
     Ok(Repaired {
-        written,
+        written: match writer.samples() {
+            0 => None,
+            _ => Some(writer.finish()?),
+        },
         members,
         errors,
     })
+}
+
+fn examined(
+    path: &Path,
+    decode: bool,
+    progress: Progress<'_>,
+) -> Result<(Found, Option<Error>)> {
+    let (rows, unreliable) = known(path);
+    let (total, done) = (size(path), Cell::new(0));
+    let on_bytes = |bytes| {
+        done.set(done.get() + bytes);
+        progress(done.get(), total)
+    };
+    let checks = Checks {
+        rows: rows.as_deref(),
+        decode,
+        on_bytes: Some(&on_bytes),
+    };
+    Ok((examine(path, checks)?, unreliable))
 }
 
 /// Samples of which something is gone. Of a member whose header alone is damaged nothing is.

@@ -3,8 +3,25 @@
 use sha2::{Digest, Sha256};
 
 use super::Member;
+use super::group::split_name;
 use crate::decode::{AudioInfo, Decoder};
+use crate::error::{Error, Name, Result};
+use crate::pipeline::guarded;
 use crate::source::Source;
+
+/// What audio is known by in a shard: the last part of an extension, in lower case.
+pub const AUDIO_EXTENSIONS: [&str; 29] = [
+    "aac", "aif", "aifc", "aiff", "alac", "au", "bwf", "caf", "flac", "m4a", "m4b", "mka", "mkv",
+    "mov", "mp1", "mp2", "mp3", "mp4", "oga", "ogg", "ogv", "opus", "rf64", "snd", "w64", "wav",
+    "wave", "weba", "webm",
+];
+
+/// Whether a member of this name is audio by its extension.
+pub fn is_audio(name: &str) -> bool {
+    let (_, extension) = split_name(name);
+    let last = extension.rsplit('.').next().unwrap_or_default();
+    AUDIO_EXTENSIONS.contains(&last)
+}
 
 /// One row of an index.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,25 +30,42 @@ pub struct Row {
     pub member: Member,
     /// Of its payload.
     pub sha256: [u8; 32],
-    /// What its headers say, `frames` exact; `None` where it is no audio that can be decoded.
+    /// What its headers say, `frames` exact; `None` where it is no audio by its extension, or none that
+    /// can be decoded.
     pub audio: Option<AudioInfo>,
+    /// Why it has no `audio`, where it is audio by its extension; with the byte of the shard.
+    pub error: Option<String>,
 }
 
 impl Row {
     /// The row of a member whose payload is at hand.
     pub fn new(member: Member, payload: &[u8]) -> Self {
-        let source = Source::from_bytes(member.name.as_str(), payload);
-        let audio = Decoder::open(source).and_then(Decoder::info).ok();
+        let name = Name::of_member("", member.name.as_str(), member.offset);
+        let digest = Sha256::digest(payload).into();
+        Self::of(member, digest, Source::from_bytes(name, payload))
+    }
+
+    /// The row of a member with this digest, whose name the payload's source carries.
+    pub(super) fn of(member: Member, sha256: [u8; 32], payload: Source<'_>) -> Self {
+        let info = is_audio(&member.name).then(|| guarded(|| Decoder::open(payload)?.info()));
+        let (audio, error) = match info.transpose() {
+            Ok(audio) => (audio, None),
+            Err(error) => (None, Some(told(&error, &member))),
+        };
         Self {
-            sha256: Sha256::digest(payload).into(),
-            audio,
             member,
+            sha256,
+            audio,
+            error,
         }
     }
 }
 
-/// Whether a member of this extension is taken for audio.
-pub fn is_audio(extension: &str) -> bool {
-    let last = extension.rsplit('.').next().unwrap_or_default();
-    ["wav", "flac", "mp3", "ogg", "opus", "m4a"].contains(&last)
+/// The reason and the byte of the shard, without the names, which stand in the same row.
+fn told(error: &Error, member: &Member) -> String {
+    let end = member.offset.saturating_add(member.size);
+    match error.byte_offset().filter(|byte| *byte <= end) {
+        Some(byte) => format!("{} (byte {byte})", error.reason()),
+        None => error.reason().to_owned(),
+    }
 }

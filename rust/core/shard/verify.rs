@@ -2,22 +2,75 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
-use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
 use super::access::{Access, Handle};
-use super::group::{identity, split_name};
+use super::group::identity;
 use super::row::{Row, is_audio};
 use super::walk::walk;
-use super::{Member, extent};
+use super::{Member, extent, index};
 use crate::error::{Error, Name, Result};
 use crate::pipeline::{Request, load};
+use crate::pool;
 use crate::source::Source;
 
 /// Read at a time.
 const PIECE: usize = 1 << 20;
+
+/// Told `(bytes done, bytes of all)`; its error ends the work.
+pub type Progress<'a> = &'a (dyn Fn(u64, u64) -> Result<()> + Sync);
+
+/// Reads `shards` to their ends, `threads` at a time, with the digests of their indexes; with `decode` as
+/// [`Checks`] say.
+///
+/// Gives all that is wrong with each: nothing for a whole one.
+///
+/// # Errors
+/// Of a shard, as for [`examine`].
+pub fn verify(
+    shards: &[PathBuf],
+    threads: usize,
+    decode: bool,
+    progress: Progress<'_>,
+) -> Vec<Result<Vec<Error>>> {
+    let paths: Vec<&Path> = shards.iter().map(PathBuf::as_path).collect();
+    let total = paths.iter().copied().map(size).sum();
+    let done = AtomicU64::new(0);
+    let on_bytes = |bytes| progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
+    let one = |path: &Path| {
+        let (rows, unreliable) = known(path);
+        let checks = Checks {
+            rows: rows.as_deref(),
+            decode,
+            on_bytes: Some(&on_bytes),
+        };
+        let found = examine(path, checks)?;
+        Ok(unreliable.into_iter().chain(found.errors).collect())
+    };
+    pool::each_heaviest_first(paths, threads, |path| size(path), one)
+}
+
+/// 0 of a shard that is not there: reading it will say so.
+pub(super) fn size(path: &Path) -> u64 {
+    path.metadata().map_or(0, |facts| facts.len())
+}
+
+/// What the index of a shard says, whatever the shard has become, and what tells against relying on it.
+pub(super) fn known(path: &Path) -> (Option<Vec<Row>>, Option<Error>) {
+    let (then, rows) = match index::recorded(path) {
+        Ok(None) => return (None, None),
+        Ok(Some(known)) => known,
+        Err(error) => return (None, Some(error)),
+    };
+    let now = size(path);
+    let reason = || format!("the shard has {now} bytes, and had {then} when its index was made");
+    let changed = (now != then).then(|| Error::corrupt(reason()));
+    let changed = changed.map(|error| error.with_source(path.display().to_string()));
+    (Some(rows), changed)
+}
 
 /// How closely a shard is looked at.
 #[derive(Clone, Copy, Default)]
@@ -26,8 +79,8 @@ pub struct Checks<'a> {
     pub rows: Option<&'a [Row]>,
     /// Whether what is audio by its extension must decode to its end, with the checksums that it has.
     pub decode: bool,
-    /// Told of the bytes of each piece that was read; answers whether to go on.
-    pub on_bytes: Option<&'a dyn Fn(u64) -> bool>,
+    /// Told of the bytes of each piece that was read; its error ends the examination.
+    pub on_bytes: Option<&'a dyn Fn(u64) -> Result<()>>,
 }
 
 /// What a shard was found to hold.
@@ -43,7 +96,7 @@ pub struct Found {
 /// Walks through the shard at `path`, goes on behind damage, and reads each payload.
 ///
 /// # Errors
-/// [`Io`](crate::ErrorKind::Io) when the shard cannot be opened, and where `on_bytes` says to stop.
+/// [`Io`](crate::ErrorKind::Io) when the shard cannot be opened, and what `on_bytes` returns.
 pub fn examine(path: &Path, checks: Checks<'_>) -> Result<Found> {
     let handle = Handle::open(path, Access::Pread)?;
     let mut examiner = Examiner {
@@ -158,17 +211,14 @@ impl Examiner<'_> {
 
     fn digest(&self, payload: Source<'_>) -> Result<[u8; 32]> {
         digest(payload, |bytes| {
-            let goes_on = self.checks.on_bytes.is_none_or(|told| told(bytes));
-            self.is_stopped.set(!goes_on);
-            match goes_on {
-                true => Ok(()),
-                false => Err(Error::io("go on", io::ErrorKind::Interrupted.into())),
-            }
+            let told = self.checks.on_bytes.map_or(Ok(()), |told| told(bytes));
+            self.is_stopped.set(told.is_err());
+            told
         })
     }
 
     fn decode(&self, member: &Member) -> Result<()> {
-        if !self.checks.decode || !is_audio(&split_name(&member.name).1) {
+        if !self.checks.decode || !is_audio(&member.name) {
             return Ok(());
         }
         let request = Request {
@@ -195,18 +245,19 @@ impl Found {
     /// Of two members that would hide each other the first stays.
     fn refuse_twins(&mut self, handle: &Handle) {
         let mut seen = HashSet::with_capacity(self.whole.len());
-        let mut twins = Vec::new();
+        let is_first = |member: &Member| seen.insert(identity(&member.name));
+        let firsts: Vec<bool> = self.whole.iter().map(is_first).collect();
+        let mut firsts = firsts.into_iter();
+        let errors = &mut self.errors;
         self.whole.retain(|member| {
-            let is_first = seen.insert(identity(&member.name));
-            if !is_first {
-                twins.push(member.clone());
+            let stays = firsts.next().unwrap_or(true);
+            if !stays {
+                let reason = "another member has the same key and extension";
+                let error = Error::corrupt(reason).with_member(member.name.as_str());
+                let error = error.at_byte(member.header_offset);
+                errors.push(error.with_source(handle.name()));
             }
-            is_first
+            stays
         });
-        self.errors.extend(twins.into_iter().map(|twin| {
-            let reason = "another member has the same key and extension";
-            let error = Error::corrupt(reason).with_member(twin.name);
-            error.at_byte(twin.header_offset).with_source(handle.name())
-        }));
     }
 }
