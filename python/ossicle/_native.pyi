@@ -1,9 +1,11 @@
 from collections.abc import Iterator, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Buffer
 
 from ossicle.audio import AudioSource
 from ossicle.errors import AudioError
@@ -15,6 +17,7 @@ __all__ = [
     "Resampler",
     "Shard",
     "ShardMember",
+    "ShardWriter",
     "available_threads",
     "build",
     "encode",
@@ -84,6 +87,22 @@ class ShardMember:
     def offset(self) -> int: ...
     @property
     def size(self) -> int: ...
+
+@final
+class ShardWriter:
+    def __new__(
+        cls,
+        path: str | PathLike[str],
+        max_bytes: int | None,
+        max_samples: int | None,
+        index: bool,
+        overwrite: bool,
+        fsync: bool,
+    ) -> ShardWriter: ...
+    def write(self, key: str, members: Sequence[tuple[str, Buffer]]) -> None: ...
+    def finish(self) -> None: ...
+    def discard(self) -> None: ...
+    def shards(self) -> list[tuple[Path, int, int]]: ...
 
 def available_threads() -> int: ...
 def build() -> dict[str, str]: ...

@@ -19,6 +19,7 @@ mod header;
 mod row;
 mod verify;
 mod walk;
+pub mod write;
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -27,6 +27,8 @@ mod _native {
     #[pymodule_export]
     use super::resample::{Resampler, resample};
     #[pymodule_export]
+    use super::shard::writer::ShardWriter;
+    #[pymodule_export]
     use super::shard::{Shard, ShardMember, verify_shard};
 
     /// Which code made the waveforms that a cache holds.

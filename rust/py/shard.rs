@@ -1,5 +1,7 @@
 //! Shards for Python: samples as dictionaries of read-only views, members as sources to decode.
 
+pub(crate) mod writer;
+
 use std::ffi::c_int;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -31,7 +31,7 @@ pub fn split_name(name: &str) -> (&str, String) {
 }
 
 /// Whether webdataset keeps the member, or all of the folder that it is in, for remarks of its own.
-fn is_remark(name: &str) -> bool {
+pub(super) fn is_remark(name: &str) -> bool {
     let first = name.split('/').next().unwrap_or_default();
     first.len() >= 4 && first.starts_with("__") && first.ends_with("__")
 }

@@ -1,0 +1,171 @@
+//! Shards to write: the same samples give the same bytes, and half a shard never has a shard's name.
+//!
+//! A sample is checked before its first byte is written: what a reader would refuse, drop or give another
+//! name is an error, and the shard goes on without it. An error of the file system is the end of the
+//! shard: the temporary file is removed.
+
+mod head;
+mod output;
+mod plan;
+mod series;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use super::{Member, Row};
+use crate::error::{Error, Result};
+use head::BLOCK;
+use output::{Output, check_free};
+use plan::{Planned, plan};
+
+pub use series::{Series, Split};
+
+/// How shards are written.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Replace a shard that lies at the path.
+    pub overwrite: bool,
+    /// Have it on the disk before it has its name. A network file system may tell only then that it is full.
+    pub fsync: bool,
+    /// Write its index beside it.
+    pub index: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            overwrite: false,
+            fsync: false,
+            index: true,
+        }
+    }
+}
+
+/// A shard that is whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// How many samples it holds.
+    pub samples: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+/// A shard that is being written; dropped before [`Writer::finish`], it leaves nothing behind.
+pub struct Writer {
+    path: PathBuf,
+    output: Output,
+    keys: HashSet<String>,
+    rows: Vec<Row>,
+    options: Options,
+}
+
+impl Writer {
+    /// Begins the shard at `path`, in a temporary file of the same folder.
+    ///
+    /// # Errors
+    /// [`Io`](crate::ErrorKind::Io) where no file can be made, or where one lies at `path` and
+    /// `options` do not allow to replace it.
+    pub fn create(path: &Path, options: Options) -> Result<Self> {
+        check_free(path, options.overwrite)?;
+        Ok(Self {
+            path: path.to_owned(),
+            output: Output::create(path)?,
+            keys: HashSet::new(),
+            rows: Vec::new(),
+            options,
+        })
+    }
+
+    /// Appends a sample: its members by extension, which lie together in this order.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a sample that would not be read back
+    /// as it is written; the shard is as it was. [`Io`](crate::ErrorKind::Io) where it cannot be
+    /// written: the shard is lost then.
+    pub fn write(&mut self, key: &str, members: &[(&str, &[u8])]) -> Result<()> {
+        let members = plan(key, members).map_err(|error| self.named(error))?;
+        self.check(key)?;
+        self.put(key, &members)
+    }
+
+    /// Samples so far.
+    pub fn samples(&self) -> u64 {
+        self.keys.len() as u64
+    }
+
+    /// Ends the archive, gives it its name, and writes its index.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) without a sample, which no reader takes for a
+    /// shard; [`Io`](crate::ErrorKind::Io) where writing fails, or where a shard has come to lie at the path.
+    pub fn finish(self) -> Result<Written> {
+        self.output.check_process()?;
+        let samples = self.samples();
+        if samples == 0 {
+            return Err(self.named(Error::invalid("a shard without a sample")));
+        }
+        let Options {
+            overwrite, fsync, ..
+        } = self.options;
+        let target = self.output.target().to_owned();
+        let bytes = self.output.commit(overwrite, fsync)?;
+        if self.options.index {
+            write_index(&target, &self.rows)?;
+        }
+        Ok(Written {
+            path: self.path,
+            samples,
+            bytes,
+        })
+    }
+
+    /// Bytes of the file, were it to end behind these members.
+    fn size_with(&self, members: &[Planned<'_>]) -> u64 {
+        let more = members.iter().map(Planned::bytes).sum();
+        Output::ended_at(self.output.at().saturating_add(more))
+    }
+
+    /// What can be wrong with a sample that is nothing of its own.
+    fn check(&self, key: &str) -> Result<()> {
+        self.output.check_process()?;
+        if self.keys.contains(key) {
+            let reason = format!("the key {key:?} is that of a sample before");
+            return Err(self.named(Error::invalid(reason)));
+        }
+        Ok(())
+    }
+
+    /// Writes checked members. Behind an error the file is of no use.
+    fn put(&mut self, key: &str, members: &[Planned<'_>]) -> Result<()> {
+        for member in members {
+            let header_offset = self.output.at();
+            self.output.write(&member.head)?;
+            let offset = self.output.at();
+            self.output.write(member.payload)?;
+            self.output.pad(BLOCK as u64)?;
+            if self.options.index {
+                let place = Member {
+                    name: member.name.clone(),
+                    offset,
+                    size: member.payload.len() as u64,
+                    header_offset,
+                };
+                self.rows.push(Row::new(place, member.payload));
+            }
+        }
+        self.keys.insert(key.to_owned());
+        Ok(())
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error.with_source(self.path.display().to_string())
+    }
+}
+
+/// MERGER: this is to become `shard::index::write(path, rows).map(drop)`; until the index is there,
+/// shards have none.
+fn write_index(_path: &Path, _rows: &[Row]) -> Result<()> {
+    Ok(())
+}
