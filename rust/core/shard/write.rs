@@ -10,7 +10,9 @@ mod plan;
 mod series;
 
 use std::collections::HashSet;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use super::{Member, Row};
 use crate::error::{Error, Result};
@@ -19,6 +21,10 @@ use output::{Output, check_free};
 use plan::{Planned, plan};
 
 pub use series::{Series, Split};
+
+/// Digests of samples of so many bytes are taken by a second thread while the first one writes: a
+/// digest takes as long as a copy into the page cache, and a thread much less.
+const LARGE: u64 = 256 * 1024;
 
 /// How shards are written.
 #[derive(Clone, Copy, Debug)]
@@ -139,20 +145,19 @@ impl Writer {
 
     /// Writes checked members. Behind an error the file is of no use.
     fn put(&mut self, key: &str, members: &[Planned<'_>]) -> Result<()> {
-        for member in members {
-            let header_offset = self.output.at();
-            self.output.write(&member.head)?;
-            let offset = self.output.at();
-            self.output.write(member.payload)?;
-            self.output.pad(BLOCK as u64)?;
-            if self.options.index {
-                let place = Member {
-                    name: member.name.clone(),
-                    offset,
-                    size: member.payload.len() as u64,
-                    header_offset,
-                };
-                self.rows.push(Row::new(place, member.payload));
+        let places = places(members, self.output.at());
+        let bytes: u64 = places.iter().map(|place| place.size).sum();
+        let rows = || -> Vec<Row> { members.iter().zip(&places).map(row).collect() };
+        match self.options.index {
+            false => append(&mut self.output, members)?,
+            true if bytes < LARGE => {
+                append(&mut self.output, members)?;
+                self.rows.extend(rows());
+            }
+            true => {
+                let (rows, written) = both(rows, || append(&mut self.output, members));
+                written?;
+                self.rows.extend(rows);
             }
         }
         self.keys.insert(key.to_owned());
@@ -162,6 +167,50 @@ impl Writer {
     fn named(&self, error: Error) -> Error {
         error.with_source(self.path.display().to_string())
     }
+}
+
+/// Where members will lie whose first header begins at `at`.
+fn places(members: &[Planned<'_>], mut at: u64) -> Vec<Member> {
+    let place = |member: &Planned<'_>| {
+        let header_offset = at;
+        at = at.saturating_add(member.bytes());
+        Member {
+            name: member.name.clone(),
+            offset: header_offset + member.head.len() as u64,
+            size: member.payload.len() as u64,
+            header_offset,
+        }
+    };
+    members.iter().map(place).collect()
+}
+
+fn append(output: &mut Output, members: &[Planned<'_>]) -> Result<()> {
+    for member in members {
+        output.write(&member.head)?;
+        output.write(member.payload)?;
+        output.pad(BLOCK as u64)?;
+    }
+    Ok(())
+}
+
+fn row((member, place): (&Planned<'_>, &Member)) -> Row {
+    Row::new(place.clone(), member.payload)
+}
+
+/// Two things at once, the first on a thread of its own where one can be had.
+fn both<A: Send, B>(one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(
+        |scope| match thread::Builder::new().spawn_scoped(scope, &one) {
+            Err(_) => (one(), other()),
+            Ok(handle) => {
+                let other = other();
+                match handle.join() {
+                    Ok(one) => (one, other),
+                    Err(panic) => resume_unwind(panic),
+                }
+            }
+        },
+    )
 }
 
 /// MERGER: this is to become `shard::index::write(path, rows).map(drop)`; until the index is there,
