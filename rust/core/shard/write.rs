@@ -18,7 +18,7 @@ use super::{Member, Row};
 use crate::error::{Error, Result};
 use head::BLOCK;
 use output::{Output, check_free};
-use plan::{Planned, plan};
+use plan::Planned;
 
 pub use series::{Series, Split};
 
@@ -50,7 +50,7 @@ impl Default for Options {
 /// A shard that is whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// Where it lies.
+    /// Where it lies, absolute.
     pub path: PathBuf,
     /// How many samples it holds.
     pub samples: u64,
@@ -58,8 +58,8 @@ pub struct Written {
     pub bytes: u64,
 }
 
-/// A shard that is being written; dropped before [`Writer::finish`], it leaves nothing behind.
-pub struct Writer {
+/// A shard that is being written; dropped before `finish`, it leaves nothing behind.
+struct Writer {
     path: PathBuf,
     output: Output,
     keys: HashSet<String>,
@@ -68,12 +68,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Begins the shard at `path`, in a temporary file of the same folder.
-    ///
-    /// # Errors
-    /// [`Io`](crate::ErrorKind::Io) where no file can be made, or where one lies at `path` and
-    /// `options` do not allow to replace it.
-    pub fn create(path: &Path, options: Options) -> Result<Self> {
+    /// In a temporary file of the same folder. The path is absolute: the process may change its folder.
+    fn create(path: &Path, options: Options) -> Result<Self> {
         check_free(path, options.overwrite)?;
         Ok(Self {
             path: path.to_owned(),
@@ -84,41 +80,23 @@ impl Writer {
         })
     }
 
-    /// Appends a sample: its members by extension, which lie together in this order.
-    ///
-    /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a sample that would not be read back
-    /// as it is written; the shard is as it was. [`Io`](crate::ErrorKind::Io) where it cannot be
-    /// written: the shard is lost then.
-    pub fn write(&mut self, key: &str, members: &[(&str, &[u8])]) -> Result<()> {
-        let members = plan(key, members).map_err(|error| self.named(error))?;
-        self.check(key)?;
-        self.put(key, &members)
-    }
-
     /// Samples so far.
-    pub fn samples(&self) -> u64 {
+    fn samples(&self) -> u64 {
         self.keys.len() as u64
     }
 
     /// Ends the archive, gives it its name, and writes its index.
-    ///
-    /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) without a sample, which no reader takes for a
-    /// shard; [`Io`](crate::ErrorKind::Io) where writing fails, or where a shard has come to lie at the path.
-    pub fn finish(self) -> Result<Written> {
+    fn finish(self) -> Result<Written> {
         self.output.check_process()?;
         let samples = self.samples();
-        if samples == 0 {
-            return Err(self.named(Error::invalid("a shard without a sample")));
-        }
         let Options {
-            overwrite, fsync, ..
+            overwrite,
+            fsync,
+            index,
         } = self.options;
-        let target = self.output.target().to_owned();
         let bytes = self.output.commit(overwrite, fsync)?;
-        if self.options.index {
-            write_index(&target, &self.rows)?;
+        if index {
+            write_index(&self.path, &self.rows)?;
         }
         Ok(Written {
             path: self.path,

@@ -21,7 +21,7 @@ const ZEROS: [u8; RECORD as usize] = [0; RECORD as usize];
 
 /// A shard that is being written, under a name of its own.
 pub(super) struct Output {
-    /// As it was given.
+    /// For errors.
     name: String,
     target: PathBuf,
     temporary: PathBuf,
@@ -42,28 +42,21 @@ impl Output {
     }
 
     fn created(path: &Path, name: &str) -> io::Result<Self> {
-        // The process may change its folder.
-        let target = std::path::absolute(path)?;
         let mut own = OsString::from(".");
-        own.push(target.file_name().unwrap_or_default());
+        own.push(path.file_name().unwrap_or_default());
         own.push(unique_name());
-        let temporary = target.with_file_name(own);
+        let temporary = path.with_file_name(own);
         let mut options = OpenOptions::new();
         Ok(Self {
             name: name.to_owned(),
             file: options.write(true).create_new(true).open(&temporary)?,
-            target,
+            target: path.to_owned(),
             temporary,
             buffer: Vec::with_capacity(BUFFER),
             at: 0,
             process: std::process::id(),
             is_there: true,
         })
-    }
-
-    /// Where the shard will lie, whatever folder the process is in.
-    pub(super) fn target(&self) -> &Path {
-        &self.target
     }
 
     pub(super) fn at(&self) -> u64 {

@@ -61,8 +61,12 @@ impl Series {
 
     /// Appends a sample, to the next shard where it would be too much for this one.
     ///
+    /// Its members are given by extension, and lie together in this order.
+    ///
     /// # Errors
-    /// As for [`Writer::write`].
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a sample that would not be read back
+    /// as it is written: the shard goes on without it. [`Io`](crate::ErrorKind::Io) where it cannot be
+    /// written: the shard is lost, and no more samples are taken.
     pub fn write(&mut self, key: &str, members: &[(&str, &[u8])]) -> Result<()> {
         self.check_lost()?;
         let members = plan(key, members).map_err(|error| error.with_source(self.names.shown()))?;
@@ -75,10 +79,10 @@ impl Series {
         self.put(key, &members).inspect_err(|_| self.lose())
     }
 
-    /// Ends the last shard.
+    /// Ends the last shard, gives it its name, and writes its index.
     ///
     /// # Errors
-    /// As for [`Writer::finish`].
+    /// [`Io`](crate::ErrorKind::Io) where writing fails, or where a shard has come to lie at the path.
     pub fn finish(&mut self) -> Result<()> {
         self.check_lost()?;
         self.cut()
