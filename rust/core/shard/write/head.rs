@@ -116,6 +116,9 @@ fn put(block: &mut [u8; BLOCK], at: usize, field: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Result;
+    use crate::shard::extended::Extended;
+    use crate::shard::header::{Header, Kind};
 
     #[test]
     fn the_length_of_a_record_counts_its_digits() {
@@ -142,6 +145,25 @@ mod tests {
         }
         let deep = format!("a/b/{}", "c".repeat(98));
         assert_eq!(place(&deep), Some(("a", &deep[2..])));
+    }
+
+    #[test]
+    fn the_reader_reads_what_a_header_has_no_room_for() -> Result<()> {
+        let long = format!("{}/é.wav", "d".repeat(200));
+        for (name, size) in [("a.wav", 10 << 30), (&*long, 3), (&*long, MAX_SIZE + 1)] {
+            let head = head(name, size);
+            let (blocks, rest) = head.as_chunks();
+            assert!(rest.is_empty());
+            let about = Header::new(&blocks[0])?;
+            assert_eq!(about.kind(), Kind::Extended);
+            let mut extended = Extended::default();
+            extended.add_records(&head[BLOCK..][..about.size()? as usize])?;
+            let own = Header::new(&blocks[blocks.len() - 1])?;
+            assert_eq!(own.kind(), Kind::File);
+            assert_eq!(extended.size(&own)?, size);
+            assert_eq!(extended.name(&own)?, name);
+        }
+        Ok(())
     }
 
     #[test]
