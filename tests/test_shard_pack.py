@@ -183,7 +183,7 @@ def test_every_row_is_in_the_shards_or_among_the_errors(tmp_path: Path) -> None:
         assert kinds["text.wav"] == "UnsupportedFormatError"
         assert kinds["folder.wav"] == "AudioIOError"
         for failed in result.errors:
-            assert failed.error.source is not None or failed.audio == "good.wav", failed
+            assert failed.error.source is not None, failed
     with pytest.raises(ossicle.AudioFileNotFoundError, match=r"missing\.wav"):
         pack(manifest, tmp_path / "raise.tar", on_error="raise")
     assert not (tmp_path / "raise.tar").exists()

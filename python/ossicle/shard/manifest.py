@@ -8,9 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ossicle.errors import AudioError, AudioIOError, InvalidArgumentError
+from ossicle.errors import (
+    AudioError,
+    AudioFileNotFoundError,
+    AudioIOError,
+    InvalidArgumentError,
+)
 
-__all__ = ["AUDIO_COLUMNS", "KEY_COLUMNS", "PackError", "Task", "count_rows", "tasks_of"]
+__all__ = [
+    "AUDIO_COLUMNS",
+    "KEY_COLUMNS",
+    "PackError",
+    "Task",
+    "count_rows",
+    "tasks_of",
+    "unreadable",
+]
 
 AUDIO_COLUMNS = ("wav", "audio_path", "path", "audio", "audio_filepath")
 """Where a row's recording is looked for, in this order; the last one is NeMo's."""
@@ -99,13 +112,21 @@ def tasks_of(manifest: Path, audio: str | None, key: str | None) -> Iterator[Tas
         # The first row that is one tells.
         columns = columns or _columns(manifest, row, audio, key)
         name = row.get(columns[0])
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not name or "\0" in name:
             why = f"row {number} names no recording in its column {columns[0]!r}"
             yield PackError(number, None, InvalidArgumentError(why, source=str(manifest)))
             continue
         own = None if columns[1] is None else row.get(columns[1])
         path = manifest.parent / name
         yield Task(number, name, path, keys.make(own, path, number), row)
+
+
+def unreadable(path: Path, error: OSError) -> AudioIOError:
+    """The error of ours that says what the system's does."""
+    kind = AudioFileNotFoundError if isinstance(error, FileNotFoundError) else AudioIOError
+    new = kind(f"cannot read the file: {error.strerror}", source=str(path))
+    new.errno = error.errno
+    return new
 
 
 def _columns(
@@ -175,7 +196,7 @@ def _opened(manifest: Path) -> Any:
     try:
         return manifest.open("rb")
     except OSError as error:
-        raise _unreadable(manifest, error) from error
+        raise unreadable(manifest, error) from error
 
 
 def _scanned(manifest: Path) -> Any:
@@ -200,9 +221,3 @@ def _scanned(manifest: Path) -> Any:
     except polars.exceptions.PolarsError as error:
         raise InvalidArgumentError(str(error), source=str(manifest)) from error
     return frame
-
-
-def _unreadable(manifest: Path, error: OSError) -> AudioIOError:
-    new = AudioIOError(f"cannot read the manifest: {error.strerror}", source=str(manifest))
-    new.errno = error.errno
-    return new

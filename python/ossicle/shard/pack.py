@@ -18,12 +18,11 @@ from ossicle import _native
 from ossicle.audio import info, load
 from ossicle.errors import (
     AudioError,
-    AudioFileNotFoundError,
     AudioIOError,
     InvalidArgumentError,
 )
 from ossicle.resampling import check_rate
-from ossicle.shard.manifest import PackError, Task, count_rows, tasks_of
+from ossicle.shard.manifest import PackError, Task, count_rows, tasks_of, unreadable
 from ossicle.shard.writer import ShardWriter, WrittenShard, json_bytes
 
 if TYPE_CHECKING:
@@ -232,7 +231,8 @@ def _sample(task: Task, rate: int | None) -> _Sample | PackError:
     except AudioError as error:
         return task.failed(error)
     except (TypeError, ValueError) as error:
-        return task.failed(InvalidArgumentError(f"the row is no JSON: {error}"))
+        why = f"the row cannot be said in JSON: {error}"
+        return task.failed(InvalidArgumentError(why, source=str(task.path)))
     return _Sample(task, {extension: data, "json": row}, seconds, clipped)
 
 
@@ -266,18 +266,10 @@ def _read(path: Path) -> bytes:
         if path.exists() and not path.is_file():
             raise AudioIOError("not a regular file", source=str(path))
         return path.read_bytes()
-    except FileNotFoundError as error:
-        raise _unreadable(AudioFileNotFoundError, path, error) from error
     except AudioIOError:
         raise
     except OSError as error:
-        raise _unreadable(AudioIOError, path, error) from error
-
-
-def _unreadable(kind: type[AudioIOError], path: Path, error: OSError) -> AudioIOError:
-    new = kind(f"cannot read the file: {error.strerror}", source=str(path))
-    new.errno = error.errno
-    return new
+        raise unreadable(path, error) from error
 
 
 def _transcoded(path: Path, rate: int) -> tuple[str, bytes, float, int]:
