@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use ossicle::{Error, ErrorKind};
 use ossicle::shard::{Access, Checks, Found, Row, Shard, examine};
+use ossicle::{Error, ErrorKind};
 use proptest::prelude::*;
 
 const BLOCK: u64 = 512;

@@ -37,6 +37,18 @@ def test_decode(tmp_path: Path) -> None:
     assert "4.50 to 5.00 s are missing: the header promises 160000 bytes" in printed
 
 
+def test_shards(tmp_path: Path) -> None:
+    manifest = corpus.make_demo(tmp_path, clips=6)
+    with manifest.open("a", encoding="utf-8") as file:
+        file.write('{"wav": "missing.wav", "text": "nothing"}\n')
+    for _ in range(2):
+        printed = run(ROOT / "examples/shards.py", manifest, "shards", folder=tmp_path)
+        assert re.search(r"packed 6 samples, 0\.\d\d minutes, \d shards", printed)
+        assert "left out: row 6" in printed
+        assert "long.tar: 6 samples of a second and more" in printed
+        assert "samples at 16000 Hz: 'a low tone, steady'" in printed
+
+
 def test_align(tmp_path: Path) -> None:
     printed = run(ROOT / "examples/align.py", tmp_path, "--steps", 30, folder=tmp_path)
     assert re.search(r"loss \d\.\d\d -> \d\.\d\d", printed)

@@ -34,7 +34,7 @@ from ossicle.errors import (
 from ossicle.fingerprint import processor_sha256
 from ossicle.mel import FeatureBatch, load_features, log_mel_batch, log_mel_spectrogram
 from ossicle.resampling import Resampler, resample
-from ossicle.shard import Shard, index_shards
+from ossicle.shard import Shard, ShardWriter, index_shards
 
 if TYPE_CHECKING:
     from ossicle.collator import AudioLmCollator
@@ -87,6 +87,7 @@ __all__ = [
     "NonFiniteSampleError",
     "Resampler",
     "Shard",
+    "ShardWriter",
     "UnsupportedFormatError",
     "WaveformCache",
     "WaveformCacheKey",

@@ -1,9 +1,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Buffer
 
 from ossicle.audio import AudioSource
 from ossicle.errors import AudioError
@@ -16,6 +18,7 @@ __all__ = [
     "Resampler",
     "Shard",
     "ShardMember",
+    "ShardWriter",
     "available_threads",
     "build",
     "encode",
@@ -26,7 +29,7 @@ __all__ = [
     "load_features",
     "log_mel",
     "resample",
-    "verify_shard",
+    "verify_shards",
 ]
 
 AUDIO_EXTENSIONS: Final[list[str]]
@@ -88,6 +91,22 @@ class ShardMember:
     def offset(self) -> int: ...
     @property
     def size(self) -> int: ...
+
+@final
+class ShardWriter:
+    def __new__(
+        cls,
+        path: str | PathLike[str],
+        max_bytes: int | None,
+        max_samples: int | None,
+        index: bool,
+        overwrite: bool,
+        fsync: bool,
+    ) -> ShardWriter: ...
+    def write(self, key: str, members: Sequence[tuple[str, Buffer]]) -> None: ...
+    def finish(self) -> None: ...
+    def discard(self) -> None: ...
+    def shards(self) -> list[tuple[Path, int, int]]: ...
 
 def available_threads() -> int: ...
 def build() -> dict[str, str]: ...
@@ -157,4 +176,16 @@ def log_mel(
 def resample(
     waveform: NDArray[np.float32], orig_rate: int, target_rate: int, quality: str
 ) -> NDArray[np.float32]: ...
-def verify_shard(path: str | PathLike[str]) -> list[AudioError]: ...
+def repair_shard(
+    path: str | PathLike[str],
+    target: str | PathLike[str],
+    decode: bool,
+    overwrite: bool,
+    progress: Callable[[int, int], object] | None,
+) -> tuple[int, int, int, list[AudioError]]: ...
+def verify_shards(
+    paths: Sequence[str | PathLike[str]],
+    threads: int,
+    decode: bool,
+    progress: Callable[[int, int], object] | None,
+) -> list[list[AudioError]]: ...

@@ -7,7 +7,7 @@
 #![deny(unsafe_code)]
 
 mod prune;
-mod temp;
+pub(crate) mod temp;
 
 use std::fs::{self, File};
 use std::io;

@@ -17,9 +17,11 @@ mod extended;
 mod group;
 mod header;
 pub mod index;
+mod repair;
 mod row;
 mod verify;
 mod walk;
+pub mod write;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -31,6 +33,7 @@ use access::Handle;
 
 pub use access::{Access, Payload};
 pub use group::{Sample, Samples, split_name};
+pub use repair::{Repaired, repair};
 pub use row::{AUDIO_EXTENSIONS, Row, is_audio};
 pub use verify::{Checks, Found, Progress, digest, examine, verify};
 pub use walk::{Lost, Walk, walk};

@@ -7,6 +7,7 @@ mod buffer;
 mod cache;
 mod error;
 mod mel;
+mod progress;
 mod resample;
 mod shard;
 mod source;
@@ -27,7 +28,11 @@ mod _native {
     #[pymodule_export]
     use super::resample::{Resampler, resample};
     #[pymodule_export]
-    use super::shard::{Shard, ShardMember, index_shards, verify_shard};
+    use super::shard::verify::{repair_shard, verify_shards};
+    #[pymodule_export]
+    use super::shard::writer::ShardWriter;
+    #[pymodule_export]
+    use super::shard::{Shard, ShardMember, index_shards};
 
     /// Which code made the waveforms that a cache holds.
     #[pymodule_export]

@@ -1,30 +1,32 @@
 //! Shards for Python: samples as dictionaries of read-only views, members as sources to decode.
 
+mod index;
+pub(crate) mod verify;
+pub(crate) mod writer;
+
 use std::borrow::Cow;
 use std::ffi::c_int;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use ossicle::shard::{self, Access, Member, Payload, Sample, Shard as Core};
+use ossicle::shard::{Access, Member, Payload, Sample, Shard as Core};
 use ossicle::{Error, Result, Source};
 use pyo3::exceptions::PyIndexError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyMemoryView};
+use pyo3::types::{PyDict, PyMemoryView};
+
+pub(crate) use index::index_shards;
 
 use crate::buffer;
-use crate::error::{raise, to_exception};
+use crate::error::raise;
 
 /// While it iterates, an iterator looks whether the shard has changed at each sample of this many bytes,
 /// and of smaller ones at each of so many. A look costs as much as handing out a small sample.
 const LOOK_BYTES: u64 = 8 * 1024;
 const LOOK_SAMPLES: usize = 16;
-
-mod index;
-
-pub(crate) use index::index_shards;
 
 /// `(name, offset, size, header_offset)`.
 type Facts = (String, u64, u64, u64);
@@ -213,17 +215,6 @@ impl MemberView {
         // SAFETY: the interpreter passes a valid `view`; the class is frozen, and a payload never moves.
         unsafe { buffer::fill(slf.as_any(), slf.get().0.bytes(), view, flags) }
     }
-}
-
-/// All that is wrong with a shard, which is read through.
-#[pyfunction]
-pub(crate) fn verify_shard(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyList>> {
-    let found = py.detach(|| shard::examine(&path, shard::Checks::default()));
-    let errors = PyList::empty(py);
-    for error in found.map_err(|error| raise(py, &error))?.errors {
-        errors.append(to_exception(py, &error)?)?;
-    }
-    Ok(errors)
 }
 
 /// The key, and each member without a copy, or read without the GIL.

@@ -73,7 +73,7 @@ fn contiguous(buffer: PyBuffer<u8>) -> PyResult<Input> {
 }
 
 #[allow(unsafe_code)]
-fn bytes_of(buffer: &PyBuffer<u8>) -> &[u8] {
+pub(crate) fn bytes_of(buffer: &PyBuffer<u8>) -> &[u8] {
     if buffer.len_bytes() == 0 {
         return &[];
     }

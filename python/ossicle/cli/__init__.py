@@ -1,4 +1,4 @@
-"""The command line: ``ossicle info``, ``decode``, ``features``, ``index``, ``demo``, ``corpus``, ``train``.
+"""The command line: ``ossicle info``, ``decode``, ``shard``, ``index``, ``train`` and so on.
 
 Thin: each command calls one function of the library, shows its progress and prints its result.
 """
@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 import ossicle
-from ossicle.cli import audio, shard, train
+from ossicle.cli import audio, shard, train, verify
 from ossicle.cli.base import app, console
 
-__all__ = ["app", "audio", "main", "shard", "train"]
+__all__ = ["app", "audio", "main", "shard", "train", "verify"]
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -112,7 +113,7 @@ def repair(
         raise typer.Exit(1)
 
 
-def _print_fault(row: dict[str, object]) -> None:
+def _print_fault(row: Mapping[str, object]) -> None:
     member = "" if row["member"] is None else f" [{row['member']}]"
     at = "" if row["byte_offset"] is None else f" (byte {row['byte_offset']})"
     errors.print("[bold red]damage:[/] ", end="")

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["index_path", "index_shards"]
 
-_SHARDS = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+Shards = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+Progress = Callable[[int, int], object]
 
 
 def index_path(shard: str | os.PathLike[str]) -> Path:
@@ -39,27 +40,27 @@ def index_path(shard: str | os.PathLike[str]) -> Path:
 
 @overload
 def index_shards(
-    paths: _SHARDS,
+    paths: Shards,
     *,
     threads: int | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
     force: bool = False,
     on_error: Literal["raise"] = "raise",
 ) -> polars.DataFrame: ...
 @overload
 def index_shards(
-    paths: _SHARDS,
+    paths: Shards,
     *,
     threads: int | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
     force: bool = False,
     on_error: Literal["collect"],
 ) -> tuple[polars.DataFrame, list[AudioError | None]]: ...
 def index_shards(
-    paths: _SHARDS,
+    paths: Shards,
     *,
     threads: int | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
     force: bool = False,
     on_error: Literal["raise", "collect"] = "raise",
 ) -> polars.DataFrame | tuple[polars.DataFrame, list[AudioError | None]]:
@@ -72,8 +73,8 @@ def index_shards(
     Args:
         paths: Shards, or one.
         threads: How many threads work; None takes as many as the process may use.
-        progress: Called with ``(bytes done, bytes of all shards)``, ten times a second at most, from
-            any thread but never from two at once; what it raises ends the work and is raised.
+        progress: Called with ``(bytes done, bytes of all shards)``, ten times a second at most,
+            from any thread but never from two at once; what it raises ends the work and is raised.
         force: Make all of them anew, and replace what lies in their place.
         on_error: ``"raise"`` works on all shards, then raises the first error, with notes on the
             others; ``"collect"`` returns ``(frame, errors)``, one error or None for each path.
@@ -91,7 +92,7 @@ def index_shards(
         UnsupportedFormatError: A shard holds what none may.
         InvalidArgumentError: One shard is named twice, `threads` is not positive.
     """
-    shards = _listed(paths)
+    shards = listed(paths)
     if on_error not in ("raise", "collect"):
         raise InvalidArgumentError(f'on_error is "raise" or "collect", not {on_error!r}')
     if threads is not None and threads < 1:
@@ -106,9 +107,10 @@ def index_shards(
     return (frame, errors) if on_error == "collect" else frame
 
 
-def _listed(paths: _SHARDS) -> list[str]:
-    single = isinstance(paths, str | os.PathLike)
-    shards = [os.fspath(path) for path in ([paths] if single else paths)]  # type: ignore[list-item, union-attr]
+def listed(paths: Shards) -> list[str]:
+    """Their paths as text, each shard once."""
+    several = [paths] if isinstance(paths, str | os.PathLike) else paths
+    shards = [os.fspath(path) for path in several]
     seen: set[str] = set()
     for path in shards:
         real = os.path.abspath(path)  # noqa: PTH100 - of text, and links stay links

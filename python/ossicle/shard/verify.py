@@ -8,23 +8,18 @@ headers alone, or, with ``decode=True``, in audio that no longer decodes.
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ossicle import _native
 from ossicle.errors import AudioError, InvalidArgumentError
+from ossicle.shard.index import Progress, Shards, listed
 
 if TYPE_CHECKING:
     import polars
 
-__all__ = ["Progress", "Repair", "repair_shard", "verify_shards"]
-
-Progress = Callable[[int, int], object]
-"""Told ``(bytes done, bytes in all)``; what it raises ends the work."""
+__all__ = ["Repair", "repair_shard", "verify_shards"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,7 @@ class Repair:
 
 
 def verify_shards(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    paths: Shards,
     *,
     decode: bool = False,
     threads: int | None = None,
@@ -61,8 +56,8 @@ def verify_shards(
         decode: Decode what is audio by its extension too, and compare the checksums that it has
             (FLAC's MD5, the CRCs of Ogg, MP4 and FLAC): finds what was damaged before it was
             packed.
-        threads: How many shards are read at a time; None takes as many as there are processors.
-        progress: Told ``(bytes done, bytes in all)``.
+        threads: How many shards are read at a time; None takes as many as the process may use.
+        progress: As for `index_shards`.
 
     Returns:
         A DataFrame, empty for whole shards, with one row a fault, in the order of the shards:
@@ -72,11 +67,9 @@ def verify_shards(
     """
     import polars
 
-    shards = _as_list(paths)
-    counted = _Counted(progress, sum(map(_size, shards)))
-    count = threads or min(_native.available_threads(), max(len(shards), 1))
-    with ThreadPoolExecutor(count) as pool, counted:
-        found = list(pool.map(lambda path: _faults(path, decode, counted), shards))
+    shards = listed(paths)
+    workers = _native.available_threads() if threads is None else threads
+    found = _native.verify_shards(shards, workers, decode, progress)
     rows = [
         (path, error.member, error.byte_offset, type(error).__name__, error.reason)
         for path, errors in zip(shards, found, strict=True)
@@ -111,7 +104,7 @@ def repair_shard(
         target: The new one; its index is written beside it.
         decode: Leave out audio that does not decode, too.
         overwrite: Replace what lies at ``target``.
-        progress: Told ``(bytes done, bytes in all)``.
+        progress: As for `index_shards`.
 
     Raises:
         AudioIOError: The shard cannot be read or changes meanwhile, the new one cannot be written,
@@ -121,53 +114,7 @@ def repair_shard(
     source, new = os.fspath(path), Path(target)
     if new.exists() and Path(source).exists() and new.samefile(source):
         raise InvalidArgumentError("a shard is not repaired in place", source=source)
-    told = _Counted(progress, _size(source))
-    samples, members, size, errors = _native.repair_shard(source, new, decode, overwrite, told)
+    samples, members, size, errors = _native.repair_shard(
+        source, os.fspath(target), decode, overwrite, progress
+    )
     return Repair(new if samples else None, samples, members, size, errors)
-
-
-def _as_list(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
-    if isinstance(paths, str | os.PathLike):
-        return [os.fspath(paths)]
-    return [os.fspath(path) for path in paths]
-
-
-def _size(path: str) -> int:
-    try:
-        return Path(path).stat().st_size
-    except OSError:
-        # Reading it will say what is wrong.
-        return 0
-
-
-def _faults(path: str, decode: bool, told: _Counted) -> list[AudioError]:
-    try:
-        return _native.verify_shard(path, decode, told)
-    except AudioError as error:
-        return [error]
-
-
-class _Counted:
-    """Adds up what several threads have read."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress = progress
-        self._total = total
-        self._done = 0
-        self._is_stopped = False
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> _Counted:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # Ctrl-C reaches the main thread alone: the others learn of it here.
-        self._is_stopped = kind is not None
-
-    def __call__(self, more: int) -> None:
-        with self._lock:
-            if self._is_stopped:
-                raise InterruptedError("stopped")
-            self._done += more
-            if self._progress is not None:
-                self._progress(self._done, self._total)

@@ -62,7 +62,7 @@ impl Drop for Temp {
 }
 
 /// `.<machine>-<process>-<random>.tmp`: unique without asking anybody.
-fn unique_name() -> String {
+pub(crate) fn unique_name() -> String {
     let random = RandomState::new().hash_one(COUNTER.fetch_add(1, Relaxed));
     format!(
         ".{}-{}-{random:016x}{SUFFIX}",
@@ -102,7 +102,7 @@ pub(super) fn is_temp(name: &str) -> bool {
 /// Where its process number means something here, that tells, whatever the clocks say; otherwise the
 /// distance of its stamp from a stamp made just now on the same file system. A writer that is
 /// misjudged finds its file missing and writes it once more.
-pub(super) fn is_orphan(name: &str, stamp: Option<SystemTime>, now: Option<SystemTime>) -> bool {
+pub(crate) fn is_orphan(name: &str, stamp: Option<SystemTime>, now: Option<SystemTime>) -> bool {
     let Some((author_machine, process)) = author(name) else {
         return false;
     };

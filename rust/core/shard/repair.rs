@@ -7,7 +7,7 @@ use std::path::Path;
 use super::access::{Access, Handle};
 use super::group::split_name;
 use super::verify::{Checks, Found, Progress, examine, known, size};
-use super::write::{Options, Writer, Written};
+use super::write::{Options, Series, Split, Written};
 use super::{Member, extent};
 use crate::error::{Error, ErrorKind, Name, Result};
 
@@ -39,7 +39,7 @@ pub fn repair(
     progress: Progress<'_>,
 ) -> Result<Repaired> {
     let handle = Handle::open(path, Access::Pread)?;
-    let mut writer = Writer::create(target, options)?;
+    let mut series = Series::new(target, Split::default(), options)?;
     let (found, unreliable) = examined(path, decode, progress)?;
     let mut errors: Vec<Error> = unreliable.into_iter().chain(found.errors).collect();
     let lost = lost_keys(&found.whole, &errors);
@@ -49,28 +49,22 @@ pub fn repair(
             errors.extend(sample.iter().map(|member| left_out(&handle, member)));
             continue;
         }
-        match copy(&handle, &mut writer, key, &sample) {
+        match copy(&handle, &mut series, key, &sample) {
             Ok(()) => members += sample.len() as u64,
             // What only other readers take, such as remarks.
             Err(error) if error.kind() == ErrorKind::InvalidArgument => errors.push(error),
             Err(error) => return Err(error),
         }
     }
+    series.finish()?;
     Ok(Repaired {
-        written: match writer.samples() {
-            0 => None,
-            _ => Some(writer.finish()?),
-        },
+        written: series.written().first().cloned(),
         members,
         errors,
     })
 }
 
-fn examined(
-    path: &Path,
-    decode: bool,
-    progress: Progress<'_>,
-) -> Result<(Found, Option<Error>)> {
+fn examined(path: &Path, decode: bool, progress: Progress<'_>) -> Result<(Found, Option<Error>)> {
     let (rows, unreliable) = known(path);
     let (total, done) = (size(path), Cell::new(0));
     let on_bytes = |bytes| {
@@ -108,15 +102,17 @@ fn samples(members: &[Member]) -> Vec<(&str, Vec<&Member>)> {
     samples
 }
 
-fn copy(handle: &Handle, writer: &mut Writer, key: &str, sample: &[&Member]) -> Result<()> {
+fn copy(handle: &Handle, series: &mut Series, key: &str, sample: &[&Member]) -> Result<()> {
     let read = |member: &&Member| {
         extent(handle, member)?;
         let payload = handle.read(member.offset, member.size)?;
         Ok((split_name(&member.name).1, payload))
     };
     let payloads = sample.iter().map(read).collect::<Result<Vec<_>>>()?;
-    let parts = payloads.iter().map(|(extension, payload)| (&**extension, &**payload));
-    writer.write(key, &parts.collect::<Vec<_>>())
+    let parts = payloads
+        .iter()
+        .map(|(extension, payload)| (&**extension, &**payload));
+    series.write(key, &parts.collect::<Vec<_>>())
 }
 
 fn left_out(handle: &Handle, member: &Member) -> Error {

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::Member;
 use super::group::split_name;
 use crate::decode::{AudioInfo, Decoder};
-use crate::error::{Error, Name, Result};
+use crate::error::{Error, Name};
 use crate::pipeline::guarded;
 use crate::source::Source;
 

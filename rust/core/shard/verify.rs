@@ -245,8 +245,8 @@ impl Found {
     /// Of two members that would hide each other the first stays.
     fn refuse_twins(&mut self, handle: &Handle) {
         let mut seen = HashSet::with_capacity(self.whole.len());
-        let is_first = |member: &Member| seen.insert(identity(&member.name));
-        let firsts: Vec<bool> = self.whole.iter().map(is_first).collect();
+        let names = self.whole.iter().map(|member| identity(&member.name));
+        let firsts: Vec<bool> = names.map(|name| seen.insert(name)).collect();
         let mut firsts = firsts.into_iter();
         let errors = &mut self.errors;
         self.whole.retain(|member| {

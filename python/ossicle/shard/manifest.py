@@ -1,0 +1,223 @@
+"""Rows of a manifest: JSON lines, CSV, TSV or Parquet, each with its recording and its key."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ossicle.errors import (
+    AudioError,
+    AudioFileNotFoundError,
+    AudioIOError,
+    InvalidArgumentError,
+)
+
+__all__ = [
+    "AUDIO_COLUMNS",
+    "KEY_COLUMNS",
+    "PackError",
+    "Task",
+    "count_rows",
+    "tasks_of",
+    "unreadable",
+]
+
+AUDIO_COLUMNS = ("wav", "audio_path", "path", "audio", "audio_filepath")
+"""Where a row's recording is looked for, in this order; the last one is NeMo's."""
+
+KEY_COLUMNS = ("key", "id", "utt_id")
+"""Where a row's key is looked for, in this order."""
+
+# Of a key that is made here: room for a number and an extension in a part of a path.
+_KEY_BYTES = 200
+
+# A row's columns, or why it is none.
+_Row = dict[str, Any] | InvalidArgumentError
+
+
+class PackError(NamedTuple):
+    """A row that is not in the shards.
+
+    Attributes:
+        row: Its number in the manifest, from 0, blank lines not counted.
+        audio: Its recording as the manifest has it, or None.
+        error: What was wrong.
+    """
+
+    row: int
+    audio: str | None
+    error: AudioError
+
+
+class Task(NamedTuple):
+    """A row that names a recording.
+
+    Attributes:
+        number: Of the row, from 0.
+        audio: The recording as the manifest has it.
+        path: Where that is.
+        key: What its sample is called.
+        row: All columns.
+    """
+
+    number: int
+    audio: str
+    path: Path
+    key: str
+    row: dict[str, Any]
+
+    def failed(self, error: AudioError) -> PackError:
+        """That it is not in the shards."""
+        return PackError(self.number, self.audio, error)
+
+
+def count_rows(manifest: Path) -> int:
+    """How many rows there are; blank lines of JSON are none."""
+    if _is_json(manifest):
+        with _opened(manifest) as file:
+            return sum(1 for line in file if line.strip())
+    import polars
+
+    lazy = _scanned(manifest)
+    return int(lazy.select(polars.len()).collect().item())
+
+
+def _rows(manifest: Path) -> Iterator[_Row]:
+    """The rows in their order.
+
+    JSON gives its own types, Parquet its own; of CSV and TSV all values are text as it stands, and
+    what is empty is None.
+
+    Raises:
+        AudioIOError: The manifest cannot be read.
+        InvalidArgumentError: It has the suffix of no format that is read here, or it is broken.
+    """
+    if _is_json(manifest):
+        yield from _json_rows(manifest)
+    else:
+        yield from _scanned(manifest).collect().iter_rows(named=True)
+
+
+def tasks_of(manifest: Path, audio: str | None, key: str | None) -> Iterator[Task | PackError]:
+    """What is to be done for each row, in order."""
+    columns: tuple[str, str | None] | None = None
+    keys = _Keys()
+    for number, row in enumerate(_rows(manifest)):
+        if not isinstance(row, dict):
+            yield PackError(number, None, row)
+            continue
+        # The first row that is one tells.
+        columns = columns or _columns(manifest, row, audio, key)
+        name = row.get(columns[0])
+        if not isinstance(name, str) or not name or "\0" in name:
+            why = f"row {number} names no recording in its column {columns[0]!r}"
+            yield PackError(number, None, InvalidArgumentError(why, source=str(manifest)))
+            continue
+        own = None if columns[1] is None else row.get(columns[1])
+        path = manifest.parent / name
+        yield Task(number, name, path, keys.make(own, path, number), row)
+
+
+def unreadable(path: Path, error: OSError) -> AudioIOError:
+    """The error of ours that says what the system's does."""
+    kind = AudioFileNotFoundError if isinstance(error, FileNotFoundError) else AudioIOError
+    new = kind(f"cannot read the file: {error.strerror}", source=str(path))
+    new.errno = error.errno
+    return new
+
+
+def _columns(
+    manifest: Path, row: dict[str, Any], audio: str | None, key: str | None
+) -> tuple[str, str | None]:
+    found = audio or next((name for name in AUDIO_COLUMNS if name in row), None)
+    for name in filter(None, (found, key)):
+        if name not in row:
+            raise InvalidArgumentError(
+                f"no column {name!r} among {', '.join(row)}", source=str(manifest)
+            )
+    if found is None:
+        raise InvalidArgumentError(
+            f"none of the columns {', '.join(AUDIO_COLUMNS)} among {', '.join(row)}: say which "
+            "one names the recordings",
+            source=str(manifest),
+        )
+    return found, key or next((name for name in KEY_COLUMNS if name in row), None)
+
+
+class _Keys:
+    """Keys without dots and folders, each once."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._next: dict[str, int] = {}
+
+    def make(self, own: Any, path: Path, number: int) -> str:
+        text = path.stem if own is None or own == "" else str(own)
+        text = (
+            re.sub(r"[./\0]", "_", text)
+            .encode(errors="replace")[:_KEY_BYTES]
+            .decode(errors="ignore")
+        )
+        stem = key = text or f"{number:09}"
+        while key in self._seen:
+            turn = self._next.get(stem, 2)
+            self._next[stem] = turn + 1
+            key = f"{stem}-{turn}"
+        self._seen.add(key)
+        return key
+
+
+def _is_json(manifest: Path) -> bool:
+    return manifest.suffix.lower() in (".jsonl", ".ndjson", ".json")
+
+
+def _json_rows(manifest: Path) -> Iterator[_Row]:
+    with _opened(manifest) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _parsed(manifest, number, line)
+
+
+def _parsed(manifest: Path, number: int, line: bytes) -> _Row:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        why = f"line {number} is no JSON: {error}"
+        return InvalidArgumentError(why, source=str(manifest))
+    if not isinstance(row, dict):
+        return InvalidArgumentError(f"line {number} is no JSON object", source=str(manifest))
+    return row
+
+
+def _opened(manifest: Path) -> Any:
+    try:
+        return manifest.open("rb")
+    except OSError as error:
+        raise unreadable(manifest, error) from error
+
+
+def _scanned(manifest: Path) -> Any:
+    """A lazy frame of Polars."""
+    import polars
+
+    _opened(manifest).close()
+    try:
+        match manifest.suffix.lower():
+            case ".csv":
+                frame = polars.scan_csv(manifest, infer_schema=False)
+            case ".tsv":
+                frame = polars.scan_csv(manifest, separator="\t", infer_schema=False)
+            case ".parquet":
+                frame = polars.scan_parquet(manifest)
+            case suffix:
+                raise InvalidArgumentError(
+                    f"a manifest is .jsonl, .csv, .tsv or .parquet, not {suffix!r}",
+                    source=str(manifest),
+                )
+        frame.collect_schema()
+    except polars.exceptions.PolarsError as error:
+        raise InvalidArgumentError(str(error), source=str(manifest)) from error
+    return frame
