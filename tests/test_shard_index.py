@@ -21,10 +21,12 @@ from test_shard import in_a_process, wav, write_tar
 import ossicle
 from ossicle.shard import AUDIO_EXTENSIONS, Shard, index_path, index_shards
 
-COLUMNS = (
-    "shard key extension offset size sha256 codec sample_rate channels frames name header_offset "
-    "error container bits_per_sample"
-).split()
+# fmt: off
+COLUMNS = [
+    "shard", "key", "extension", "offset", "size", "sha256", "codec", "sample_rate", "channels",
+    "frames", "name", "header_offset", "error", "container", "bits_per_sample",
+]
+# fmt: on
 
 
 @pytest.fixture
@@ -324,5 +326,8 @@ def test_the_command(shards: list[Path], tmp_path: Path) -> None:
     assert "cut.flac" in done.stderr
     assert "AudioFileNotFoundError" in done.stderr
     assert "two.tar" in done.stdout
-    rows = [json.loads(line) for line in run("index", "--json", none, folder=tmp_path).stdout.splitlines()]
+    rows = [
+        json.loads(line)
+        for line in run("index", "--json", none, folder=tmp_path).stdout.splitlines()
+    ]
     assert [row["error"] for row in rows] == ["AudioFileNotFoundError"]

@@ -1,4 +1,4 @@
-"""The command line: ``ossicle info``, ``decode``, ``features``, ``index``, ``demo``, ``corpus``, ``train``.
+"""The command line: ``ossicle info``, ``decode``, ``index``, ``train`` and others.
 
 Thin: each command calls one function of the library, shows its progress and prints its result.
 """

@@ -72,8 +72,8 @@ def index_shards(
     Args:
         paths: Shards, or one.
         threads: How many threads work; None takes as many as the process may use.
-        progress: Called with ``(bytes done, bytes of all shards)``, ten times a second at most, from
-            any thread but never from two at once; what it raises ends the work and is raised.
+        progress: Called with ``(bytes done, bytes of all shards)``, ten times a second at most,
+            from any thread but never from two at once; what it raises ends the work and is raised.
         force: Make all of them anew, and replace what lies in their place.
         on_error: ``"raise"`` works on all shards, then raises the first error, with notes on the
             others; ``"collect"`` returns ``(frame, errors)``, one error or None for each path.
@@ -107,8 +107,8 @@ def index_shards(
 
 
 def _listed(paths: _SHARDS) -> list[str]:
-    single = isinstance(paths, str | os.PathLike)
-    shards = [os.fspath(path) for path in ([paths] if single else paths)]  # type: ignore[list-item, union-attr]
+    listed = [paths] if isinstance(paths, str | os.PathLike) else paths
+    shards = [os.fspath(path) for path in listed]
     seen: set[str] = set()
     for path in shards:
         real = os.path.abspath(path)  # noqa: PTH100 - of text, and links stay links
