@@ -225,7 +225,7 @@ fn no_flip_and_no_cut_gives_wrong_members() {
         .unwrap()
         .members()
         .to_vec();
-    let mut check = |damaged: &[u8], what: &str| {
+    let check = |damaged: &[u8], what: &str| {
         fs::write(&path, damaged).unwrap();
         let opened = Shard::open(&shard, Access::Pread).unwrap();
         assert_eq!(opened.members(), members, "{what}");

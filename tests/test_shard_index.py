@@ -21,23 +21,12 @@ from test_shard import in_a_process, wav, write_tar
 import ossicle
 from ossicle.shard import AUDIO_EXTENSIONS, Shard, index_path, index_shards
 
+# fmt: off
 COLUMNS = [
-    "shard",
-    "key",
-    "extension",
-    "offset",
-    "size",
-    "sha256",
-    "codec",
-    "sample_rate",
-    "channels",
-    "frames",
-    "name",
-    "header_offset",
-    "error",
-    "container",
-    "bits_per_sample",
+    "shard", "key", "extension", "offset", "size", "sha256", "codec", "sample_rate", "channels",
+    "frames", "name", "header_offset", "error", "container", "bits_per_sample",
 ]
+# fmt: on
 
 
 @pytest.fixture

@@ -34,12 +34,7 @@ pub fn split_name(name: &str) -> (&str, String) {
 /// [`split_name`] without a copy, where the extension is in lower case.
 fn split(name: &str) -> (&str, Cow<'_, str>) {
     let key = key_of(name);
-    let extension = name.get(key.len() + 1..).unwrap_or_default();
-    let is_lower = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
-    match extension.bytes().all(is_lower) {
-        true => (key, Cow::Borrowed(extension)),
-        false => (key, Cow::Owned(extension.to_lowercase())),
-    }
+    (key, lower(extension_behind(name, key.len())))
 }
 
 fn key_of(name: &str) -> &str {
@@ -51,10 +46,25 @@ fn key_of(name: &str) -> &str {
     dot.and_then(|dot| name.get(..base + dot)).unwrap_or(name)
 }
 
+fn extension_behind(name: &str, key: usize) -> &str {
+    name.get(key + 1..).unwrap_or_default()
+}
+
+fn lower(extension: &str) -> Cow<'_, str> {
+    let is_lower = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+    match extension.bytes().all(is_lower) {
+        true => Cow::Borrowed(extension),
+        false => Cow::Owned(extension.to_lowercase()),
+    }
+}
+
 /// Whether webdataset keeps the member, or all of the folder that it is in, for remarks of its own.
 pub(super) fn is_remark(name: &str) -> bool {
-    let first = || name.split('/').next().unwrap_or_default();
-    name.starts_with("__") && first().len() >= 4 && first().ends_with("__")
+    let [b'_', b'_', ..] = name.as_bytes() else {
+        return false;
+    };
+    let first = name.split('/').next().unwrap_or_default();
+    first.len() >= 4 && first.ends_with("__")
 }
 
 /// What no two members of a shard have in common.
@@ -75,6 +85,13 @@ pub struct Samples {
     /// Numbers of members, sample by sample.
     order: Vec<u32>,
     places: Places,
+}
+
+/// Which sample a member belongs to, and how many bytes of its name are the key.
+#[derive(Clone, Copy)]
+struct Place {
+    sample: u32,
+    key: u32,
 }
 
 /// One sample.
@@ -100,73 +117,91 @@ impl Samples {
             order: Vec::new(),
             members,
         };
-        let numbers = grouped.number();
-        grouped.arrange(&numbers);
-        grouped.refuse_twins(&numbers)?;
+        let places = grouped.number();
+        grouped.arrange(&places);
+        grouped.refuse_twins(&places)?;
         Ok(grouped)
     }
 
-    /// Which sample each member belongs to, if any; each sample's `end` is how many members it has.
-    fn number(&mut self) -> Vec<Option<u32>> {
-        let mut numbers = Vec::with_capacity(self.members.len());
-        let mut last = "";
+    /// Where each member belongs, if anywhere; each sample's `end` is how many members it has.
+    fn number(&mut self) -> Vec<Option<Place>> {
+        let mut places = Vec::with_capacity(self.members.len());
+        let (mut last, mut newest) = ("", None);
         for (number, member) in self.members.iter().enumerate() {
             if is_remark(&member.name) {
-                numbers.push(None);
+                places.push(None);
                 continue;
             }
             let key = key_of(&member.name);
-            let sample = match self.groups.len() as u32 {
-                count if count > 0 && key == last && numbers.last() == Some(&Some(count - 1)) => {
-                    count - 1
-                }
+            let sample = match newest {
+                Some(newest) if key == last => newest,
                 _ => self.places.find_or_take(key, &self.groups, &self.members),
             };
+            let first = number as u32;
+            let key_bytes = key.len() as u32;
             if sample as usize == self.groups.len() {
-                let (first, key) = (number as u32, key.len() as u32);
+                let key = key_bytes;
                 self.groups.push(Group { first, key, end: 0 });
             }
             if let Some(group) = self.groups.get_mut(sample as usize) {
                 group.end += 1;
             }
-            numbers.push(Some(sample));
-            last = key;
+            places.push(Some(Place {
+                sample,
+                key: key_bytes,
+            }));
+            (last, newest) = (key, Some(sample));
         }
-        numbers
+        places
     }
 
     /// Puts the members of each sample beside each other.
-    fn arrange(&mut self, numbers: &[Option<u32>]) {
+    fn arrange(&mut self, places: &[Option<Place>]) {
         let mut start = 0;
         for group in &mut self.groups {
             // Counts become starts, and starts ends while members are put there.
             start += std::mem::replace(&mut group.end, start);
         }
         self.order = vec![0; start as usize];
-        for (number, sample) in numbers.iter().enumerate() {
-            let group = sample.and_then(|sample| self.groups.get_mut(sample as usize));
+        for (number, place) in places.iter().enumerate() {
+            let group = place.and_then(|place| self.groups.get_mut(place.sample as usize));
             if let Some(group) = group
-                && let Some(place) = self.order.get_mut(group.end as usize)
+                && let Some(slot) = self.order.get_mut(group.end as usize)
             {
-                *place = number as u32;
+                *slot = number as u32;
                 group.end += 1;
             }
         }
     }
 
-    fn refuse_twins(&self, numbers: &[Option<u32>]) -> Result<()> {
-        let remarks = self.members.iter().zip(numbers);
-        let remarks = remarks.filter(|(_, sample)| sample.is_none());
-        let mut named = remarks.map(|(member, _)| (Cow::Borrowed(member.name.as_str()), member));
-        refuse_twins(&mut named.by_ref().collect())?;
-        let mut scratch = Vec::new();
-        for number in 0..self.groups.len() {
-            scratch.clear();
-            scratch.extend(self.members_of(number));
-            refuse_reserved(&scratch)?;
-            if may_have_twins(&scratch) {
-                refuse_twins(&mut scratch)?;
+    fn refuse_twins(&self, places: &[Option<Place>]) -> Result<()> {
+        let remarks = self.members.iter().zip(places);
+        let remarks = remarks.filter(|(_, place)| place.is_none());
+        refuse_twins(
+            remarks
+                .map(|(member, _)| (member.name.as_str().into(), member))
+                .collect(),
+        )?;
+        let (mut start, mut sample) = (0, Vec::new());
+        for group in &self.groups {
+            let numbers = self
+                .order
+                .get(start..group.end as usize)
+                .unwrap_or_default();
+            sample.clear();
+            sample.extend(numbers.iter().filter_map(|number| {
+                let key = (*places.get(*number as usize)?)?.key as usize;
+                let member = self.members.get(*number as usize)?;
+                Some((extension_behind(&member.name, key), member))
+            }));
+            refuse_reserved(&sample)?;
+            if may_have_twins(&sample) {
+                let lowered = sample
+                    .iter()
+                    .map(|(extension, member)| (lower(extension), *member));
+                refuse_twins(lowered.collect())?;
             }
+            start = group.end as usize;
         }
         Ok(())
     }
@@ -295,8 +330,11 @@ impl Places {
 }
 
 /// A sample has its key under `__key__`.
-fn refuse_reserved(members: &[(Cow<'_, str>, &Member)]) -> Result<()> {
-    let found = (members.iter()).find(|(extension, _)| extension == "__key__");
+fn refuse_reserved(members: &[(&str, &Member)]) -> Result<()> {
+    let is_reserved = |extension: &str| {
+        extension.as_bytes().first() == Some(&b'_') && lower(extension) == "__key__"
+    };
+    let found = (members.iter()).find(|(extension, _)| is_reserved(extension));
     match found {
         None => Ok(()),
         Some((_, member)) => Err(
@@ -308,10 +346,14 @@ fn refuse_reserved(members: &[(Cow<'_, str>, &Member)]) -> Result<()> {
 }
 
 /// Few members are compared with each other, without the memory that sorting needs.
-fn may_have_twins(members: &[(Cow<'_, str>, &Member)]) -> bool {
+fn may_have_twins(members: &[(&str, &Member)]) -> bool {
+    let are_twins = |one: &str, other: &str| match one.is_ascii() && other.is_ascii() {
+        true => one.eq_ignore_ascii_case(other),
+        false => lower(one) == lower(other),
+    };
     let mut rest = members;
     while let Some(((extension, _), others)) = rest.split_first() {
-        if members.len() > MANY || others.iter().any(|(other, _)| other == extension) {
+        if members.len() > MANY || others.iter().any(|(other, _)| are_twins(other, extension)) {
             return true;
         }
         rest = others;
@@ -320,7 +362,7 @@ fn may_have_twins(members: &[(Cow<'_, str>, &Member)]) -> bool {
 }
 
 /// Refuses two members of which one would hide the other. Sorts: an archive may hold millions.
-fn refuse_twins(members: &mut Vec<(Cow<'_, str>, &Member)>) -> Result<()> {
+fn refuse_twins(mut members: Vec<(Cow<'_, str>, &Member)>) -> Result<()> {
     members
         .sort_by(|(one, first), (other, second)| (one, first.offset).cmp(&(other, second.offset)));
     for pair in members.windows(2) {

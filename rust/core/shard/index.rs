@@ -125,13 +125,22 @@ pub(super) fn members(path: &Path, handle: &Handle) -> Option<Vec<Member>> {
         let [offset, size, name, header_offset] = cells else {
             return None;
         };
-        for _ in 0..rows {
+        let places = offset
+            .longs()?
+            .zip(size.longs()?)
+            .zip(header_offset.longs()?);
+        members.reserve(places.size_hint().0);
+        let before = members.len();
+        for ((offset, size), header_offset) in places {
             members.push(Member {
-                offset: offset.number()?,
-                size: size.number()?,
                 name: name.text()?.to_owned(),
-                header_offset: header_offset.number()?,
+                offset,
+                size,
+                header_offset,
             });
+        }
+        if (members.len() - before) as u64 != rows {
+            return None;
         }
         Some(())
     };

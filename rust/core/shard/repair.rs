@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::access::{Access, Handle};
 use super::group::split_name;
-use super::verify::{Checks, Found, Progress, examine, known, size};
+use super::verify::{Found, Progress, size, with_index};
 use super::write::{Options, Series, Split, Written};
 use super::{Member, extent};
 use crate::error::{Error, ErrorKind, Name, Result};
@@ -23,7 +23,7 @@ pub struct Repaired {
 }
 
 /// Writes to `target` the samples of the shard at `path` that are whole, by the digests of its index where
-/// it has one; with `decode` as [`Checks`] say.
+/// it has one; with `decode` as [`Checks`](super::Checks) say.
 ///
 /// A sample of which a member is known to be lost is left out with all of its members, each of which is
 /// named. Members of a sample lie together in the new shard, and extensions are in small letters.
@@ -40,11 +40,15 @@ pub fn repair(
 ) -> Result<Repaired> {
     let handle = Handle::open(path, Access::Pread)?;
     let mut series = Series::new(target, Split::default(), options)?;
-    let (found, unreliable) = examined(path, decode, progress)?;
-    let mut errors: Vec<Error> = unreliable.into_iter().chain(found.errors).collect();
-    let lost = lost_keys(&found.whole, &errors);
+    let (total, done) = (size(path), Cell::new(0));
+    let on_bytes = |bytes| {
+        done.set(done.get() + bytes);
+        progress(done.get(), total)
+    };
+    let Found { whole, mut errors } = with_index(path, decode, &on_bytes)?;
+    let lost = lost_keys(&whole, &errors);
     let mut members = 0;
-    for (key, sample) in samples(&found.whole) {
+    for (key, sample) in samples(&whole) {
         if lost.contains(key) {
             errors.extend(sample.iter().map(|member| left_out(&handle, member)));
             continue;
@@ -62,21 +66,6 @@ pub fn repair(
         members,
         errors,
     })
-}
-
-fn examined(path: &Path, decode: bool, progress: Progress<'_>) -> Result<(Found, Option<Error>)> {
-    let (rows, unreliable) = known(path);
-    let (total, done) = (size(path), Cell::new(0));
-    let on_bytes = |bytes| {
-        done.set(done.get() + bytes);
-        progress(done.get(), total)
-    };
-    let checks = Checks {
-        rows: rows.as_deref(),
-        decode,
-        on_bytes: Some(&on_bytes),
-    };
-    Ok((examine(path, checks)?, unreliable))
 }
 
 /// Samples of which something is gone. Of a member whose header alone is damaged nothing is.

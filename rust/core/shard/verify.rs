@@ -40,16 +40,7 @@ pub fn verify(
     let total = paths.iter().copied().map(size).sum();
     let done = AtomicU64::new(0);
     let on_bytes = |bytes| progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
-    let one = |path: &Path| {
-        let (rows, unreliable) = known(path);
-        let checks = Checks {
-            rows: rows.as_deref(),
-            decode,
-            on_bytes: Some(&on_bytes),
-        };
-        let found = examine(path, checks)?;
-        Ok(unreliable.into_iter().chain(found.errors).collect())
-    };
+    let one = |path: &Path| Ok(with_index(path, decode, &on_bytes)?.errors);
     pool::each_heaviest_first(paths, threads, |path| size(path), one)
 }
 
@@ -58,8 +49,34 @@ pub(super) fn size(path: &Path) -> u64 {
     path.metadata().map_or(0, |facts| facts.len())
 }
 
+/// [`examine`] with the digests of the shard's index; `on_bytes` is told of each byte of the file once.
+pub(super) fn with_index(
+    path: &Path,
+    decode: bool,
+    on_bytes: &dyn Fn(u64) -> Result<()>,
+) -> Result<Found> {
+    let read = Cell::new(0);
+    let count = |bytes| {
+        read.set(read.get() + bytes);
+        on_bytes(bytes)
+    };
+    let (rows, unreliable) = known(path);
+    let mut found = examine(
+        path,
+        Checks {
+            rows: rows.as_deref(),
+            decode,
+            on_bytes: Some(&count),
+        },
+    )?;
+    found.errors.splice(0..0, unreliable);
+    // Headers, what fills blocks up, and what was lost.
+    on_bytes(size(path).saturating_sub(read.get()))?;
+    Ok(found)
+}
+
 /// What the index of a shard says, whatever the shard has become, and what tells against relying on it.
-pub(super) fn known(path: &Path) -> (Option<Vec<Row>>, Option<Error>) {
+fn known(path: &Path) -> (Option<Vec<Row>>, Option<Error>) {
     let (then, rows) = match index::recorded(path) {
         Ok(None) => return (None, None),
         Ok(Some(known)) => known,

@@ -268,6 +268,14 @@ impl<'a> Cells<'a> {
         self.next()?.number()
     }
 
+    /// All cells of a column of long numbers that all are there. They are not negative.
+    pub(super) fn longs(&mut self) -> Option<impl Iterator<Item = u64> + use<'a>> {
+        let (longs, rest) = self.values.0.as_chunks::<8>();
+        self.values.0 = rest;
+        let is_long = self.levels.is_none() && self.column.kind == Kind::I64;
+        is_long.then(|| longs.iter().map(|long| u64::from_le_bytes(*long)))
+    }
+
     /// The next cell of a column of texts that all are there.
     pub(super) fn text(&mut self) -> Option<&'a str> {
         let length = u32::from_le_bytes(*self.values.take(4)?.first_chunk()?);
