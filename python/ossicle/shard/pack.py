@@ -106,7 +106,7 @@ def pack(
         transcode: ``"flac"`` or None.
         sample_rate: In Hz, of what is transcoded.
         audio: The column of the recordings; None takes the first of ``wav``, ``audio_path``,
-            ``path``, ``audio`` and ``audio_filepath`` that the first row has.
+            ``path``, ``audio`` and ``audio_filepath`` that the row has.
         key: The column of the keys; None takes the first of ``key``, ``id`` and ``utt_id``, if any.
         threads: Threads that read and encode; None takes one for each processor that this process
             may use.
