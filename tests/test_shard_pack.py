@@ -143,6 +143,7 @@ def test_every_row_is_in_the_shards_or_among_the_errors(tmp_path: Path) -> None:
     (tmp_path / "bare").write_bytes(clip(3))
     (tmp_path / "folder.wav").mkdir()
     rows: list[dict[str, Any] | str] = [
+        {"text": "the first row does not decide"},
         {"wav": "good.wav"},
         {"wav": "missing.wav"},
         {"wav": "text.wav"},
@@ -185,10 +186,10 @@ def test_every_row_is_in_the_shards_or_among_the_errors(tmp_path: Path) -> None:
         for failed in result.errors:
             assert failed.error.source is not None, failed
     with pytest.raises(ossicle.AudioFileNotFoundError, match=r"missing\.wav"):
-        pack(manifest, tmp_path / "raise.tar", on_error="raise")
+        pack(manifest_of(tmp_path, rows[1:]), tmp_path / "raise.tar", on_error="raise")
     assert not (tmp_path / "raise.tar").exists()
     # A list of a run before is gone with its errors.
-    manifest_of(tmp_path, rows[:1])
+    manifest_of(tmp_path, rows[1:2])
     assert pack(manifest, tmp_path / "None.tar", overwrite=True).errors == []
     assert not (tmp_path / "None.tar.errors.jsonl").exists()
 
@@ -331,7 +332,8 @@ def test_manifests_that_cannot_be_read(tmp_path: Path) -> None:
         pack(tmp_path / "none.csv", out)
     (tmp_path / "m.txt").write_text("x")
     (tmp_path / "m.parquet").write_text("no parquet")
-    for name in ("m.txt", "m.parquet"):
+    (tmp_path / "m.csv").write_text("wav,text\na.wav,b,c,d\n")
+    for name in ("m.txt", "m.parquet", "m.csv"):
         with pytest.raises(ossicle.InvalidArgumentError) as caught:
             pack(tmp_path / name, out)
         assert caught.value.source == str(tmp_path / name)

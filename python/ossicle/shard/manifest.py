@@ -81,44 +81,61 @@ def count_rows(manifest: Path) -> int:
             return sum(1 for line in file if line.strip())
     import polars
 
-    lazy = _scanned(manifest)
-    return int(lazy.select(polars.len()).collect().item())
-
-
-def _rows(manifest: Path) -> Iterator[_Row]:
-    """The rows in their order.
-
-    JSON gives its own types, Parquet its own; of CSV and TSV all values are text as it stands, and
-    what is empty is None.
-
-    Raises:
-        AudioIOError: The manifest cannot be read.
-        InvalidArgumentError: It has the suffix of no format that is read here, or it is broken.
-    """
-    if _is_json(manifest):
-        yield from _json_rows(manifest)
-    else:
-        yield from _scanned(manifest).collect().iter_rows(named=True)
+    return int(_collected(manifest, _scanned(manifest).select(polars.len())).item())
 
 
 def tasks_of(manifest: Path, audio: str | None, key: str | None) -> Iterator[Task | PackError]:
-    """What is to be done for each row, in order."""
-    columns: tuple[str, str | None] | None = None
-    keys = _Keys()
+    """What is to be done for each row, in order.
+
+    Args:
+        manifest: JSON gives its own types, Parquet its own; of CSV and TSV all values are text as
+            it stands, and what is empty is None.
+        audio: The column of the recordings; None takes the first of `AUDIO_COLUMNS` in the row.
+        key: The column of the keys; None takes the first of `KEY_COLUMNS` in the row, if any.
+
+    Raises:
+        AudioIOError: The manifest cannot be read.
+        InvalidArgumentError: It has the suffix of no format that is read here, it is broken, or
+            none of its rows has such columns.
+    """
+    keys, is_any, columns = _Keys(), False, dict[str, None]()
     for number, row in enumerate(_rows(manifest)):
         if not isinstance(row, dict):
             yield PackError(number, None, row)
             continue
-        # The first row that is one tells.
-        columns = columns or _columns(manifest, row, audio, key)
-        name = row.get(columns[0])
-        if not isinstance(name, str) or not name or "\0" in name:
-            why = f"row {number} names no recording in its column {columns[0]!r}"
+        columns.update(dict.fromkeys(row))
+        try:
+            name, own = _chosen(row, audio, key)
+        except LookupError as error:
+            why = f"row {number} has no column {error.args[0]}"
             yield PackError(number, None, InvalidArgumentError(why, source=str(manifest)))
             continue
-        own = None if columns[1] is None else row.get(columns[1])
+        is_any = True
+        if not isinstance(name, str) or not name or "\0" in name:
+            why = f"row {number} names no recording, but {name!r}"
+            yield PackError(number, None, InvalidArgumentError(why, source=str(manifest)))
+            continue
         path = manifest.parent / name
         yield Task(number, name, path, keys.make(own, path, number), row)
+    if columns and not is_any:
+        wanted = [_either(audio, AUDIO_COLUMNS), *([repr(key)] if key else [])]
+        why = f"no row has a column {' and '.join(wanted)}: there are {', '.join(columns)}"
+        raise InvalidArgumentError(why, source=str(manifest))
+
+
+def _chosen(row: dict[str, Any], audio: str | None, key: str | None) -> tuple[Any, Any]:
+    """The recording and the key of a row, or a `LookupError` with the column that it lacks."""
+    name = next((one for one in ([audio] if audio else AUDIO_COLUMNS) if one in row), None)
+    if name is None:
+        raise LookupError(_either(audio, AUDIO_COLUMNS))
+    if key and key not in row:
+        raise LookupError(repr(key))
+    own = key or next((one for one in KEY_COLUMNS if one in row), None)
+    return row[name], row[own] if own else None
+
+
+def _either(given: str | None, known: tuple[str, ...]) -> str:
+    return repr(given) if given else " or ".join(map(repr, known))
 
 
 def unreadable(path: Path, error: OSError) -> AudioIOError:
@@ -129,22 +146,11 @@ def unreadable(path: Path, error: OSError) -> AudioIOError:
     return new
 
 
-def _columns(
-    manifest: Path, row: dict[str, Any], audio: str | None, key: str | None
-) -> tuple[str, str | None]:
-    found = audio or next((name for name in AUDIO_COLUMNS if name in row), None)
-    for name in filter(None, (found, key)):
-        if name not in row:
-            raise InvalidArgumentError(
-                f"no column {name!r} among {', '.join(row)}", source=str(manifest)
-            )
-    if found is None:
-        raise InvalidArgumentError(
-            f"none of the columns {', '.join(AUDIO_COLUMNS)} among {', '.join(row)}: say which "
-            "one names the recordings",
-            source=str(manifest),
-        )
-    return found, key or next((name for name in KEY_COLUMNS if name in row), None)
+def _rows(manifest: Path) -> Iterator[_Row]:
+    if _is_json(manifest):
+        yield from _json_rows(manifest)
+    else:
+        yield from _collected(manifest, _scanned(manifest)).iter_rows(named=True)
 
 
 class _Keys:
@@ -221,3 +227,12 @@ def _scanned(manifest: Path) -> Any:
     except polars.exceptions.PolarsError as error:
         raise InvalidArgumentError(str(error), source=str(manifest)) from error
     return frame
+
+
+def _collected(manifest: Path, lazy: Any) -> Any:
+    import polars
+
+    try:
+        return lazy.collect()
+    except polars.exceptions.PolarsError as error:
+        raise InvalidArgumentError(str(error), source=str(manifest)) from error

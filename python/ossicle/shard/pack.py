@@ -7,8 +7,9 @@ import decimal
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -106,7 +107,7 @@ def pack(
         transcode: ``"flac"`` or None.
         sample_rate: In Hz, of what is transcoded.
         audio: The column of the recordings; None takes the first of ``wav``, ``audio_path``,
-            ``path``, ``audio`` and ``audio_filepath`` that the first row has.
+            ``path``, ``audio`` and ``audio_filepath`` that the row has.
         key: The column of the keys; None takes the first of ``key``, ``id`` and ``utt_id``, if any.
         threads: Threads that read and encode; None takes one for each processor that this process
             may use.
@@ -135,8 +136,8 @@ def pack(
     )
     errors = _ErrorList(Path(f"{writer.path}.errors.jsonl"))
     samples, seconds, clipped = 0, 0.0, 0
-    with writer, errors:
-        results = _in_order(tasks, lambda task: _sample(task, rate), count)
+    in_order = _in_order(tasks, lambda task: _sample(task, rate), count)
+    with writer, errors, closing(in_order) as results:
         for done, result in enumerate(results, 1):
             written = _write(writer, result)
             if isinstance(written, _Sample):
@@ -201,7 +202,7 @@ def _in_order(
     tasks: Iterable[Task | PackError],
     work: Callable[[Task], _Sample | PackError],
     threads: int,
-) -> Iterator[_Sample | PackError]:
+) -> Generator[_Sample | PackError]:
     """Works on several threads, not too far ahead of what is taken."""
     waiting: deque[PackError | Future[_Sample | PackError]] = deque()
 
