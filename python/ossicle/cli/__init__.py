@@ -1,4 +1,5 @@
-"""The command line: ``ossicle info``, ``decode``, ``features``, ``demo``, ``corpus``, ``train``.
+"""The command line: ``ossicle info``, ``decode``, ``features``, ``demo``, ``corpus``, ``train``,
+``cache``.
 
 Thin: each command calls one function of the library, shows its progress and prints its result.
 """
@@ -11,10 +12,10 @@ from typing import Annotated
 import typer
 
 import ossicle
-from ossicle.cli import audio, train
+from ossicle.cli import audio, cache, train
 from ossicle.cli.base import app, console
 
-__all__ = ["app", "audio", "main", "train"]
+__all__ = ["app", "audio", "cache", "main", "train"]
 
 
 def main() -> None:
