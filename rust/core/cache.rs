@@ -21,6 +21,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::npz::{self, Array, Dtype, Entry, Label, Opened, Samples, Target, View};
+use crate::pipeline::guarded;
 use crate::{Error, ErrorKind, Result};
 use temp::Temp;
 
@@ -255,8 +256,11 @@ impl Cache {
         samples: impl Into<Samples<'a>>,
     ) -> Result<PathBuf> {
         let path = self.path_for(key);
-        let stored = Entry::new(&self.label(key), shape, samples)
-            .and_then(|entry| self.insist(key, &path, &entry));
+        // Whatever happens, a run goes on.
+        let stored = guarded(|| {
+            let entry = Entry::new(&self.label(key), shape, samples)?;
+            self.insist(key, &path, &entry)
+        });
         let counters = &self.counters;
         let counter = if stored.is_ok() {
             &counters.puts

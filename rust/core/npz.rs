@@ -32,7 +32,7 @@ pub use frame::Label;
 /// What is read to learn shape and checksum: above the longest head that a label can make.
 const HEAD_BYTES: usize = 4096;
 /// Payload read and summed at a time: small enough to be summed from the second-level cache.
-const PIECE_BYTES: usize = 128 * 1024;
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// An array read back, in C order.
 #[derive(Clone, Debug, PartialEq)]

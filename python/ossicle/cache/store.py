@@ -211,7 +211,12 @@ class _Cache(Generic[Key]):
 
     @overload
     def get_batch(
-        self, keys: Iterable[Key], *, copy: bool = True, out: None = None, threads: int | None = None
+        self,
+        keys: Iterable[Key],
+        *,
+        copy: bool = True,
+        out: None = None,
+        threads: int | None = None,
     ) -> list[Floats | None]: ...
 
     @overload
@@ -298,7 +303,7 @@ class _Cache(Generic[Key]):
         return [self.path_for(key) if error is None else None for (key, _), error in written]
 
     def entries(self) -> list[CacheEntry]:
-        """The entries under the root, of either cache, in the order of their names; none is read."""
+        """The entries under the root, of either cache, in order of their names; none is read."""
         return [CacheEntry(*entry) for entry in self._native.entries()]
 
     def verify(

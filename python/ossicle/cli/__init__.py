@@ -1,5 +1,4 @@
-"""The command line: ``ossicle info``, ``decode``, ``features``, ``demo``, ``corpus``, ``train``,
-``cache``.
+"""The command line: ``ossicle info``, ``decode``, ``features``, ``cache``, ``demo``, ``train`` ...
 
 Thin: each command calls one function of the library, shows its progress and prints its result.
 """

@@ -2,10 +2,12 @@
 //!
 //! Only what the cache itself names is ever counted or deleted, in folders that are no links.
 
-use std::fs::{self, DirEntry};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use rustix::fs::{Dir, FileType, Mode, OFlags};
 
 use super::temp::{self, Temp};
 
@@ -68,7 +70,7 @@ pub(super) fn held(root: &Path) -> Held {
     for file in shards(root).into_iter().flat_map(|folder| ours(&folder)) {
         let Ok(found) = file.metadata() else { continue };
         held.bytes += found.len();
-        match temp::is_temp(&name_of(&file)) {
+        match temp::is_temp(&file.name) {
             true => held.temporary += 1,
             false => held.entries += 1,
         }
@@ -79,16 +81,16 @@ pub(super) fn held(root: &Path) -> Held {
 /// The entries, in the order of their names.
 pub(super) fn entries(root: &Path) -> Vec<Listed> {
     let files = shards(root).into_iter().flat_map(|folder| ours(&folder));
-    let entries = files.filter(|file| !temp::is_temp(&name_of(file)));
+    let entries = files.filter(|file| !temp::is_temp(&file.name));
     let mut listed: Vec<_> = entries.filter_map(|file| listed(&file)).collect();
     listed.sort_by(|a, b| a.path.cmp(&b.path));
     listed
 }
 
-fn listed(file: &DirEntry) -> Option<Listed> {
+fn listed(file: &Item) -> Option<Listed> {
     let found = file.metadata().ok()?;
     Some(Listed {
-        path: file.path(),
+        path: file.path.clone(),
         bytes: found.len(),
         used: found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
     })
@@ -106,13 +108,13 @@ pub(super) fn shrink(root: &Path, limit: u64, target: u64, now: Option<SystemTim
     let mut left = Pruned::default();
     let mut entries = Vec::new();
     for file in shards(root).into_iter().flat_map(|folder| ours(&folder)) {
-        if is_orphan(&file, now) && removed(&file.path(), &mut left) {
+        if is_orphan(&file, now) && removed(&file.path, &mut left) {
             left.orphans += 1;
             continue;
         }
         let Some(found) = listed(&file) else { continue };
         left.bytes += found.bytes;
-        if !temp::is_temp(&name_of(&file)) {
+        if !temp::is_temp(&file.name) {
             entries.push(found);
         }
     }
@@ -154,16 +156,16 @@ fn removed(path: &Path, left: &mut Pruned) -> bool {
 /// Deletes the temporary files in one folder whose writers are gone.
 pub(super) fn sweep(folder: &Path, now: Option<SystemTime>) {
     for file in ours(folder).iter().filter(|file| is_orphan(file, now)) {
-        let _ = fs::remove_file(file.path());
+        let _ = fs::remove_file(&file.path);
     }
 }
 
 /// Whether a file is a temporary one, and its writer gone.
-fn is_orphan(file: &DirEntry, now: Option<SystemTime>) -> bool {
-    let name = name_of(file);
-    temp::is_temp(&name) && {
+fn is_orphan(file: &Item, now: Option<SystemTime>) -> bool {
+    let name = &file.name;
+    temp::is_temp(name) && {
         let stamp = file.metadata().and_then(|found| found.modified()).ok();
-        temp::is_orphan(&name, stamp, now)
+        temp::is_orphan(name, stamp, now)
     }
 }
 
@@ -171,7 +173,7 @@ fn is_orphan(file: &DirEntry, now: Option<SystemTime>) -> bool {
 pub(super) fn clear(root: &Path) -> io::Result<()> {
     for folder in shards(root) {
         for file in ours(&folder) {
-            gone(fs::remove_file(file.path()))?;
+            gone(fs::remove_file(&file.path))?;
         }
         let _ = fs::remove_dir(folder);
     }
@@ -188,25 +190,55 @@ fn gone(outcome: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// Something in a folder.
+struct Item {
+    path: PathBuf,
+    name: String,
+    is_folder: bool,
+}
+
+impl Item {
+    /// Of itself, where it is a link.
+    fn metadata(&self) -> io::Result<fs::Metadata> {
+        fs::symlink_metadata(&self.path)
+    }
+}
+
 /// The shard folders; what cannot be read counts as empty.
 fn shards(root: &Path) -> Vec<PathBuf> {
-    let is_real = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-    let found = fs::read_dir(root).into_iter().flatten().flatten();
-    found
-        .filter(|e| is_shard(&name_of(e)) && is_real(e))
-        .map(|e| e.path())
-        .collect()
+    let mut found = list(root);
+    found.retain(|item| is_shard(&item.name) && item.is_folder);
+    found.into_iter().map(|item| item.path).collect()
 }
 
 /// The files in a shard folder that have names of ours; links are removed, not followed.
-fn ours(folder: &Path) -> Vec<DirEntry> {
-    let is_dir = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+fn ours(folder: &Path) -> Vec<Item> {
     let shard = folder.file_name().unwrap_or_default().to_string_lossy();
     let named = |name: &str| (is_entry(name) && name.starts_with(&*shard)) || temp::is_temp(name);
-    let found = fs::read_dir(folder).into_iter().flatten().flatten();
-    found.filter(|e| named(&name_of(e)) && !is_dir(e)).collect()
+    let mut found = list(folder);
+    found.retain(|item| named(&item.name) && !item.is_folder);
+    found
 }
 
-fn name_of(entry: &DirEntry) -> String {
-    entry.file_name().to_string_lossy().into_owned()
+/// What is in a folder whose name can be one of ours. Not by `fs::read_dir`, which panics when closing the folder
+/// fails.
+fn list(folder: &Path) -> Vec<Item> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(folder, flags, Mode::empty()).and_then(Dir::new);
+    let items = opened.into_iter().flatten().map_while(Result::ok);
+    let item = |entry: rustix::fs::DirEntry| {
+        let name = entry.file_name().to_str().ok()?.to_owned();
+        let path = folder.join(&name);
+        let is_folder = match entry.file_type() {
+            FileType::Directory => true,
+            FileType::Unknown => is_real_folder(&path),
+            _ => false,
+        };
+        Some(Item {
+            path,
+            name,
+            is_folder,
+        })
+    };
+    items.filter_map(item).collect()
 }
