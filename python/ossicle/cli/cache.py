@@ -145,7 +145,7 @@ def parse_size(text: str) -> int:
     if not found:
         raise ValueError(f"{text!r} is no size such as 500MB, 10GB or 2TiB")
     number, prefix, binary = found.groups()
-    return round(float(number) * (1024 if binary else 1000) ** _POWERS[prefix])
+    return int(float(number) * float((1024 if binary else 1000) ** _POWERS[prefix]) + 0.5)
 
 
 def _open(root: Path) -> WaveformCache:
