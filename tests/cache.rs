@@ -6,8 +6,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use ossicle::cache::{Cache, Key, PIPELINE_VERSION};
-use ossicle::npz::Array;
+use ossicle::ErrorKind;
+use ossicle::cache::{Cache, FaultKind, Key, PIPELINE_VERSION};
+use ossicle::npz::{Array, Dtype, Samples, Target};
 use proptest::prelude::*;
 
 const SAMPLES: [f32; 6] = [0.0, -1.5, f32::MIN_POSITIVE, 3.0e38, 0.1, -0.0];
@@ -15,6 +16,17 @@ const SAMPLES: [f32; 6] = [0.0, -1.5, f32::MIN_POSITIVE, 3.0e38, 0.1, -0.0];
 fn key(number: u32) -> Key {
     let name = format!("{number:08x}.16000.30000.wav.npz");
     Key::new(name.clone(), name).unwrap()
+}
+
+/// Numbers that half precision holds too.
+const SMALL: [f32; 6] = [0.0, -1.5, 6.103_515_6e-5, 65_504.0, 0.125, -0.0];
+
+/// A key for half precision.
+fn half_key(number: u32) -> Key {
+    let name = format!("{number:08x}.16000.30000.f16.wav.npz");
+    Key::new(name.clone(), name)
+        .unwrap()
+        .with_dtype(Dtype::Float16)
 }
 
 fn cache(root: &Path) -> Cache {
@@ -47,38 +59,248 @@ fn put(cache: &Cache, number: u32, count: usize) {
     cache.put(&key(number), &[count], &samples).unwrap();
 }
 
+/// The file with every bit flipped in turn, cut at every byte, and a byte too long.
+fn damages(whole: &[u8]) -> Vec<Vec<u8>> {
+    let mut damaged: Vec<Vec<u8>> = (0..whole.len()).map(|cut| whole[..cut].to_vec()).collect();
+    damaged.push([whole, &[0]].concat());
+    for bit in 0..whole.len() * 8 {
+        let mut one = whole.to_vec();
+        one[bit / 8] ^= 1 << (bit % 8);
+        damaged.push(one);
+    }
+    damaged
+}
+
 #[test]
 fn every_bit_and_every_cut_is_a_miss() {
     let root = tempfile::tempdir().unwrap();
     let cache = cache(root.path());
-    let path = cache.put(&key(1), &[2, 3], &SAMPLES).unwrap();
-    let whole = fs::read(&path).unwrap();
-    let mut damaged: Vec<Vec<u8>> = (0..whole.len()).map(|cut| whole[..cut].to_vec()).collect();
-    damaged.push([whole.as_slice(), &[0]].concat());
-    for bit in 0..whole.len() * 8 {
-        let mut one = whole.clone();
-        one[bit / 8] ^= 1 << (bit % 8);
-        damaged.push(one);
+    for key in [key(1), half_key(1)] {
+        let path = cache.put(&key, &[2, 3], &SMALL).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let corrupt = cache.stats().corrupt;
+        let damaged = damages(&whole);
+        for (number, bytes) in damaged.iter().enumerate() {
+            fs::write(&path, bytes).unwrap();
+            let fault = cache.check(&path).unwrap_err();
+            assert_ne!(fault.kind, FaultKind::Unreadable, "{}", fault.reason);
+            let found = match number % 3 {
+                0 => cache.get(&key).is_some(),
+                1 => cache.view(&key).is_some(),
+                _ => {
+                    let mut buffer = [7.0; 6];
+                    let found = cache.find(&key);
+                    let found =
+                        found.and_then(|f| cache.read(f, Target::Float32(&mut buffer)).unwrap());
+                    assert!(
+                        buffer == [7.0; 6] || buffer == [0.0; 6],
+                        "{buffer:?} after a miss"
+                    );
+                    found.is_some()
+                }
+            };
+            assert!(!found, "damage {number} was not seen");
+            assert!(!path.exists(), "damage {number} was left in place");
+        }
+        assert_eq!(cache.stats().corrupt - corrupt, damaged.len() as u64);
+        fs::write(&path, whole).unwrap();
+        let (shape, samples) = (vec![2, 3], SMALL.into());
+        assert_eq!(cache.get(&key), Some(Array { shape, samples }));
+        assert_eq!(cache.check(&path), Ok(()));
     }
-    for (number, bytes) in damaged.iter().enumerate() {
-        fs::write(&path, bytes).unwrap();
-        let found = if number % 2 == 0 {
-            cache.get(&key(1)).is_some()
-        } else {
-            cache.view(&key(1)).is_some()
-        };
-        assert!(!found, "damage {number} was not seen");
-        assert!(!path.exists(), "damage {number} was left in place");
-    }
-    assert_eq!(cache.stats().corrupt, damaged.len() as u64);
-    fs::write(&path, whole).unwrap();
+}
+
+#[test]
+fn half_precision_comes_back_as_it_was_put_rounded_or_not() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = cache(root.path());
+    let halves: Vec<u16> = (0..=u16::MAX).collect();
+    let path = cache
+        .put(&half_key(3), &[1 << 16], Samples::Float16(&halves))
+        .unwrap();
+    assert!(fs::metadata(path).unwrap().len() < 2 * (1 << 16) + 1024);
+    let mut found = vec![0; 1 << 16];
+    let hit = cache.find(&half_key(3)).unwrap();
+    assert_eq!(hit.shape(), [1 << 16]);
+    cache
+        .read(hit, Target::Float16(&mut found))
+        .unwrap()
+        .unwrap();
+    assert_eq!(found, halves);
+    // Widened, put again and so rounded, they are the same; NaN gets a bit that says that it is quiet.
+    let wide = cache.get(&half_key(3)).unwrap().samples;
+    cache.put(&half_key(4), &[1 << 16], &wide).unwrap();
+    let hit = cache.find(&half_key(4)).unwrap();
+    cache
+        .read(hit, Target::Float16(&mut found))
+        .unwrap()
+        .unwrap();
+    let same = |(half, found): (&u16, &u16)| half == found || half | 0x200 == *found;
+    assert!(halves.iter().zip(&found).all(same));
+
+    let error = cache.put(&half_key(5), &[2], &[1.0, 7e4]).unwrap_err();
     assert_eq!(
-        cache.get(&key(1)),
-        Some(Array {
-            shape: vec![2, 3],
-            samples: SAMPLES.into()
-        })
+        (error.kind(), error.sample_index()),
+        (ErrorKind::Limit, Some(1))
     );
+    assert!(!cache.exists(&half_key(5)));
+    assert!(cache.put(&key(5), &[2], Samples::Float16(&[0, 1])).is_err());
+    assert_eq!((cache.stats().puts, cache.stats().failed), (2, 2));
+}
+
+#[test]
+fn a_buffer_gets_the_start_filled_and_the_rest_left() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = cache(root.path());
+    // Around the size that is read at a time, in both precisions.
+    for (number, count) in [0_usize, 1, 32_767, 32_769, 65_535, 65_537, 100_000]
+        .into_iter()
+        .enumerate()
+    {
+        let samples: Vec<f32> = (0..count).map(|n| (n % 2048) as f32).collect();
+        for key in [key(number as u32), half_key(number as u32)] {
+            cache.put(&key, &[count], &samples).unwrap();
+            let mut buffer = vec![-1.0; count + 3];
+            let hit = cache.find(&key).unwrap();
+            cache
+                .read(hit, Target::Float32(&mut buffer))
+                .unwrap()
+                .unwrap();
+            assert!(buffer.starts_with(&samples) && buffer.ends_with(&[-1.0; 3]));
+        }
+    }
+    let mut short = [5.0; 9];
+    let hit = cache.find(&key(6)).unwrap();
+    let error = cache.read(hit, Target::Float32(&mut short)).unwrap_err();
+    assert_eq!(
+        (error.kind(), short),
+        (ErrorKind::InvalidArgument, [5.0; 9])
+    );
+    let hit = cache.find(&key(6)).unwrap();
+    assert!(
+        cache
+            .read(hit, Target::Float16(&mut vec![0; 100_000]))
+            .is_err()
+    );
+    // A wrong entry is a miss before it is too long.
+    let path = cache.path_for(&key(6));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[2000] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let hit = cache.find(&key(6)).unwrap();
+    assert!(
+        cache
+            .read(hit, Target::Float32(&mut short))
+            .unwrap()
+            .is_none()
+    );
+    assert!(!path.exists());
+}
+
+#[test]
+fn entries_are_checked_without_their_keys() {
+    let root = tempfile::tempdir().unwrap();
+    let waves = cache(root.path());
+    let features = Cache::new(root.path(), "input_features", None);
+    let processor = "0123456789ab";
+    let name = format!("00000002.{processor}.16000.30000.npz");
+    let feature = Key::new(
+        name,
+        format!("00000002.{processor}cdef0123.16000.30000.npz"),
+    )
+    .unwrap();
+    let good = [
+        waves.put(&key(1), &[6], &SMALL).unwrap(),
+        waves.put(&half_key(1), &[6], &SMALL).unwrap(),
+        features.put(&feature, &[2, 3], &SMALL).unwrap(),
+    ];
+    for path in &good {
+        assert_eq!(waves.check(path), Ok(()));
+        assert_eq!(features.check(path), Ok(()));
+    }
+    let listed: Vec<PathBuf> = waves
+        .entries()
+        .into_iter()
+        .map(|entry| entry.path)
+        .collect();
+    assert_eq!(listed.len(), 3);
+    assert!(listed.is_sorted() && good.iter().all(|path| listed.contains(path)));
+
+    let newer = cache(root.path()).with_pipeline("decoder=2");
+    let fault = newer.check(&good[0]).unwrap_err();
+    assert!(fault.kind == FaultKind::Stale && fault.reason.contains("resampler=fast"));
+    for (from, to) in [(0, 1), (1, 0), (0, 2), (2, 0)] {
+        let kept = fs::read(&good[to]).unwrap();
+        fs::copy(&good[from], &good[to]).unwrap();
+        assert_eq!(waves.check(&good[to]).unwrap_err().kind, FaultKind::Corrupt);
+        fs::write(&good[to], kept).unwrap();
+    }
+    // Under its name, but as another kind of array than that name is for.
+    let path = features.put(&key(9), &[6], &SMALL).unwrap();
+    assert!(
+        waves
+            .check(&path)
+            .unwrap_err()
+            .reason
+            .contains("holds input_features")
+    );
+    assert_eq!(waves.check(&root.path().join("00/gone.npz")), Ok(()));
+    std::os::unix::fs::symlink(&good[0], root.path().join("00/00000077.npz")).unwrap();
+    let link = waves
+        .check(&root.path().join("00/00000077.npz"))
+        .unwrap_err();
+    assert_eq!(
+        (link.kind, link.reason.as_str()),
+        (FaultKind::Corrupt, "not a regular file")
+    );
+    assert_eq!(waves.stats().corrupt, 0, "only gets count");
+}
+
+#[test]
+fn pruning_keeps_what_was_used_last_and_collects_orphans() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = cache(root.path());
+    assert_eq!(
+        cache.prune(Some(1)).unwrap().bytes,
+        0,
+        "a root that does not exist"
+    );
+    let now = SystemTime::now();
+    for number in 0..10_u32 {
+        put(&cache, number << 24, 1000);
+        let path = cache.path_for(&key(number << 24));
+        stamp(&path, now - Duration::from_secs(60 * u64::from(number)));
+    }
+    let all = cache.stats();
+    assert_eq!((all.entries, all.puts, all.temporary), (10, 10, 0));
+    let orphan = root.path().join("01/.0123abcd-77-0123456789abcdef.tmp");
+    fs::write(&orphan, "half").unwrap();
+    stamp(&orphan, now - Duration::from_secs(100_000));
+    assert_eq!(cache.stats().temporary, 1);
+
+    let done = cache.prune(None).unwrap();
+    assert_eq!((done.evicted, done.orphans, done.bytes), (0, 1, all.bytes));
+    let done = cache.prune(Some(all.bytes * 4 / 10)).unwrap();
+    assert_eq!((done.evicted, done.bytes), (6, all.bytes * 4 / 10));
+    for number in 0..10_u32 {
+        assert_eq!(cache.exists(&key(number << 24)), number < 4);
+    }
+    let bounded = Cache::new(root.path(), "waveform", Some(all.bytes / 10));
+    assert_eq!(bounded.prune(None).unwrap().evicted, 3);
+    assert_eq!(files(root.path()), [cache.path_for(&key(0))]);
+}
+
+#[test]
+fn a_root_may_be_a_link_and_synced() {
+    let (real, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let link = other.path().join("link");
+    std::os::unix::fs::symlink(real.path(), &link).unwrap();
+    let cache = Cache::new(&link, "waveform", None).with_fsync(true);
+    put(&cache, 1, 10);
+    assert_eq!(cache.get(&key(1)).unwrap().samples, [1.0; 10]);
+    assert_eq!((files(real.path()).len(), cache.stats().entries), (1, 1));
+    cache.clear().unwrap();
+    assert!(link.is_symlink() && files(real.path()).is_empty());
 }
 
 proptest! {

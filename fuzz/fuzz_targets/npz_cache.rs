@@ -5,12 +5,13 @@ use libfuzzer_sys::fuzz_target;
 use std::fs::File;
 use std::io::{Seek, Write};
 
-use ossicle::npz::{Array, Entry, Label, read, view};
+use ossicle::npz::{Array, Dtype, Entry, Label, read, view};
 
 const LABEL: Label<'static> = Label {
     array: "waveform",
     key: "0123.16000.30000.wav.npz",
     pipeline: "decoder=1 resampler=1",
+    dtype: Dtype::Float32,
 };
 
 /// Samples, the edits of the file that they make (a place and a byte), and how far it is cut.

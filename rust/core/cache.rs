@@ -6,18 +6,27 @@
 //! whole. Nothing here waits for another process, and nothing is shared that a fork could leave locked.
 #![deny(unsafe_code)]
 
+mod audit;
 mod prune;
 pub(crate) mod temp;
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
 
-use crate::npz::{self, Array, Entry, Label, View};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::npz::{self, Array, Dtype, Entry, Label, Opened, Samples, Target, View};
+use crate::pipeline::guarded;
 use crate::{Error, ErrorKind, Result};
 use temp::Temp;
+
+pub use audit::{Fault, FaultKind};
+pub use prune::{Listed, Pruned};
 
 /// What made the waveforms: an entry from another version is a miss. Raise what changes the samples.
 pub const PIPELINE_VERSION: &str = "decoder=aac-1+alac-1+flac-1+mp3-1+opus-1+pcm-2+vorbis-1+demux-1 \
@@ -30,12 +39,15 @@ const PUT_TRIES: usize = 8;
 const UNKNOWN: u64 = u64::MAX;
 /// This share of the bound may be written between two looks at what other processes have written.
 const LOOKS_PER_BOUND: u64 = 64;
+/// An eviction frees this share of the bound beyond need, so that it need not come back at once.
+const SPARE: u64 = 16;
 
 /// Where an entry lies, and the whole identity that it has to echo.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     file_name: String,
     echo: String,
+    dtype: Dtype,
 }
 
 impl Key {
@@ -50,7 +62,28 @@ impl Key {
                 "{file_name:?} is no name of a cache entry"
             )));
         }
-        Ok(Self { file_name, echo })
+        Ok(Self {
+            file_name,
+            echo,
+            dtype: Dtype::Float32,
+        })
+    }
+
+    /// The same key for elements that are stored as `dtype`; file name and identity have to tell it too.
+    #[must_use]
+    pub fn with_dtype(mut self, dtype: Dtype) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// What the elements are stored as.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Its file's name.
+    pub fn file_name(&self) -> &str {
+        &self.file_name
     }
 
     /// The folder under the root: the first two digits of the digest.
@@ -70,10 +103,31 @@ pub struct Stats {
     pub corrupt: u64,
     /// Entries removed to keep the bound.
     pub evicted: u64,
+    /// Puts that wrote an entry.
+    pub puts: u64,
     /// Puts that wrote nothing.
     pub failed: u64,
     /// Bytes of entries and temporary files under the root, whoever wrote them.
     pub bytes: u64,
+    /// Entries under the root, whoever wrote them.
+    pub entries: u64,
+    /// Files under the root that are being written, or were when their writer died.
+    pub temporary: u64,
+}
+
+/// An entry whose framing is right; its elements are still to be read and checked.
+#[derive(Debug)]
+pub struct Found {
+    path: PathBuf,
+    file: File,
+    entry: Opened,
+}
+
+impl Found {
+    /// The dimensions; empty for a scalar.
+    pub fn shape(&self) -> &[usize] {
+        self.entry.shape()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +136,7 @@ struct Counters {
     misses: AtomicU64,
     corrupt: AtomicU64,
     evicted: AtomicU64,
+    puts: AtomicU64,
     failed: AtomicU64,
 }
 
@@ -92,6 +147,7 @@ pub struct Cache {
     array: String,
     pipeline: String,
     max_bytes: Option<u64>,
+    fsync: bool,
     counters: Counters,
     /// Bytes in the root: those found at the last look, and those put from here since.
     known_bytes: AtomicU64,
@@ -108,6 +164,7 @@ impl Cache {
             array: array.to_owned(),
             pipeline: PIPELINE_VERSION.to_owned(),
             max_bytes,
+            fsync: false,
             counters: Counters::default(),
             known_bytes: AtomicU64::new(UNKNOWN),
             unseen_bytes: AtomicU64::new(0),
@@ -119,6 +176,14 @@ impl Cache {
     #[must_use]
     pub fn with_pipeline(mut self, version: &str) -> Self {
         self.pipeline = version.to_owned();
+        self
+    }
+
+    /// The same cache, whose puts wait until entry, name and folder are on the disk: what `put` has told stays
+    /// when the machine loses power. Without it such an entry may be lost, or found wrong and removed.
+    #[must_use]
+    pub fn with_fsync(mut self, fsync: bool) -> Self {
+        self.fsync = fsync;
         self
     }
 
@@ -142,20 +207,105 @@ impl Cache {
         self.checked(key, npz::view)
     }
 
+    /// The first half of a get, for those who bring memory of the right size to [`Cache::read`]. Only a miss
+    /// is counted here.
+    pub fn find(&self, key: &Key) -> Option<Found> {
+        let path = self.path_for(key);
+        let opened = open(&path).and_then(|file| {
+            let entry = Opened::new(&file, &self.label(key))?;
+            Ok((file, entry))
+        });
+        match opened {
+            Ok((file, entry)) => Some(Found { path, file, entry }),
+            Err(error) => {
+                self.missed(&path, &error);
+                None
+            }
+        }
+    }
+
+    /// The other end of a get that has no use for what was found: whether it is right.
+    pub fn check_found(&self, found: Found) -> Option<()> {
+        let Found { path, file, entry } = found;
+        self.counted(&path, &file, entry.check(&file))
+    }
+
+    /// Reads what was found to the start of `target`; gives none, and zeros there, where it is wrong.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when a right entry does not go into `target`, which is left as it was. This counts as
+    /// a hit; a wrong entry is a miss whatever it says of its size.
+    pub fn read(&self, found: Found, target: Target<'_>) -> Result<Option<()>> {
+        if let Some(error) = found.entry.objection(&target) {
+            let error = error.with_source(found.path.display().to_string());
+            return self.check_found(found).map_or(Ok(None), |()| Err(error));
+        }
+        let Found { path, file, entry } = found;
+        Ok(self.counted(&path, &file, entry.read_into(&file, target)))
+    }
+
     /// Writes an entry: whole and under its name, or not at all.
     ///
     /// # Errors
-    /// `Io` when the disk refuses, `Limit` when the array exceeds the bound or 4 GiB,
-    /// `InvalidArgument` when shape and samples disagree.
-    pub fn put(&self, key: &Key, shape: &[usize], samples: &[f32]) -> Result<PathBuf> {
+    /// `Io` when the disk refuses, `Limit` when the array exceeds the bound or 4 GiB or a sample what the key's
+    /// dtype holds, `InvalidArgument` when shape and samples disagree.
+    pub fn put<'a>(
+        &self,
+        key: &Key,
+        shape: &[usize],
+        samples: impl Into<Samples<'a>>,
+    ) -> Result<PathBuf> {
         let path = self.path_for(key);
-        let stored = Entry::new(&self.label(key), shape, samples)
-            .and_then(|entry| self.insist(key, &path, &entry));
-        if stored.is_err() {
-            add(&self.counters.failed, 1);
-        }
+        // Whatever happens, a run goes on.
+        let stored = guarded(|| {
+            let entry = Entry::new(&self.label(key), shape, samples)?;
+            self.insist(key, &path, &entry)
+        });
+        let counters = &self.counters;
+        let counter = if stored.is_ok() {
+            &counters.puts
+        } else {
+            &counters.failed
+        };
+        add(counter, 1);
         stored.map_err(|error| error.with_source(path.display().to_string()))?;
         Ok(path)
+    }
+
+    /// Collects the temporary files of dead writers, and evicts what was used longest ago while the root holds
+    /// more than `max_bytes`; without it, more than the cache's own bound, if it has one.
+    ///
+    /// # Errors
+    /// `Io` for the first file that could not be deleted, after all others have been.
+    pub fn prune(&self, max_bytes: Option<u64>) -> Result<Pruned> {
+        let bound = max_bytes.or(self.max_bytes).unwrap_or(u64::MAX);
+        let now = prune::stamp(&self.root);
+        let mut left = prune::shrink(&self.root, bound, bound, now);
+        add(&self.counters.evicted, left.evicted);
+        self.known_bytes.store(UNKNOWN, Relaxed);
+        match left.failed.take() {
+            Some((path, error)) => {
+                Err(Error::io("delete", error).with_source(path.display().to_string()))
+            }
+            None => Ok(left),
+        }
+    }
+
+    /// The entries under the root, in the order of their names, whoever wrote them.
+    pub fn entries(&self) -> Vec<Listed> {
+        prune::entries(&self.root)
+    }
+
+    /// Checks the entry in the file `path`, without a key, as far as that goes: framing, checksum, that what it
+    /// echoes belongs under its name, and that this pipeline made it. Removes and counts nothing.
+    ///
+    /// # Errors
+    /// What is wrong with it. No error where it has gone meanwhile.
+    pub fn check(&self, path: &Path) -> std::result::Result<(), Fault> {
+        match open(path).and_then(|file| audit::check(&file, path, &self.pipeline)) {
+            Err(error) if error.io_error().is_some_and(is_absent) => Ok(()),
+            outcome => outcome.map_err(Fault::from),
+        }
     }
 
     /// Deletes the entries and temporary files of the root, and the folders left empty by that.
@@ -176,15 +326,20 @@ impl Cache {
             misses,
             corrupt,
             evicted,
+            puts,
             failed,
         } = &self.counters;
+        let held = prune::held(&self.root);
         Stats {
             hits: hits.load(Relaxed),
             misses: misses.load(Relaxed),
             corrupt: corrupt.load(Relaxed),
             evicted: evicted.load(Relaxed),
+            puts: puts.load(Relaxed),
             failed: failed.load(Relaxed),
-            bytes: prune::used_bytes(&self.root),
+            bytes: held.bytes,
+            entries: held.entries,
+            temporary: held.temporary,
         }
     }
 
@@ -193,19 +348,29 @@ impl Cache {
             array: &self.array,
             key: &key.echo,
             pipeline: &self.pipeline,
+            dtype: key.dtype,
         }
     }
 
     fn checked<T>(&self, key: &Key, read: fn(&File, &Label) -> Result<T>) -> Option<T> {
         let path = self.path_for(key);
-        let outcome = open(&path).and_then(|file| {
-            let value = read(&file, &self.label(key))?;
-            self.touch(&file);
-            Ok(value)
-        });
+        match open(&path) {
+            Ok(file) => self.counted(&path, &file, read(&file, &self.label(key))),
+            Err(error) => {
+                self.missed(&path, &error);
+                None
+            }
+        }
+    }
+
+    /// Counts what a reading has come to, and marks or removes the entry.
+    fn counted<T>(&self, path: &Path, file: &File, outcome: Result<T>) -> Option<T> {
         match &outcome {
-            Ok(_) => _ = add(&self.counters.hits, 1),
-            Err(error) => self.missed(&path, error),
+            Ok(_) => {
+                add(&self.counters.hits, 1);
+                self.touch(file);
+            }
+            Err(error) => self.missed(path, error),
         }
         outcome.ok()
     }
@@ -257,7 +422,7 @@ impl Cache {
         self.tidy(key, &temp);
         self.make_room(entry.file_bytes(), &temp);
         entry.write_to(temp.file())?;
-        temp.rename_to(path)
+        temp.rename_to(path, self.fsync)
     }
 
     /// Makes the shard's folder, and refuses to write through a link.
@@ -289,27 +454,35 @@ impl Cache {
     /// of it at most, for the moment; a look that finds it reached frees a sixteenth.
     fn make_room(&self, bytes: u64, temp: &Temp) {
         let Some(bound) = self.max_bytes else { return };
-        let known = self.known_bytes.load(Relaxed);
         let unseen = add(&self.unseen_bytes, bytes);
-        let fits = known.checked_add(bytes).is_some_and(|sum| sum <= bound);
-        if fits && unseen <= bound / LOOKS_PER_BOUND {
-            add(&self.known_bytes, bytes);
+        let more = |known: u64| known.checked_add(bytes).filter(|&sum| sum <= bound);
+        if unseen <= bound / LOOKS_PER_BOUND
+            && self
+                .known_bytes
+                .fetch_update(Relaxed, Relaxed, more)
+                .is_ok()
+        {
             return;
         }
-        let left = prune::shrink(&self.root, bound, bytes, temp.written_at());
+        let target = (bound - bound / SPARE).saturating_sub(bytes);
+        let limit = bound.saturating_sub(bytes);
+        let left = prune::shrink(&self.root, limit, target, temp.written_at());
         add(&self.counters.evicted, left.evicted);
         self.known_bytes.store(left.bytes + bytes, Relaxed);
         self.unseen_bytes.store(0, Relaxed);
     }
 }
 
-/// Opens a regular file and nothing else: a pipe would block, a link could lead anywhere.
+/// Opens a file, but no link, which could lead anywhere, and waits for no writer of a pipe. Whether it is a
+/// regular file is asked of what has been opened.
 fn open(path: &Path) -> Result<File> {
-    let found = fs::symlink_metadata(path).map_err(|e| Error::io("find the entry", e))?;
-    if !found.is_file() {
-        return Err(Error::corrupt("not a regular file"));
-    }
-    File::open(path).map_err(|e| Error::io("open the entry", e))
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    file.map_err(|error| match Errno::from_io_error(&error) {
+        // What the system says of a link, and of a socket.
+        Some(Errno::LOOP | Errno::NXIO) => Error::corrupt("not a regular file"),
+        _ => Error::io("open the entry", error),
+    })
 }
 
 /// Whether a file or folder was lost to another process. `create_dir_all` says `AlreadyExists` when the
@@ -320,6 +493,10 @@ fn is_race(error: &Error) -> bool {
         kind,
         Some(io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
     )
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 /// Adds and gives the new value.

@@ -1,4 +1,4 @@
-"""The command line: ``ossicle info``, ``decode``, ``shard``, ``index``, ``train`` and so on.
+"""The command line: ``ossicle info``, ``decode``, ``shard``, ``index``, ``cache``, ``train`` ...
 
 Thin: each command calls one function of the library, shows its progress and prints its result.
 """
@@ -11,10 +11,11 @@ from typing import Annotated
 import typer
 
 import ossicle
-from ossicle.cli import audio, shard, train, verify
+
+from ossicle.cli import audio, shard, verify, cache, train  # isort: skip - the order in --help
 from ossicle.cli.base import app, console
 
-__all__ = ["app", "audio", "main", "shard", "train", "verify"]
+__all__ = ["app", "audio", "cache", "main", "shard", "train", "verify"]
 
 
 def main() -> None:

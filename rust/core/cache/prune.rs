@@ -2,29 +2,48 @@
 //!
 //! Only what the cache itself names is ever counted or deleted, in folders that are no links.
 
-use std::fs::{self, DirEntry};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::temp;
+use rustix::fs::{Dir, FileType, Mode, OFlags};
+
+use super::temp::{self, Temp};
 
 const SUFFIX: &str = ".npz";
 /// File systems allow 255 bytes.
 const MAX_NAME: usize = 250;
-/// An eviction frees this share of the bound beyond need, so that it need not come back at once.
-const SPARE: u64 = 16;
-
-/// What a look at the root has left.
-pub(super) struct Left {
-    pub(super) bytes: u64,
-    pub(super) evicted: u64,
+/// What a look at the root has done, and what it has left.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// Bytes of the entries and temporary files that are left.
+    pub bytes: u64,
+    /// Entries that were removed to keep the bound.
+    pub evicted: u64,
+    /// Temporary files of dead writers that were removed.
+    pub orphans: u64,
+    /// The first file that could not be removed, and why.
+    pub(super) failed: Option<(PathBuf, io::Error)>,
 }
 
-struct Entry {
-    used: SystemTime,
-    bytes: u64,
-    path: PathBuf,
+/// What lies under the root.
+#[derive(Default)]
+pub(super) struct Held {
+    pub(super) bytes: u64,
+    pub(super) entries: u64,
+    pub(super) temporary: u64,
+}
+
+/// An entry's file, unread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was last put, or got from a cache with a bound.
+    pub used: SystemTime,
 }
 
 /// Whether `name` can be an entry's: digits of a digest, a shard folder's two first, and no way out.
@@ -45,85 +64,116 @@ pub(super) fn is_real_folder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
 }
 
-/// The bytes of entries and temporary files.
-pub(super) fn used_bytes(root: &Path) -> u64 {
-    let files = shards(root).into_iter().flat_map(|folder| ours(&folder));
-    files
-        .filter_map(|file| file.metadata().ok())
-        .map(|found| found.len())
-        .sum()
-}
-
-/// Evicts what was used longest ago until `more` bytes fit, and collects orphans on the way.
-pub(super) fn shrink(root: &Path, bound: u64, more: u64, now: Option<SystemTime>) -> Left {
-    let mut left = Left {
-        bytes: 0,
-        evicted: 0,
-    };
-    let mut entries = Vec::new();
+/// Counts entries and temporary files.
+pub(super) fn held(root: &Path) -> Held {
+    let mut held = Held::default();
     for file in shards(root).into_iter().flat_map(|folder| ours(&folder)) {
-        if collected(&file, now) {
-            continue;
-        }
         let Ok(found) = file.metadata() else { continue };
-        left.bytes += found.len();
-        if !temp::is_temp(&name_of(&file)) {
-            let used = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            entries.push(Entry {
-                used,
-                bytes: found.len(),
-                path: file.path(),
-            });
+        held.bytes += found.len();
+        match temp::is_temp(&file.name) {
+            true => held.temporary += 1,
+            false => held.entries += 1,
         }
     }
-    if left.bytes.saturating_add(more) > bound {
-        evict(
-            entries,
-            (bound - bound / SPARE).saturating_sub(more),
-            &mut left,
-        );
+    held
+}
+
+/// The entries, in the order of their names.
+pub(super) fn entries(root: &Path) -> Vec<Listed> {
+    let files = shards(root).into_iter().flat_map(|folder| ours(&folder));
+    let entries = files.filter(|file| !temp::is_temp(&file.name));
+    let mut listed: Vec<_> = entries.filter_map(|file| listed(&file)).collect();
+    listed.sort_by(|a, b| a.path.cmp(&b.path));
+    listed
+}
+
+fn listed(file: &Item) -> Option<Listed> {
+    let found = file.metadata().ok()?;
+    Some(Listed {
+        path: file.path.clone(),
+        bytes: found.len(),
+        used: found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+    })
+}
+
+/// Now, by the clock of the file system under the root, where anything can be written there.
+pub(super) fn stamp(root: &Path) -> Option<SystemTime> {
+    let folder = shards(root).into_iter().next()?;
+    Temp::create(folder).ok()?.written_at()
+}
+
+/// Collects orphans; where more than `limit` bytes are left, evicts what was used longest ago until `target` is
+/// reached.
+pub(super) fn shrink(root: &Path, limit: u64, target: u64, now: Option<SystemTime>) -> Pruned {
+    let mut left = Pruned::default();
+    let mut entries = Vec::new();
+    for file in shards(root).into_iter().flat_map(|folder| ours(&folder)) {
+        if is_orphan(&file, now) && removed(&file.path, &mut left) {
+            left.orphans += 1;
+            continue;
+        }
+        let Some(found) = listed(&file) else { continue };
+        left.bytes += found.bytes;
+        if !temp::is_temp(&file.name) {
+            entries.push(found);
+        }
+    }
+    if left.bytes > limit {
+        evict(entries, target, &mut left);
     }
     left
 }
 
 /// Deletes the oldest first. A reader that has one open keeps it; another evictor may be quicker.
-fn evict(mut entries: Vec<Entry>, target: u64, left: &mut Left) {
+fn evict(mut entries: Vec<Listed>, target: u64, left: &mut Pruned) {
     entries.sort_by(|a, b| (a.used, &a.path).cmp(&(b.used, &b.path)));
     for entry in entries {
         if left.bytes <= target {
             break;
         }
-        match fs::remove_file(&entry.path) {
-            Ok(()) => left.evicted += 1,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(_) => continue,
+        if removed(&entry.path, left) {
+            left.evicted += 1;
+            left.bytes -= entry.bytes;
+        } else if !entry.path.exists() {
+            left.bytes -= entry.bytes;
         }
-        left.bytes -= entry.bytes;
+    }
+}
+
+/// Deletes a file; what cannot be deleted is noted, unless somebody else was quicker.
+fn removed(path: &Path, left: &mut Pruned) -> bool {
+    match fs::remove_file(path) {
+        Ok(()) => true,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                left.failed.get_or_insert((path.to_owned(), error));
+            }
+            false
+        }
     }
 }
 
 /// Deletes the temporary files in one folder whose writers are gone.
 pub(super) fn sweep(folder: &Path, now: Option<SystemTime>) {
-    ours(folder).iter().for_each(|file| {
-        collected(file, now);
-    });
+    for file in ours(folder).iter().filter(|file| is_orphan(file, now)) {
+        let _ = fs::remove_file(&file.path);
+    }
 }
 
-/// Deletes an orphan and says so.
-fn collected(file: &DirEntry, now: Option<SystemTime>) -> bool {
-    let name = name_of(file);
-    let orphan = temp::is_temp(&name) && {
+/// Whether a file is a temporary one, and its writer gone.
+fn is_orphan(file: &Item, now: Option<SystemTime>) -> bool {
+    let name = &file.name;
+    temp::is_temp(name) && {
         let stamp = file.metadata().and_then(|found| found.modified()).ok();
-        temp::is_orphan(&name, stamp, now)
-    };
-    orphan && fs::remove_file(file.path()).is_ok()
+        temp::is_orphan(name, stamp, now)
+    }
 }
 
 /// Deletes every file that is the cache's own, then the folders that are empty, the root among them.
 pub(super) fn clear(root: &Path) -> io::Result<()> {
     for folder in shards(root) {
         for file in ours(&folder) {
-            gone(fs::remove_file(file.path()))?;
+            gone(fs::remove_file(&file.path))?;
         }
         let _ = fs::remove_dir(folder);
     }
@@ -140,25 +190,55 @@ fn gone(outcome: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// Something in a folder.
+struct Item {
+    path: PathBuf,
+    name: String,
+    is_folder: bool,
+}
+
+impl Item {
+    /// Of itself, where it is a link.
+    fn metadata(&self) -> io::Result<fs::Metadata> {
+        fs::symlink_metadata(&self.path)
+    }
+}
+
 /// The shard folders; what cannot be read counts as empty.
 fn shards(root: &Path) -> Vec<PathBuf> {
-    let is_real = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-    let found = fs::read_dir(root).into_iter().flatten().flatten();
-    found
-        .filter(|e| is_shard(&name_of(e)) && is_real(e))
-        .map(|e| e.path())
-        .collect()
+    let mut found = list(root);
+    found.retain(|item| is_shard(&item.name) && item.is_folder);
+    found.into_iter().map(|item| item.path).collect()
 }
 
 /// The files in a shard folder that have names of ours; links are removed, not followed.
-fn ours(folder: &Path) -> Vec<DirEntry> {
-    let is_dir = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+fn ours(folder: &Path) -> Vec<Item> {
     let shard = folder.file_name().unwrap_or_default().to_string_lossy();
     let named = |name: &str| (is_entry(name) && name.starts_with(&*shard)) || temp::is_temp(name);
-    let found = fs::read_dir(folder).into_iter().flatten().flatten();
-    found.filter(|e| named(&name_of(e)) && !is_dir(e)).collect()
+    let mut found = list(folder);
+    found.retain(|item| named(&item.name) && !item.is_folder);
+    found
 }
 
-fn name_of(entry: &DirEntry) -> String {
-    entry.file_name().to_string_lossy().into_owned()
+/// What is in a folder whose name can be one of ours. Not by `fs::read_dir`, which panics when closing the folder
+/// fails.
+fn list(folder: &Path) -> Vec<Item> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(folder, flags, Mode::empty()).and_then(Dir::new);
+    let items = opened.into_iter().flatten().map_while(Result::ok);
+    let item = |entry: rustix::fs::DirEntry| {
+        let name = entry.file_name().to_str().ok()?.to_owned();
+        let path = folder.join(&name);
+        let is_folder = match entry.file_type() {
+            FileType::Directory => true,
+            FileType::Unknown => is_real_folder(&path),
+            _ => false,
+        };
+        Some(Item {
+            path,
+            name,
+            is_folder,
+        })
+    };
+    items.filter_map(item).collect()
 }

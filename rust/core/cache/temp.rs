@@ -46,9 +46,22 @@ impl Temp {
         self.file.metadata().and_then(|found| found.modified()).ok()
     }
 
-    pub(super) fn rename_to(mut self, path: &Path) -> Result<()> {
+    /// Gives the file its name. With `fsync` nothing of that can be lost any more when this returns: neither
+    /// the content, which has to be on the disk before the name is, nor the name, nor the folder's.
+    pub(super) fn rename_to(mut self, path: &Path, fsync: bool) -> Result<()> {
+        if fsync {
+            self.file
+                .sync_all()
+                .map_err(|e| Error::io("sync the new entry", e))?;
+        }
         fs::rename(&self.path, path).map_err(|e| Error::io("rename the new entry", e))?;
         self.renamed = true;
+        // Shard and root: either may be new.
+        let folders = path.ancestors().skip(1).take(if fsync { 2 } else { 0 });
+        for folder in folders {
+            let synced = File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(|e| Error::io("sync the entry's folder", e))?;
+        }
         Ok(())
     }
 }

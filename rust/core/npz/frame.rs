@@ -1,21 +1,16 @@
 //! The bytes around an entry's payload, rendered from its label, shape and checksum.
 
+use super::Dtype;
 use crate::{Error, ErrorKind, Result};
 
 /// As many dimensions as NumPy 1 had; it also bounds the framing.
 pub(super) const MAX_DIMS: usize = 32;
-pub(super) const SAMPLE_BYTES: usize = size_of::<f32>();
 /// The longest label, in bytes of JSON.
 const MAX_LABEL: usize = 1024;
 /// Where the payload starts in the file is a multiple of this.
 const ALIGNMENT: usize = 64;
 const META_NAME: &str = "meta.json";
 const LOCAL_HEADER_BYTES: usize = 30;
-const DESCR: &str = if cfg!(target_endian = "little") {
-    "<f4"
-} else {
-    ">f4"
-};
 
 /// What an entry says about itself, and what a reader insists on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +21,8 @@ pub struct Label<'a> {
     pub key: &'a str,
     /// The version of the code that made the array.
     pub pipeline: &'a str,
+    /// What its elements are stored as.
+    pub dtype: Dtype,
 }
 
 impl Label<'_> {
@@ -35,11 +32,32 @@ impl Label<'_> {
             array,
             key,
             pipeline,
+            dtype,
         } = self;
+        let descr = dtype.descr();
         format!(
             "{{\"format\":1,\"key\":\"{key}\",\"pipeline\":\"{pipeline}\",\"array\":\"{array}\",\
-             \"dtype\":\"{DESCR}\",\"shape\":["
+             \"dtype\":\"{descr}\",\"shape\":["
         )
+    }
+
+    /// The label that a file's head tells of itself; whoever learns it compares what follows from it.
+    pub(super) fn learn(head: &[u8]) -> Option<Label<'_>> {
+        let json = head.get(LOCAL_HEADER_BYTES + META_NAME.len()..)?;
+        let text = json.split(|byte| !(b' '..=b'~').contains(byte)).next()?;
+        let rest = str::from_utf8(text).ok()?;
+        let rest = rest.strip_prefix("{\"format\":1,\"key\":\"")?;
+        let (key, rest) = rest.split_once("\",\"pipeline\":\"")?;
+        let (pipeline, rest) = rest.split_once("\",\"array\":\"")?;
+        let (array, rest) = rest.split_once("\",\"dtype\":\"")?;
+        let (descr, _) = rest.split_once("\",\"shape\":[")?;
+        let dtype = Dtype::of_descr(descr)?;
+        Some(Label {
+            array,
+            key,
+            pipeline,
+            dtype,
+        })
     }
 
     /// Refuses what would need escapes in JSON or in a ZIP name.
@@ -98,8 +116,8 @@ impl Facts {
 
 impl Frame {
     pub(super) fn render(label: &Label, facts: &Facts) -> Result<Self> {
-        let npy = npy_header(&facts.shape);
-        let payload = payload_bytes(&facts.shape)?;
+        let npy = npy_header(&facts.shape, label.dtype);
+        let payload = payload_bytes(&facts.shape, label.dtype)?;
         let array_name = format!("{}.npy", label.array);
         let mut json = label.opening() + &facts.json_end();
         let fixed = 2 * LOCAL_HEADER_BYTES + META_NAME.len() + array_name.len();
@@ -169,10 +187,11 @@ impl Member {
 }
 
 /// The `.npy` header (magic, version 1.0, length, dict), padded to the boundary as NEP 1 asks.
-pub(super) fn npy_header(shape: &[usize]) -> Vec<u8> {
+pub(super) fn npy_header(shape: &[usize], dtype: Dtype) -> Vec<u8> {
     let comma = if shape.len() == 1 { "," } else { "" };
     let dims = join(shape).replace(',', ", ") + comma;
-    let dict = format!("{{'descr': '{DESCR}', 'fortran_order': False, 'shape': ({dims}), }}");
+    let descr = dtype.descr();
+    let dict = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dims}), }}");
     let total = (10 + dict.len() + 1).next_multiple_of(ALIGNMENT);
     let text = format!("{dict:width$}\n", width = total - 11);
     [
@@ -201,10 +220,10 @@ fn zip_size(bytes: usize) -> Result<u32> {
     u32::try_from(bytes).map_err(|_| Error::new(ErrorKind::Limit, "an entry holds less than 4 GiB"))
 }
 
-pub(super) fn payload_bytes(shape: &[usize]) -> Result<usize> {
+pub(super) fn payload_bytes(shape: &[usize], dtype: Dtype) -> Result<usize> {
     let product = shape
         .iter()
-        .try_fold(SAMPLE_BYTES, |product, &n| product.checked_mul(n));
+        .try_fold(dtype.bytes(), |product, &n| product.checked_mul(n));
     let bytes = product.filter(|&bytes| u32::try_from(bytes).is_ok());
     bytes.ok_or_else(|| Error::new(ErrorKind::Limit, "an entry holds less than 4 GiB"))
 }

@@ -1,0 +1,146 @@
+"""What an entry is looked up by: digests and numbers that make its file's name."""
+
+from __future__ import annotations
+
+import operator
+import re
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from ossicle.errors import InvalidKeyError
+from ossicle.resampling import Quality
+
+__all__ = ["AudioCacheKey", "Dtype", "WaveformCacheKey"]
+
+Dtype: TypeAlias = Literal["float32", "float16"]
+"""What the elements of an entry are stored as."""
+
+# From a 32-bit checksum to SHA-512. The file name holds 12 digits of the processor's.
+_BLOB_DIGEST = re.compile(r"[0-9a-f]{8,128}\Z")
+_PROCESSOR_DIGEST = re.compile(r"[0-9a-f]{12,128}\Z")
+_PROCESSOR_DIGITS = 12
+# Above every sense, and short enough for any file name.
+_LARGEST = 2**53
+
+
+def _digest(name: str, value: object, pattern: re.Pattern[str]) -> None:
+    if not isinstance(value, str) or not pattern.match(value):
+        shown = repr(value)[:80]
+        raise InvalidKeyError(f"{name} must be lowercase hex digits ({pattern.pattern}): {shown}")
+
+
+def _count(name: str, value: object, smallest: int) -> int:
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if isinstance(value, bool) or not smallest <= number <= _LARGEST:
+        raise InvalidKeyError(f"{name} must be a whole number from {smallest}: {str(value)[:80]}")
+    return number
+
+
+@dataclass(frozen=True)
+class WaveformCacheKey:
+    """Which waveform: the mono samples of one file at one rate, cut at one length.
+
+    Attributes:
+        blob_sha: Digest of the file's bytes, 8 to 128 lowercase hex digits.
+        sample_rate: Rate of the waveform in Hz.
+        max_length_ms: Where the waveform is cut, in milliseconds.
+        auto_resample: Whether a file of another rate was resampled.
+        quality: How, as for `resample`; it counts where ``auto_resample`` is set.
+        dtype: What is stored and comes back: ``"float32"``, or ``"float16"``, which takes half the
+            room and rounds what is put.
+
+    Raises:
+        InvalidKeyError: A ValueError, for anything that could not be such a key.
+    """
+
+    blob_sha: str
+    sample_rate: int
+    max_length_ms: int
+    auto_resample: bool = False
+    quality: Quality = "high"
+    dtype: Dtype = "float32"
+
+    def __post_init__(self) -> None:
+        _digest("blob_sha", self.blob_sha, _BLOB_DIGEST)
+        # Plain ints: a NumPy integer would be another text in a file name one day.
+        object.__setattr__(self, "sample_rate", _count("sample_rate", self.sample_rate, 1))
+        object.__setattr__(self, "max_length_ms", _count("max_length_ms", self.max_length_ms, 0))
+        if not isinstance(self.auto_resample, bool):
+            raise InvalidKeyError(f"auto_resample must be a bool: {self.auto_resample!r}")
+        if self.quality not in get_args(Quality):
+            raise InvalidKeyError(f'quality is "fast", "high" or "best", not {self.quality!r}')
+        if self.dtype not in get_args(Dtype):
+            raise InvalidKeyError(f'dtype is "float32" or "float16", not {self.dtype!r}')
+
+    def as_filename(self) -> str:
+        """``<blob_sha>.<rate>.<ms>[.rs[.<quality>]][.f16].wav.npz``; ``high`` is not named."""
+        return f"{self.blob_sha}.{self._limits()}.wav.npz"
+
+    def shard(self) -> str:
+        """The folder under the root: the first two digits of ``blob_sha``."""
+        return self.blob_sha[:2]
+
+    def _limits(self) -> str:
+        named = "" if self.quality == "high" else f".{self.quality}"
+        resampled = f".rs{named}" if self.auto_resample else ""
+        half = ".f16" if self.dtype == "float16" else ""
+        return f"{self.sample_rate}.{self.max_length_ms}{resampled}{half}"
+
+    def _identity(self) -> str:
+        """What an entry echoes: the whole key."""
+        return self.as_filename()
+
+
+@dataclass(frozen=True)
+class AudioCacheKey:
+    """Which features: what one processor makes of one file at one rate, cut at one length.
+
+    Attributes:
+        blob_sha: Digest of the file's bytes, 8 to 128 lowercase hex digits.
+        processor_sha: `processor_sha256`, or another digest of 12 to 128 lowercase hex digits. The
+            file name holds its first 12; the entry echoes all.
+        sample_rate: Rate of the waveform in Hz.
+        max_length_ms: Where the waveform is cut, in milliseconds.
+        auto_resample: Whether a file of another rate was resampled.
+        quality: How, as for `resample`; it counts where ``auto_resample`` is set.
+        dtype: What is stored and comes back: ``"float32"``, or ``"float16"``, which takes half the
+            room and rounds what is put.
+
+    Raises:
+        InvalidKeyError: A ValueError, for anything that could not be such a key.
+    """
+
+    blob_sha: str
+    processor_sha: str
+    sample_rate: int
+    max_length_ms: int
+    auto_resample: bool = False
+    quality: Quality = "high"
+    dtype: Dtype = "float32"
+
+    def __post_init__(self) -> None:
+        _digest("processor_sha", self.processor_sha, _PROCESSOR_DIGEST)
+        plain = self._waveform()
+        object.__setattr__(self, "sample_rate", plain.sample_rate)
+        object.__setattr__(self, "max_length_ms", plain.max_length_ms)
+
+    def as_filename(self) -> str:
+        """``<blob_sha>.<processor_sha[:12]>.<rate>.<ms>[.rs[.<quality>]][.f16].npz``."""
+        return self._name(self.processor_sha[:_PROCESSOR_DIGITS])
+
+    def shard(self) -> str:
+        """The folder under the root: the first two digits of ``blob_sha``."""
+        return self.blob_sha[:2]
+
+    def _identity(self) -> str:
+        return self._name(self.processor_sha)
+
+    def _name(self, processor: str) -> str:
+        return f"{self.blob_sha}.{processor}.{self._waveform()._limits()}.npz"
+
+    def _waveform(self) -> WaveformCacheKey:
+        limits = (self.sample_rate, self.max_length_ms, self.auto_resample, self.quality)
+        return WaveformCacheKey(self.blob_sha, *limits, self.dtype)
