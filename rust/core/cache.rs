@@ -8,7 +8,6 @@
 
 mod audit;
 mod prune;
-pub(crate) mod temp;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -22,8 +21,8 @@ use rustix::io::Errno;
 
 use crate::npz::{self, Array, Dtype, Entry, Label, Opened, Samples, Target, View};
 use crate::pipeline::guarded;
+use crate::temp::Temp;
 use crate::{Error, ErrorKind, Result};
-use temp::Temp;
 
 pub use audit::{Fault, FaultKind};
 pub use prune::{Listed, Pruned};
@@ -418,7 +417,7 @@ impl Cache {
                 "larger than the whole cache may be",
             ));
         }
-        let mut temp = Temp::create(self.folder(key)?)?;
+        let mut temp = Temp::create(&self.folder(key)?, "")?;
         self.tidy(key, &temp);
         self.make_room(entry.file_bytes(), &temp);
         entry.write_to(temp.file())?;

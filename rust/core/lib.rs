@@ -28,6 +28,7 @@ pub mod pool;
 pub mod resample;
 pub mod shard;
 pub mod source;
+mod temp;
 mod vorbis;
 mod window;
 

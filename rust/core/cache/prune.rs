@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 
-use super::temp::{self, Temp};
+use crate::temp::{self, Temp};
 
 const SUFFIX: &str = ".npz";
 /// File systems allow 255 bytes.
@@ -99,7 +99,7 @@ fn listed(file: &Item) -> Option<Listed> {
 /// Now, by the clock of the file system under the root, where anything can be written there.
 pub(super) fn stamp(root: &Path) -> Option<SystemTime> {
     let folder = shards(root).into_iter().next()?;
-    Temp::create(folder).ok()?.written_at()
+    Temp::create(&folder, "").ok()?.written_at()
 }
 
 /// Collects orphans; where more than `limit` bytes are left, evicts what was used longest ago until `target` is

@@ -11,16 +11,15 @@ mod offsets;
 mod table;
 mod thrift;
 
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Member;
 use super::access::Handle;
 use super::row::Row;
 use crate::decode::AudioInfo;
 use crate::error::{Error, ErrorKind, Result};
+use crate::temp::Temp;
 use column::Cells;
 pub use make::{Made, make};
 pub(super) use table::Stamp;
@@ -46,23 +45,20 @@ pub fn write(shard: &Path, rows: &[Row]) -> Result<PathBuf> {
 }
 
 fn write_for(shard: &Path, stamp: Stamp, rows: &[Row]) -> Result<PathBuf> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
     let path = path_of(shard);
     let name = shard.file_name().unwrap_or_default().to_string_lossy();
     let bytes = table::encode(rows, &name, stamp);
-    let (process, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let temporary = path.with_file_name(format!(".{name}.{process}.{number}.index.tmp"));
-    let written = fs::File::create_new(&temporary)
-        .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, &path));
-    match written {
-        Ok(()) => Ok(path),
-        Err(error) => {
-            let _ = fs::remove_file(&temporary);
-            let error = Error::io("write the index", error);
-            Err(error.with_source(path.display().to_string()))
-        }
-    }
+    written(&path, &name, &bytes).map_err(|error| error.with_source(path.display().to_string()))?;
+    Ok(path)
+}
+
+/// The temporary file is called as the shard's own: its next writer removes what a killed one left.
+fn written(path: &Path, shard: &str, bytes: &[u8]) -> Result<()> {
+    let failed = |error| Error::io("write the index", error);
+    let mut temp = Temp::create(path.parent().unwrap_or(Path::new("")), shard)?;
+    temp.file().write_all(bytes).map_err(failed)?;
+    temp.file().sync_all().map_err(failed)?;
+    temp.rename_to(path, false)
 }
 
 /// The rows of the index of `shard`, all checksums compared; `None` where it has none.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::head::BLOCK;
-use crate::cache::temp::{is_orphan, unique_name};
 use crate::error::{Error, ErrorKind, Result};
+use crate::temp::{is_orphan, unique_name};
 
 /// Small writes are put together up to this.
 const BUFFER: usize = 256 * 1024;

@@ -1,4 +1,4 @@
-//! Files under names of their own that become entries by a rename, or disappear.
+//! Files under names of their own that become what they are to be by a rename, or disappear.
 
 use std::collections::hash_map::RandomState;
 use std::fs::{self, File, OpenOptions};
@@ -18,15 +18,17 @@ const NAMESAKE_AGE: Duration = Duration::from_secs(24 * 3600);
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 /// A file that is being written; dropped before its rename, it is deleted.
-pub(super) struct Temp {
+pub(crate) struct Temp {
     path: PathBuf,
     file: File,
     renamed: bool,
 }
 
 impl Temp {
-    pub(super) fn create(folder: PathBuf) -> Result<Self> {
-        let path = folder.join(unique_name());
+    /// Of the name `.<machine>-<process>-<random>.tmp`, with `.<prefix>` in front of it if there is one.
+    pub(crate) fn create(folder: &Path, prefix: &str) -> Result<Self> {
+        let dot = if prefix.is_empty() { "" } else { "." };
+        let path = folder.join(format!("{dot}{prefix}{}", unique_name()));
         // `create_new`: a name that is taken is an error, never another writer's file.
         let file = OpenOptions::new().write(true).create_new(true).open(&path);
         let file = file.map_err(|e| Error::io("create a temporary file", e))?;
@@ -37,30 +39,30 @@ impl Temp {
         })
     }
 
-    pub(super) fn file(&mut self) -> &mut File {
+    pub(crate) fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
     /// Now, by the clock that stamps the files of this file system; it need not be this machine's.
-    pub(super) fn written_at(&self) -> Option<SystemTime> {
+    pub(crate) fn written_at(&self) -> Option<SystemTime> {
         self.file.metadata().and_then(|found| found.modified()).ok()
     }
 
     /// Gives the file its name. With `fsync` nothing of that can be lost any more when this returns: neither
     /// the content, which has to be on the disk before the name is, nor the name, nor the folder's.
-    pub(super) fn rename_to(mut self, path: &Path, fsync: bool) -> Result<()> {
+    pub(crate) fn rename_to(mut self, path: &Path, fsync: bool) -> Result<()> {
         if fsync {
             self.file
                 .sync_all()
-                .map_err(|e| Error::io("sync the new entry", e))?;
+                .map_err(|e| Error::io("sync the new file", e))?;
         }
-        fs::rename(&self.path, path).map_err(|e| Error::io("rename the new entry", e))?;
+        fs::rename(&self.path, path).map_err(|e| Error::io("rename the new file", e))?;
         self.renamed = true;
         // Shard and root: either may be new.
         let folders = path.ancestors().skip(1).take(if fsync { 2 } else { 0 });
         for folder in folders {
             let synced = File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(|e| Error::io("sync the entry's folder", e))?;
+            synced.map_err(|e| Error::io("sync the folder", e))?;
         }
         Ok(())
     }
@@ -106,7 +108,7 @@ fn author(name: &str) -> Option<(&str, u32)> {
 }
 
 /// Whether `name` is one that `unique_name` makes.
-pub(super) fn is_temp(name: &str) -> bool {
+pub(crate) fn is_temp(name: &str) -> bool {
     author(name).is_some()
 }
 
