@@ -30,13 +30,14 @@ from webdataset import tariterators
 import ossicle
 
 # Bytes, or a view of them.
-Payload: TypeAlias = "bytes | memoryview"
+Payload: TypeAlias = bytes | memoryview
+Touch: TypeAlias = Callable[[Payload], object]
 # path of a shard -> the payloads in it
 Reader: TypeAlias = Callable[[str], Iterable[Payload]]
 
 PACKAGES = (
-    "ossicle", "numpy", "webdataset", "lhotse", "spdl-io", "spdl-core", "soundfile", "soxr", "torch",
-    "torchcodec", "imageio-ffmpeg",
+    "ossicle", "numpy", "webdataset", "lhotse", "spdl-io", "spdl-core", "soundfile", "soxr",
+    "torch", "torchcodec", "imageio-ffmpeg",
 )  # fmt: skip
 METHOD = """\
 Shards in the page cache, of members of random bytes, one member a sample; one processor, garbage
@@ -135,18 +136,18 @@ def _each_byte(payload: Payload) -> object:
     return np.frombuffer(payload, np.uint8).max()
 
 
-TOUCHES: dict[str, Callable[[Payload], object] | None] = {
+TOUCHES: dict[str, Touch | None] = {
     "handed out": None,
     "a byte of each page": _a_byte_of_each_page,
     "each byte": _each_byte,
 }
 
 
-def _consume(payloads: Iterable[Payload], touch: Callable[[Payload], object] | None) -> None:
+def _consume(payloads: Iterable[Payload], touch: Touch | None) -> None:
     deque(payloads if touch is None else map(touch, payloads), maxlen=0)
 
 
-def _read(reader: Reader, path: str, touch: Callable[[Payload], object] | None) -> None:
+def _read(reader: Reader, path: str, touch: Touch | None) -> None:
     _consume(reader(path), touch)
 
 
@@ -193,7 +194,9 @@ def objections(path: str) -> dict[str, str]:
     return found
 
 
-def reading_rows(folder: Path, sizes: Sequence[tuple[str, int, int]], rounds: int) -> list[harness.Row]:
+def reading_rows(
+    folder: Path, sizes: Sequence[tuple[str, int, int]], rounds: int
+) -> list[harness.Row]:
     rows = []
     for kind, members, size in sizes:
         path = str(write_shard(folder / "read.tar", members, size))
@@ -205,7 +208,8 @@ def reading_rows(folder: Path, sizes: Sequence[tuple[str, int, int]], rounds: in
             if is_open:
                 readers |= opened(path)
             contestants = {
-                peer: partial(_read, reader, path, TOUCHES[touch]) for peer, reader in readers.items()
+                peer: partial(_read, reader, path, TOUCHES[touch])
+                for peer, reader in readers.items()
             }
             rows.append(measure(name, contestants, dict(missing), rounds))
         rows.append(opening_row(f"{members:,} of {kind}, opening", path, missing, rounds))

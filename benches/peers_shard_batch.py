@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import os
 import random
 import statistics
 import tarfile
@@ -130,6 +131,12 @@ def _collated(waveforms: Sequence[Waveform]) -> torch.Tensor:
     return torch.from_numpy(padded(waveforms))
 
 
+def _unpinned(worker: int) -> None:
+    """Undoes what importing the main module does to a worker."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+
+
 class InWorkers:
     """webdataset in the workers of a DataLoader, which live on from pass to pass."""
 
@@ -143,7 +150,13 @@ class InWorkers:
             data = data.map(partial(_decoded, self.decode, self.suffix))
             data = data.batched(BATCH, collation_fn=_collated)
             self.loader = DataLoader(
-                data, batch_size=None, num_workers=THREADS, persistent_workers=True
+                data,
+                batch_size=None,
+                num_workers=THREADS,
+                persistent_workers=True,
+                # A fork of this process would have the locks of threads that it has not.
+                multiprocessing_context="forkserver",
+                worker_init_fn=_unpinned,
             )
         for batch in self.loader:
             yield batch.numpy()
