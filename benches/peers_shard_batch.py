@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import multiprocessing
-import os
 import random
 import statistics
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from operator import itemgetter
@@ -36,12 +35,12 @@ from torchcodec.decoders import AudioDecoder, WavDecoder
 import ossicle
 
 Waveform: TypeAlias = npt.NDArray[np.float32]
-# (payload, the rate of its audio) -> (samples,) at RATE
-Decode: TypeAlias = Callable[[bytes, int], Waveform]
-# paths of shards -> arrays (BATCH, T)
-Loader: TypeAlias = Callable[[Sequence[str]], Iterable[Waveform]]
+# payload -> (samples,) at RATE
+Decode: TypeAlias = Callable[[bytes], Waveform]
+# A pass over the shards, as arrays (BATCH, T)
+Loader: TypeAlias = Callable[[], Iterable[Waveform]]
 
-RATE, BATCH, THREADS, SHARDS = 16_000, 16, 2, 2
+RATE, BATCH, THREADS, SHARDS, SUFFIX = 16_000, 16, 2, 2, "audio"
 # Clips of a shard; they repeat themselves, the files are another for each.
 CLIPS, DIFFERENT = 32, 16
 MOST_ROUNDS = 9
@@ -54,31 +53,31 @@ FORMATS = (
 )
 
 
-def with_soundfile(payload: bytes, rate: int) -> Waveform:
-    waveform, _ = soundfile.read(io.BytesIO(payload), dtype="float32", always_2d=True)
+def with_soundfile(payload: bytes) -> Waveform:
+    waveform, rate = soundfile.read(io.BytesIO(payload), dtype="float32", always_2d=True)
     mono = waveform[:, 0] if waveform.shape[1] == 1 else waveform.mean(axis=1)
     return mono if rate == RATE else soxr.resample(mono, rate, RATE)
 
 
-def with_torchcodec(payload: bytes, rate: int) -> Waveform:
-    decoder = AudioDecoder(payload, num_channels=1, sample_rate=None if rate == RATE else RATE)
+def with_torchcodec(payload: bytes) -> Waveform:
+    decoder = AudioDecoder(payload, num_channels=1, sample_rate=RATE)
     return decoder.get_all_samples().data[0].numpy()
 
 
-def with_torchcodec_wav(payload: bytes, rate: int) -> Waveform:
-    waveform = WavDecoder(payload).get_all_samples().data
-    mono = waveform[0] if len(waveform) == 1 else waveform.mean(dim=0)
+def with_torchcodec_wav(payload: bytes) -> Waveform:
+    samples = WavDecoder(payload).get_all_samples()
+    mono = samples.data[0] if len(samples.data) == 1 else samples.data.mean(dim=0)
+    rate = samples.sample_rate
     return mono.numpy() if rate == RATE else soxr.resample(mono.numpy(), rate, RATE)
 
 
-def with_spdl(payload: bytes, rate: int) -> Waveform:
-    filters = spdl.io.get_audio_filter_desc(
-        sample_rate=None if rate == RATE else RATE, num_channels=1, sample_fmt="flt"
-    )
+def with_spdl(payload: bytes) -> Waveform:
+    filters = spdl.io.get_audio_filter_desc(sample_rate=RATE, num_channels=1, sample_fmt="flt")
     return spdl.io.to_numpy(spdl.io.load_audio(payload, filter_desc=filters))[:, 0]
 
 
-def with_spdl_wav(payload: bytes, rate: int) -> Waveform:
+def with_spdl_wav(payload: bytes) -> Waveform:
+    rate = spdl.io.parse_wav(payload).sample_rate
     waveform = np.asarray(spdl.io.load_wav(payload))
     scale = np.float32(1 / 32_768 / waveform.shape[1])
     mono = waveform[:, 0] if waveform.shape[1] == 1 else waveform.sum(axis=1, dtype=np.int32)
@@ -98,113 +97,89 @@ def ours(paths: Sequence[str]) -> Iterator[Waveform]:
         with ossicle.Shard(path) as shard:
             for start in range(0, len(shard), BATCH):
                 numbers = range(start, min(start + BATCH, len(shard)))
-                members = [shard.member(number) for number in numbers]
+                members = [shard.member(number, SUFFIX) for number in numbers]
                 yield ossicle.load_batch(members, RATE, threads=THREADS).waveforms
 
 
 class InThreads:
     """webdataset in this thread, a pool that decodes; the next batch is at work already."""
 
-    def __init__(self, decode: Callable[[bytes], Waveform], suffix: str) -> None:
-        self.decode, self.suffix, self.pool = decode, suffix, ThreadPoolExecutor(THREADS)
+    def __init__(self, decode: Decode, paths: Sequence[str]) -> None:
+        self.decode, self.paths, self.pool = decode, list(paths), ThreadPoolExecutor(THREADS)
 
-    def __call__(self, paths: Sequence[str]) -> Iterator[Waveform]:
-        samples = iter(webdataset.WebDataset(list(paths), shardshuffle=False))
+    def __call__(self) -> Iterator[Waveform]:
+        samples = iter(webdataset.WebDataset(self.paths, shardshuffle=False))
         ahead = self._start(samples)
         while ahead:
             futures, ahead = ahead, self._start(samples)
             yield padded([future.result() for future in futures])
 
-    def _start(self, samples: Iterator[dict[str, Any]]) -> list[Any]:
-        payloads = map(itemgetter(self.suffix), islice(samples, BATCH))
+    def _start(self, samples: Iterator[dict[str, Any]]) -> list[Future[Waveform]]:
+        payloads = map(itemgetter(SUFFIX), islice(samples, BATCH))
         return [self.pool.submit(self.decode, payload) for payload in payloads]
 
-    def close(self) -> None:
-        self.pool.shutdown()
 
-
-def _decoded(decode: Callable[[bytes], Waveform], suffix: str, sample: dict[str, Any]) -> Waveform:
-    return decode(sample[suffix])
+def _decoded(decode: Decode, sample: dict[str, Any]) -> Waveform:
+    return decode(sample[SUFFIX])
 
 
 def _collated(waveforms: Sequence[Waveform]) -> torch.Tensor:
     return torch.from_numpy(padded(waveforms))
 
 
-def _unpinned(worker: int) -> None:
-    """Undoes what importing the main module does to a worker."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, range(os.cpu_count() or 1))
-
-
 class InWorkers:
     """webdataset in the workers of a DataLoader, which live on from pass to pass."""
 
-    def __init__(self, decode: Callable[[bytes], Waveform], suffix: str) -> None:
-        self.decode, self.suffix = decode, suffix
-        self.loader: DataLoader[torch.Tensor] | None = None
+    def __init__(self, decode: Decode, paths: Sequence[str]) -> None:
+        self.decode = decode
+        data = webdataset.WebDataset(list(paths), shardshuffle=False)
+        data = data.map(partial(_decoded, decode)).batched(BATCH, collation_fn=_collated)
+        self.loader = DataLoader(
+            data, batch_size=None, num_workers=THREADS, persistent_workers=True
+        )
 
-    def __call__(self, paths: Sequence[str]) -> Iterator[Waveform]:
-        if self.loader is None:
-            data = webdataset.WebDataset(list(paths), shardshuffle=False)
-            data = data.map(partial(_decoded, self.decode, self.suffix))
-            data = data.batched(BATCH, collation_fn=_collated)
-            self.loader = DataLoader(
-                data,
-                batch_size=None,
-                num_workers=THREADS,
-                persistent_workers=True,
-                # A fork of this process would have the locks of threads that it has not.
-                multiprocessing_context="forkserver",
-                worker_init_fn=_unpinned,
-            )
+    def __call__(self) -> Iterator[Waveform]:
         for batch in self.loader:
             yield batch.numpy()
-
-    def close(self) -> None:
-        self.loader = None
 
 
 class InPipeline:
     """SPDL's reader of tars and its pipeline."""
 
-    def __init__(self, decode: Callable[[bytes], Waveform], suffix: str) -> None:
-        self.decode = decode
+    def __init__(self, decode: Decode, paths: Sequence[str]) -> None:
+        self.decode, self.paths = decode, paths
 
-    def __call__(self, paths: Sequence[str]) -> Iterator[Waveform]:
-        builder = PipelineBuilder().add_source(self._payloads(paths))
+    def __call__(self) -> Iterator[Waveform]:
+        builder = PipelineBuilder().add_source(self._payloads())
         builder = builder.pipe(self.decode, concurrency=THREADS, output_order="input")
         builder = builder.aggregate(BATCH).pipe(padded).add_sink()
         pipeline = builder.build(num_threads=THREADS)
         with pipeline.auto_stop():
             yield from pipeline.get_iterator()
 
-    def _payloads(self, paths: Sequence[str]) -> Iterator[bytes]:
-        for path in paths:
+    def _payloads(self) -> Iterator[bytes]:
+        for path in self.paths:
             with Path(path).open("rb") as stream:
                 yield from map(itemgetter(1), spdl.io.iter_tarfile(stream))
 
-    def close(self) -> None:
-        pass
 
-
-# How a peer may do it; the fastest of them counts. The last ones of each know WAV only.
-_SOUNDFILE = [("threads", InThreads, with_soundfile), ("workers", InWorkers, with_soundfile)]
-_TORCHCODEC = [("threads", InThreads, with_torchcodec), ("workers", InWorkers, with_torchcodec)]
-_TORCHCODEC_WAV = [
-    ("threads, WavDecoder", InThreads, with_torchcodec_wav),
-    ("workers, WavDecoder", InWorkers, with_torchcodec_wav),
-]
-_SPDL, _SPDL_WAV = [("threads", InPipeline, with_spdl)], [("load_wav", InPipeline, with_spdl_wav)]
-PEERS: dict[str, tuple[list[Any], list[Any]]] = {
-    "wds + soundfile": (_SOUNDFILE, []),
-    "wds + torchcodec": (_TORCHCODEC, _TORCHCODEC_WAV),
-    "SPDL pipeline": (_SPDL, _SPDL_WAV),
+PEERS = ("wds + soundfile", "wds + torchcodec", "SPDL pipeline")
+# How a peer may do it; the fastest of its ways counts. Workers come first: they are forks of this
+# process, from before it has threads.
+WAYS: dict[tuple[str, str], tuple[type[InWorkers | InThreads | InPipeline], Decode]] = {
+    ("wds + soundfile", "workers"): (InWorkers, with_soundfile),
+    ("wds + torchcodec", "workers"): (InWorkers, with_torchcodec),
+    ("wds + torchcodec", "workers, WavDecoder"): (InWorkers, with_torchcodec_wav),
+    ("wds + soundfile", "threads"): (InThreads, with_soundfile),
+    ("wds + torchcodec", "threads"): (InThreads, with_torchcodec),
+    ("wds + torchcodec", "threads, WavDecoder"): (InThreads, with_torchcodec_wav),
+    ("SPDL pipeline", "threads"): (InPipeline, with_spdl),
+    ("SPDL pipeline", "threads, load_wav"): (InPipeline, with_spdl_wav),
 }
 
 
 def write_shards(folder: Path, clips: Sequence[Clip]) -> list[str]:
-    """Two shards of the clips' files, again and again under other names."""
+    """Two shards, always at the same paths, of the clips' files under ever new names."""
     files = [clip.write(folder) for clip in clips]
     paths = []
     for number in range(SHARDS):
@@ -212,7 +187,7 @@ def write_shards(folder: Path, clips: Sequence[Clip]) -> list[str]:
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
             for index in range(CLIPS):
                 file = files[(index + number) % len(files)]
-                tar.add(file, f"{number}-{index:04}{file.suffix}")
+                tar.add(file, f"{number}-{index:04}.{SUFFIX}")
         paths.append(str(path))
     return paths
 
@@ -226,7 +201,7 @@ def clips_of(name: str, rate: int, channels: int, count: int) -> list[Clip]:
 
 def objection(clip: Clip, file: Path, decode: Decode) -> str | None:
     reference = ossicle.load(str(file), RATE)[0]
-    theirs = decode(file.read_bytes(), clip.sample_rate)
+    theirs = decode(file.read_bytes())
     return peers_decode.objection(clip, RATE, theirs, reference)
 
 
@@ -237,10 +212,10 @@ def _processor_seconds() -> float:
     return time.process_time() + sum(time.clock_gettime(clock) for clock in children)
 
 
-def _pass(loader: Loader, paths: Sequence[str]) -> tuple[float, float]:
+def _pass(loader: Loader) -> tuple[float, float]:
     """`(wall, CPU)` seconds from shards to the last batch; each is freed by the next one."""
     wall, processor = time.perf_counter(), _processor_seconds()
-    count = sum(len(batch) for batch in loader(paths))
+    count = sum(len(batch) for batch in loader())
     took = time.perf_counter() - wall, _processor_seconds() - processor
     if count != SHARDS * CLIPS:
         raise RuntimeError(f"{count} clips instead of {SHARDS * CLIPS}")
@@ -248,35 +223,30 @@ def _pass(loader: Loader, paths: Sequence[str]) -> tuple[float, float]:
 
 
 def race(
-    loaders: dict[tuple[str, str], Loader], paths: Sequence[str], rounds: int
+    loaders: dict[tuple[str, str], Loader], rounds: int
 ) -> dict[tuple[str, str], list[tuple[float, float]]]:
     taken: dict[tuple[str, str], list[tuple[float, float]]] = {key: [] for key in loaders}
     order, shuffle = list(loaders), random.Random(0).shuffle
     for turn in range(rounds + 1):
         shuffle(order)
         for key in order:
-            took = _pass(loaders[key], paths)
+            took = _pass(loaders[key])
             if turn:  # the first one warms up
                 taken[key].append(took)
     return taken
 
 
-def loaders_for(clip: Clip, file: Path) -> tuple[dict[tuple[str, str], Any], dict[str, str]]:
-    """Everyone who does the whole work, in each way; and why others do not."""
-    found: dict[tuple[str, str], Any] = {(harness.OURS, ""): ours}
-    missing = {}
-    for peer, (always, wav_only) in PEERS.items():
-        for way, kind, decode in [*always, *(wav_only if clip.format == "wav" else [])]:
-            try:
-                reason = objection(clip, file, decode)
-            except Exception as error:  # a peer may fail with anything: that is its note
-                reason = harness.reason(error)
-            if reason is None:
-                work = partial(decode, rate=clip.sample_rate)
-                found[peer, way] = kind(work, clip.extension)
-            else:
-                missing[f"{peer}, {way}"] = reason
-    return found, missing
+def objections(clip: Clip, file: Path) -> dict[tuple[str, str], str]:
+    """Who does not do the whole work, and why."""
+    found = {}
+    for key, (_, decode) in WAYS.items():
+        try:
+            reason = objection(clip, file, decode)
+        except Exception as error:  # a peer may fail with anything: that is its note
+            reason = harness.reason(error)
+        if reason is not None:
+            found[key] = reason
+    return found
 
 
 def rows_of(
@@ -300,20 +270,28 @@ def rows_of(
 
 def rows(folder: Path, rounds: int, *, quick: bool, facts: dict[str, Any]) -> list[harness.Row]:
     """Each format from two shards to the last batch; what is to be told beside goes to `facts`."""
-    found, ways = [], {}
-    for shape in track(FORMATS, "decoded batches", transient=True):
-        clips = clips_of(*shape, 2 if quick else DIFFERENT)
-        paths = write_shards(folder, clips)
-        with all_processors():
-            loaders, missing = loaders_for(clips[0], clips[0].write(folder))
-            taken = race(loaders, paths, min(rounds, MOST_ROUNDS))
-            for loader in loaders.values():
-                getattr(loader, "close", lambda: None)()
-        kind = "stereo" if shape[2] == 2 else "mono"
-        name = f"{shape[0]} {shape[1] / 1000:g}k {kind} to batches of {BATCH}"
-        made = rows_of(name, taken, ways)
-        for row in made:
-            row.missing = dict(missing)
-        found += made
+    made, ways = [], {}
+    with all_processors():
+        shapes = [clips_of(*shape, 2 if quick else DIFFERENT) for shape in FORMATS]
+        paths = write_shards(folder, shapes[0])
+        everyone: dict[tuple[str, str], Loader] = {}
+        for key, (kind, decode) in WAYS.items():
+            everyone[key] = kind(decode, paths)
+            if kind is InWorkers:
+                _pass(everyone[key])
+        everyone[harness.OURS, ""] = partial(ours, paths)
+        for clips in track(shapes, "decoded batches", transient=True):
+            write_shards(folder, clips)
+            missing = objections(clips[0], clips[0].write(folder))
+            racing = {key: loader for key, loader in everyone.items() if key not in missing}
+            taken = race(racing, min(rounds, MOST_ROUNDS))
+            found = rows_of(f"{_name(clips[0])} to batches of {BATCH}", taken, ways)
+            for row in found:
+                row.missing = {f"{peer}, {way}": why for (peer, way), why in missing.items()}
+            made += found
     facts["decoded batches"] = ways
-    return found
+    return made
+
+
+def _name(clip: Clip) -> str:
+    return clip.name.replace(f"{clip.seconds:g} s ", "")
