@@ -179,7 +179,7 @@ def memory(paths: Sequence[str], width: int) -> dict[str, str]:
 
 
 @contextmanager
-def _all_processors() -> Iterator[int]:
+def all_processors() -> Iterator[int]:
     """Undoes `harness.one_thread` for a while: two threads need two processors."""
     if not hasattr(os, "sched_setaffinity"):
         yield os.cpu_count() or 1
@@ -207,7 +207,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         rows = tiny(Path(folder), 3 if quick else rounds)
         paths, rates = write_clips(Path(folder), 8 if quick else FILES)
-        with _all_processors() as used:
+        with all_processors() as used:
             facts = {"machine": harness.machine(), "versions": harness.versions(PACKAGES)}
             taken = race(paths, rates, 3 if quick else rounds)
         width = ossicle.load_batch(paths, RATE).waveforms.shape[1]

@@ -734,6 +734,25 @@ fn a_payload_outlives_its_shard() {
     }
 }
 
+/// A map's pages are let go each time that so much was handed out.
+#[test]
+fn what_was_handed_out_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = payload(1, 100_000);
+    let shard = Shard::open(
+        &write(&folder, &ended(&[file("a.txt", &one)])),
+        Access::Mmap,
+    )
+    .unwrap();
+    let member = &shard.members()[0];
+    let (first, borrowed) = (shard.payload(member).unwrap(), shard.bytes(member).unwrap());
+    for _ in 0..3 * (256 << 20) / one.len() {
+        shard.payload(member).unwrap();
+    }
+    assert_eq!(first.bytes(), one);
+    assert_eq!(borrowed.as_ref(), one);
+}
+
 #[test]
 fn an_index_opens_without_a_header() {
     let folder = tempfile::tempdir().unwrap();

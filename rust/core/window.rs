@@ -75,12 +75,15 @@ impl<'a> Window<'a> {
 
     /// Keeps what is there of `at..at + length` and reads the rest.
     fn move_to(&mut self, at: u64, skip: Option<usize>, length: usize) -> Result<()> {
-        match skip {
-            Some(skip) => drop(self.buffer.drain(..skip)),
-            None => self.buffer.clear(),
-        }
+        let kept = match skip {
+            Some(skip) => {
+                self.buffer.copy_within(skip.., 0);
+                self.buffer.len() - skip
+            }
+            None => 0,
+        };
         self.start = at;
-        let kept = self.buffer.len();
+        // What is there is written over: zeros for it would be a pass over the memory for nothing.
         self.buffer.resize(length.max(kept), 0);
         let fresh = self.buffer.get_mut(kept..).unwrap_or_default();
         let read = self.source.fill(at + kept as u64, fresh);

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use memmap2::Mmap;
 
@@ -13,6 +14,13 @@ use super::index::Stamp;
 use crate::error::{Error, ErrorKind, Name, Result};
 use crate::map;
 use crate::source::Source;
+
+/// Each time that so many bytes of a map were handed out, its pages are let go. Else all that was ever touched
+/// of a shard would count as memory of the process, for which its kernel or its cluster may stop it. Who
+/// looks at a view again that is older than this faults its pages in once more.
+const RELEASED_BYTES: u64 = 256 << 20;
+/// The least that touching a member brings in: Linux maps what is in the page cache around a fault.
+const FAULT_BYTES: u64 = 64 << 10;
 
 /// How members are handed out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +99,7 @@ pub(super) struct Handle {
     file: File,
     identity: Identity,
     map: Option<Arc<Mmap>>,
+    handed_out: AtomicU64,
 }
 
 impl Handle {
@@ -113,6 +122,7 @@ impl Handle {
             identity: Identity::of(&file.metadata().map_err(failed)?),
             file,
             map: None,
+            handed_out: AtomicU64::new(0),
         };
         if handle.identity.size == 0 {
             return Err(Error::corrupt("the file is empty").at_byte(0));
@@ -144,13 +154,25 @@ impl Handle {
     }
 
     pub(super) fn mapped(&self, range: Range<usize>) -> Option<&[u8]> {
-        self.map.as_ref()?.get(range)
+        let map = self.map.as_ref()?;
+        self.count(map, range.len());
+        map.get(range)
     }
 
     pub(super) fn payload(&self, range: Range<usize>) -> Option<Payload> {
-        let map = self.map.clone()?;
+        let map = self.map.as_ref()?;
         map.get(range.clone())?;
-        Some(Payload(Held::Mapped(map, range)))
+        self.count(map, range.len());
+        Some(Payload(Held::Mapped(Arc::clone(map), range)))
+    }
+
+    /// Keeps what is resident of the map small: see [`RELEASED_BYTES`].
+    fn count(&self, map: &Mmap, bytes: usize) {
+        let bytes = FAULT_BYTES.max(bytes as u64);
+        let before = self.handed_out.fetch_add(bytes, Relaxed);
+        if before / RELEASED_BYTES != before.wrapping_add(bytes) / RELEASED_BYTES {
+            map::release(map);
+        }
     }
 
     /// Whether the open file is as it was and still what lies at the path. A file that was removed can

@@ -98,9 +98,19 @@ impl<'a> Header<'a> {
 
 /// The sum of all bytes, the checksum's own counted as spaces.
 fn sum(block: &Block) -> u64 {
-    let of = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
-    let spaces = CHECKSUM.len() as u32 * u32::from(b' ');
-    u64::from(of(block) - of(&block[CHECKSUM]) + spaces)
+    // The odd bytes and the even ones of eight each, in lanes of 16 bits: 64 words of 2 x 255 fit.
+    const LANES: u64 = 0x00FF_00FF_00FF_00FF;
+    let (words, _) = block.as_chunks::<8>();
+    let pairs = words.iter().map(|word| u64::from_ne_bytes(*word));
+    let lanes: u64 = pairs.map(|word| (word & LANES) + (word >> 8 & LANES)).sum();
+    let sum = lanes.to_ne_bytes();
+    let (lanes, _) = sum.as_chunks::<2>();
+    let all: u64 = lanes
+        .iter()
+        .map(|lane| u64::from(u16::from_ne_bytes(*lane)))
+        .sum();
+    let own: u64 = block[CHECKSUM].iter().map(|byte| u64::from(*byte)).sum();
+    all - own + CHECKSUM.len() as u64 * u64::from(b' ')
 }
 
 /// Some old tars took bytes above 127 as negative.

@@ -13,7 +13,7 @@ use crate::window::Window;
 const END: u64 = 2 * BLOCK;
 const MAX_FILL: u64 = 1 << 20;
 /// Of members below, many headers come with one read: it costs as much as copying this.
-const SMALL: u64 = 16 * 1024;
+const SMALL: u64 = 4 * 1024;
 const READ_AHEAD: u64 = 64 * 1024;
 /// Looked through at a time for the next header: whole blocks.
 const PIECE: usize = 256 * BLOCK as usize;
