@@ -1,5 +1,9 @@
 //! What is written is what is read, by ours and by another reader; half a shard is never seen.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -366,6 +366,8 @@ def test_a_shard_that_cannot_be_written_ends_the_work(demo: Path, tmp_path: Path
         pack(demo, tmp_path / "a-%d.tar", max_samples=2)
     with pytest.raises(ossicle.AudioFileNotFoundError):
         pack(demo, tmp_path / "none" / "a.tar")
+    with pytest.raises(ossicle.AudioIOError, match="list of errors"):
+        pack(manifest_of(demo.parent / "clips", [{"wav": "x.wav"}]), tmp_path / "none" / "a.tar")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-2.tar"]
 
 

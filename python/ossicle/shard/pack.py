@@ -175,8 +175,6 @@ class _ErrorList:
         return self._path if self.all else None
 
     def add(self, failed: PackError) -> None:
-        if self._file is None:
-            self._file = self._path.open("w", encoding="utf-8", buffering=1)
         self.all.append(failed)
         error = failed.error
         facts = {
@@ -188,7 +186,15 @@ class _ErrorList:
             "sample_index": error.sample_index,
         }
         # ASCII: names that are no text can be told too.
-        self._file.write(f"{json.dumps(facts)}\n")
+        self._write(f"{json.dumps(facts)}\n")
+
+    def _write(self, line: str) -> None:
+        try:
+            self._file = self._file or self._path.open("w", encoding="utf-8", buffering=1)
+            self._file.write(line)
+        except OSError as error:
+            why = f"cannot write the list of errors: {error.strerror}"
+            raise AudioIOError(why, source=str(self._path)) from error
 
     def __enter__(self) -> _ErrorList:
         return self
