@@ -30,8 +30,8 @@ BEGIN, END = "/ossicle-put-begins", "/ossicle-put-ends"
 # Memory and signals: the allocator and the interpreter call these, whenever they like.
 OTHERS = {"brk", "mmap", "munmap", "mremap", "mprotect", "madvise", "futex"}
 OTHERS |= {"rt_sigaction", "rt_sigprocmask"}
-# Stops at nothing that is not asked for.
-STRACE = ["strace", "-f", "--seccomp-bpf"]
+# Errors are quicker to inject where nothing else stops; signals are then not sent.
+STRACE = {"error": ["strace", "-f", "--seccomp-bpf"], "signal": ["strace", "-f"]}
 
 PUT = f"""
 import os, sys, warnings, numpy as np
@@ -69,7 +69,7 @@ def traceable() -> str | None:
     """Why nothing can be traced here, if so."""
     if shutil.which("strace") is None:
         return "strace is not installed"
-    probe = [*STRACE, "-o", os.devnull, "-e", "inject=getppid:error=EIO:when=1"]
+    probe = [*STRACE["error"], "-o", os.devnull, "-e", "inject=getppid:error=EIO:when=1"]
     done = run([*probe, sys.executable, "-c", "import os; os.getppid()"])
     return None if done.returncode == 0 else f"strace may not trace: {done.stderr[-200:]}"
 
@@ -131,13 +131,14 @@ def test_each_system_call_of_a_put(tmp_path: Path, fault: str) -> None:
         label = f"{fault} at call {number} of {call}"
         shutil.rmtree(root, ignore_errors=True)
         prepared(root)
-        inject = [*STRACE, "-o", os.devnull, "-e", f"trace={call}"]
-        inject += ["-e", f"inject={call}:{fault}:when={number}"]
+        inject = [*STRACE[fault.split("=")[0]], "-o", str(tmp_path / "trace")]
+        inject += ["-e", f"trace={call}", "-e", f"inject={call}:{fault}:when={number}"]
         done = run(python(PUT, root, 1, before=inject))
         if fault == "signal=KILL":
             assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), label
         else:
             assert done.returncode == 0, f"{label}: {done.stderr}"
+            assert "(INJECTED)" in (tmp_path / "trace").read_text(errors="replace"), label
         check_after(root, label)
 
 
