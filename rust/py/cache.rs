@@ -30,6 +30,8 @@ const ALIGNED: usize = 1 << 14;
 
 /// File name and whole identity of an entry, and whether it is stored in half precision.
 type Names = (String, String, bool);
+/// How many elements each row has got, and the error of the first that did not fit.
+type Lengths<'py> = (Bound<'py, PyArray1<i64>>, Option<Bound<'py, PyAny>>);
 /// Of an entry: its path, size in bytes and last use in seconds since 1970.
 type Entry = (PathBuf, u64, f64);
 
@@ -120,7 +122,7 @@ impl Cache {
         names: Vec<Names>,
         out: Output<'py>,
         threads: usize,
-    ) -> PyResult<(Bound<'py, PyArray1<i64>>, Option<Bound<'py, PyAny>>)> {
+    ) -> PyResult<Lengths<'py>> {
         let (keys, row) = (keys(py, names)?, out.shape().split_off(1));
         let mut out = out.borrow()?;
         let rows = out.rows(keys.len())?;
