@@ -95,7 +95,7 @@ fn by_key(bencher: Bencher<'_, '_>, size: usize) {
     let Some(shard) = shard(size, Access::Mmap) else {
         return;
     };
-    let keys: Vec<&str> = shard.samples().iter().map(|one| one.key.as_str()).collect();
+    let keys: Vec<&str> = shard.samples().iter().map(|one| one.key).collect();
     let mut at = 0;
     bencher.bench_local(|| {
         at = (at + 7919) % keys.len();

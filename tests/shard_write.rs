@@ -45,9 +45,9 @@ fn read(path: &Path) -> Vec<Sample> {
     let samples = shard.samples().iter().map(|sample| {
         let members = sample.members.iter().map(|(extension, member)| {
             let bytes = shard.bytes(member).unwrap().into_owned();
-            (extension.clone(), bytes)
+            (extension.to_string(), bytes)
         });
-        (sample.key.clone(), members.collect())
+        (sample.key.to_owned(), members.collect())
     });
     samples.collect()
 }
