@@ -137,7 +137,7 @@ class ContinuousAudioIO(AbsIO):
             else:
                 tower = random_tower(config, **options)
             tower = tower.to(device)
-        self.shape = tower_shape(tower.config)
+        self.shape = tower_shape(tower)
         self.sample_rate, self.hop_length = SAMPLE_RATE, HOP_LENGTH
         self.n_mels, self.d_model = self.shape.n_mels, self.shape.dim
         self.model: nn.ModuleDict | None = nn.ModuleDict({"audio_tower": tower})
@@ -325,8 +325,8 @@ def _frames(data: Audio | None) -> int:
         raise InvalidArgumentError("neither a clip nor its mel frames are given")
     waveform, rate = data
     shape: tuple[int, ...] = np.shape(waveform)
-    channels, samples = shape if len(shape) == 2 else (1, *shape)[:2]
-    if len(shape) not in (1, 2) or channels == 0 or 0 < samples < channels:
+    channels, samples = (1, *shape)[-2:] if len(shape) in (1, 2) else (0, 0)
+    if channels == 0 or 0 < samples < channels:
         raise InvalidArgumentError(f"a waveform is (C, N) or (N,), not {shape}")
     return mel_frames(samples, check_rate(rate, "the rate"))
 

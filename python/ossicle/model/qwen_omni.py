@@ -2,7 +2,7 @@
 
 A checkpoint of 7 or 30 billion parameters holds a tower of 0.6 billion. Its tensors are read by
 name out of the shards that hold them; no other tensor is read, and from a hub no other shard is
-fetched.
+fetched. transformers is imported where a tower is made: workers of a data loader only count.
 """
 
 from __future__ import annotations
@@ -15,10 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import AutoConfig
-from transformers.utils.hub import cached_file
 
 from ossicle.errors import InvalidArgumentError
 from ossicle.mel import HOP_LENGTH, SAMPLE_RATE
@@ -31,6 +28,8 @@ Count = TypeVar("Count", int, Tensor)
 _PREFIX = re.compile(r"^(thinker\.)?(model\.)?audio_tower\.")
 # What a checkpoint's extractor must be, for our features to be its own.
 _EXTRACTOR = {"sampling_rate": SAMPLE_RATE, "hop_length": HOP_LENGTH, "n_fft": 400, "dither": 0.0}
+# From here on Qwen3-Omni's attention heeds the bounds of clips, whatever its implementation.
+_SEPARATES = "5.9.0"
 
 
 class TowerLoadError(RuntimeError):
@@ -115,14 +114,20 @@ _TOWERS: dict[str, tuple[str, str, type[TowerShape]]] = {
 }
 
 
-def tower_shape(config: Any) -> TowerShape:
-    """The shape of the tower that a config describes, of the tower alone or of a model around it.
+def tower_shape(tower: Any) -> TowerShape:
+    """What a tower takes and gives.
 
     Raises:
-        InvalidArgumentError: It is none of Qwen2.5-Omni or Qwen3-Omni.
+        InvalidArgumentError: It is none of Qwen2.5-Omni or Qwen3-Omni, or this version of
+            transformers would let the clips of a batch hear each other.
     """
-    config = _audio_config(config)
+    config = _audio_config(getattr(tower, "config", None))
     kind = _TOWERS[config.model_type][2]
+    if kind is Qwen3OmniShape and not _separates_clips(config):
+        raise InvalidArgumentError(
+            f"before transformers {_SEPARATES} clips of a batch hear each other in Qwen3-Omni's "
+            'tower, but for attn_implementation="flash_attention_2"'
+        )
     return kind(n_mels=config.num_mel_bins, dim=config.output_dim, chunk=2 * config.n_window)
 
 
@@ -151,6 +156,8 @@ def load_tower(source: str, *, dtype: torch.dtype, attn_implementation: str | No
         TowerLoadError: Its weights are missing or damaged, or its extractor makes other features.
         OSError: There is no such checkpoint, or the hub cannot be reached.
     """
+    from transformers import AutoConfig
+
     config = _audio_config(AutoConfig.from_pretrained(source))
     _check_extractor(source, {**_EXTRACTOR, "feature_size": config.num_mel_bins})
     tower, found = _tower_class(config).from_pretrained(
@@ -164,6 +171,14 @@ def load_tower(source: str, *, dtype: torch.dtype, attn_implementation: str | No
     if missing := sorted(found["missing_keys"]):
         raise TowerLoadError(f"{source} has no {missing[0]} ({len(missing)} tensors are missing)")
     return tower
+
+
+def _separates_clips(config: Any) -> bool:
+    import transformers
+    from packaging.version import Version
+
+    is_recent = Version(transformers.__version__) >= Version(_SEPARATES)
+    return is_recent or "flash" in str(config._attn_implementation)
 
 
 def _audio_config(config: Any) -> Any:
@@ -186,6 +201,8 @@ def _attention(implementation: str | None) -> dict[str, str]:
 
 
 def _fetch(source: str, name: str) -> Path | None:
+    from transformers.utils.hub import cached_file
+
     found = cached_file(source, name, _raise_exceptions_for_missing_entries=False)
     return None if found is None else Path(found)
 
@@ -201,6 +218,8 @@ def _check_extractor(source: str, expected: dict[str, float]) -> None:
 
 def _weights(source: str) -> dict[str, Tensor]:
     """The tower's tensors by their names in the tower."""
+    from safetensors import SafetensorError
+
     weights: dict[str, Tensor] = {}
     for name in _shards(source):
         path = _fetch(source, name)
@@ -223,6 +242,8 @@ def _shards(source: str) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
+    from safetensors import safe_open
+
     with safe_open(path, framework="pt") as tensors:
         keys = _of_tower(list(tensors.keys()))
         return {_PREFIX.sub("", key): tensors.get_tensor(key) for key in keys}
