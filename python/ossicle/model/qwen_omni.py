@@ -139,7 +139,7 @@ def random_tower(config: Any, *, dtype: torch.dtype, attn_implementation: str | 
     """
     config = _audio_config(config)
     options = _attention(attn_implementation)
-    return _tower_class(config)._from_config(config, dtype=dtype, **options).eval()
+    return _tower_class(config.model_type)._from_config(config, dtype=dtype, **options).eval()
 
 
 def load_tower(source: str, *, dtype: torch.dtype, attn_implementation: str | None = None) -> Any:
@@ -156,11 +156,9 @@ def load_tower(source: str, *, dtype: torch.dtype, attn_implementation: str | No
         TowerLoadError: Its weights are missing or damaged, or its extractor makes other features.
         OSError: There is no such checkpoint, or the hub cannot be reached.
     """
-    from transformers import AutoConfig
-
-    config = _audio_config(AutoConfig.from_pretrained(source))
+    config = _read_config(source)
     _check_extractor(source, {**_EXTRACTOR, "feature_size": config.num_mel_bins})
-    tower, found = _tower_class(config).from_pretrained(
+    tower, found = _tower_class(config.model_type).from_pretrained(
         None,
         config=config,
         state_dict=_weights(source),
@@ -184,15 +182,29 @@ def _separates_clips(config: Any) -> bool:
 def _audio_config(config: Any) -> Any:
     config = getattr(config, "thinker_config", config)
     config = getattr(config, "audio_config", config)
-    kind = getattr(config, "model_type", type(config).__name__)
-    if kind not in _TOWERS:
-        known = "Qwen2.5-Omni's and Qwen3-Omni's"
-        raise InvalidArgumentError(f"audio towers are {known}, not of the kind {kind!r}")
+    _check_kind(getattr(config, "model_type", type(config).__name__))
     return config
 
 
-def _tower_class(config: Any) -> Any:
-    module, name, _ = _TOWERS[config.model_type]
+def _read_config(source: str) -> Any:
+    """Of the tower; not by AutoConfig, which does not know all parts of models by themselves."""
+    from transformers import PreTrainedConfig
+
+    found, _ = PreTrainedConfig.get_config_dict(source)
+    found = found.get("thinker_config", found)
+    found = found.get("audio_config", found)
+    _check_kind(found.get("model_type"))
+    return _tower_class(found["model_type"]).config_class.from_dict(found)
+
+
+def _check_kind(kind: str | None) -> None:
+    if kind not in _TOWERS:
+        known = "Qwen2.5-Omni's and Qwen3-Omni's"
+        raise InvalidArgumentError(f"audio towers are {known}, not of the kind {kind!r}")
+
+
+def _tower_class(kind: str) -> Any:
+    module, name, _ = _TOWERS[kind]
     return getattr(importlib.import_module(module), name)
 
 
