@@ -55,6 +55,25 @@ def test_align(tmp_path: Path) -> None:
     assert (tmp_path / "report.png").stat().st_size > 10_000
 
 
+def test_espnet_io(tmp_path: Path) -> None:
+    clip = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 44_100)).astype(np.float32)
+    ossicle.save(tmp_path / "a.wav", clip, 44_100)
+    ossicle.save(tmp_path / "b.flac", clip[0, :8_000], 16_000)
+    printed = run(ROOT / "examples/espnet_io.py", "a.wav", "b.flac", folder=tmp_path)
+    assert "a.wav: 1.00 s, 25 tokens of 48 features" in printed
+    assert "b.flac: 0.50 s, 12 tokens of 48 features" in printed
+
+
+def test_code_about_espnet(tmp_path: Path) -> None:
+    """Its training is a stand-in that looks for our class where the job does."""
+    text = (ROOT / "docs/espnet.md").read_text(encoding="utf-8")
+    codes = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    path = f"import sys\nsys.path.insert(0, {str(ROOT / 'tests/data/espnet')!r})\n"
+    script = tmp_path / "code.py"
+    script.write_text(path + "".join(codes), encoding="utf-8")
+    assert "trains with ossicle.continuous_io" in run(script, folder=tmp_path)
+
+
 def test_first_code_of_the_readme(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]

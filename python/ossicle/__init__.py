@@ -38,6 +38,7 @@ from ossicle.shard import Shard, ShardWriter, index_shards
 
 if TYPE_CHECKING:
     from ossicle.collator import AudioLmCollator
+    from ossicle.continuous_io import ContinuousAudioIO, register_espnet
     from ossicle.whisper_features import WhisperFeatures
 
 __version__ = _native.VERSION
@@ -53,7 +54,9 @@ if __build__["profile"] == "debug":
 # Names whose modules import PyTorch or transformers: resolved on first use.
 _LAZY = {
     "AudioLmCollator": "ossicle.collator",
+    "ContinuousAudioIO": "ossicle.continuous_io",
     "WhisperFeatures": "ossicle.whisper_features",
+    "register_espnet": "ossicle.continuous_io",
 }
 
 
@@ -78,6 +81,7 @@ __all__ = [
     "AudioLimitError",
     "AudioLmCollator",
     "CacheStats",
+    "ContinuousAudioIO",
     "CorruptAudioError",
     "DecodeError",
     "FeatureBatch",
@@ -102,6 +106,7 @@ __all__ = [
     "log_mel_batch",
     "log_mel_spectrogram",
     "processor_sha256",
+    "register_espnet",
     "resample",
     "save",
 ]
