@@ -38,6 +38,8 @@ from ossicle.shard import Shard
 
 if TYPE_CHECKING:
     from ossicle.collator import AudioLmCollator
+    from ossicle.lengths import AudioLengths, audio_lengths
+    from ossicle.sampler import DurationBatchSampler, trainer_dataloader
     from ossicle.whisper_features import WhisperFeatures
 
 __version__ = _native.VERSION
@@ -50,10 +52,14 @@ if __build__["profile"] == "debug":
         stacklevel=2,
     )
 
-# Names whose modules import PyTorch or transformers: resolved on first use.
+# Names of training, some of whose modules import PyTorch or transformers: resolved on first use.
 _LAZY = {
+    "AudioLengths": "ossicle.lengths",
     "AudioLmCollator": "ossicle.collator",
+    "DurationBatchSampler": "ossicle.sampler",
     "WhisperFeatures": "ossicle.whisper_features",
+    "audio_lengths": "ossicle.lengths",
+    "trainer_dataloader": "ossicle.sampler",
 }
 
 
@@ -75,11 +81,13 @@ __all__ = [
     "AudioFileNotFoundError",
     "AudioIOError",
     "AudioInfo",
+    "AudioLengths",
     "AudioLimitError",
     "AudioLmCollator",
     "CacheStats",
     "CorruptAudioError",
     "DecodeError",
+    "DurationBatchSampler",
     "FeatureBatch",
     "Gap",
     "InvalidArgumentError",
@@ -93,6 +101,7 @@ __all__ = [
     "WhisperFeatures",
     "__build__",
     "__version__",
+    "audio_lengths",
     "info",
     "load",
     "load_batch",
@@ -102,4 +111,5 @@ __all__ = [
     "processor_sha256",
     "resample",
     "save",
+    "trainer_dataloader",
 ]
