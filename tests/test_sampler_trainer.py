@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 import torch
 from duration_training import BUDGET, LENGTHS, make_trainer, trained
 
-from ossicle import DurationBatchSampler
+from ossicle import DurationBatchSampler, corpus
 from ossicle.errors import InvalidArgumentError
 
 
@@ -118,3 +119,16 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
         trainer.get_train_dataloader()
     trainer.sampler = make(rank=0, world_size=1)
     assert len(trainer.get_train_dataloader()) == make().num_batches
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[1] / "docs" / "trainers-batching.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 6
+    manifest = corpus.make_demo(tmp_path, clips=60)
+    manifest.write_text(manifest.read_text().replace('"wav"', '"audio_path"'))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), names)
