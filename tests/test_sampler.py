@@ -8,18 +8,19 @@ import pickle
 import warnings
 from collections import Counter
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from accelerate.data_loader import BatchSamplerShard
-from hypothesis import assume, given
+from accelerate.data_loader import BatchSamplerShard, prepare_data_loader, skip_first_batches
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from ossicle import DurationBatchSampler
+from ossicle.batch_plan import _rows_that_fit
 from ossicle.errors import InvalidArgumentError
 
 Batches = list[list[int]]
@@ -73,6 +74,16 @@ def test_each_row_once_and_no_batch_above_the_budget(
         assert cost <= settings["max_seconds"]
 
 
+@given(longest=st.floats(0, 1e3), budget=st.floats(1e-3, 1e9), most=st.integers(1, 2**40))
+@example(longest=0.01098901098901099, budget=3.0, most=999)  # a quotient that is rounded up
+@example(longest=0.388241349404154, budget=22.906239614845084, most=999)  # and one down
+def test_as_many_rows_as_the_budget_holds(longest: float, budget: float, most: int) -> None:
+    rows = _rows_that_fit(longest, budget, most)
+    assert 1 <= rows <= most
+    assert rows == 1 or rows * longest <= budget
+    assert rows == most or (rows + 1) * longest > budget
+
+
 @given(LENGTHS, SETTINGS, EPOCHS)
 def test_the_batches_of_an_epoch_are_a_function_of_seed_and_epoch(
     lengths: list[float], settings: dict[str, Any], epoch: int
@@ -108,10 +119,11 @@ def test_padding_is_kept_where_rows_allow(
         longest, shortest = (pick(lengths[row] for row in batch) for pick in (max, min))
         if shortest >= longest * (1 - limit):
             continue
-        # Then this is one batch, and fewer rows than it holds lie between its longest and the limit
-        # that are not in batches of longer rows.
-        similar = sum(longest * (1 - limit) <= lengths[row] <= longest for row in batch)
+        # Then too few rows as long as that are left, and the next shorter ones fill this batch.
+        similar = sum(longest * (1 - limit) <= lengths[row] for row in batch)
         assert similar < min(budget // longest, most)
+        others = set(range(len(lengths))) - set(batch)
+        assert not any(shortest < lengths[row] < longest for row in others)
 
 
 @given(LENGTHS, SETTINGS, EPOCHS, WORLDS)
@@ -141,6 +153,19 @@ def test_accelerate_deals_the_same(
         own = make(lengths, rank, world, **settings)
         assert list(shard) == epoch_of(own, epoch)
         assert len(shard) == len(own)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_accelerate_passes_epochs_on(processes: int) -> None:
+    loader = DataLoader(range(500), batch_sampler=make(speech(500)), collate_fn=list)
+    prepared = prepare_data_loader(loader, num_processes=processes, process_index=0)
+    expected = epoch_of(make(speech(500), 0, processes), 3)
+    prepared.set_epoch(3)
+    assert list(prepared) == expected
+    if processes == 1:  # the wrapper of the other case swallows it
+        skipping = skip_first_batches(prepared, 4)
+        skipping.set_epoch(3)
+        assert list(skipping) == expected[4:]
 
 
 @given(LENGTHS, SETTINGS, EPOCHS, WORLDS, WORLDS, st.data())
@@ -305,11 +330,11 @@ def test_epochs_mix_rows_and_batches_anew() -> None:
     sampler = make(speech(20_000), max_seconds=200.0)
     first, second = (epoch_of(sampler, epoch) for epoch in (0, 1))
     other = epoch_of(make(speech(20_000), max_seconds=200.0, seed=1), 0)
-    for batches in (second, other):
-        same = {tuple(sorted(batch)) for batch in first} & {tuple(sorted(b)) for b in batches}
+    for one, two in combinations((first, second, other), 2):
+        same = {tuple(sorted(batch)) for batch in one} & {tuple(sorted(batch)) for batch in two}
         # Those of groups of a single batch, at the ends of the lengths.
-        assert len(same) < 0.01 * len(first)
-        assert sum(a == b for a, b in zip(first, batches, strict=True)) < 5
+        assert len(same) < 0.01 * len(one)
+        assert sum(a == b for a, b in zip(one, two, strict=True)) < 5
 
 
 def test_each_row_meets_each_other_of_its_group() -> None:

@@ -126,7 +126,7 @@ def test_the_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     page = Path(__file__).parents[1] / "docs" / "trainers-batching.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == 6
-    manifest = corpus.make_demo(tmp_path, clips=60)
+    manifest = corpus.make_demo(tmp_path, clips=36)
     manifest.write_text(manifest.read_text().replace('"wav"', '"audio_path"'))
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
