@@ -230,6 +230,16 @@ def test_every_stop_of_a_chain_of_stops(
         state = sampler.state_dict()
 
 
+def test_behind_the_rest_of_an_epoch_it_begins_anew() -> None:
+    sampler = make(speech(500))
+    whole = list(sampler)
+    sampler.load_state_dict(sampler.state_dict(batches=3))
+    assert list(sampler) == whole[3:]
+    assert len(sampler) == len(whole)
+    assert list(sampler) == whole
+    assert sampler.state_dict(batches=1)["batches_done"] == 1
+
+
 def test_a_state_behind_the_last_batch_gives_nothing_more() -> None:
     for world in (1, 2):
         sampler = make(speech(500), 0, world, drop_last=True)
