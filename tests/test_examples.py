@@ -74,6 +74,16 @@ def test_code_about_espnet(tmp_path: Path) -> None:
     assert "trains with ossicle.continuous_io" in run(script, folder=tmp_path)
 
 
+def test_duration_batches(tmp_path: Path) -> None:
+    corpus.make_demo(tmp_path)
+    printed = run(ROOT / "examples/duration_batches.py", tmp_path, "--workers", 2, folder=tmp_path)
+    assert re.search(r"24 rows of 1\.\d to [23]\.\d s in \d batches, \d+\.\d% of them", printed)
+    costs = [int(cost) for cost in re.findall(r"= (\d+) tokens", printed)]
+    assert len(costs) == 5
+    assert max(costs) <= 400
+    assert re.search(r"mean loss over 6 steps: \d\.\d+", printed)
+
+
 def test_first_code_of_the_readme(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]

@@ -34,11 +34,13 @@ from ossicle.errors import (
 from ossicle.fingerprint import processor_sha256
 from ossicle.mel import FeatureBatch, load_features, log_mel_batch, log_mel_spectrogram
 from ossicle.resampling import Resampler, resample
-from ossicle.shard import Shard, ShardWriter, index_shards
+from ossicle.shard import Shard, ShardWriter, index_shards, repair_shard, verify_shards
 
 if TYPE_CHECKING:
     from ossicle.collator import AudioLmCollator
     from ossicle.continuous_io import ContinuousAudioIO, register_espnet
+    from ossicle.lengths import AudioLengths, audio_lengths
+    from ossicle.sampler import DurationBatchSampler, trainer_dataloader
     from ossicle.whisper_features import WhisperFeatures
 
 __version__ = _native.VERSION
@@ -51,12 +53,16 @@ if __build__["profile"] == "debug":
         stacklevel=2,
     )
 
-# Names whose modules import PyTorch or transformers: resolved on first use.
+# Names of training, some of whose modules import PyTorch or transformers: resolved on first use.
 _LAZY = {
+    "AudioLengths": "ossicle.lengths",
     "AudioLmCollator": "ossicle.collator",
     "ContinuousAudioIO": "ossicle.continuous_io",
+    "DurationBatchSampler": "ossicle.sampler",
     "WhisperFeatures": "ossicle.whisper_features",
+    "audio_lengths": "ossicle.lengths",
     "register_espnet": "ossicle.continuous_io",
+    "trainer_dataloader": "ossicle.sampler",
 }
 
 
@@ -78,12 +84,14 @@ __all__ = [
     "AudioFileNotFoundError",
     "AudioIOError",
     "AudioInfo",
+    "AudioLengths",
     "AudioLimitError",
     "AudioLmCollator",
     "CacheStats",
     "ContinuousAudioIO",
     "CorruptAudioError",
     "DecodeError",
+    "DurationBatchSampler",
     "FeatureBatch",
     "Gap",
     "InvalidArgumentError",
@@ -98,6 +106,7 @@ __all__ = [
     "WhisperFeatures",
     "__build__",
     "__version__",
+    "audio_lengths",
     "index_shards",
     "info",
     "load",
@@ -107,6 +116,9 @@ __all__ = [
     "log_mel_spectrogram",
     "processor_sha256",
     "register_espnet",
+    "repair_shard",
     "resample",
     "save",
+    "trainer_dataloader",
+    "verify_shards",
 ]

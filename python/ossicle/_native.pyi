@@ -28,6 +28,7 @@ __all__ = [
     "load_batch",
     "load_features",
     "log_mel",
+    "repair_shard",
     "resample",
     "verify_shards",
 ]

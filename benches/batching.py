@@ -1,0 +1,94 @@
+"""Padding and steps of an epoch, beside lhotse and transformers: docs/trainers-batching.md.
+
+    python benches/batching.py [--rows 100000] [--seconds 300]
+
+Lengths are drawn as of a corpus of speech: gamma (2.2, 4 s), 0.3 to 30 s. Peers that are not
+installed are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ossicle import DurationBatchSampler
+
+Batches = Iterable[list[int]]
+
+
+def peers(lengths: Any, budget: float) -> Iterable[tuple[str, Callable[[], Batches]]]:
+    for padding in (0.05, 0.1, 0.2):
+        name = f"DurationBatchSampler, max_padding={padding}"
+        yield (
+            name,
+            lambda p=padding: DurationBatchSampler(lengths, max_seconds=budget, max_padding=p),
+        )
+    random = np.random.default_rng(0)
+    for rows in (int(budget // lengths.max()), int(budget // lengths.mean())):
+        if importlib.util.find_spec("transformers"):
+            importlib.import_module("transformers.trainer_pt_utils")  # not to be timed
+            yield f"group_by_length, {rows} rows", lambda n=rows: grouped(lengths, n)
+        yield f"random, {rows} rows", lambda n=rows: cut(random.permutation(len(lengths)), n)
+    if importlib.util.find_spec("lhotse"):
+        cuts = lhotse_cuts(lengths)
+        for count in (30, 75):
+            name = f"lhotse's DynamicBucketingSampler, {count} buckets"
+            yield name, lambda n=count: bucketed(cuts, budget, n)
+
+
+def cut(order: Any, rows: int) -> Batches:
+    return [list(order[start : start + rows]) for start in range(0, len(order), rows)]
+
+
+def grouped(lengths: Any, rows: int) -> Batches:
+    from transformers.trainer_pt_utils import LengthGroupedSampler
+
+    return cut(list(LengthGroupedSampler(rows, lengths=lengths.tolist())), rows)
+
+
+def lhotse_cuts(lengths: Any) -> Any:
+    from lhotse import CutSet, MonoCut, Recording
+
+    recording = Recording("r", [], 16_000, 480_000, 30.0, channel_ids=[0])
+    return CutSet.from_cuts(
+        MonoCut(str(row), start=0.0, duration=float(length), channel=0, recording=recording)
+        for row, length in enumerate(lengths)
+    )
+
+
+def bucketed(cuts: Any, budget: float, buckets: int) -> Batches:
+    from lhotse.dataset.sampling import DynamicBucketingSampler
+
+    settings = {"num_buckets": buckets, "shuffle": True, "drop_last": False, "seed": 0}
+    sampler = DynamicBucketingSampler(cuts, max_duration=budget, **settings)
+    return ([int(cut.id) for cut in batch] for batch in sampler)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=300.0)
+    options = parser.parse_args()
+    random = np.random.default_rng(0)
+    lengths = np.clip(random.gamma(2.2, 4.0, options.rows), 0.3, 30.0)
+    print("| | batches | padding | budget used | largest | processor time |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for name, make in peers(lengths, options.seconds):
+        start = time.process_time()
+        batches = list(make())
+        took = time.process_time() - start
+        computed = np.array([lengths[batch].max() * len(batch) for batch in batches])
+        assert sorted(row for batch in batches for row in batch) == list(range(options.rows))
+        padding, used = 1 - lengths.sum() / computed.sum(), computed / options.seconds
+        print(f"| {name} | {len(batches):,} | {padding:.1%} | {used.mean():.1%} ", end="")
+        print(f"| {used.max():.1%} | {took:.2f} s |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""How long the clips of a data set are, from their headers or from an index: nothing is decoded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ossicle.audio import _at_least_one, _default_threads, _one_of, _raise_first, info
+from ossicle.errors import AudioError, InvalidArgumentError
+from ossicle.resampling import check_rate
+
+__all__ = ["AudioLengths", "audio_lengths"]
+
+# Rows that a thread takes at a time: a header costs some 10 us, a task of a pool about as much.
+_CHUNK = 256
+_INDEX_COLUMNS = {"frames", "sample_rate"}
+_ROW_KEYS = ("audio_path", "audio")
+_AUDIO_KEYS = ("array", "bytes", "path")
+# Two years at 48 kHz: what is above is no length, and below it frames times a rate fit int64.
+_MOST_FRAMES = 2**42
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AudioLengths:
+    """Lengths of the rows of a data set, in their order; of several clips in a row, the sum.
+
+    Attributes:
+        seconds: ``(N,)`` float64, frames by sample rate of the files themselves; NaN where it
+            failed.
+        samples: ``(N,)`` int64, samples a channel that `ossicle.load` gives, at the rate that was
+            asked for or at each clip's own; -1 where it failed.
+        errors: For each row None, or the error that it ended in.
+    """
+
+    seconds: npt.NDArray[np.float64]
+    samples: npt.NDArray[np.int64]
+    errors: list[AudioError | None]
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    @property
+    def ok(self) -> npt.NDArray[np.bool_]:
+        """``(N,)``: which rows have a length."""
+        return ~np.isnan(self.seconds)
+
+
+class _Clip(NamedTuple):
+    frames: int
+    sample_rate: int
+
+
+_Measured = tuple[float, int, AudioError | None]
+
+
+def audio_lengths(
+    rows: Iterable[Any],
+    *,
+    sample_rate: int | None = None,
+    threads: int | None = None,
+    on_error: Literal["raise", "collect"] = "raise",
+    progress: Callable[[int], object] | None = None,
+) -> AudioLengths:
+    """The exact length of each row, read as `ossicle.info` reads it, with the GIL released.
+
+    Lengths are those of whole files. Where a collator cuts at ``max_length_seconds``, so does
+    ``np.minimum(lengths.seconds, max_length_seconds)``.
+
+    Args:
+        rows: What a length is wanted of, each one of
+
+            - a mapping with ``audio_path`` (a path) or else ``audio``, or a list of several of
+              them under either key, as the collator takes it;
+            - a source as `ossicle.info` takes it: a path, bytes, a binary file object (which is
+              read from, and stands elsewhere afterwards), a shard's member;
+            - an audio dict of Hugging Face `datasets`: ``{"path", "bytes"}``, of which bytes come
+              first, or ``{"array", "sampling_rate"}`` with ``(samples,)`` or
+              ``(channels, samples)``.
+
+            Or a data frame that has the columns ``frames`` and ``sample_rate``, such as the index
+            of a shard: no file is touched then. Any other Polars frame is taken row by row.
+        sample_rate: Rate in Hz at which samples are counted: ``ceil(frames * sample_rate /
+            native)`` of each clip. None counts them at each clip's own.
+        threads: Files to read at a time; None takes one for each processor that this process may
+            use, and one inside a worker of a PyTorch data loader. More pay off where files lie far
+            away.
+        on_error: ``"raise"`` the first row's error, or ``"collect"`` errors beside lengths of NaN
+            and -1.
+        progress: Called now and then, from the calling thread, with the number of rows done.
+
+    Raises:
+        AudioError: With ``on_error="raise"``, when a file cannot be read; a note tells the row.
+        InvalidArgumentError: Also a row that names no audio.
+    """
+    _one_of(on_error, "raise", "collect")
+    rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
+    count = _default_threads() if threads is None else _at_least_one(threads)
+    rows = rows.collect() if hasattr(rows, "collect") else rows  # a LazyFrame
+    if set(getattr(rows, "columns", ())) >= _INDEX_COLUMNS:
+        lengths = _of_index(rows, rate)
+        if on_error == "raise":
+            _raise_first(lengths.errors)
+        return lengths
+    return _gather(_measure_all(_as_sequence(rows), rate, count, on_error, progress))
+
+
+def _as_sequence(rows: Any) -> Sequence[Any]:
+    if isinstance(rows, str | os.PathLike | bytes | Mapping):
+        raise InvalidArgumentError(f"rows is one {type(rows).__name__}: pass a list of rows")
+    if hasattr(rows, "to_dicts"):  # a Polars frame
+        rows = rows.to_dicts()
+    return rows if hasattr(rows, "__getitem__") and hasattr(rows, "__len__") else list(rows)
+
+
+def _measure_all(
+    rows: Sequence[Any],
+    rate: int | None,
+    threads: int,
+    on_error: str,
+    progress: Callable[[int], object] | None,
+) -> Iterator[_Measured]:
+    """In the order of the rows, so that the error that is raised is always the same."""
+
+    def measure_chunk(start: int) -> list[_Measured]:
+        stop = min(start + _CHUNK, len(rows))
+        return [_measure(index, rows[index], rate) for index in range(start, stop)]
+
+    done = 0
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="ossicle-lengths")
+    try:
+        for measured in pool.map(measure_chunk, range(0, len(rows), _CHUNK)):
+            if on_error == "raise":
+                _raise_first([error for _, _, error in measured])
+            yield from measured
+            done += len(measured)
+            if progress is not None:
+                progress(done)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _measure(index: int, row: Any, rate: int | None) -> _Measured:
+    try:
+        clips = [_clip(source) for source in _sources(row)]
+    except AudioError as error:
+        error.add_note(f"in row {index}")
+        return float("nan"), -1, error
+    seconds = sum(clip.frames / clip.sample_rate for clip in clips)
+    return seconds, sum(_samples(clip, rate) for clip in clips), None
+
+
+def _samples(clip: _Clip, rate: int | None) -> int:
+    return clip.frames if rate is None else -(-clip.frames * rate // clip.sample_rate)
+
+
+def _sources(row: Any) -> list[Any]:
+    """What a row holds: sources and audio dicts."""
+    if not isinstance(row, Mapping) or _is_audio(row):
+        return [row]
+    found = row.get("audio_path")
+    found = row.get("audio") if found is None else found
+    if found is None:
+        keys = ", ".join(map(str, row)) or "none"
+        raise InvalidArgumentError(f"the row has no audio_path and no audio (its keys: {keys})")
+    sources = list(found) if isinstance(found, list | tuple) else [found]
+    if not sources:
+        raise InvalidArgumentError("the row's list of audios is empty")
+    return sources
+
+
+def _is_audio(row: Mapping[str, Any]) -> bool:
+    return row.keys().isdisjoint(_ROW_KEYS) and not row.keys().isdisjoint(_AUDIO_KEYS)
+
+
+def _clip(source: Any) -> _Clip:
+    if isinstance(source, Mapping):
+        if source.get("array") is not None:
+            return _of_array(source)
+        held = source.get("bytes")
+        source = source.get("path") if held is None else held
+    try:
+        facts = info(source)
+    except TypeError as error:
+        raise InvalidArgumentError(str(error)) from error
+    return _Clip(facts.frames, facts.sample_rate)
+
+
+def _of_array(audio: Mapping[str, Any]) -> _Clip:
+    shape = np.shape(audio["array"])
+    if len(shape) not in (1, 2):
+        raise InvalidArgumentError(f"an array of {len(shape)} dimensions is no waveform")
+    rate = audio.get("sampling_rate")
+    if rate is None:
+        raise InvalidArgumentError("an audio array without its sampling_rate")
+    return _Clip(shape[-1], check_rate(int(rate), "sampling_rate"))
+
+
+def _gather(measured: Iterator[_Measured]) -> AudioLengths:
+    seconds, samples, errors = [], [], []
+    for length, count, error in measured:
+        seconds.append(length)
+        samples.append(count)
+        errors.append(error)
+    return AudioLengths(np.array(seconds, np.float64), np.array(samples, np.int64), errors)
+
+
+def _of_index(index: Any, rate: int | None) -> AudioLengths:
+    # As floats nulls become NaN; they hold every integer up to 2**53.
+    frames = np.asarray(index["frames"], np.float64)
+    rates = np.asarray(index["sample_rate"], np.float64)
+    ok = (frames >= 0) & (frames < _MOST_FRAMES) & (rates >= 1)
+    frames, rates = np.where(ok, frames, 0).astype(np.int64), np.where(ok, rates, 1)
+    native = rates.astype(np.int64)
+    samples = frames if rate is None else -(-frames * rate // native)
+    errors: list[AudioError | None] = [None] * len(ok)
+    for row in np.flatnonzero(~ok).tolist():
+        errors[row] = error = InvalidArgumentError("the index has no frames and sample_rate here")
+        error.add_note(f"in row {row}")
+    return AudioLengths(np.where(ok, frames / rates, np.nan), np.where(ok, samples, -1), errors)

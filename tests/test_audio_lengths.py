@@ -1,0 +1,230 @@
+"""Lengths without decoding, against what decoding gives."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ossicle
+from ossicle import audio_lengths
+from ossicle.errors import (
+    AudioFileNotFoundError,
+    InvalidArgumentError,
+    UnsupportedFormatError,
+)
+
+MakeClip = Callable[..., Path]
+
+FORMATS = [
+    ("wav", {"rate": 44_100, "channels": 2}),
+    ("flac", {"rate": 22_050, "frames": 9_001}),
+    ("mp3", {"rate": 44_100, "frames": 30_011}),
+    ("mp3", {"rate": 16_000, "options": "-write_xing 0"}),
+    ("opus", {"rate": 48_000, "frames": 47_999}),
+    ("ogg", {"rate": 32_000, "options": "-c:a libvorbis"}),
+    ("m4a", {"rate": 44_100, "channels": 2, "frames": 20_003}),
+    ("aac", {"rate": 16_000}),
+]
+
+
+@pytest.fixture(scope="module")
+def clips(make_clip: MakeClip) -> list[Path]:
+    return [make_clip(suffix, **options) for suffix, options in FORMATS]
+
+
+@pytest.fixture
+def tone(tmp_path: Path) -> Path:
+    return ossicle.save(tmp_path / "tone.wav", np.zeros(801, np.float32), 8_000)
+
+
+@pytest.mark.parametrize("rate", [None, 16_000, 44_100, 11_025])
+def test_lengths_are_those_of_what_is_decoded(clips: list[Path], rate: int | None) -> None:
+    lengths = audio_lengths(clips, sample_rate=rate)
+    assert lengths.samples.dtype == np.int64
+    assert lengths.samples.tolist() == [len(ossicle.load(clip, rate)[0]) for clip in clips]
+    native = [ossicle.load(clip) for clip in clips]
+    assert lengths.seconds.dtype == np.float64
+    assert lengths.seconds.tolist() == [len(waveform) / rate for waveform, rate in native]
+    assert lengths.errors == [None] * len(clips)
+    assert lengths.ok.all()
+
+
+def test_every_form_of_a_row_gives_the_same_length(clips: list[Path], tmp_path: Path) -> None:
+    path = clips[1]
+    data = path.read_bytes()
+    waveform, rate = ossicle.load(path)
+    rows: list[Any] = [
+        path,
+        str(path),
+        data,
+        np.frombuffer(data, np.uint8),
+        io.BytesIO(data),
+        {"audio_path": path, "text": "words", "path": "not this one"},
+        {"audio": data},
+        {"audio": str(path), "audio_path": None},
+        {"audio": {"path": "gone.flac", "bytes": data}, "text": "words"},
+        {"audio": {"path": str(path), "bytes": None}},
+        {"audio": {"array": waveform, "sampling_rate": rate}},
+        {"audio": {"array": np.stack([waveform, waveform]), "sampling_rate": rate}},
+        {"path": None, "bytes": data},
+        {"array": waveform.tolist(), "sampling_rate": rate},
+    ]
+    lengths = audio_lengths(rows, sample_rate=16_000)
+    expected = len(ossicle.load(path, 16_000)[0])
+    assert lengths.samples.tolist() == [expected] * len(rows)
+    assert lengths.seconds.tolist() == [len(waveform) / rate] * len(rows)
+    assert audio_lengths(iter(rows[:4])).seconds.tolist() == lengths.seconds[:4].tolist()
+
+
+def test_several_audios_of_a_row_add_up(clips: list[Path]) -> None:
+    # Each is rounded up by itself, as each is decoded by itself.
+    rows = [{"audio_path": clips}, {"audio": [clips[0], {"path": None, "bytes": None}]}]
+    one, many = (
+        audio_lengths(clips, sample_rate=11_025),
+        audio_lengths(rows[:1], sample_rate=11_025),
+    )
+    assert many.samples.tolist() == [one.samples.sum()]
+    assert many.seconds[0] == pytest.approx(one.seconds.sum(), rel=1e-12)
+    with pytest.raises(InvalidArgumentError) as caught:
+        audio_lengths(rows)
+    assert caught.value.__notes__ == ["in row 1"]
+
+
+def test_members_of_a_shard(clips: list[Path], tmp_path: Path) -> None:
+    import tarfile
+
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for number, clip in enumerate(clips):
+            tar.add(clip, f"{number}{clip.suffix}")
+    with ossicle.Shard(tmp_path / "s.tar") as shard:
+        members = [shard.member(str(n), c.suffix[1:]) for n, c in enumerate(clips)]
+        assert audio_lengths(members).samples.tolist() == audio_lengths(clips).samples.tolist()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_many_rows_keep_their_order(tmp_path: Path, threads: int) -> None:
+    for frames in range(7):
+        ossicle.save(tmp_path / f"{frames}.wav", np.zeros(frames, np.float32), 8_000)
+    frames = np.random.default_rng(0).integers(0, 7, 2_000)
+    calls: list[tuple[int, threading.Thread]] = []
+    lengths = audio_lengths(
+        [{"audio_path": tmp_path / f"{n}.wav"} for n in frames],
+        threads=threads,
+        progress=lambda done: calls.append((done, threading.current_thread())),
+    )
+    assert lengths.samples.tolist() == frames.tolist()
+    done = [count for count, _ in calls]
+    assert done == sorted(set(done))
+    assert done[-1] == 2_000
+    assert {thread for _, thread in calls} == {threading.current_thread()}
+
+
+def test_errors_are_collected_or_the_first_is_raised(tone: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.wav"
+    text.write_bytes(b"no audio")
+    rows: list[Any] = [tone] * 600
+    rows[300], rows[301], rows[302] = tmp_path / "gone.wav", text, {"text": "no audio"}
+    lengths = audio_lengths(rows, on_error="collect", threads=2)
+    assert [type(error) for error in lengths.errors[300:303]] == [
+        AudioFileNotFoundError,
+        UnsupportedFormatError,
+        InvalidArgumentError,
+    ]
+    assert np.flatnonzero(~lengths.ok).tolist() == [300, 301, 302]
+    assert np.isnan(lengths.seconds[300:303]).all()
+    assert lengths.samples[299:304].tolist() == [801, -1, -1, -1, 801]
+    assert sum(error is not None for error in lengths.errors) + lengths.ok.sum() == len(rows)
+    with pytest.raises(AudioFileNotFoundError, match=r"gone\.wav") as caught:
+        audio_lengths(rows, threads=2)
+    assert caught.value.__notes__ == ["in row 300"]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"text": "words"}, "no audio_path and no audio .its keys: text"),
+        ({}, "keys: none"),
+        ({"audio": []}, "empty"),
+        (3, "not int"),
+        (None, "not NoneType"),
+        ({"array": [0.0]}, "without its sampling_rate"),
+        ({"array": 0.0, "sampling_rate": 8_000}, "0 dimensions"),
+        ({"array": [0.0], "sampling_rate": 0}, "sampling_rate is 0"),
+        ({"path": None, "bytes": None}, "not NoneType"),
+    ],
+)
+def test_rows_without_audio(row: Any, reason: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=reason):
+        audio_lengths([row])
+
+
+@pytest.mark.parametrize("rows", ["a.wav", Path("a.wav"), b"RIFF", {"audio_path": "a.wav"}])
+def test_one_row_is_no_list_of_rows(rows: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="pass a list"):
+        audio_lengths(rows)
+
+
+def test_no_rows() -> None:
+    lengths = audio_lengths([], sample_rate=8_000)
+    assert (len(lengths), lengths.errors, lengths.samples.dtype) == (0, [], np.int64)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"sample_rate": 0}, {"threads": 0}, {"on_error": "conceal"}, {"sample_rate": 1.5}]
+)
+def test_wrong_arguments(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgumentError):
+        audio_lengths([], **wrong)
+
+
+@given(
+    facts=st.lists(st.tuples(st.integers(0, 2**41), st.integers(1, 768_000)), max_size=20),
+    rate=st.none() | st.integers(1, 768_000),
+)
+def test_an_index_is_counted_without_its_files(
+    facts: list[tuple[int, int]], rate: int | None
+) -> None:
+    schema = {"frames": pl.UInt64, "sample_rate": pl.UInt32}
+    index = pl.DataFrame(facts, schema=schema, orient="row").with_columns(shard=pl.lit("gone.tar"))
+    lengths = audio_lengths(index, sample_rate=rate)
+    exact = [f if rate is None else -(-f * rate // native) for f, native in facts]
+    assert lengths.samples.tolist() == exact
+    assert lengths.seconds.tolist() == [frames / native for frames, native in facts]
+    lazy = audio_lengths(index.lazy(), sample_rate=rate)
+    assert lazy.samples.tolist() == exact
+
+
+def test_members_of_an_index_that_are_no_audio() -> None:
+    index = pl.DataFrame({"frames": [16_000, None, 8_000], "sample_rate": [16_000, None, 16_000]})
+    with pytest.raises(InvalidArgumentError) as caught:
+        audio_lengths(index)
+    assert caught.value.__notes__ == ["in row 1"]
+    lengths = audio_lengths(index, on_error="collect")
+    assert lengths.samples.tolist() == [16_000, -1, 8_000]
+    assert lengths.ok.tolist() == [True, False, True]
+    assert lengths.seconds[lengths.ok].tolist() == [1.0, 0.5]
+
+
+def test_a_frame_of_paths_is_read_row_by_row(tone: Path) -> None:
+    frame = pl.DataFrame({"audio_path": [str(tone)] * 3, "text": ["a", "b", "c"]})
+    assert audio_lengths(frame).samples.tolist() == [801] * 3
+
+
+def test_nothing_is_decoded(tmp_path: Path) -> None:
+    # A damaged payload under a whole header: decoding it would fail.
+    clip = tmp_path / "clip.flac"
+    ossicle.save(clip, np.random.default_rng(0).uniform(-1, 1, 9_000), 8_000)
+    damaged = bytearray(clip.read_bytes())
+    damaged[-3_000:-2_000] = bytes(1_000)
+    with pytest.raises(ossicle.AudioError):
+        ossicle.load(bytes(damaged))
+    assert audio_lengths([bytes(damaged)]).samples.tolist() == [9_000]
