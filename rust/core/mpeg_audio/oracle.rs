@@ -14,7 +14,7 @@ use crate::codec::PacketDecoder;
 /// Between symphonia and ours, of the largest sample of a stream.
 const TOLERANCE: f32 = 1e-5;
 /// Between two ways through our decoder.
-const OWN_TOLERANCE: f32 = 4e-6;
+const OWN_TOLERANCE: f32 = 1e-5;
 
 /// Marsaglia's xorshift.
 struct Random(u64);
