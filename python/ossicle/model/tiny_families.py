@@ -139,13 +139,15 @@ def _whisper_extractor(mels: int = 128, seconds: int = 30) -> WhisperFeatureExtr
     )
 
 
-def _without_pictures(kind: type) -> type:
-    """A processor's class that takes None for what it does with pictures and films."""
+def _without_pictures(kind: Any, *parts: Any) -> Any:
+    """A processor with None for what it does with pictures and films."""
+    check = kind.check_argument_for_proper_class
 
-    def check(self: Any, name: str, part: Any) -> Any:
-        return None if part is None else kind.check_argument_for_proper_class(self, name, part)  # type: ignore[attr-defined]
+    def checked(self: Any, name: str, part: Any) -> Any:
+        return None if part is None else check(self, name, part)
 
-    return type(kind.__name__, (kind,), {"check_argument_for_proper_class": check})
+    with patch.object(kind, "check_argument_for_proper_class", checked):
+        return kind(*parts)
 
 
 @contextmanager
@@ -179,8 +181,8 @@ def _qwen25_omni(words: list[str]) -> tuple[Any, Any]:
         "audio_eos_token": "<|audio_eos|>",
     }
     tokenizer = _tokenizer(words, named)
-    kind = _without_pictures(hf.Qwen2_5OmniProcessor)
-    processor = kind(None, None, _whisper_extractor(seconds=300), tokenizer)
+    extractor = _whisper_extractor(seconds=300)
+    processor = _without_pictures(hf.Qwen2_5OmniProcessor, None, None, extractor, tokenizer)
     audio = {
         "num_mel_bins": 128,
         "d_model": 32,
@@ -319,8 +321,8 @@ def _gemma3n(words: list[str]) -> tuple[Any, Any]:
         "eoi_token": "<end_of_image>",
     }
     tokenizer = _tokenizer(words, named)
-    kind = _without_pictures(hf.Gemma3nProcessor)
-    processor = kind(hf.Gemma3nAudioFeatureExtractor(), None, tokenizer)
+    extractor = hf.Gemma3nAudioFeatureExtractor()
+    processor = _without_pictures(hf.Gemma3nProcessor, extractor, None, tokenizer)
     size = len(tokenizer)
     vision = {"hidden_size": 16, "vocab_size": 1, "vocab_offset": size}
     audio = {
@@ -363,8 +365,8 @@ def _gemma3n(words: list[str]) -> tuple[Any, Any]:
 
 def _phi4(words: list[str]) -> tuple[Any, Any]:
     tokenizer = _tokenizer(words, {"image_token": "<|image|>", "audio_token": "<|audio|>"})
-    kind = _without_pictures(hf.Phi4MultimodalProcessor)
-    processor = kind(None, hf.Phi4MultimodalFeatureExtractor(), tokenizer)
+    extractor = hf.Phi4MultimodalFeatureExtractor()
+    processor = _without_pictures(hf.Phi4MultimodalProcessor, None, extractor, tokenizer)
     audio = {
         "hidden_size": 32,
         "intermediate_size": 32,
