@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import importlib
 import inspect
+import json
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -334,6 +336,63 @@ def test_voxtral_shortens_words_alone(voxtral: VoxtralProcessor) -> None:
     assert len(ids) == 385
     assert ids.count(AUDIO) == 375
     assert ids[-1] == EOS
+
+
+def tekken(folder: Path) -> Path:
+    """A small vocabulary of mistral-common's own with the tokens and settings of Voxtral."""
+    common = pytest.importorskip("mistral_common", reason="Voxtral's tokenizer is not installed")
+    from mistral_common.tokens.tokenizers.tekken import Tekkenizer
+
+    found = json.loads((Path(common.__file__).parent / "data/tekken_240911.json").read_text())
+    found["vocab"] = found["vocab"][:1200]
+    sizes = {"default_vocab_size": 2200, "num_vocab_tokens": 1200}
+    found["config"] |= {"version": "v7", "default_num_special_tokens": 1000, **sizes}
+    names = {rank: f"<SPECIAL_{rank}>" for rank in range(40)}
+    known = Tekkenizer.DEPRECATED_SPECIAL_TOKENS
+    names |= {token["rank"]: getattr(token["token_str"], "value", "") for token in known}
+    names |= {AUDIO: "[AUDIO]", BEGIN_AUDIO: "[BEGIN_AUDIO]", TRANSCRIBE: "[TRANSCRIBE]"}
+    found["special_tokens"] = [
+        {"rank": rank, "token_str": name, "is_control": True} for rank, name in names.items()
+    ]
+    found.pop("image", None)
+    mel = {"num_mel_bins": 128, "hop_length": 160, "window_size": 400}
+    rates = {"sampling_rate": RATE, "frame_rate": 12.5, "chunk_length_s": 30.0}
+    found["audio"] = {**rates, "audio_encoding_config": mel}
+    path = folder / "tekken.json"
+    path.write_text(json.dumps(found))
+    return path
+
+
+def test_voxtral_by_mistral_common_itself(tmp_path: Path) -> None:
+    path = tekken(tmp_path)
+    backend = importlib.import_module("transformers.tokenization_mistral_common")
+    tokenizer = backend.MistralCommonBackend(str(path), mode="finetuning")
+    extractor = transformers.WhisperFeatureExtractor(feature_size=128)
+    processor = transformers.VoxtralProcessor(extractor, tokenizer)
+    rows = voxtral_rows()
+    batch = collator_of(processor, max_length_seconds=60.0, loss_on="response")(rows)
+    assert (batch["input_ids"] == AUDIO).sum(dim=1).tolist() == [750, 375]
+    learned = [labels[labels != -100].tolist() for labels in batch["labels"]]
+    assert [tokenizer.decode(ids) for ids in learned] == ["this</s>", "words</s>"]
+    own = processor.apply_transcription_request(
+        audio=[rows[1]["audio"]["array"]],
+        sampling_rate=RATE,
+        model_id="voxtral",
+        language="en",
+        format=["wav"],
+    )
+    ids = batch["input_ids"][1][batch["attention_mask"][1] == 1]
+    asked = own["input_ids"].shape[1]
+    assert torch.equal(ids[:asked], own["input_ids"][0])
+    # It takes the sound through 16 bits.
+    torch.testing.assert_close(
+        batch["input_features"][2], own["input_features"][0], rtol=0, atol=1e-2
+    )
+    assert torch.isfinite(tiny_voxtral_model(len(tokenizer))(**batch).loss)
+    for_serving = backend.MistralCommonBackend(str(path))
+    serving = transformers.VoxtralProcessor(extractor, for_serving)
+    with pytest.raises(RowError, match=r'row 0 .*mode="finetuning"'):
+        collator_of(serving, max_length_seconds=60.0)(rows)
 
 
 def test_every_tiny_family_is_tested() -> None:

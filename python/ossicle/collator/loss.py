@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ossicle.collator.prompts import Prompt
     from ossicle.collator.rows import Example
 
-__all__ = ["IGNORE_INDEX", "marked_tokens", "response_mask", "token_id"]
+__all__ = ["IGNORE_INDEX", "common", "marked_tokens", "response_mask", "token_id"]
 
 IGNORE_INDEX = -100
 """What torch's cross entropy skips by default."""
@@ -80,7 +80,7 @@ class _Finder:
         """The tokens of one turn: tokenised up to its begin and up to its end."""
         start, end = (self._tokens(_expanded(prompt.text, place, offsets)) for place in turn)
         for part in (start, end):
-            same = _common(part, ids)
+            same = common(part, ids)
             # A template's own marks may lie within a token: it is then the response's.
             if same < len(part) - prompt.is_marked:
                 raise RowError(
@@ -89,7 +89,7 @@ class _Finder:
                     "cannot be found; mark it in the chat template with {% generation %}",
                     row=example.index,
                 )
-        first, last = _common(start, ids), len(end)
+        first, last = common(start, ids), len(end)
         return first, last if prompt.is_marked else self._end_of_turn(ids, first, last)
 
     def _end_of_turn(self, ids: list[int], first: int, last: int) -> int:
@@ -144,7 +144,7 @@ def _expanded(text: str, end: int, offsets: list[dict[str, Any]]) -> str:
     return "".join([*pieces, text[done:end]])
 
 
-def _common(one: list[int], other: list[int]) -> int:
+def common(one: list[int], other: list[int]) -> int:
     """How many tokens both begin with."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -14,6 +14,7 @@ import numpy as np
 
 from ossicle import _native
 from ossicle.collator.errors import RowError
+from ossicle.collator.loss import common
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -113,7 +114,7 @@ def _conversation(
     response = [False] * len(ids)
     for number, message in enumerate(messages):
         if message["role"] == "assistant":
-            before = _encoded(tokenizer, example, messages[:number])
+            before = _asked(tokenizer, example, messages[:number])
             after = _encoded(tokenizer, example, messages[: number + 1])
             if ids[: len(after)] != after or after[: len(before)] != before:
                 raise RowError(
@@ -124,6 +125,18 @@ def _conversation(
                 )
             response[len(before) : len(after)] = [True] * (len(after) - len(before))
     return ids, response
+
+
+def _asked(tokenizer: Any, example: Example, messages: list[dict[str, Any]]) -> list[int]:
+    """A conversation up to a response: what two different responses to it have in common.
+
+    By itself it is refused by a tokenizer that is loaded for training.
+    """
+    one, other = (
+        _encoded(tokenizer, example, [*messages, {"role": "assistant", "content": answer}])
+        for answer in ("0", "1")
+    )
+    return one[: common(one, other)]
 
 
 def _encoded(tokenizer: Any, example: Example, messages: list[dict[str, Any]]) -> list[int]:
