@@ -22,7 +22,8 @@ import ossicle
 from ossicle.collator import FAMILIES, ClipTooShortError, RowError
 from ossicle.collator.families import family_of
 from ossicle.model import tiny_families
-from ossicle.model.tiny_families import PLACEHOLDERS, GraniteSpeechFeatures, tiny_voxtral_model
+from ossicle.model.tiny_families import PLACEHOLDERS, tiny_voxtral_model
+from ossicle.model.tiny_granite import GraniteSpeechFeatures
 
 __all__ = ["one_thread"]
 

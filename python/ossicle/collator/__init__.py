@@ -6,7 +6,6 @@ file. Sound exists only inside the call that makes a batch of it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ossicle.audio import load_batch
 from ossicle.cache import AudioCache, WaveformCache
 from ossicle.collator.calls import Encoded, Request
+from ossicle.collator.checks import check_limits, check_processor, check_whole_milliseconds
 from ossicle.collator.errors import (
     ClipTooShortError,
     CollatorError,
@@ -128,12 +128,12 @@ class AudioLmCollator:
         ledger_path: str | os.PathLike[str] | None = None,
         feature_cache: AudioCache | None = None,
     ) -> None:
-        _check_limits(sample_rate, max_length_seconds, max_length)
-        _check_processor(processor, sample_rate)
+        check_limits(sample_rate, max_length_seconds, max_length)
+        check_processor(processor, sample_rate)
         if loss_on not in ("all", "response"):
             raise ValueError(f'loss_on is "all" or "response", not {loss_on!r}')
         if waveform_cache is not None or feature_cache is not None:
-            _check_whole_milliseconds(max_length_seconds)
+            check_whole_milliseconds(max_length_seconds)
         self._processor = processor
         self._family = family_of(processor)
         self._max_length = max_length
@@ -331,48 +331,6 @@ class AudioLmCollator:
             if count == 0
         }
         return {**batch, **encoded.sound, "labels": labels}, faults
-
-
-def _check_limits(sample_rate: int, max_length_seconds: float, max_length: int | None) -> None:
-    if sample_rate < 1:
-        raise ValueError(f"sample_rate must be a positive number of Hz, got {sample_rate}")
-    if not math.isfinite(max_length_seconds) or round(max_length_seconds * sample_rate) < 1:
-        raise ValueError(
-            f"max_length_seconds must hold one sample at least, got {max_length_seconds}"
-        )
-    if max_length is not None and max_length < 1:
-        raise ValueError(f"max_length must be a positive number of tokens, got {max_length}")
-
-
-def _check_whole_milliseconds(max_length_seconds: float) -> None:
-    # Two lengths that round to one millisecond would share entries of different lengths.
-    milliseconds = round(max_length_seconds * 1000)
-    if milliseconds < 1 or abs(max_length_seconds * 1000 - milliseconds) > 1e-6:
-        raise ValueError(
-            f"max_length_seconds={max_length_seconds} is not a whole number of milliseconds, "
-            "which is what the keys of waveform_cache count; round it to three decimals"
-        )
-
-
-def _check_processor(processor: Any, sample_rate: int) -> None:
-    kind = type(processor).__name__
-    tokenizer = getattr(processor, "tokenizer", None)
-    if tokenizer is None:
-        raise ValueError(f"{kind} has no tokenizer: pass the processor of an audio-language model")
-    if tokenizer.pad_token_id is None:
-        raise ValueError(
-            f"the tokenizer of {kind} has no pad token, without which rows cannot be made equally "
-            "long; set one first, such as tokenizer.pad_token = tokenizer.eos_token"
-        )
-    extractors = (
-        getattr(processor, name, None) for name in ("feature_extractor", "audio_processor")
-    )
-    extractor = next((found for found in extractors if found is not None), None)
-    wanted = getattr(extractor, "sampling_rate", None)
-    if wanted is not None and wanted != sample_rate:
-        raise ValueError(
-            f"sample_rate={sample_rate}, but the feature extractor of {kind} takes {wanted} Hz"
-        )
 
 
 def _noted(error: AudioError, index: int) -> AudioError:
