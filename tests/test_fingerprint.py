@@ -32,6 +32,10 @@ def changed(value: Any) -> Any:
         return value + 1
     if isinstance(value, str):
         return value + "x"
+    if value is None:
+        return 1.0
+    if isinstance(value, dict | list):
+        return {"another": value}
     array = value.copy()
     array.flat[array.size // 2] = np.nextafter(array.flat[array.size // 2], 9)
     return array
@@ -61,6 +65,65 @@ def test_every_attribute_counts_even_after_a_first_call(name: str) -> None:
     assert processor_sha256(wrapped) != before[1]
     setattr(extractor, name, original)
     assert (processor_sha256(extractor), processor_sha256(wrapped)) == before
+
+
+# Windows, bands and their limits, dither, floors, normalisation, padding: all attributes there are.
+OTHERS = {
+    "Gemma3nAudioFeatureExtractor": {"per_bin_mean": [0.5] * 128, "per_bin_stddev": [2.0] * 128},
+    "Phi4MultimodalFeatureExtractor": {},
+    "WhisperFeatureExtractor": {"return_attention_mask": True},
+}
+
+
+def other(kind: str, **changes: Any) -> Any:
+    return getattr(transformers, kind)(**{**OTHERS[kind], **changes})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in OTHERS for name in sorted(vars(other(kind)))]
+)
+def test_every_attribute_of_other_extractors_counts(kind: str, name: str) -> None:
+    extractor = other(kind)
+    before = processor_sha256(extractor)
+    original = getattr(extractor, name)
+    if name in ("_processor_class", "processor_class"):
+        return
+    setattr(extractor, name, changed(original))
+    assert processor_sha256(extractor) != before
+    setattr(extractor, name, original)
+    assert processor_sha256(extractor) == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("Gemma3nAudioFeatureExtractor", {"min_frequency": 100.0}),
+        ("Gemma3nAudioFeatureExtractor", {"max_frequency": 7000.0}),
+        ("Gemma3nAudioFeatureExtractor", {"frame_length_ms": 25.0}),
+        ("Gemma3nAudioFeatureExtractor", {"dither": 0.1}),
+        ("Phi4MultimodalFeatureExtractor", {"mel_min_frequency": 20.0}),
+        ("Phi4MultimodalFeatureExtractor", {"mel_max_frequency": 7600.0}),
+        ("Phi4MultimodalFeatureExtractor", {"win_length": 320}),
+        ("WhisperFeatureExtractor", {"chunk_length": 15}),
+        ("WhisperFeatureExtractor", {"feature_size": 128}),
+        ("WhisperFeatureExtractor", {"do_normalize": True}),
+        ("WhisperFeatureExtractor", {"padding_side": "left"}),
+    ],
+)
+def test_every_argument_that_changes_features_counts(kind: str, change: dict[str, Any]) -> None:
+    assert processor_sha256(other(kind, **change)) != processor_sha256(other(kind))
+
+
+@pytest.mark.parametrize(
+    "change", [{"padding": "longest"}, {"truncation": False}, {"max_length": 99}]
+)
+def test_how_the_processor_calls_its_extractor_counts(change: dict[str, Any]) -> None:
+    extractor = whisper()
+    before = processor_sha256(processor(extractor, audio_kwargs={"padding": "max_length"}))
+    after = processor(extractor, audio_kwargs={"padding": "max_length", **change})
+    assert processor_sha256(after) != before
+    same = processor(extractor, audio_kwargs={"padding": "max_length"}, text_kwargs={"a": 1})
+    assert processor_sha256(same) == before
 
 
 def test_an_array_changed_in_place_counts() -> None:

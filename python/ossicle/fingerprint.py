@@ -33,8 +33,9 @@ def processor_sha256(processor: Any) -> str:
     """Fingerprints everything in a processor's feature extractor that changes its output.
 
     That is: the class names of processor and extractor, the versions of the packages that the
-    extractor's classes come from (transformers among them), and all attributes of the extractor,
-    whatever they are called; arrays such as ``mel_filters`` count by dtype, shape and content. The
+    extractor's classes come from (transformers among them), all attributes of the extractor,
+    whatever they are called, and the ``audio_kwargs`` that the processor calls it with (padding and
+    truncation among them); arrays such as ``mel_filters`` count by dtype, shape and content. The
     tokenizer does not count, nor do names, paths and the commit that a processor was loaded from.
 
     Every call looks at the processor anew (0.1 to 0.2 ms for Whisper's): a digest pinned to the
@@ -55,6 +56,8 @@ def processor_sha256(processor: Any) -> str:
         "versions": _versions(type(extractor)),
         "attributes": _plain(_attributes(extractor), ()),
     }
+    if (options := getattr(processor, "audio_kwargs", None)) is not None:
+        state["options"] = _plain(options, ())
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 

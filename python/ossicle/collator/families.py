@@ -1,0 +1,156 @@
+"""What differs between the processors of transformers, as one table.
+
+A processor that is not in the table is called like most: ``text=`` with placeholders, ``audio=``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ossicle.collator import calls
+
+if TYPE_CHECKING:
+    import torch
+
+    from ossicle.collator.calls import Call
+
+__all__ = ["FAMILIES", "Family", "family_of"]
+
+Counts = Callable[[Any, dict[str, Any], Sequence[int]], "list[int]"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a processor is called, and what it gives.
+
+    Attributes:
+        call: Hands texts and waveforms to the processor; one of `ossicle.collator.calls`.
+        counts: Of processor, batch and the clips' samples: the tokens that the model's encoder
+            makes of each clip. None where that is not known.
+        marks: The processor's (or its tokenizer's) attributes that name the placeholder and what
+            stands around it; none of them is ever cut.
+        has_placeholder: Whether texts hold a placeholder for each clip.
+        takes_text: Whether a row may have ``text``.
+        takes_messages: Whether a row may have ``messages``.
+        most_clips: How many recordings a row may have; None for any number.
+        min_samples: Shorter clips make the feature extractor fail, or give not one frame.
+        features: The key of the features.
+        features_mask: The key of the mask that says which frames are the clip's own; None where
+            there is none.
+        is_whisper_mel: Whether the features are Whisper's log-mel, one window a clip, which
+            ``feature_cache`` can keep.
+    """
+
+    call: Call = calls.together
+    counts: Counts | None = None
+    marks: tuple[str, ...] = ("audio_token", "audio_bos_token", "audio_eos_token")
+    has_placeholder: bool = True
+    takes_text: bool = True
+    takes_messages: bool = True
+    most_clips: int | None = None
+    min_samples: int = 1
+    features: str = "input_features"
+    features_mask: str | None = None
+    is_whisper_mel: bool = False
+
+
+def _halved_twice(frames: torch.Tensor) -> torch.Tensor:
+    """Tokens of mel frames: a convolution of stride 2, then pooling by 2."""
+    return ((frames - 1) // 2 + 1 - 2) // 2 + 1
+
+
+def _by_mask(processor: Any, batch: dict[str, Any], samples: Sequence[int]) -> list[int]:
+    del processor, samples
+    counted: list[int] = _halved_twice(batch["feature_attention_mask"].sum(-1)).tolist()
+    return counted
+
+
+def _by_windows(processor: Any, batch: dict[str, Any], samples: Sequence[int]) -> list[int]:
+    """A clip is cut into windows of 30 s; their frames are counted together."""
+    import torch
+
+    window = processor.feature_extractor.n_samples
+    most = int(processor.max_audio_len // processor.feature_extractor.chunk_length)
+    windows = [min(max(1, -(-count // window)), most) for count in samples]
+    frames = batch["input_features_mask"].sum(-1).split(windows)
+    return [int(_halved_twice(torch.as_tensor(part.sum()))) for part in frames]
+
+
+def _by_projector(processor: Any, batch: dict[str, Any], samples: Sequence[int]) -> list[int]:
+    del processor, samples
+    counted: list[int] = batch["input_features_mask"].sum(-1).tolist()
+    return counted
+
+
+def _by_sizes(processor: Any, batch: dict[str, Any], samples: Sequence[int]) -> list[int]:
+    del processor, samples
+    counted: list[int] = batch["audio_embed_sizes"].tolist()
+    return counted
+
+
+def _always_the_same(processor: Any, batch: dict[str, Any], samples: Sequence[int]) -> list[int]:
+    del batch
+    return [processor.audio_seq_length] * len(samples)
+
+
+def _of_whole_windows(processor: Any, batch: dict[str, Any], samples: Sequence[int]) -> list[int]:
+    """30 s give 3,000 frames, 1,500 positions, 375 tokens."""
+    del batch
+    window = processor.feature_extractor.n_samples
+    return [375 * max(1, -(-count // window)) for count in samples]
+
+
+_QWEN = Family(counts=_by_mask, features_mask="feature_attention_mask", is_whisper_mel=True)
+_FLAMINGO = Family(
+    counts=_by_windows, marks=("audio_token",), most_clips=1, features_mask="input_features_mask"
+)
+_GRANITE = Family(
+    # Its spectrogram reflects half a window of 512 at both ends.
+    counts=_by_projector,
+    marks=("audio_token",),
+    min_samples=257,
+    features_mask="input_features_mask",
+)
+
+FAMILIES: dict[str, Family] = {
+    "Qwen2AudioProcessor": _QWEN,
+    "Qwen2_5OmniProcessor": _QWEN,
+    "WhisperProcessor": Family(
+        call=calls.labels_apart,
+        marks=(),
+        has_placeholder=False,
+        takes_messages=False,
+        most_clips=1,
+        is_whisper_mel=True,
+    ),
+    "VoxtralProcessor": Family(
+        call=calls.by_request, counts=_of_whole_windows, marks=(), has_placeholder=False
+    ),
+    "GraniteSpeechProcessor": _GRANITE,
+    "Gemma3nProcessor": Family(
+        # A frame is 512 samples and one before.
+        counts=_always_the_same,
+        marks=("audio_token", "boa_token", "eoa_token"),
+        min_samples=513,
+        features_mask="input_features_mask",
+    ),
+    "Phi4MultimodalProcessor": Family(
+        counts=_by_sizes,
+        marks=("audio_token",),
+        min_samples=400,
+        features="audio_input_features",
+        features_mask="audio_attention_mask",
+    ),
+    "AudioFlamingo3Processor": _FLAMINGO,
+}
+"""By the name of the processor's class; a subclass is of its base's family."""
+
+_OTHER = Family()
+
+
+def family_of(processor: Any) -> Family:
+    """The row of the table that a processor belongs to, by its class or a base of it."""
+    names = [kind.__name__ for kind in type(processor).__mro__]
+    return next((FAMILIES[name] for name in names if name in FAMILIES), _OTHER)

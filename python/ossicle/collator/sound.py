@@ -1,0 +1,169 @@
+"""Recordings into waveforms: from the cache, decoded in one call, or as they came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ossicle.cache import AudioCacheKey, WaveformCache, WaveformCacheKey
+from ossicle.collator.errors import ClipTooShortError, RowError, SampleRateMismatchError
+from ossicle.collator.rows import Clip, Example, Samples
+from ossicle.errors import AudioError, DecodeError, NonFiniteSampleError
+from ossicle.resampling import resample
+
+if TYPE_CHECKING:
+    from ossicle.audio import AudioBatch
+
+__all__ = ["Loader", "Pair", "Waveform"]
+
+Waveform: TypeAlias = npt.NDArray[np.float32]
+Pair: TypeAlias = "tuple[Example, Clip]"
+Sound: TypeAlias = "Waveform | AudioError"
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Makes mono waveforms of recordings.
+
+    Attributes:
+        sample_rate: Of the waveforms, in Hz.
+        max_length_seconds: Where they are cut.
+        auto_resample: Whether recordings of another rate are resampled, or are errors.
+        min_samples: Shorter ones are errors.
+        cache: Where waveforms are kept; None for nowhere.
+    """
+
+    sample_rate: int
+    max_length_seconds: float
+    auto_resample: bool = False
+    min_samples: int = 1
+    cache: WaveformCache | None = None
+
+    def __call__(self, pairs: Sequence[Pair], load_batch: Callable[..., AudioBatch]) -> list[Sound]:
+        """For each recording its waveform ``(samples,)`` or its error, in order."""
+        keys = [self.key(pair) if self.cache is not None else None for pair in pairs]
+        found: list[Sound | None] = [self._cached(key) for key in keys]
+        missing = [place for place, waveform in enumerate(found) if waveform is None]
+        clips = [pairs[place][1] for place in missing]
+        for place, sound in zip(missing, self._made(clips, load_batch), strict=True):
+            found[place] = sound
+            self._keep(keys[place], sound)
+        return [sound for sound in found if sound is not None]
+
+    def key(self, pair: Pair) -> WaveformCacheKey | None:
+        """None where the row does not say what its file contains: a path may change its bytes."""
+        example, clip = pair
+        if not clip.blob_sha:
+            return None
+        try:
+            return WaveformCacheKey(
+                blob_sha=clip.blob_sha,
+                sample_rate=self.sample_rate,
+                max_length_ms=round(self.max_length_seconds * 1000),
+                auto_resample=self.auto_resample,
+            )
+        except ValueError as error:
+            raise RowError(f"{example.name}: {error}", row=example.index) from error
+
+    def feature_key(self, pair: Pair, processor_sha: str) -> AudioCacheKey | None:
+        """As `key`, for what the processor of that digest makes of the waveform."""
+        plain = self.key(pair)
+        if plain is None:
+            return None
+        return AudioCacheKey(
+            blob_sha=plain.blob_sha,
+            processor_sha=processor_sha,
+            sample_rate=plain.sample_rate,
+            max_length_ms=plain.max_length_ms,
+            auto_resample=plain.auto_resample,
+        )
+
+    def _cached(self, key: WaveformCacheKey | None) -> Waveform | None:
+        return None if self.cache is None or key is None else self.cache.get(key)
+
+    def _keep(self, key: WaveformCacheKey | None, sound: Sound) -> None:
+        if self.cache is not None and key is not None and not isinstance(sound, AudioError):
+            self.cache.put(key, sound)
+
+    def _made(self, clips: list[Clip], load_batch: Callable[..., AudioBatch]) -> list[Sound]:
+        """All that must be decoded in one call."""
+        files = [clip for clip in clips if not isinstance(clip.source, Samples)]
+        decoded = iter(self._decoded(files, load_batch) if files else ())
+        return [
+            self._taken(clip) if isinstance(clip.source, Samples) else next(decoded)
+            for clip in clips
+        ]
+
+    def _decoded(self, clips: list[Clip], load_batch: Callable[..., AudioBatch]) -> list[Sound]:
+        # Errors are collected so that the one raised can say which row of the batch it was.
+        batch = load_batch(
+            [clip.source for clip in clips],
+            self.sample_rate,
+            duration=self.max_length_seconds,
+            on_error="collect",
+        )
+        sounds: list[Sound] = []
+        for clip, error, padded, length, rate in zip(
+            clips, batch.errors, batch.waveforms, batch.lengths, batch.sample_rates, strict=True
+        ):
+            fault = error or self._fault(clip, int(rate), int(length))
+            sounds.append(padded[:length] if fault is None else fault)
+        return sounds
+
+    def _taken(self, clip: Clip) -> Sound:
+        """A waveform that came as an array."""
+        samples: Samples = clip.source
+        try:
+            mono = _mono(samples.array, clip.name)
+            length = round(self.max_length_seconds * self.sample_rate)
+            fault = self._fault(clip, samples.sample_rate, len(mono))
+            if fault is not None:
+                return fault
+            if samples.sample_rate != self.sample_rate:
+                mono = resample(mono, samples.sample_rate, self.sample_rate)
+        except AudioError as error:
+            return error
+        return mono[:length]
+
+    def _fault(self, clip: Clip, native_rate: int, length: int) -> AudioError | None:
+        place = _place(clip)
+        if native_rate != self.sample_rate and not self.auto_resample:
+            return SampleRateMismatchError(
+                f"native rate {native_rate} Hz, but this collator takes {self.sample_rate} Hz; "
+                f"re-encode it (`ffmpeg -i <in> -ar {self.sample_rate} <out>`) "
+                "or pass auto_resample=True",
+                **place,
+            )
+        if length == 0:
+            return ClipTooShortError("it holds no samples", **place)
+        if length < self.min_samples:
+            return ClipTooShortError("it is too short for one audio token", **place)
+        return None
+
+
+def _place(clip: Clip) -> dict[str, Any]:
+    """Of a recording, for its error: the file, and the member of a shard."""
+    name, bracket, member = clip.name.partition(" [")
+    if not bracket or isinstance(clip.source, str):
+        return {"source": clip.name}
+    return {"source": name, "member": member.removesuffix("]")}
+
+
+def _mono(array: npt.NDArray[Any], name: str) -> Waveform:
+    if array.dtype.kind != "f" or array.ndim not in (1, 2):
+        raise DecodeError(
+            f"an array of audio is (samples,) or (channels, samples) of floats, not {array.dtype} "
+            f"{array.shape}",
+            source=name,
+        )
+    mono = np.asarray(array if array.ndim == 1 else array.mean(axis=0), dtype=np.float32)
+    wrong = np.flatnonzero(~np.isfinite(mono))
+    if len(wrong):
+        raise NonFiniteSampleError(
+            "a sample is NaN or infinite", source=name, sample_index=int(wrong[0])
+        )
+    return np.ascontiguousarray(mono)

@@ -1,0 +1,154 @@
+"""Voxtral's requests: its processor takes conversations and transcriptions, not text and audio.
+
+The tokens are those of mistral-common's own requests. Of the sound these need the length alone;
+features are made of the waveforms themselves.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ossicle import _native
+from ossicle.collator.errors import RowError
+from ossicle.collator.loss import common
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import torch
+
+    from ossicle.collator.calls import Request
+    from ossicle.collator.prompts import Prompt
+    from ossicle.collator.rows import Example
+
+__all__ = ["features", "tokens"]
+
+FRAMES = 3_000
+"""Of one window of 30 s."""
+
+
+def features(request: Request) -> torch.Tensor:
+    """Log-mel of all windows of all waveforms, one after the other: ``(windows, n_mels, 3000)``."""
+    import torch
+
+    extractor = request.processor.feature_extractor
+    windows = []
+    for waveform in request.waveforms:
+        found = extractor(
+            waveform,
+            sampling_rate=request.sample_rate,
+            padding=True,
+            truncation=False,
+            pad_to_multiple_of=extractor.n_samples,
+            return_tensors="pt",
+        )["input_features"][0]
+        windows.append(found.unflatten(1, (-1, FRAMES)).transpose(0, 1))
+    return torch.cat(windows)
+
+
+def tokens(
+    request: Request, example: Example, prompt: Prompt, lengths: list[int]
+) -> tuple[list[int], list[bool]]:
+    """The ids of one row, and which of them belong to a response.
+
+    Args:
+        request: For its processor and rate.
+        example: The row: a conversation, or the text of a transcription.
+        prompt: Its text, where it is a transcription.
+        lengths: Samples of its waveforms.
+
+    Raises:
+        RowError: The tokenizer refuses the conversation.
+    """
+    tokenizer = request.processor.tokenizer
+    sounds = [_silence(length, request.sample_rate) for length in lengths]
+    if example.messages is None:
+        before = _transcription(tokenizer, example, sounds)
+        after = tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
+        after = [*after, tokenizer.eos_token_id]
+        return before + after, [False] * len(before) + [True] * len(after)
+    return _conversation(tokenizer, example, _filled(example.messages, sounds))
+
+
+def _silence(samples: int, sample_rate: int) -> bytes:
+    """A WAV file of so many samples."""
+    planes: npt.NDArray[np.float32] = np.zeros((1, samples), np.float32)
+    return _native.encode(planes, sample_rate, "wav", 16)
+
+
+def _transcription(tokenizer: Any, example: Example, sounds: list[bytes]) -> list[int]:
+    from mistral_common.protocol.transcription.request import TranscriptionRequest
+
+    asked = {
+        "model": "voxtral",
+        "file": io.BytesIO(sounds[0]),
+        "language": example.row.get("language"),
+    }
+    request = TranscriptionRequest.from_openai(asked)
+    return list(tokenizer.tokenizer.encode_transcription(request).tokens)
+
+
+def _filled(messages: list[dict[str, Any]], sounds: list[bytes]) -> list[dict[str, Any]]:
+    left = iter(sounds)
+    return [
+        message
+        if isinstance(message["content"], str)
+        else {**message, "content": [_part(part, left) for part in message["content"]]}
+        for message in messages
+    ]
+
+
+def _part(part: dict[str, Any], left: Any) -> dict[str, Any]:
+    if part["type"] != "audio":
+        return part
+    return {"type": "audio", "base64": base64.b64encode(next(left)).decode()}
+
+
+def _conversation(
+    tokenizer: Any, example: Example, messages: list[dict[str, Any]]
+) -> tuple[list[int], list[bool]]:
+    ids = _encoded(tokenizer, example, messages)
+    response = [False] * len(ids)
+    for number, message in enumerate(messages):
+        if message["role"] == "assistant":
+            before = _asked(tokenizer, example, messages[:number])
+            after = _encoded(tokenizer, example, messages[: number + 1])
+            if ids[: len(after)] != after or after[: len(before)] != before:
+                raise RowError(
+                    f"{example.name}: the tokenizer writes the beginning of a conversation "
+                    f"otherwise where message {number} follows, so that its response cannot be "
+                    "found",
+                    row=example.index,
+                )
+            response[len(before) : len(after)] = [True] * (len(after) - len(before))
+    return ids, response
+
+
+def _asked(tokenizer: Any, example: Example, messages: list[dict[str, Any]]) -> list[int]:
+    """A conversation up to a response: what two different responses to it have in common.
+
+    By itself it is refused by a tokenizer that is loaded for training.
+    """
+    one, other = (
+        _encoded(tokenizer, example, [*messages, {"role": "assistant", "content": answer}])
+        for answer in ("0", "1")
+    )
+    return one[: common(one, other)]
+
+
+def _encoded(tokenizer: Any, example: Example, messages: list[dict[str, Any]]) -> list[int]:
+    try:
+        found = tokenizer.apply_chat_template(
+            messages, tokenize=True, return_dict=True, return_tensors=None
+        )
+    except Exception as error:
+        hint = ""
+        if messages[-1]["role"] == "assistant":
+            hint = (
+                '; conversations that end with the assistant need a tokenizer of mode="finetuning"'
+            )
+        raise RowError(f"{example.name}: {error}{hint}", row=example.index) from error
+    return list(found["input_ids"])
