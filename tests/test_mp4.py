@@ -73,7 +73,7 @@ def cases() -> Iterator[tuple[str, str, str]]:
         yield codec, "mov", "end"
 
 
-@pytest.mark.parametrize(("codec", "suffix", "layout"), cases())
+@pytest.mark.parametrize(("codec", "suffix", "layout"), [*cases()])
 def test_every_layout_is_what_ffmpeg_gives(codec: str, suffix: str, layout: str, make_clip) -> None:
     rate = RATES.get(codec, 22_050)
     path = clip(make_clip, codec, suffix, layout, rate=rate)
@@ -94,7 +94,7 @@ def test_every_layout_is_what_ffmpeg_gives(codec: str, suffix: str, layout: str,
         assert frames == 2 * rate + 1013
 
 
-@pytest.mark.parametrize(("codec", "suffix", "layout"), cases())
+@pytest.mark.parametrize(("codec", "suffix", "layout"), [*cases()])
 def test_a_range_is_a_slice(codec: str, suffix: str, layout: str, make_clip) -> None:
     rate = RATES.get(codec, 22_050)
     path = clip(make_clip, codec, suffix, layout, rate=rate)
