@@ -17,7 +17,7 @@ import harness
 import numpy as np
 import numpy.typing as npt
 import typer
-from peers_batch import _all_processors
+from peers_batch import all_processors
 from peers_mel import speech
 from rich.console import Console
 from rich.progress import track
@@ -165,7 +165,7 @@ def batch_rows(rounds: int) -> list[harness.Row]:
 
 def threads_fact(rounds: int) -> str:
     """How much faster two threads are by the wall."""
-    with tempfile.TemporaryDirectory() as name, _all_processors():
+    with tempfile.TemporaryDirectory() as name, all_processors():
         cache = WaveformCache(name)
         keys = [wave_key(number) for number in range(BATCH)]
         cache.put_batch((key, speech(30, number)) for number, key in enumerate(keys))
