@@ -165,7 +165,7 @@ def test_demo_goes_the_whole_path(tmp_path: Path) -> None:
     assert (tmp_path / "demo" / "report.png").read_bytes().startswith(b"\x89PNG")
     numbers = json.loads((tmp_path / "demo" / "report.json").read_text())
     stages = {stage["name"]: stage for stage in numbers["stages"]}
-    assert list(stages) == ["decode", "cache", "collate", "train"]
+    assert list(stages) == ["decode", "cache", "pack", "shard", "collate", "train"]
     assert sum(stage["share"] for stage in stages.values()) == pytest.approx(1)
     assert all(stage["clips_per_second"] > 0 for stage in stages.values())
     assert numbers["losses"][0] - numbers["losses"][-1] > 0.5

@@ -1,4 +1,4 @@
-"""The main job, end to end: a corpus is described, decoded, cached, collated and trained on.
+"""The main job, end to end: a corpus is decoded, cached, sharded, collated and trained on.
 
 Each stage is timed, so that one sees where a run's time would go.
 """
@@ -20,6 +20,7 @@ from ossicle import __build__, __version__
 from ossicle.audio import info, load_batch
 from ossicle.cache import WaveformCache, WaveformCacheKey
 from ossicle.corpus import make_demo
+from ossicle.shard import Shard, ShardWriter
 from ossicle.train.clips import Clip, read_manifest
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def run(
     """Goes the whole path over ``data``, or over a corpus of tones that it makes.
 
     Args:
-        out: Folder of the corpus, the cache, ``report.png`` and ``report.json``.
+        out: Folder of the corpus, the cache, the shard, ``report.png`` and ``report.json``.
         data: A manifest of one's own: JSON lines with ``wav`` or ``audio_path``, and ``text``.
         clips: Size of the corpus that is made without ``data``.
         steps: Optimizer steps.
@@ -127,6 +128,7 @@ def run(
     lengths = [min(fact.duration, MAX_SECONDS) for fact in facts]
     clock = _Clock()
     keys = _decode_and_cache(rows, lengths, out / "cache", clock, report)
+    _shard(rows, lengths, out / "corpus.tar", clock, report)
     _collate(rows, keys, lengths, out / "cache", clock, report)
     training = _train(Path(data), out, lengths, steps, seed, clock, report)
     picture = _picture(out, training, clock.stages)
@@ -159,6 +161,25 @@ def _decode_and_cache(
             cache.get(key)
             report("cache", done, len(rows))
     return keys
+
+
+def _shard(
+    rows: list[Clip], lengths: list[float], path: Path, clock: _Clock, report: Report
+) -> None:
+    """Packs the files into a shard as they are, and decodes them where they lie in it."""
+    extensions = [row.path.suffix[1:].lower() or "audio" for row in rows]
+    writer = ShardWriter(path, overwrite=True)
+    with clock.time("pack", len(rows), sum(lengths)), writer:
+        for number, (row, extension) in enumerate(zip(rows, extensions, strict=True)):
+            audio = row.path.read_bytes()
+            writer.write({"__key__": f"{number:06}", extension: audio, "text": row.text})
+            report("pack", number + 1, len(rows))
+    with clock.time("shard", len(rows), sum(lengths)), Shard(path) as shard:
+        for start in range(0, len(rows), BATCH):
+            part = enumerate(extensions[start : start + BATCH], start)
+            members = [shard.member(number, extension) for number, extension in part]
+            load_batch(members, SAMPLE_RATE, duration=MAX_SECONDS)
+            report("shard", start + len(members), len(rows))
 
 
 def _key(path: Path) -> WaveformCacheKey:

@@ -33,7 +33,7 @@ def demo(
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 50,
     seed: Annotated[int, typer.Option(min=0, help="Of the corpus and the training.")] = 0,
 ) -> None:
-    """Go the whole path: make a corpus, decode, cache, collate, train, and say what took how long.
+    """Make a corpus, decode, cache, shard, collate, train, and say what took how long.
 
     Writes a picture, report.png, and the numbers, report.json.
     """
