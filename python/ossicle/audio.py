@@ -235,7 +235,7 @@ def load_batch(
     conceal = _one_of(on_error, "raise", "collect", "conceal") == "conceal"
     sources = list(sources)
     starts = _starts(offsets, len(sources))
-    count = _default_threads() if threads is None else _at_least_one(threads)
+    count = _thread_count(threads)
     rate = check_rate(sample_rate, "sample_rate")
     if out is not None:
         _check_rows(out, len(sources))
@@ -313,6 +313,11 @@ def _check_rows(out: FloatArray, count: int) -> None:
         raise InvalidArgumentError(f"out has {len(out)} rows for {count} sources")
     if not (out.flags.c_contiguous and out.flags.writeable):
         raise InvalidArgumentError("out is not contiguous (C order) and writable")
+
+
+def _thread_count(threads: int | None) -> int:
+    """As many as were asked for, or else as fit."""
+    return _default_threads() if threads is None else _at_least_one(threads)
 
 
 def _at_least_one(threads: int) -> int:

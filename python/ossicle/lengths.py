@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ossicle.audio import _at_least_one, _default_threads, _one_of, _raise_first, info
+from ossicle.audio import _one_of, _raise_first, _thread_count, info
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.resampling import check_rate
 
@@ -100,7 +100,7 @@ def audio_lengths(
     """
     _one_of(on_error, "raise", "collect")
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
-    count = _default_threads() if threads is None else _at_least_one(threads)
+    count = _thread_count(threads)
     rows = rows.collect() if hasattr(rows, "collect") else rows  # a LazyFrame
     if set(getattr(rows, "columns", ())) >= _INDEX_COLUMNS:
         lengths = _of_index(rows, rate)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle import _native
-from ossicle.audio import Gap, _at_least_one, _default_threads, _one_of, _raise_first, _starts
+from ossicle.audio import Gap, _one_of, _raise_first, _starts, _thread_count
 from ossicle.errors import InvalidArgumentError
 from ossicle.resampling import Quality, check_quality
 
@@ -185,7 +185,7 @@ def load_features(
     conceal = _one_of(on_error, "raise", "collect", "conceal") == "conceal"
     sources = list(sources)
     starts = _starts(offsets, len(sources))
-    count = _default_threads() if threads is None else _at_least_one(threads)
+    count = _thread_count(threads)
     bands, padded, grade = _bands(n_mels), _padded(pad_to_seconds), check_quality(quality)
     if padded is not None:
         out = _array((len(sources), bands, padded // HOP_LENGTH), out)
@@ -212,7 +212,7 @@ def _features(
     longest = max((len(clip) for clip in clips), default=0)
     frames = -(-longest // HOP_LENGTH) if padded is None else padded // HOP_LENGTH
     out = _array((len(clips), n_mels, frames), out)
-    count = _default_threads() if threads is None else _at_least_one(threads)
+    count = _thread_count(threads)
     _native.log_mel(clips, n_mels, padded, count, out)
     return out
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, Ty
 import numpy as np
 
 from ossicle import _native
-from ossicle.audio import _at_least_one, _default_threads
+from ossicle.audio import _thread_count
 from ossicle.cache.keys import AudioCacheKey, WaveformCacheKey
 from ossicle.errors import AudioError, InvalidArgumentError
 
@@ -251,7 +251,7 @@ class _Cache(Generic[Key]):
             InvalidArgumentError: As for `get`; where an entry does not fit its row, after all
                 others have been read.
         """
-        keys, count = list(keys), _threads(threads)
+        keys, count = list(keys), _thread_count(threads)
         names = [self._names(key) for key in keys]
         if out is None:
             return self._native.get_batch(names, copy, count)
@@ -292,7 +292,7 @@ class _Cache(Generic[Key]):
             items: Keys and arrays. Of two arrays under one key the later one stays.
             threads: As for `get_batch`.
         """
-        return self._write(items, _threads(threads))
+        return self._write(items, _thread_count(threads))
 
     def _write(self, items: Iterable[tuple[Key, AnyFloats]], threads: int) -> list[Path | None]:
         pairs = [(key, self._checked(key, array)) for key, array in items]
@@ -323,7 +323,7 @@ class _Cache(Generic[Key]):
             threads: As for `get_batch`.
             progress: Called with the number of entries done, and of all.
         """
-        entries, count = self.entries(), _threads(threads)
+        entries, count = self.entries(), _thread_count(threads)
         faults: list[CacheFault] = []
         for start in range(0, len(entries), _CHECKED_AT_ONCE):
             paths = [entry.path for entry in entries[start : start + _CHECKED_AT_ONCE]]
@@ -425,10 +425,6 @@ def _bound(max_bytes: int | None) -> int | None:
     if max_bytes is not None and (isinstance(max_bytes, bool) or max_bytes < 1):
         raise InvalidArgumentError(f"max_bytes must be positive: {max_bytes!r}")
     return max_bytes
-
-
-def _threads(threads: int | None) -> int:
-    return _default_threads() if threads is None else _at_least_one(threads)
 
 
 def _suits(dtype: np.dtype[Any], keys: Iterable[WaveformCacheKey | AudioCacheKey]) -> bool:

@@ -77,7 +77,7 @@ def repair(
 
     Samples that have lost a member are left out whole. The exit code is 1 where anything is lost.
     """
-    from ossicle.shard import repair_shard
+    from ossicle.shard.verify import fault_row, repair_shard
 
     with reported():
         with progress_bars(in_bytes=True) as progress:
@@ -89,16 +89,7 @@ def repair(
                 overwrite=overwrite,
                 progress=lambda at, total: bars("repair", at, total),
             )
-        rows = [
-            {
-                "shard": str(shard),
-                "member": error.member,
-                "byte_offset": error.byte_offset,
-                "error": type(error).__name__,
-                "reason": error.reason,
-            }
-            for error in done.errors
-        ]
+        rows = [fault_row(str(shard), error) for error in done.errors]
         if lost is not None:
             lines = [json.dumps(row, ensure_ascii=False) for row in rows]
             lost.write_text("".join(f"{line}\n" for line in lines))

@@ -71,7 +71,7 @@ def verify_shards(
     workers = _native.available_threads() if threads is None else threads
     found = _native.verify_shards(shards, workers, decode, progress)
     rows = [
-        (path, error.member, error.byte_offset, type(error).__name__, error.reason)
+        fault_row(path, error)
         for path, errors in zip(shards, found, strict=True)
         for error in errors
     ]
@@ -82,7 +82,18 @@ def verify_shards(
         "error": polars.String,
         "reason": polars.String,
     }
-    return polars.DataFrame(rows, schema=schema, orient="row")
+    return polars.DataFrame(rows, schema=schema)
+
+
+def fault_row(shard: str, error: AudioError) -> dict[str, str | int | None]:
+    """A row of `verify_shards`."""
+    return {
+        "shard": shard,
+        "member": error.member,
+        "byte_offset": error.byte_offset,
+        "error": type(error).__name__,
+        "reason": error.reason,
+    }
 
 
 def repair_shard(

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::super::access::{Access, Handle};
 use super::super::group::Samples;
 use super::super::row::Row;
-use super::super::verify::digest;
+use super::super::verify::{Progress, digest, size};
 use super::super::walk::{Walk, walk};
 use super::super::{Member, nothing_in};
 use super::{fresh, offsets, write_for};
@@ -45,11 +45,10 @@ pub fn make(
     shards: &[PathBuf],
     threads: usize,
     force: bool,
-    progress: &(dyn Fn(u64, u64) -> Result<()> + Sync),
+    progress: Progress<'_>,
 ) -> Vec<Result<Made>> {
-    let size = |path: &&Path| path.metadata().map_or(0, |facts| facts.len());
     let paths: Vec<&Path> = shards.iter().map(PathBuf::as_path).collect();
-    let total = paths.iter().map(size).sum();
+    let total = paths.iter().copied().map(size).sum();
     let done = AtomicU64::new(0);
     let at_once = threads.clamp(1, paths.len().max(1));
     let one = |path: &Path| {
@@ -60,7 +59,7 @@ pub fn make(
         };
         let made = make_one(path, threads.div_ceil(at_once), force, &advance);
         // The end of the archive, or all behind an error.
-        advance(size(&path).saturating_sub(own.load(Ordering::Relaxed)))?;
+        advance(size(path).saturating_sub(own.load(Ordering::Relaxed)))?;
         made
     };
     pool::each_heaviest_first(paths, at_once, |path| size(path), one)
