@@ -136,63 +136,95 @@ def test_dropped_columns_explain_themselves(folder: Path, tmp_path: Path) -> Non
         trainer.train()
 
 
-class Watched(Trainer):
+class Watched:
     """A trainer that keeps what its model is given."""
 
     seen: list[dict[str, torch.Tensor]]
 
     def training_step(self, model: Any, inputs: Any, *more: Any) -> torch.Tensor:
         vars(self).setdefault("seen", []).append({k: v.clone() for k, v in inputs.items()})
-        return super().training_step(model, inputs, *more)
+        return super().training_step(model, inputs, *more)  # type: ignore[misc,no-any-return]
 
 
 def chats_of(folder: Path) -> list[dict[str, Any]]:
+    def part(text: str) -> list[dict[str, str]]:
+        return [{"type": "text", "text": text}]
+
     return [
         {
             "audio_path": row["audio_path"],
             "messages": [
                 {"role": "user", "content": [{"type": "audio"}]},
-                {"role": "assistant", "content": row["text"].split(maxsplit=1)[1]},
+                {"role": "assistant", "content": part(row["text"].split(maxsplit=1)[1])},
             ],
         }
         for row in rows_of(folder)
     ]
 
 
+def arguments_of(kind: type[TrainingArguments], out: Path, **changes: Any) -> TrainingArguments:
+    settings = {
+        "output_dir": str(out),
+        "max_steps": 4,
+        "per_device_train_batch_size": 2,
+        "save_strategy": "steps",
+        "save_steps": 2,
+        "logging_steps": 1,
+        "dataloader_num_workers": 2,
+        "remove_unused_columns": False,
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        **changes,
+    }
+    return kind(**settings)
+
+
+def plain_trainer(data: list[dict[str, Any]], out: Path) -> Any:
+    kind = type("WatchedTrainer", (Watched, Trainer), {})
+    arguments = arguments_of(TrainingArguments, out)
+    _, model, collator = parts_of(data)
+    return kind(model=model, args=arguments, train_dataset=data, data_collator=collator)
+
+
+def sft_trainer(data: list[dict[str, Any]], out: Path, **changes: Any) -> Any:
+    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    kind = type("WatchedSFTTrainer", (Watched, trl.SFTTrainer), {})
+    settings = {"dataset_kwargs": {"skip_prepare_dataset": True}, "bf16": False, **changes}
+    arguments = arguments_of(trl.SFTConfig, out, **settings)
+    processor, model, collator = parts_of(data)
+    return kind(
+        model=model,
+        args=arguments,
+        train_dataset=datasets.Dataset.from_list(data),
+        data_collator=collator,
+        processing_class=processor.tokenizer,
+    )
+
+
+def parts_of(data: list[dict[str, Any]]) -> tuple[Any, Any, AudioLmCollator]:
+    texts = [row["messages"][1]["content"][0]["text"] for row in data if "messages" in row]
+    words = sorted({word for text in texts for word in text.split()})
+    processor, model = tiny_family("Qwen2Audio", words, chat=CHATML)
+    collator = AudioLmCollator(
+        processor=processor,
+        sample_rate=16_000,
+        max_length_seconds=30.0,
+        auto_resample=True,
+        loss_on="response" if texts else "all",
+    )
+    return processor, model, collator
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_responses_alone_with_workers_and_resumed(folder: Path, tmp_path: Path) -> None:
-    words = sorted({word for row in rows_of(folder) for word in row["text"].split()})
-
-    def trainer() -> Watched:
-        processor, model = tiny_family("Qwen2Audio", words, chat=CHATML)
-        collator = AudioLmCollator(
-            processor=processor,
-            sample_rate=16_000,
-            max_length_seconds=30.0,
-            auto_resample=True,
-            loss_on="response",
-        )
-        arguments = TrainingArguments(
-            output_dir=str(tmp_path / "out"),
-            max_steps=4,
-            per_device_train_batch_size=2,
-            save_strategy="steps",
-            save_steps=2,
-            logging_steps=1,
-            dataloader_num_workers=2,
-            remove_unused_columns=False,
-            report_to="none",
-            use_cpu=True,
-            disable_tqdm=True,
-        )
-        return Watched(
-            model=model, args=arguments, train_dataset=chats_of(folder), data_collator=collator
-        )
-
-    whole, resumed = trainer(), trainer()
+@pytest.mark.parametrize("make", [plain_trainer, sft_trainer])
+def test_responses_alone_with_workers_and_resumed(folder: Path, tmp_path: Path, make: Any) -> None:
+    data = chats_of(SPEECH if SPEECH.is_dir() else folder)
+    whole, resumed = make(data, tmp_path / "out"), make(data, tmp_path / "out")
     losses = losses_of(whole)
     resumed.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-2"))
     again = [entry["loss"] for entry in resumed.state.log_history if "loss" in entry]
+    assert len(losses) == 4
     assert all(math.isfinite(loss) for loss in losses + again)
     # The batches alone: transformers 5.23 saves Qwen2Audio's weights under names that its own
     # Trainer does not find again.
@@ -204,6 +236,15 @@ def test_responses_alone_with_workers_and_resumed(folder: Path, tmp_path: Path) 
         learned = batch["labels"] != -100
         assert bool(learned.any(dim=1).all())
         assert bool((learned.sum(dim=1) < batch["attention_mask"].sum(dim=1)).all())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_sft_trainer_needs_is_said_where_it_is_missing(folder: Path, tmp_path: Path) -> None:
+    lacking = {"dataset_kwargs": None, "remove_unused_columns": True}
+    trainer = sft_trainer(rows_of(folder), tmp_path, dataloader_num_workers=0, **lacking)
+    with pytest.raises(RowError, match="remove_unused_columns=False") as raised:
+        trainer.train()
+    assert 'dataset_kwargs={"skip_prepare_dataset": True}' in str(raised.value)
 
 
 @pytest.mark.skipif(not SPEECH.is_dir(), reason="the recordings beside the repository are absent")
@@ -228,7 +269,7 @@ def test_the_example_runs(
 def test_the_page_runs_as_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "trainers.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) == 15
+    assert len(blocks) == 16
     monkeypatch.chdir(folder)
     names: dict[str, Any] = {}
     for block in blocks:
