@@ -341,7 +341,10 @@ def test_voxtral_shortens_words_alone(voxtral: VoxtralProcessor) -> None:
 
 def tekken(folder: Path) -> Path:
     """A small vocabulary of mistral-common's own with the tokens and settings of Voxtral."""
-    common = pytest.importorskip("mistral_common", reason="mistral-common 1.11, which transformers asks for, wants NumPy below 2.4")
+    common = pytest.importorskip(
+        "mistral_common",
+        reason="mistral-common 1.11, which transformers asks for, wants NumPy below 2.4",
+    )
     from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
     found = json.loads((Path(common.__file__).parent / "data/tekken_240911.json").read_text())
