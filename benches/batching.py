@@ -1,6 +1,6 @@
 """Padding and steps of an epoch, beside lhotse and transformers: docs/trainers-batching.md.
 
-    python benches/batching.py [--rows 100000] [--seconds 300]
+    python benches/batching.py [--rows 100000] [--seconds 300] [--record]
 
 Lengths are drawn as of a corpus of speech: gamma (2.2, 4 s), 0.3 to 30 s. Peers that are not
 installed are left out.
@@ -9,12 +9,14 @@ installed are left out.
 from __future__ import annotations
 
 import argparse
+import datetime
 import importlib
 import importlib.util
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import harness
 import numpy as np
 
 from ossicle import DurationBatchSampler
@@ -74,20 +76,50 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--record", action="store_true", help="write benches/record/")
     options = parser.parse_args()
+    table = list(measured(options.rows, options.seconds))
+    print("\n".join(table))
+    if options.record:
+        record(table, options.rows, options.seconds)
+
+
+def measured(rows: int, budget: float) -> Iterator[str]:
+    """The lines of a table."""
     random = np.random.default_rng(0)
-    lengths = np.clip(random.gamma(2.2, 4.0, options.rows), 0.3, 30.0)
-    print("| | batches | padding | budget used | largest | processor time |")
-    print("|---|---:|---:|---:|---:|---:|")
-    for name, make in peers(lengths, options.seconds):
+    lengths = np.clip(random.gamma(2.2, 4.0, rows), 0.3, 30.0)
+    yield "| | batches | padding | budget used | largest | processor time |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for name, make in peers(lengths, budget):
         start = time.process_time()
         batches = list(make())
         took = time.process_time() - start
         computed = np.array([lengths[batch].max() * len(batch) for batch in batches])
-        assert sorted(row for batch in batches for row in batch) == list(range(options.rows))
-        padding, used = 1 - lengths.sum() / computed.sum(), computed / options.seconds
-        print(f"| {name} | {len(batches):,} | {padding:.1%} | {used.mean():.1%} ", end="")
-        print(f"| {used.max():.1%} | {took:.2f} s |")
+        assert sorted(row for batch in batches for row in batch) == list(range(rows))
+        padding, used = 1 - lengths.sum() / computed.sum(), computed / budget
+        cells = (name, f"{len(batches):,}", f"{padding:.1%}", f"{used.mean():.1%}")
+        yield f"| {' | '.join(cells)} | {used.max():.1%} | {took:.2f} s |"
+
+
+def record(table: list[str], rows: int, budget: float) -> None:
+    stem = f"{datetime.date.today().isoformat()}-batching"
+    method = f"""\
+{rows:,} lengths, gamma (2.2, 4 s) within 0.3 to 30 s, {budget:g} s a batch: building the sampler
+and reading one epoch of it, once each; every row comes exactly once."""
+    packages = ("ossicle", "numpy", "transformers", "lhotse")
+    facts = {**harness.machine(), **harness.versions(packages)}
+    lines = [
+        f"# {stem}",
+        "",
+        method.replace("\n", " "),
+        "",
+        *table,
+        "",
+        "Machine and versions:",
+        "",
+    ]
+    lines += [f"- {name}: {fact}" for name, fact in facts.items()]
+    (harness.RECORD / f"{stem}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

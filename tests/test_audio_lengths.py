@@ -76,6 +76,8 @@ def test_every_form_of_a_row_gives_the_same_length(clips: list[Path], tmp_path: 
         {"audio": {"array": waveform, "sampling_rate": rate}},
         {"audio": {"array": np.stack([waveform, waveform]), "sampling_rate": rate}},
         {"path": None, "bytes": data},
+        {"messages": [{"role": "user", "content": [{"type": "audio", "path": str(path)}]}]},
+        {"messages": [{"content": [{"type": "audio", "audio": data, "path": None}]}]},
         {"array": waveform.tolist(), "sampling_rate": rate},
     ]
     lengths = audio_lengths(rows, sample_rate=16_000)
@@ -153,13 +155,15 @@ def test_errors_are_collected_or_the_first_is_raised(tone: Path, tmp_path: Path)
     [
         ({"text": "words"}, "no audio_path and no audio .its keys: text"),
         ({}, "keys: none"),
-        ({"audio": []}, "empty"),
-        (3, "not int"),
-        (None, "not NoneType"),
-        ({"array": [0.0]}, "without its sampling_rate"),
+        ({"audio": []}, "no audio_path and no audio"),
+        ({"messages": [{"role": "user", "content": "words"}]}, "keys: messages"),
+        (3, "cannot be a int"),
+        (None, "cannot be a NoneType"),
+        ({"audio_path": b"RIFF"}, "audio_path cannot be a bytes"),
+        ({"array": [0.0]}, "nor array with sampling_rate"),
         ({"array": 0.0, "sampling_rate": 8_000}, "0 dimensions"),
         ({"array": [0.0], "sampling_rate": 0}, "sampling_rate is 0"),
-        ({"path": None, "bytes": None}, "not NoneType"),
+        ({"path": None, "bytes": None}, "neither bytes nor path"),
     ],
 )
 def test_rows_without_audio(row: Any, reason: str) -> None:

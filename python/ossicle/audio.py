@@ -29,6 +29,8 @@ __all__ = [
     "AudioInfo",
     "AudioSource",
     "Gap",
+    "ShardMember",
+    "encode",
     "info",
     "load",
     "load_batch",
@@ -48,6 +50,9 @@ AudioSource: TypeAlias = "str | os.PathLike[str] | Buffer | BinaryFile | _native
 to be written to meanwhile); a binary file object, read from where it stands; a shard's member."""
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
+
+ShardMember = _native.ShardMember
+"""A member of a shard that can be read as a file is: what `ossicle.Shard.member` gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +255,29 @@ def load_batch(
     return batch
 
 
+def encode(
+    waveform: npt.ArrayLike,
+    sample_rate: int,
+    container: str = "wav",
+    *,
+    bits_per_sample: Literal[16, 24, 32] = 16,
+) -> bytes:
+    """A WAV or FLAC file in memory.
+
+    Args:
+        waveform: ``(samples,)`` or ``(channels, samples)`` in [-1, 1]; what is beyond is clipped.
+        sample_rate: In Hz.
+        container: ``"wav"`` or ``"flac"``.
+        bits_per_sample: 16 or 24, and in WAV also 32, which is float and exact.
+
+    Raises:
+        InvalidArgumentError: A container, depth, rate, shape or sample that cannot be written.
+    """
+    planes = np.atleast_2d(np.ascontiguousarray(waveform, dtype=np.float32))
+    rate = check_rate(sample_rate, "sample_rate")
+    return _native.encode(planes, rate, container, bits_per_sample)
+
+
 def save(
     path: str | os.PathLike[str],
     waveform: npt.ArrayLike,
@@ -273,10 +301,8 @@ def save(
         OSError: The file cannot be written.
     """
     path = Path(path)
-    planes = np.atleast_2d(np.ascontiguousarray(waveform, dtype=np.float32))
     container = path.suffix.lower().removeprefix(".")
-    rate = check_rate(sample_rate, "sample_rate")
-    data = _native.encode(planes, rate, container, bits_per_sample)
+    data = encode(waveform, sample_rate, container, bits_per_sample=bits_per_sample)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(data)

@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ossicle.audio import _one_of, _raise_first, _thread_count, info
+from ossicle.audio import _one_of, _raise_first, _thread_count
 from ossicle.errors import AudioError, InvalidArgumentError
+from ossicle.recordings import ROW_KEYS, Clip, clip_of, header, named_by
 from ossicle.resampling import check_rate
 
 __all__ = ["AudioLengths", "audio_lengths"]
@@ -20,7 +21,7 @@ __all__ = ["AudioLengths", "audio_lengths"]
 # Rows that a thread takes at a time: a header costs some 10 us, a task of a pool about as much.
 _CHUNK = 256
 _INDEX_COLUMNS = {"frames", "sample_rate"}
-_ROW_KEYS = ("audio_path", "audio")
+_ROW_KEYS = (*ROW_KEYS, "messages")
 _AUDIO_KEYS = ("array", "bytes", "path")
 # Two years at 48 kHz: what is above is no length, and below it frames times a rate fit int64.
 _MOST_FRAMES = 2**42
@@ -51,11 +52,6 @@ class AudioLengths:
         return ~np.isnan(self.seconds)
 
 
-class _Clip(NamedTuple):
-    frames: int
-    sample_rate: int
-
-
 _Measured = tuple[float, int, AudioError | None]
 
 
@@ -75,8 +71,9 @@ def audio_lengths(
     Args:
         rows: What a length is wanted of, each one of
 
-            - a mapping with ``audio_path`` (a path) or else ``audio``, or a list of several of
-              them under either key, as the collator takes it;
+            - a row as the collator takes it: a mapping with ``audio_path`` (a path) or else
+              ``audio``, or a list of several of them under either key, or with ``messages`` whose
+              parts hold the recordings;
             - a source as `ossicle.info` takes it: a path, bytes, a binary file object (which is
               read from, and stands elsewhere afterwards), a shard's member;
             - an audio dict of Hugging Face `datasets`: ``{"path", "bytes"}``, of which bytes come
@@ -147,58 +144,31 @@ def _measure_all(
 
 def _measure(index: int, row: Any, rate: int | None) -> _Measured:
     try:
-        clips = [_clip(source) for source in _sources(row)]
+        clips = [header(clip) for clip in _clips(row)]
     except AudioError as error:
         error.add_note(f"in row {index}")
         return float("nan"), -1, error
-    seconds = sum(clip.frames / clip.sample_rate for clip in clips)
-    return seconds, sum(_samples(clip, rate) for clip in clips), None
+    seconds = sum(frames / native for native, frames in clips)
+    return seconds, sum(_samples(frames, native, rate) for native, frames in clips), None
 
 
-def _samples(clip: _Clip, rate: int | None) -> int:
-    return clip.frames if rate is None else -(-clip.frames * rate // clip.sample_rate)
+def _samples(frames: int, native: int, rate: int | None) -> int:
+    return frames if rate is None else -(-frames * rate // native)
 
 
-def _sources(row: Any) -> list[Any]:
-    """What a row holds: sources and audio dicts."""
+def _clips(row: Any) -> list[Clip]:
+    """The recordings of a row, which may be a recording itself."""
     if not isinstance(row, Mapping) or _is_audio(row):
-        return [row]
-    found = row.get("audio_path")
-    found = row.get("audio") if found is None else found
-    if found is None:
+        return [clip_of(row)]
+    found = named_by(row)
+    if not found:
         keys = ", ".join(map(str, row)) or "none"
         raise InvalidArgumentError(f"the row has no audio_path and no audio (its keys: {keys})")
-    sources = list(found) if isinstance(found, list | tuple) else [found]
-    if not sources:
-        raise InvalidArgumentError("the row's list of audios is empty")
-    return sources
+    return [clip_of(source, key) for key, source in found]
 
 
 def _is_audio(row: Mapping[str, Any]) -> bool:
     return row.keys().isdisjoint(_ROW_KEYS) and not row.keys().isdisjoint(_AUDIO_KEYS)
-
-
-def _clip(source: Any) -> _Clip:
-    if isinstance(source, Mapping):
-        if source.get("array") is not None:
-            return _of_array(source)
-        held = source.get("bytes")
-        source = source.get("path") if held is None else held
-    try:
-        facts = info(source)
-    except TypeError as error:
-        raise InvalidArgumentError(str(error)) from error
-    return _Clip(facts.frames, facts.sample_rate)
-
-
-def _of_array(audio: Mapping[str, Any]) -> _Clip:
-    shape = np.shape(audio["array"])
-    if len(shape) not in (1, 2):
-        raise InvalidArgumentError(f"an array of {len(shape)} dimensions is no waveform")
-    rate = audio.get("sampling_rate")
-    if rate is None:
-        raise InvalidArgumentError("an audio array without its sampling_rate")
-    return _Clip(shape[-1], check_rate(int(rate), "sampling_rate"))
 
 
 def _gather(measured: Iterator[_Measured]) -> AudioLengths:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ossicle.audio import info
 from ossicle.collator.errors import CollatorError
 from ossicle.collator.loss import IGNORE_INDEX, token_id
-from ossicle.collator.rows import Clip, Samples
 from ossicle.errors import AudioError
+from ossicle.recordings import Clip, Samples, header
 
 if TYPE_CHECKING:
     import polars as pl
@@ -119,7 +118,7 @@ def _describe(found: _Found, item: _Item) -> None:
     seconds = 0.0
     for clip in example.clips:
         try:
-            rate, frames = _header(clip)
+            rate, frames = header(clip)
         except AudioError:
             return
         found.sample_rates.append(rate)
@@ -149,13 +148,6 @@ def _content(clip: Clip) -> bytes:
             return hashlib.file_digest(file, "sha256").digest()
     except (OSError, TypeError):
         return hashlib.sha256(clip.name.encode()).digest()
-
-
-def _header(clip: Clip) -> tuple[int, int]:
-    if isinstance(clip.source, Samples):
-        return clip.source.sample_rate, clip.source.array.shape[-1]
-    header = info(clip.source)
-    return header.sample_rate, header.frames
 
 
 def _encode(collator: AudioLmCollator, pairs: list[tuple[_Found, _Item]]) -> None:

@@ -2,52 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
-from ossicle import _native
 from ossicle.collator.errors import RowError
+from ossicle.errors import InvalidArgumentError
+from ossicle.recordings import Clip, clip_of, named_by
 
-__all__ = ["Clip", "Example", "Row", "Samples", "read_row"]
+__all__ = ["Example", "Row", "read_row"]
 
 Row: TypeAlias = Mapping[str, Any]
 
-_AUDIO_KEYS = ("audio_path", "audio")
 _IDS = ("id", "__key__", "key")
-_BYTES = (bytes, bytearray, memoryview)
 _REMOVED_COLUMNS_HINT = (
     "; transformers.Trainer drops the columns that the model's forward does not name: "
     "pass remove_unused_columns=False in TrainingArguments (and, with TRL's SFTTrainer, "
     'dataset_kwargs={"skip_prepare_dataset": True})'
 )
-
-
-@dataclass(frozen=True)
-class Samples:
-    """A clip that is decoded already: ``(samples,)`` or ``(channels, samples)``, and its rate."""
-
-    array: npt.NDArray[Any]
-    sample_rate: int
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One recording of a row.
-
-    Attributes:
-        source: What `ossicle.load_batch` takes, or `Samples`.
-        name: The file, for messages; ``<bytes>`` or ``<array>`` where there is none.
-        blob_sha: SHA-256 of the file in hex, where the row tells it.
-    """
-
-    source: Any
-    name: str
-    blob_sha: Any = None
 
 
 @dataclass(frozen=True)
@@ -96,27 +68,11 @@ def read_row(index: int, row: Row) -> Example:
             f"row {index} of the batch is a {type(row).__name__}, not a mapping", row=index
         )
     messages = _messages(index, row)
-    sources = _sources(row, messages)
+    sources = named_by({**row, "messages": messages})
     _check_keys(index, row, sources, messages)
     clips = tuple(_clips(index, sources, row.get("audio_blob_sha")))
     text = None if messages is not None else _text(index, row["text"])
     return Example(index, clips, text, messages, row)
-
-
-def _sources(row: Row, messages: list[dict[str, Any]] | None) -> list[tuple[str, Any]]:
-    """The recordings and the key that each came under; those of the messages where no key has."""
-    for key in _AUDIO_KEYS:
-        if row.get(key) is not None:
-            found = row[key]
-            return [(key, one) for one in (found if isinstance(found, list | tuple) else [found])]
-    parts = [part for message in messages or () for part in _audio_parts(message)]
-    named = [part.get("audio", part.get("path")) for part in parts]
-    return [("audio", one) for one in named] if all(one is not None for one in named) else []
-
-
-def _audio_parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    content = message["content"]
-    return [] if isinstance(content, str) else [p for p in content if p.get("type") == "audio"]
 
 
 def _check_keys(
@@ -149,45 +105,10 @@ def _clips(index: int, sources: Sequence[tuple[str, Any]], digests: Any) -> list
 
 
 def _clip(index: int, key: str, found: Any, digest: Any) -> Clip:
-    """One recording in any of the forms that data sets give."""
-    if isinstance(found, str | os.PathLike):
-        return Clip(found, os.fspath(found), digest)
-    if key == "audio":
-        # A column of `datasets` that was not decoded, or its decoder, which knows the file too.
-        encoded = getattr(found, "_hf_encoded", None) or found
-        if isinstance(encoded, Mapping):
-            return _from_dict(index, encoded, digest)
-        if isinstance(found, _native.ShardMember):
-            return Clip(found, f"{found.shard} [{found.name}]", digest)
-        if isinstance(found, _BYTES) or _is_bytes(found):
-            return Clip(found, "<bytes>", digest)
-        if hasattr(found, "get_all_samples"):
-            samples = found.get_all_samples()
-            return Clip(Samples(np.asarray(samples.data), samples.sample_rate), "<array>", digest)
-        if hasattr(found, "read") and hasattr(found, "seek"):
-            return Clip(found, str(getattr(found, "name", "<file object>")), digest)
-    raise RowError(f"row {index} of the batch: {key} cannot be a {type(found).__name__}", row=index)
-
-
-def _is_bytes(found: Any) -> bool:
-    return isinstance(found, np.ndarray) and found.dtype == np.uint8
-
-
-def _from_dict(index: int, found: Mapping[str, Any], digest: Any) -> Clip:
-    """``{"path", "bytes"}`` or ``{"array", "sampling_rate"}``, as `datasets` has them."""
-    path, data, array = (found.get(key) for key in ("path", "bytes", "array"))
-    if data is not None:
-        return Clip(data, str(path) if path else "<bytes>", digest)
-    if array is not None and found.get("sampling_rate") is not None:
-        samples = Samples(np.asarray(array), int(found["sampling_rate"]))
-        return Clip(samples, str(path) if path else "<array>", digest)
-    if path is not None:
-        return Clip(path, os.fspath(path), digest)
-    raise RowError(
-        f"row {index} of the batch: audio holds neither bytes nor path, nor array with "
-        f"sampling_rate (its keys: {', '.join(map(str, found)) or 'none'})",
-        row=index,
-    )
+    try:
+        return replace(clip_of(found, key), blob_sha=digest)
+    except InvalidArgumentError as error:
+        raise RowError(f"row {index} of the batch: {error}", row=index) from error
 
 
 def _text(index: int, text: Any) -> str:

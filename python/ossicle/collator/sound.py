@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from ossicle.cache import AudioCacheKey, WaveformCache, WaveformCacheKey
 from ossicle.collator.errors import ClipTooShortError, RowError, SampleRateMismatchError
-from ossicle.collator.rows import Clip, Example, Samples
+from ossicle.collator.rows import Example
 from ossicle.errors import AudioError, DecodeError, NonFiniteSampleError
+from ossicle.recordings import Clip, Samples
 from ossicle.resampling import resample
 
 if TYPE_CHECKING:

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ossicle import _native
+from ossicle.audio import encode
 from ossicle.collator.errors import RowError
 from ossicle.collator.loss import common
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import torch
 
     from ossicle.collator.calls import Request
@@ -75,8 +74,7 @@ def tokens(
 
 def _silence(samples: int, sample_rate: int) -> bytes:
     """A WAV file of so many samples."""
-    planes: npt.NDArray[np.float32] = np.zeros((1, samples), np.float32)
-    return _native.encode(planes, sample_rate, "wav", 16)
+    return encode(np.zeros(samples, np.float32), sample_rate)
 
 
 def _transcription(tokenizer: Any, example: Example, sounds: list[bytes]) -> list[int]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from ossicle import _native
+from ossicle.audio import _thread_count
 from ossicle.errors import AudioError, InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -95,9 +96,7 @@ def index_shards(
     shards = listed(paths)
     if on_error not in ("raise", "collect"):
         raise InvalidArgumentError(f'on_error is "raise" or "collect", not {on_error!r}')
-    if threads is not None and threads < 1:
-        raise InvalidArgumentError(f"threads must be positive, not {threads}")
-    workers = _native.available_threads() if threads is None else threads
+    workers = _thread_count(threads)
     made = _native.index_shards(shards, workers, force, progress)
     errors = [one if isinstance(one, AudioError) else None for one in made]
     if on_error == "raise":

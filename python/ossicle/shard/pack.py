@@ -15,8 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ossicle import _native
-from ossicle.audio import info, load
+from ossicle.audio import _thread_count, encode, info, load
 from ossicle.errors import (
     AudioError,
     AudioIOError,
@@ -126,9 +125,7 @@ def pack(
     _one_of("transcode", transcode, None, "flac")
     _one_of("on_error", on_error, "collect", "raise")
     rate = check_rate(sample_rate, "sample_rate") if transcode else None
-    count = _native.available_threads() if threads is None else threads
-    if count < 1:
-        raise InvalidArgumentError(f"threads is {count}, not at least 1")
+    count = _thread_count(threads)
     total = count_rows(manifest)
     tasks = tasks_of(manifest, audio, key)
     writer = ShardWriter(
@@ -281,7 +278,7 @@ def _read(path: Path) -> bytes:
 
 def _transcoded(path: Path, rate: int) -> tuple[str, bytes, float, int]:
     waveform, _ = load(path, rate, verify=True)
-    data = _native.encode(waveform[np.newaxis], rate, "flac", 16)
+    data = encode(waveform, rate, "flac")
     return "flac", data, len(waveform) / rate, _clipped(waveform)
 
 

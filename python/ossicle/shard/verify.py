@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ossicle import _native
+from ossicle.audio import _thread_count
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.shard.index import Progress, Shards, listed
 
@@ -68,7 +69,7 @@ def verify_shards(
     import polars
 
     shards = listed(paths)
-    workers = _native.available_threads() if threads is None else threads
+    workers = _thread_count(threads)
     found = _native.verify_shards(shards, workers, decode, progress)
     rows = [
         fault_row(path, error)

@@ -1,0 +1,136 @@
+"""The recordings that a row of a data set names, in each of the forms that data sets have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ossicle.audio import ShardMember, info
+from ossicle.errors import InvalidArgumentError
+from ossicle.resampling import check_rate
+
+__all__ = ["ROW_KEYS", "Clip", "Samples", "clip_of", "header", "named_by"]
+
+ROW_KEYS = ("audio_path", "audio")
+"""Where a row has its recordings; the first that is there counts."""
+
+_BYTES = (bytes, bytearray, memoryview)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A clip that is decoded already: ``(samples,)`` or ``(channels, samples)``, and its rate."""
+
+    array: npt.NDArray[Any]
+    sample_rate: int
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording of a row.
+
+    Attributes:
+        source: What `ossicle.load_batch` takes, or `Samples`.
+        name: The file, for messages; ``<bytes>`` or ``<array>`` where there is none.
+        blob_sha: SHA-256 of the file in hex, where the row tells it.
+    """
+
+    source: Any
+    name: str
+    blob_sha: Any = None
+
+
+def named_by(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The recordings of ``audio_path`` or else ``audio``, each with the key that it came under.
+
+    Those that the parts of ``messages`` hold count where neither key has any, if all do.
+    """
+    for key in ROW_KEYS:
+        if row.get(key) is not None:
+            found = row[key]
+            return [(key, one) for one in (found if isinstance(found, list | tuple) else [found])]
+    parts = [part for message in row.get("messages") or () for part in _audio_parts(message)]
+    named = [part["path"] if part.get("audio") is None else part["audio"] for part in parts]
+    return [("audio", one) for one in named] if all(one is not None for one in named) else []
+
+
+def _audio_parts(message: Any) -> list[dict[str, Any]]:
+    content = message.get("content") if isinstance(message, Mapping) else None
+    if content is None or isinstance(content, str):
+        return []
+    audio = [part for part in content if isinstance(part, Mapping) and part.get("type") == "audio"]
+    return [{"audio": None, "path": None, **part} for part in audio]
+
+
+def clip_of(found: Any, key: str = "audio") -> Clip:
+    """One recording.
+
+    Args:
+        found: A path; where ``key`` is ``audio`` also bytes, a binary file object, a shard's
+            member, an audio dict of Hugging Face `datasets` (``{"path", "bytes"}`` or ``{"array",
+            "sampling_rate"}``) or its decoder.
+        key: Under which it stood.
+
+    Raises:
+        InvalidArgumentError: It is none of these; the message says what it is.
+    """
+    if isinstance(found, str | os.PathLike):
+        return Clip(found, os.fspath(found))
+    clip = _held(found) if key == "audio" else None
+    if clip is None:
+        raise InvalidArgumentError(f"{key} cannot be a {type(found).__name__}")
+    return clip
+
+
+def _held(found: Any) -> Clip | None:
+    """What is no path of its own."""
+    # A column of `datasets` that was not decoded, or its decoder, which knows the file too.
+    encoded = getattr(found, "_hf_encoded", None) or found
+    if isinstance(encoded, Mapping):
+        return _of_dict(encoded)
+    if isinstance(found, ShardMember):
+        return Clip(found, f"{found.shard} [{found.name}]")
+    if isinstance(found, _BYTES) or (isinstance(found, np.ndarray) and found.dtype == np.uint8):
+        return Clip(found, "<bytes>")
+    if hasattr(found, "get_all_samples"):
+        samples = found.get_all_samples()
+        return Clip(Samples(np.asarray(samples.data), samples.sample_rate), "<array>")
+    if hasattr(found, "read") and hasattr(found, "seek"):
+        return Clip(found, str(getattr(found, "name", "<file object>")))
+    return None
+
+
+def _of_dict(found: Mapping[str, Any]) -> Clip:
+    path, data, array = (found.get(key) for key in ("path", "bytes", "array"))
+    if data is not None:
+        return Clip(data, str(path) if path else "<bytes>")
+    if array is not None and found.get("sampling_rate") is not None:
+        samples = Samples(np.asarray(array), int(found["sampling_rate"]))
+        return Clip(samples, str(path) if path else "<array>")
+    if path is not None:
+        return Clip(path, os.fspath(path))
+    raise InvalidArgumentError(
+        "audio holds neither bytes nor path, nor array with sampling_rate "
+        f"(its keys: {', '.join(map(str, found)) or 'none'})"
+    )
+
+
+def header(clip: Clip) -> tuple[int, int]:
+    """Its rate in Hz and its samples a channel; nothing is decoded.
+
+    Raises:
+        AudioError: It cannot be read.
+        InvalidArgumentError: It is an array that is no waveform.
+    """
+    if not isinstance(clip.source, Samples):
+        facts = info(clip.source)
+        return facts.sample_rate, facts.frames
+    shape = clip.source.array.shape
+    if len(shape) not in (1, 2):
+        raise InvalidArgumentError(f"an array of {len(shape)} dimensions is no waveform")
+    return check_rate(clip.source.sample_rate, "sampling_rate"), int(shape[-1])
