@@ -35,8 +35,11 @@ print(json.dumps({
 
 def run_uv(*arguments: str | Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
-    # What is compiled already need not be compiled again.
+    # What is compiled already need not be compiled again, and what is to be tested here is the
+    # packing: optimising over crate borders would take most of the time.
     environment["CARGO_TARGET_DIR"] = str(ROOT / "target")
+    environment["CARGO_PROFILE_RELEASE_LTO"] = "off"
+    environment["CARGO_PROFILE_RELEASE_CODEGEN_UNITS"] = "16"
     command = [uv.find_uv_bin(), *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-8_000:]
