@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from ossicle.dataloader.processor import FeatureProcessor, default_registry
-from ossicle.dataloader.stages import ID, StageTable, check_rows, collect, import_polars
+from ossicle.dataloader.stages import ID, StageTable, check_rows, collect
 from ossicle.dataloader.types import MetadataDict, WavID
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ class StageAdapter(FeatureProcessor):
         return check_rows(collect(lazy, self.output_dir), self.output_dir)[ID].to_list()
 
     def _succeeded(self) -> pl.Expr:
-        status: pl.Expr = import_polars().col(f"{self.name}_status")
-        return status != "error"
+        import polars as pl
+
+        return pl.col(f"{self.name}_status") != "error"
 
     def process(self, wav_id: WavID, audio_path: Path) -> NoReturn:
         raise NotImplementedError
@@ -69,8 +70,9 @@ class VADAdapter(StageAdapter):
     )
 
     def _succeeded(self) -> pl.Expr:
-        success: pl.Expr = import_polars().col("success")
-        return success
+        import polars as pl
+
+        return pl.col("success")
 
 
 @_register

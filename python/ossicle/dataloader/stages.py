@@ -17,7 +17,7 @@ from ossicle.dataloader.errors import DataloaderError, ManifestError, MissingSta
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["ID", "StageTable", "check_rows", "collect", "import_polars"]
+__all__ = ["ID", "StageTable", "check_rows", "collect", "refuse_after_fork"]
 
 ID = "wav_id"
 """What every table's column of names is called here."""
@@ -37,19 +37,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
 
 
-def import_polars() -> Any:
-    """The module Polars.
+def refuse_after_fork() -> None:
+    """Raises in a process that cannot run Polars.
 
     Raises:
-        DataloaderError: This process was forked off one that had it: its threads are gone, and the
-            first query would wait for them for ever.
+        DataloaderError: It was forked off one that had Polars, whose threads are gone; the first
+            query would wait for them for ever.
     """
     if _forked_with_polars:
         why = "Polars does not run in a forked worker: call prepare() before the workers start"
         raise DataloaderError(why)
-    import polars
-
-    return polars
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,9 @@ class StageTable:
             MissingStageError: There is no file of it.
             ManifestError: A file is broken, lacks a column, or has one of another kind.
         """
-        pl = import_polars()
+        refuse_after_fork()
+        import polars as pl
+
         files = self.files(root)
         if not files:
             raise self.missing(root)
@@ -99,7 +98,8 @@ class StageTable:
 
     def _part(self, schema: Mapping[str, Any], paths: list[Path]) -> pl.LazyFrame:
         """Shards of one schema: one scan, its columns checked, named and completed."""
-        pl = import_polars()
+        import polars as pl
+
         id_column = self._id_column(schema, paths[0])
         lazy = pl.scan_parquet(paths, glob=False, hive_partitioning=False)
         changed = [pl.col(id_column).cast(pl.String).alias(ID)]
@@ -112,8 +112,7 @@ class StageTable:
                 raise _lacking(name, schema, paths[0])
         others = pl.all().exclude(id_column, *(each.meta.output_name() for each in changed))
         order = dict.fromkeys([ID, *(name for name in schema if name != id_column), *self.optional])
-        chosen: pl.LazyFrame = lazy.select(others, *changed).select(list(order))
-        return chosen
+        return lazy.select(others, *changed).select(list(order))
 
     def _id_column(self, schema: Mapping[str, Any], path: Path) -> str:
         there = [name for name in (self.id_column, *_ID_COLUMNS) if name in schema]
@@ -130,7 +129,9 @@ class StageTable:
 
 def collect(lazy: pl.LazyFrame, source: Path) -> pl.DataFrame:
     """The rows of a scan; a file that breaks while it is read is a `ManifestError`."""
-    pl = import_polars()
+    refuse_after_fork()
+    import polars as pl
+
     try:
         return lazy.collect()
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -164,7 +165,8 @@ def _by_schema(files: Iterable[Path]) -> list[tuple[Mapping[str, Any], list[Path
 
 
 def _schema(path: Path) -> Mapping[str, Any]:
-    pl = import_polars()
+    import polars as pl
+
     try:
         schema: Mapping[str, Any] = pl.read_parquet_schema(path)
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -173,7 +175,8 @@ def _schema(path: Path) -> Mapping[str, Any]:
 
 
 def _resolved(lazy: pl.LazyFrame, folder: str) -> pl.LazyFrame:
-    pl = import_polars()
+    import polars as pl
+
     try:
         lazy.collect_schema()
     except pl.exceptions.PolarsError as error:
@@ -183,7 +186,8 @@ def _resolved(lazy: pl.LazyFrame, folder: str) -> pl.LazyFrame:
 
 def _checked(name: str, kind: str, dtype: Any, path: Path) -> list[pl.Expr]:
     """What is to be changed about a column, if anything."""
-    pl = import_polars()
+    import polars as pl
+
     if not _fits(kind, dtype):
         what = {"text": "text", "number": "numbers", "count": "numbers", "flag": "true or false"}
         why = f"holds {dtype}, where {what[kind]} belongs"
@@ -193,7 +197,8 @@ def _checked(name: str, kind: str, dtype: Any, path: Path) -> list[pl.Expr]:
 
 
 def _fits(kind: str, dtype: Any) -> bool:
-    pl = import_polars()
+    import polars as pl
+
     if dtype == pl.Null:
         return True
     if kind == "text":
