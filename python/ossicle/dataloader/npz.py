@@ -46,9 +46,9 @@ _HEADER = re.compile(
 _FAULTS = (ValueError, struct.error, zlib.error, zipfile.BadZipFile, UnicodeError, EOFError)
 
 
-class _ArrayHeader(NamedTuple):
+class _Header(NamedTuple):
     dtype: np.dtype[Any]
-    fortran_order: bool
+    order: Literal["C", "F"]
     shape: tuple[int, ...]
 
 
@@ -235,52 +235,41 @@ def _entries(directory: bytes, count: int) -> dict[str, _Member]:
 
 
 def _array(data: bytes) -> Array:
-    (dtype, fortran_order, shape), start = _header(data)
+    usual = _header(data)
+    if usual is None:
+        # Records, long headers, other writers: as NumPy understands them.
+        array: Array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+        return array
+    (dtype, order, shape), start = usual
     if dtype.hasobject:
         raise ValueError("it holds pickled objects, which are never read")
     if len(data) != start + math.prod(shape) * dtype.itemsize:
         raise ValueError("an array is not as long as its header says")
-    order: Literal["C", "F"] = "F" if fortran_order else "C"
     return np.ndarray(shape, dtype, data, start, order=order).copy(order)
 
 
-def _header(data: bytes) -> tuple[_ArrayHeader, int]:
-    """An array's header and where its elements begin."""
-    if data[:6] != b"\x93NUMPY" or len(data) < 12:
-        raise ValueError("a member is no NumPy array")
-    length, start = (data[8] + 256 * data[9], 10) if data[6] == 1 else _long_header(data)
-    text = _exactly(data[start : start + length], length)
-    return _usual(text) or _numpys_header(data), start + length
+def _header(data: bytes) -> tuple[_Header, int] | None:
+    """What NumPy writes before numbers and texts, and where these begin; None is something else."""
+    if data[:8] != b"\x93NUMPY\1\0" or len(data) < 10:
+        return None
+    end = 10 + data[8] + 256 * data[9]
+    header = _parsed(data[10:end])
+    return None if header is None else (header, end)
 
 
 @functools.lru_cache(maxsize=1024)
-def _usual(text: bytes) -> _ArrayHeader | None:
-    """What NumPy writes for arrays of numbers and of text; None is something else."""
-    if found := _HEADER.match(text):
-        descr, order, sizes = found.groups()
-        shape = tuple(int(size) for size in sizes.split(b",") if size.strip())
-        return _ArrayHeader(_dtype(descr.decode("ascii")), order == b"True", shape)
-    return None
-
-
-def _long_header(data: bytes) -> tuple[int, int]:
-    if data[6] not in (2, 3):
-        raise ValueError(f"an array is of NumPy's format {data[6]}")
-    return int.from_bytes(data[8:12], "little"), 12
+def _parsed(text: bytes) -> _Header | None:
+    found = _HEADER.match(text)
+    if found is None:
+        return None
+    descr, is_fortran, sizes = found.groups()
+    shape = tuple(int(size) for size in sizes.split(b",") if size.strip())
+    return _Header(_dtype(descr.decode("ascii")), "F" if is_fortran == b"True" else "C", shape)
 
 
 @functools.lru_cache(maxsize=256)
 def _dtype(descr: str) -> np.dtype[Any]:
     try:
         return np.dtype(descr)
-    except TypeError as error:
+    except (TypeError, SyntaxError) as error:
         raise ValueError(f"an array is of the unknown type {descr!r}") from error
-
-
-def _numpys_header(data: bytes) -> _ArrayHeader:
-    """Headers of records and of other writers, as NumPy understands them."""
-    file = io.BytesIO(data)
-    version = np.lib.format.read_magic(file)
-    read = getattr(np.lib.format, f"read_array_header_{version[0] if version[0] < 3 else 2}_0")
-    shape, fortran_order, dtype = read(file)
-    return _ArrayHeader(dtype, fortran_order, shape)

@@ -149,7 +149,7 @@ def _table(archives: Sequence[Path], status: str, columns: dict[str, list[Any]])
 
     ids = [path.name.removesuffix(".npz") for path in archives]
     texts = {"wav_id": ids, status: ["ok"] * len(ids)}
-    types = {"dominant_category": pl.String}
-    types |= dict.fromkeys(("snr_mean", "c50_mean", "dominant_prob"), pl.Float64)
+    types: dict[str, pl.DataType] = {"dominant_category": pl.String()}
+    types |= dict.fromkeys(("snr_mean", "c50_mean", "dominant_prob"), pl.Float64())
     overrides = {name: of for name, of in types.items() if name in columns}
     return pl.DataFrame({**texts, **columns}, schema_overrides=overrides)
