@@ -29,9 +29,16 @@ _HOMES = {
     ),
     "config": ("FilterConfig", "PipelineConfig"),
     "manifest": ("ManifestJoiner", "MetadataManifest", "build_manifest"),
-    "processor": ("FeatureProcessor", "ProcessorRegistry", "default_registry"),
+    "processor": ("FeatureProcessor", "ProcessorError", "ProcessorRegistry", "default_registry"),
     "adapters": ("ESCAdapter", "PhonemeAdapter", "SNRAdapter", "VADAdapter", "VTCAdapter"),
-    "store": ("JsonStore", "MetadataStore", "NpzStore", "ParquetStore", "TorchStore"),
+    "store": (
+        "JsonStore",
+        "MetadataStore",
+        "NpzStore",
+        "ParquetStore",
+        "StoreProcessor",
+        "TorchStore",
+    ),
     "loader": (
         "FeatureLoader",
         "MetadataLoader",
