@@ -44,7 +44,7 @@ def test_a_saved_config_is_loaded_equal(
     for path in (folder, file, str(folder)):
         loaded = PipelineConfig.load(path)
         assert (loaded, loaded.version, hash(loaded)) == (config, config.version, hash(config))
-    assert os.listdir(folder) == [CONFIG_FILE]  # nothing temporary stays
+    assert [path.name for path in folder.iterdir()] == [CONFIG_FILE]  # nothing temporary stays
 
 
 @given(pipelines, pipelines)
@@ -127,7 +127,7 @@ def test_a_save_that_fails_leaves_the_old_file(
     with pytest.raises(OSError, match="No space"):
         PipelineConfig().save(tmp_path)
     assert PipelineConfig.load(tmp_path).shard_size == 3
-    assert os.listdir(tmp_path) == [CONFIG_FILE]
+    assert [path.name for path in tmp_path.iterdir()] == [CONFIG_FILE]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,9 @@ ROWS = st.fixed_dictionaries(
         "dominant_category": st.none() | st.sampled_from(["music", "other", ""]),
         "vtc_label_counts": st.none()
         | st.sampled_from(["", "{", "null", "[]"])
-        | st.builds(lambda counts, plain: json.dumps(counts, ensure_ascii=plain), COUNTS, st.booleans()),
+        | st.builds(
+            lambda counts, plain: json.dumps(counts, ensure_ascii=plain), COUNTS, st.booleans()
+        ),
     }
 )
 FILTERS = st.builds(
@@ -230,6 +232,18 @@ def test_conditions_are_what_plain_python_says(
     assert lazy.collect()["index"].to_list() == [at for at, ok in enumerate(expected) if ok]
 
 
+@pytest.mark.parametrize(
+    "label", ["KCHI", "a.b", "it's", 'q"q', "é 😀", "", "$", "*", "[0]", "x\ny"]
+)
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_label_occurs_where_its_count_is_above_zero(label: str, plain: bool) -> None:
+    counts: list[Any] = [2, 0, None, 0.0, -1, 0.5, "no", {}]
+    rows = [json.dumps({"x": 1, label: count}, ensure_ascii=plain) for count in counts]
+    df = pl.DataFrame({"vtc_label_counts": [*rows, json.dumps({f"{label}x": 3}), "{}"]})
+    mask = df.select(FilterConfig(required_labels=[label]).expression(df.schema)).to_series()
+    assert mask.to_list() == [True, *[False] * 4, True, *[False] * 4]
+
+
 def test_whole_numbers_and_categories_do_too() -> None:
     df = pl.DataFrame({"duration": [1, 5, None], "dominant_category": ["music", "x", "x"]})
     df = df.with_columns(pl.col("dominant_category").cast(pl.Categorical))
@@ -260,6 +274,6 @@ def test_a_condition_without_its_stage_or_column_is_an_error(
         filters.expression(SCHEMA, stages)
     assert caught.value.column == column
     wrong = pl.Boolean if SCHEMA[column] == pl.Float64 else pl.Int64
-    with pytest.raises(ManifestError, match="needs (text|numbers)") as caught:
+    with pytest.raises(ManifestError, match=r"needs (text|numbers)") as caught:
         filters.expression({**SCHEMA, column: wrong})
     assert caught.value.column == column
