@@ -28,7 +28,9 @@ _HOMES = {
         "SampleError",
     ),
     "config": ("FilterConfig", "PipelineConfig"),
-    "manifest": ("ManifestJoiner", "MetadataManifest", "build_manifest"),
+    "manifest": ("MetadataManifest",),
+    "joiner": ("ManifestJoiner",),
+    "build": ("build_manifest",),
     "processor": ("FeatureProcessor", "ProcessorError", "ProcessorRegistry", "default_registry"),
     "adapters": ("ESCAdapter", "PhonemeAdapter", "SNRAdapter", "VADAdapter", "VTCAdapter"),
     "store": (
