@@ -15,7 +15,7 @@ from ossicle.dataloader.types import MetadataDict, SampleRate
 if TYPE_CHECKING:
     from ossicle.dataloader.types import Waveform
 
-__all__ = ["Compose", "DataProcessor", "sample_bits"]
+__all__ = ["Compose", "DataProcessor", "bits_of", "check_waveform", "sample_bits"]
 
 
 class DataProcessor(ABC):
@@ -76,13 +76,26 @@ def sample_bits(metadata: MetadataDict, purpose: str, seed: int) -> np.random.PC
         SampleError: The sample has neither.
     """
     if "seed" in metadata:
-        identity: object = int(metadata["seed"])
-    elif "wav_id" in metadata:
-        identity = (str(metadata["wav_id"]), metadata.get("pieces"))
-    else:
-        raise SampleError(
-            'randomness needs metadata["seed"] or metadata["wav_id"]: both are missing'
-        )
-    digest = hashlib.sha256(repr((purpose, int(seed), identity)).encode()).digest()
+        return bits_of(purpose, seed, int(metadata["seed"]))
+    if "wav_id" in metadata:
+        return bits_of(purpose, seed, str(metadata["wav_id"]), metadata.get("pieces"))
+    raise SampleError('randomness needs metadata["seed"] or metadata["wav_id"]: both are missing')
+
+
+def bits_of(*facts: object) -> np.random.PCG64:
+    """Random bits that depend on ``facts`` alone: numbers, text, tuples and lists of them."""
+    digest = hashlib.sha256(repr(facts).encode()).digest()
     # Raw bits, whose stream NumPy promises to keep; it does not promise that of its choices.
     return np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest, "little")))
+
+
+def check_waveform(waveform: Waveform, metadata: MetadataDict) -> None:
+    """Nothing, if ``waveform`` is ``(channels, samples)`` of floats.
+
+    Raises:
+        SampleError: It is not.
+    """
+    if waveform.ndim == 2 and waveform.is_floating_point():
+        return
+    told = f"a waveform is (channels, samples) of floats, not {tuple(waveform.shape)} of "
+    raise SampleError(f"{told}{waveform.dtype}", wav_id=metadata.get("wav_id"))

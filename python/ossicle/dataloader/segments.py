@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ossicle.dataloader.compose import check_waveform
 from ossicle.dataloader.errors import MetadataError, SampleError
 from ossicle.dataloader.types import MetadataDict, SampleRate, SegmentList
 
@@ -113,7 +114,11 @@ def cut(
         sample_rate: In Hz.
         metadata: Its segments follow, see `cut_metadata`.
         spans: In order, none overlapping another; what lies outside of the waveform is left out.
+
+    Raises:
+        SampleError, MetadataError: As of `cut_metadata`, or the waveform has another shape.
     """
+    check_waveform(waveform, metadata)
     ranges = _sample_ranges(spans, sample_rate, waveform.shape[-1])
     pieces = [(start / sample_rate, end / sample_rate) for start, end in ranges]
     parts = [waveform[:, start:end] for start, end in ranges]

@@ -1,4 +1,4 @@
-"""Windows for a model and segments of speech: what of a recording becomes a sample."""
+"""Windows for a model: which stretches of a recording become samples."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from ossicle.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from ossicle.dataloader.types import Waveform
 
-__all__ = ["OnlineWindower", "VADSegmenter", "Window"]
+__all__ = ["OnlineWindower", "Window", "WindowCutter"]
 
 Mode: TypeAlias = Literal["fixed", "vad", "label"]
 Tail: TypeAlias = Literal["keep", "shift", "drop"]
 Sample: TypeAlias = "tuple[Waveform, SampleRate, MetadataDict]"
 
-# Less than half a sample at 192 kHz: times that differ by less are the same.
-_SAME_SECONDS = 1e-6
+SAME_SECONDS = 1e-6
+"""Less than half a sample at 192 kHz: times that differ by less are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class Window:
         return self.offset - self.onset
 
 
-class _Cutter(DataProcessor):
-    """Knows from metadata alone which stretches of a recording to take."""
+class WindowCutter(DataProcessor):
+    """Cuts stretches out of recordings, and knows them from metadata alone."""
 
     seed: int
 
@@ -90,7 +90,7 @@ class _Cutter(DataProcessor):
         return cut(waveform, sample_rate, metadata, [(window.onset, window.offset)])
 
 
-class OnlineWindower(_Cutter):
+class OnlineWindower(WindowCutter):
     """Windows as a model wants them, chosen from labels before anything is decoded.
 
     `windows` needs no waveform: a dataset decodes the range of one window. As a transform it cuts
@@ -141,10 +141,10 @@ class OnlineWindower(_Cutter):
         min_length: float = 0.0,
         seed: int = 0,
     ) -> None:
-        _check_choice("mode", mode, get_args(Mode))
-        _check_choice("tail", tail, get_args(Tail))
-        _check_positive(length=length, hop=hop)
-        _check_not_negative(padding=padding, max_gap=max_gap, min_length=min_length)
+        check_choice("mode", mode, get_args(Mode))
+        check_choice("tail", tail, get_args(Tail))
+        check_positive(length=length, hop=hop)
+        check_not_negative(padding=padding, max_gap=max_gap, min_length=min_length)
         if length is None and mode != "label":
             raise InvalidArgumentError(f'mode "{mode}" needs a length in seconds')
         for name, value, modes in (
@@ -171,8 +171,8 @@ class OnlineWindower(_Cutter):
             MetadataError: What is needed is not there, or makes no sense.
         """
         make = {"fixed": self._fixed, "vad": self._aligned, "label": self._around}[self.mode]
-        windows = make(metadata, _duration(metadata))
-        return [item for item in windows if item.duration >= self.min_length - _SAME_SECONDS]
+        windows = make(metadata, duration_of(metadata))
+        return [item for item in windows if item.duration >= self.min_length - SAME_SECONDS]
 
     def __call__(
         self, waveform: Waveform, sample_rate: SampleRate, metadata: MetadataDict
@@ -188,11 +188,11 @@ class OnlineWindower(_Cutter):
     def _fixed(self, metadata: MetadataDict, duration: float) -> list[Window]:
         length = self.length or duration
         hop = self.hop or length
-        whole = max(math.floor((duration - length + _SAME_SECONDS) / hop) + 1, 0)
+        whole = max(math.floor((duration - length + SAME_SECONDS) / hop) + 1, 0)
         windows = [Window(at * hop, min(at * hop + length, duration)) for at in range(whole)]
         covered = windows[-1].offset if windows else 0.0
         rest = duration - max(covered, whole * hop if hop > length else 0.0)
-        if rest <= _SAME_SECONDS or self.tail == "drop":
+        if rest <= SAME_SECONDS or self.tail == "drop":
             return windows
         onset = whole * hop if self.tail == "keep" else max(duration - length, 0.0)
         return [*windows, Window(onset, duration)]
@@ -237,86 +237,11 @@ class OnlineWindower(_Cutter):
         return [(onset, min(onset + length, duration)) for onset in onsets]
 
 
-class VADSegmenter(_Cutter):
-    """Cuts a recording by the times at which somebody speaks.
-
-    Segments that are no further apart than ``merge_gap`` are joined, those shorter than
-    ``min_duration`` left out, the others made longer by ``padding`` on both sides (joined again
-    where they then meet) and cut into equal parts where they are longer than ``max_duration``. As
-    a transform it gives what ``give`` says; `split` gives one sample for each segment, and
-    `windows` their times without a waveform.
-
-    Args:
-        key: The segments that are meant.
-        min_duration: In seconds, before the padding.
-        max_duration: In seconds, after it; None leaves them as long as they are.
-        merge_gap: In seconds.
-        padding: In seconds.
-        give: ``"all"``: the speech end to end, without the silence. ``"one"``: one segment, picked
-            by the sample's seed.
-        seed: Of that choice, see `compose.sample_bits`.
-
-    Raises:
-        InvalidArgumentError: An argument makes no sense.
-    """
-
-    def __init__(
-        self,
-        key: str = "vad_merged",
-        *,
-        min_duration: float = 0.0,
-        max_duration: float | None = None,
-        merge_gap: float = 0.0,
-        padding: float = 0.0,
-        give: Literal["all", "one"] = "all",
-        seed: int = 0,
-    ) -> None:
-        _check_positive(max_duration=max_duration)
-        _check_not_negative(min_duration=min_duration, merge_gap=merge_gap, padding=padding)
-        _check_choice("give", give, ("all", "one"))
-        self.key, self.give, self.seed = key, give, seed
-        self.min_duration, self.max_duration = min_duration, max_duration
-        self.merge_gap, self.padding = merge_gap, padding
-
-    def windows(self, metadata: MetadataDict) -> list[Window]:
-        """The segments of speech, in order, none overlapping another.
-
-        Args:
-            metadata: Needs ``duration`` in seconds and the segments.
-
-        Raises:
-            MetadataError: What is needed is not there, or makes no sense.
-        """
-        duration = _duration(metadata)
-        spans = spans_of(segments_of(metadata, self.key), metadata, self.key)
-        spans = merge_spans(pad_spans(spans, 0.0, duration), self.merge_gap)
-        spans = [span for span in spans if span[1] - span[0] >= self.min_duration - _SAME_SECONDS]
-        spans = merge_spans(pad_spans(spans, self.padding, duration))
-        parts = [part for span in spans for part in split_span(span, self.max_duration or math.inf)]
-        return [Window(*part) for part in parts]
-
-    def __call__(
-        self, waveform: Waveform, sample_rate: SampleRate, metadata: MetadataDict
-    ) -> Sample:
-        """The speech of the sample.
-
-        Raises:
-            SampleError: There is none, or nothing to take a seed from.
-            MetadataError: As of `windows`.
-        """
-        if self.give == "one":
-            return self._picked(waveform, sample_rate, metadata)
-        windows = self._windows_of(waveform, sample_rate, metadata)
-        if not windows:
-            raise SampleError("there is no speech", wav_id=metadata.get("wav_id"), column=self.key)
-        return cut(waveform, sample_rate, metadata, [(item.onset, item.offset) for item in windows])
-
-
 def _packed(spans: list[Span], length: float, max_gap: float) -> list[Span]:
     """As many spans as fit, one after the other, into each window."""
     packed: list[Span] = []
     for onset, offset in spans:
-        fits = packed and offset - packed[-1][0] <= length + _SAME_SECONDS
+        fits = packed and offset - packed[-1][0] <= length + SAME_SECONDS
         if fits and onset - packed[-1][1] <= max_gap:
             packed[-1] = packed[-1][0], offset
         else:
@@ -324,7 +249,12 @@ def _packed(spans: list[Span], length: float, max_gap: float) -> list[Span]:
     return packed
 
 
-def _duration(metadata: MetadataDict) -> float:
+def duration_of(metadata: MetadataDict) -> float:
+    """``metadata["duration"]``.
+
+    Raises:
+        MetadataError: It is missing, or no number of seconds.
+    """
     duration = metadata.get("duration")
     is_number = isinstance(duration, Real) and not isinstance(duration, bool)
     if duration is None or not is_number or not 0 <= duration < math.inf:
@@ -336,19 +266,22 @@ def _duration(metadata: MetadataDict) -> float:
     return float(duration)
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Nothing, if ``value`` is one of ``choices``."""
     if value not in choices:
         known = ", ".join(f'"{choice}"' for choice in choices)
         raise InvalidArgumentError(f"{name} is one of {known}, not {value!r}")
 
 
-def _check_positive(**values: float | None) -> None:
+def check_positive(**values: float | None) -> None:
+    """Nothing, if those that are not None are positive and finite."""
     for name, value in values.items():
         if value is not None and not 0 < value < math.inf:
             raise InvalidArgumentError(f"{name} is {value}, not a positive number of seconds")
 
 
-def _check_not_negative(**values: float) -> None:
+def check_not_negative(**values: float) -> None:
+    """Nothing, if all are at least 0."""
     for name, value in values.items():
         if not value >= 0:
             raise InvalidArgumentError(f"{name} is {value}, not at least 0 seconds")
