@@ -64,8 +64,9 @@ class Compose(DataProcessor):
 def sample_bits(metadata: MetadataDict, purpose: str, seed: int) -> np.random.PCG64:
     """Random bits of one sample, the same in any process and at any place in the order.
 
-    They depend on ``metadata["seed"]``, which a dataset changes from epoch to epoch, or where that
-    is missing on ``wav_id`` and the pieces that the sample was cut of, the same in all epochs.
+    They depend on the pieces that the sample was cut of, and on ``metadata["seed"]``, which a
+    dataset changes from epoch to epoch, or where that is missing on ``wav_id``, the same in all
+    epochs.
 
     Args:
         metadata: Of the sample.
@@ -75,10 +76,11 @@ def sample_bits(metadata: MetadataDict, purpose: str, seed: int) -> np.random.PC
     Raises:
         SampleError: The sample has neither.
     """
+    pieces = metadata.get("pieces")
     if "seed" in metadata:
-        return bits_of(purpose, seed, int(metadata["seed"]))
+        return bits_of(purpose, int(seed), int(metadata["seed"]), pieces)
     if "wav_id" in metadata:
-        return bits_of(purpose, seed, str(metadata["wav_id"]), metadata.get("pieces"))
+        return bits_of(purpose, int(seed), str(metadata["wav_id"]), pieces)
     raise SampleError('randomness needs metadata["seed"] or metadata["wav_id"]: both are missing')
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ossicle.dataloader.types import Waveform
 
 __all__ = [
+    "SAME_SECONDS",
     "Span",
     "cut",
     "cut_metadata",
@@ -32,6 +33,9 @@ __all__ = [
 ]
 
 Span: TypeAlias = tuple[float, float]
+
+SAME_SECONDS = 1e-6
+"""Less than half a sample at 192 kHz: times that differ by less are the same."""
 
 # What other transforms have made for the waveform as it was: a cut cannot carry it along.
 _OF_LABELS = ("label_ids",)
@@ -79,7 +83,7 @@ def merge_spans(spans: Iterable[Span], max_gap: float = 0.0) -> list[Span]:
     """In order, with those joined that overlap or lie no further apart than ``max_gap``."""
     merged: list[Span] = []
     for onset, offset in sorted(spans):
-        if merged and onset - merged[-1][1] <= max_gap:
+        if merged and onset - merged[-1][1] <= max_gap + SAME_SECONDS:
             merged[-1] = merged[-1][0], max(merged[-1][1], offset)
         else:
             merged.append((onset, offset))
@@ -122,7 +126,10 @@ def cut(
     ranges = _sample_ranges(spans, sample_rate, waveform.shape[-1])
     pieces = [(start / sample_rate, end / sample_rate) for start, end in ranges]
     parts = [waveform[:, start:end] for start, end in ranges]
-    return _joined(parts), sample_rate, cut_metadata(metadata, pieces)
+    joined = _joined(parts)
+    # Without the roundings that add up over pieces.
+    duration = {"duration": joined.shape[-1] / sample_rate}
+    return joined, sample_rate, {**cut_metadata(metadata, pieces), **duration}
 
 
 def cut_metadata(metadata: MetadataDict, pieces: Sequence[Span]) -> MetadataDict:

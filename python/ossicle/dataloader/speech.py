@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ossicle.dataloader.errors import SampleError
 from ossicle.dataloader.segments import (
+    SAME_SECONDS,
     cut,
     merge_spans,
     pad_spans,
@@ -16,7 +17,6 @@ from ossicle.dataloader.segments import (
 )
 from ossicle.dataloader.types import MetadataDict, SampleRate
 from ossicle.dataloader.windows import (
-    SAME_SECONDS,
     Sample,
     Window,
     WindowCutter,

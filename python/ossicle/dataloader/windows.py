@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from ossicle.dataloader.compose import DataProcessor, sample_bits
 from ossicle.dataloader.errors import MetadataError, SampleError
 from ossicle.dataloader.segments import (
+    SAME_SECONDS,
     Span,
     cut,
     merge_spans,
@@ -30,9 +31,6 @@ __all__ = ["OnlineWindower", "Window", "WindowCutter"]
 Mode: TypeAlias = Literal["fixed", "vad", "label"]
 Tail: TypeAlias = Literal["keep", "shift", "drop"]
 Sample: TypeAlias = "tuple[Waveform, SampleRate, MetadataDict]"
-
-SAME_SECONDS = 1e-6
-"""Less than half a sample at 192 kHz: times that differ by less are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +240,7 @@ def _packed(spans: list[Span], length: float, max_gap: float) -> list[Span]:
     packed: list[Span] = []
     for onset, offset in spans:
         fits = packed and offset - packed[-1][0] <= length + SAME_SECONDS
-        if fits and onset - packed[-1][1] <= max_gap:
+        if fits and onset - packed[-1][1] <= max_gap + SAME_SECONDS:
             packed[-1] = packed[-1][0], offset
         else:
             packed += split_span((onset, offset), length)
