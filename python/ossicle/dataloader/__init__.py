@@ -52,6 +52,7 @@ _HOMES = {
     ),
     "batch": ("Collator", "DataBatch", "SpeechCollator"),
     "upstream": ("from_upstream", "to_upstream"),
+    "windows_picture": ("draw_windows",),
     "dataset": ("SpeechDataset", "WebDatasetSpeechDataset"),
     "sampler": ("MetadataSampler",),
 }
