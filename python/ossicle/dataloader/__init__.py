@@ -59,7 +59,9 @@ _HOMES = {
         "VADSegmenter",
         "Window",
     ),
-    "batch": ("Collator", "DataBatch", "SpeechCollator", "from_upstream", "to_upstream"),
+    "batch": ("Collator", "DataBatch", "SpeechCollator"),
+    "upstream": ("from_upstream", "to_upstream"),
+    "windows_picture": ("draw_windows",),
     "dataset": ("SpeechDataset", "WebDatasetSpeechDataset"),
     "sampler": ("MetadataSampler",),
 }
