@@ -1,0 +1,303 @@
+"""Columns of a manifest as plain arrays: what workers read, without Polars and without objects.
+
+A manifest of ten million rows as Python objects costs gigabytes in every worker, since counting
+references writes to the pages that forked processes share; in arrays these pages stay shared. And
+Polars must not run in a process that was forked from one that has used it.
+"""
+
+from __future__ import annotations
+
+import bisect
+import difflib
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ossicle.dataloader.errors import ManifestError, MetadataError
+
+if TYPE_CHECKING:
+    import polars
+
+__all__ = ["Columns", "Lookup", "Strings", "Table", "frame_of"]
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+Table: TypeAlias = Any
+"""A `MetadataManifest`, a Polars frame, a mapping of columns, a .parquet, .csv or .jsonl file."""
+
+# Rows whose texts are joined at a time.
+_CHUNK = 1 << 18
+# Of the names around a missing one, how many are compared with it.
+_AROUND = 200
+
+
+class Strings(Sequence[str]):
+    """Texts in one buffer of bytes: 8 bytes and its UTF-8 each, and no object.
+
+    Args:
+        data: All of them, end to end.
+        offsets: ``(N + 1,)`` where each begins, and the end.
+    """
+
+    def __init__(self, data: bytes, offsets: Ints) -> None:
+        self.data, self.offsets = data, offsets
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Strings:
+        """From any texts; names of files that are no UTF-8 are kept as they are."""
+        encoded = [text.encode(errors="surrogateescape") for text in texts]
+        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        return cls(b"".join(encoded), _ends(lengths))
+
+    @classmethod
+    def of_series(cls, series: polars.Series) -> Strings:
+        """From a Polars column of strings; null is the empty one."""
+        series = series.fill_null("")
+        lengths = series.str.len_bytes().to_numpy().astype(np.int64)
+        slices = (series.slice(start, _CHUNK) for start in range(0, len(series), _CHUNK))
+        return cls(b"".join(part.str.join("").item().encode() for part in slices), _ends(lengths))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        return self.raw(number).decode(errors="surrogateescape")
+
+    def raw(self, number: int) -> bytes:
+        """The UTF-8 of one."""
+        if number < 0:
+            number += len(self)
+        if not 0 <= number < len(self):
+            raise IndexError(f"text {number} of {len(self)}")
+        return self.data[self.offsets[number] : self.offsets[number + 1]]
+
+
+class Lookup:
+    """Finds texts by bisection: 8 bytes each beside the texts, and neighbours in their order.
+
+    Args:
+        strings: The texts, each once.
+        source: What they are the names of, for errors.
+
+    Raises:
+        ManifestError: One comes twice.
+    """
+
+    def __init__(self, strings: Strings, source: str) -> None:
+        self.strings, self.source = strings, source
+        # A list for a while: Python sorts texts of any length, NumPy only padded ones.
+        numbers = sorted(range(len(strings)), key=strings.raw)
+        for one, other in itertools.pairwise(numbers):
+            if strings.raw(one) == strings.raw(other):
+                raise ManifestError("it is there twice", source=source, wav_id=strings[one])
+        self._order = np.fromiter(numbers, np.int64, len(strings))
+
+    def __len__(self) -> int:
+        return len(self.strings)
+
+    def find(self, text: str) -> int | None:
+        """The number of a text, if it is there."""
+        key = text.encode(errors="surrogateescape")
+        place = self._place(key)
+        if place == len(self._order):
+            return None
+        number = int(self._order[place])
+        return number if self.strings.raw(number) == key else None
+
+    def number(self, wav_id: str) -> int:
+        """As `find`, of what has to be there.
+
+        Raises:
+            MetadataError: It is not; the message has names that are like it.
+        """
+        found = self.find(wav_id)
+        if found is not None:
+            return found
+        near = ", ".join(map(repr, self.near(wav_id)))
+        why = f"there is no such id among {len(self):,}{'; near it: ' if near else ''}{near}"
+        raise MetadataError(why, source=self.source, wav_id=wav_id)
+
+    def beginning(self, text: str) -> list[int]:
+        """The numbers of those that begin with `text`, in the order of the texts."""
+        key = text.encode(errors="surrogateescape")
+        found = []
+        for place in range(self._place(key), len(self._order)):
+            number = int(self._order[place])
+            if not self.strings.raw(number).startswith(key):
+                break
+            found.append(number)
+        return found
+
+    def near(self, text: str) -> list[str]:
+        """Up to three names that one may have meant."""
+        place = self._place(text.encode(errors="surrogateescape"))
+        around = range(max(place - _AROUND, 0), min(place + _AROUND, len(self._order)))
+        names = [self.strings[int(self._order[one])] for one in around]
+        return difflib.get_close_matches(text, names, 3)
+
+    def _place(self, key: bytes) -> int:
+        order, data, offsets = self._order, self.strings.data, self.strings.offsets
+
+        def text(place: int) -> bytes:
+            number = order[place]
+            return data[offsets[number] : offsets[number + 1]]
+
+        return bisect.bisect_left(range(len(order)), key, key=text)
+
+
+class Columns(Mapping[str, "Column"]):
+    """Some columns of a manifest.
+
+    Args:
+        columns: By name; all of one length.
+        length: The number of rows.
+    """
+
+    def __init__(self, columns: dict[str, Column], length: int) -> None:
+        self._columns, self.length = columns, length
+
+    @classmethod
+    def of(cls, frame: polars.DataFrame, source: str = "the manifest") -> Columns:
+        """All columns of a frame.
+
+        Raises:
+            ManifestError: One has a type that plain arrays do not hold.
+        """
+        columns = {one.name: _column(one, source) for one in frame.get_columns()}
+        return cls(columns, frame.height)
+
+    def __getitem__(self, name: str) -> Column:
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def row(self, number: int) -> dict[str, Any]:
+        """One row, as plain Python values; null is None."""
+        return {name: column[number] for name, column in self._columns.items()}
+
+
+class Column:
+    """One column.
+
+    Args:
+        values: Numbers, booleans, times or texts.
+        valid: ``(N,)`` which are not null; None: all.
+        is_json: The texts are JSON of lists and structs.
+    """
+
+    def __init__(
+        self,
+        values: npt.NDArray[Any] | Strings,
+        valid: npt.NDArray[np.bool_] | None = None,
+        *,
+        is_json: bool = False,
+    ) -> None:
+        self.values, self.valid, self.is_json = values, valid, is_json
+
+    def __getitem__(self, number: int) -> Any:
+        if self.valid is not None and not self.valid[number]:
+            return None
+        value = self.values[number]
+        if isinstance(value, str):
+            return json.loads(value)["_"] if self.is_json else value
+        return value.item()
+
+
+def frame_of(table: Table, columns: Iterable[str] | None = None) -> polars.DataFrame:
+    """A manifest as a Polars frame.
+
+    Args:
+        table: A `MetadataManifest`, a Polars frame, lazy or not, a mapping of columns, or the path
+            of a Parquet, CSV or JSON lines file.
+        columns: Which are needed; None takes all.
+
+    Raises:
+        ManifestError: It is none of these, cannot be read, or lacks a column.
+    """
+    import polars
+
+    source = source_of(table)
+    lazy = _lazy(table, source)
+    try:
+        names = lazy.collect_schema().names()
+        for name in columns or ():
+            if name not in names:
+                why = f"there is no such column, but {', '.join(names)}"
+                raise ManifestError(why, source=source, column=name)
+        chosen = lazy if columns is None else lazy.select(list(dict.fromkeys(columns)))
+        return chosen.collect()
+    except (OSError, polars.exceptions.PolarsError) as error:
+        raise ManifestError(str(error), source=source) from error
+
+
+def source_of(table: Table) -> str:
+    """What errors call a manifest."""
+    if isinstance(table, str | os.PathLike):
+        return os.fspath(table)
+    name = getattr(table, "source", None)
+    return name if isinstance(name, str) else "the manifest"
+
+
+def _lazy(table: Table, source: str) -> polars.LazyFrame:
+    import polars
+
+    frame = getattr(table, "df", table)
+    if isinstance(frame, polars.LazyFrame):
+        return frame
+    if isinstance(frame, Mapping):
+        frame = polars.DataFrame(dict(frame))
+    if isinstance(frame, polars.DataFrame):
+        return frame.lazy()
+    if not isinstance(frame, str | os.PathLike):
+        raise ManifestError(f"no manifest, but {type(table).__name__}", source=source)
+    return _scanned(Path(frame), source)
+
+
+def _scanned(path: Path, source: str) -> polars.LazyFrame:
+    import polars
+
+    match path.suffix.lower():
+        case ".parquet":
+            return polars.scan_parquet(path, glob=False)
+        case ".csv":
+            return polars.scan_csv(path, glob=False)
+        case ".jsonl" | ".ndjson":
+            return polars.scan_ndjson(path)
+    known = ".parquet, .csv or .jsonl"
+    raise ManifestError(f"a manifest is {known}, not {path.suffix!r}", source=source)
+
+
+def _column(series: polars.Series, source: str) -> Column:
+    import polars
+
+    kind, name = series.dtype, series.name
+    valid = series.is_not_null().to_numpy() if series.null_count() else None
+    if kind in (polars.Categorical, polars.Enum, polars.Null):
+        series, kind = series.cast(polars.String), polars.String()
+    if kind == polars.String:
+        return Column(Strings.of_series(series), valid)
+    if kind.is_nested():
+        # Wrapped, so that what is no struct has an object around it, too.
+        boxed = series.alias("_").to_frame().to_struct(name).struct.json_encode()
+        return Column(Strings.of_series(boxed), valid, is_json=True)
+    if kind.is_decimal() or not (kind.is_numeric() or kind.is_temporal() or kind == polars.Boolean):
+        raise ManifestError(f"a column of {kind}: cast or drop it", source=source, column=name)
+    whole = series if valid is None else series.fill_null(strategy="zero")
+    if valid is not None and (kind.is_temporal() or kind == polars.Boolean):
+        whole = series.to_physical().fill_null(0).cast(kind)
+    return Column(np.ascontiguousarray(whole.to_numpy()), valid)
+
+
+def _ends(lengths: Ints) -> Ints:
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
