@@ -50,7 +50,8 @@ _HOMES = {
         "VADSegmenter",
         "Window",
     ),
-    "batch": ("Collator", "DataBatch", "SpeechCollator", "from_upstream", "to_upstream"),
+    "batch": ("Collator", "DataBatch", "SpeechCollator"),
+    "upstream": ("from_upstream", "to_upstream"),
     "dataset": ("SpeechDataset", "WebDatasetSpeechDataset"),
     "sampler": ("MetadataSampler",),
 }
