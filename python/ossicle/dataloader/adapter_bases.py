@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from ossicle.dataloader.columns import Columns
+from ossicle.dataloader.rows_by_id import RowsById
 from ossicle.dataloader.errors import DataloaderError, MetadataError
 from ossicle.dataloader.npz import read_npz
 from ossicle.dataloader.processor import FeatureProcessor
@@ -112,8 +112,8 @@ class StageAdapter(ReadOnlyAdapter):
 
     def __init__(self, output_dir: str | os.PathLike[str]) -> None:
         super().__init__(output_dir)
-        self._rows: Columns | None = None
-        self._lists: dict[str, Columns] = {}
+        self._rows: RowsById | None = None
+        self._lists: dict[str, RowsById] = {}
 
     def scan(self) -> pl.LazyFrame:
         """A row for each recording whose stage succeeded, with ``wav_id``; only footers are read.
@@ -151,12 +151,12 @@ class StageAdapter(ReadOnlyAdapter):
         are newer. A pickled adapter is prepared.
         """
         refuse_after_fork()
-        rows = Columns(self.as_manifest())
+        rows = RowsById(self.as_manifest())
         # A recording of nothing but silence has no segments, but the tables are there.
         ran = {name: of for name, of in self._segments.items() if of.files(self.output_dir)}
         lists = {name: of.scan(self.output_dir) for name, of in ran.items()}
         self._lists = {
-            name: Columns(collect(lazy, self.output_dir)) for name, lazy in lists.items()
+            name: RowsById(collect(lazy, self.output_dir)) for name, lazy in lists.items()
         }
         self._rows = rows
         return self
@@ -181,7 +181,7 @@ class StageAdapter(ReadOnlyAdapter):
         """
         return self._at(output_dir)._load(wav_id)
 
-    def _known(self) -> Columns:
+    def _known(self) -> RowsById:
         rows = self.prepare_once()._rows
         assert rows is not None
         return rows

@@ -1,159 +1,303 @@
-"""A table's rows by ``wav_id`` out of plain NumPy arrays, which workers may have.
+"""Columns of a manifest as plain arrays: what workers read, without Polars and without objects.
 
-Polars must not run after a fork, and a list of a million dicts is copied page by page into every
-worker that touches it. Arrays and bytes are neither: they are shared by a fork and pickled as they
-lie.
+A manifest of ten million rows as Python objects costs gigabytes in every worker, since counting
+references writes to the pages that forked processes share; in arrays these pages stay shared. And
+Polars must not run in a process that was forked from one that has used it.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+import difflib
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ossicle.dataloader.stages import ID
+from ossicle.dataloader.errors import ManifestError, MetadataError
 
 if TYPE_CHECKING:
-    import polars as pl
+    import polars
 
-__all__ = ["Columns"]
+__all__ = ["Columns", "Lookup", "Strings", "Table", "frame_of"]
 
-# Up to so many different texts, each row holds a number of one byte.
-_CODED_TEXTS = 255
+Ints: TypeAlias = npt.NDArray[np.int64]
+Table: TypeAlias = Any
+"""A `MetadataManifest`, a Polars frame, a mapping of columns, a .parquet, .csv or .jsonl file."""
+
+# Rows whose texts are joined at a time.
+_CHUNK = 1 << 18
+# Of the names around a missing one, how many are compared with it.
+_AROUND = 200
 
 
-class _Column(Protocol):
-    def values(self, start: int, stop: int) -> Sequence[Any]:
-        """Python's own objects, None for null."""
-
-
-class Columns:
-    """The rows of a frame, found by their ``wav_id``.
+class Strings(Sequence[str]):
+    """Texts in one buffer of bytes: 8 bytes and its UTF-8 each, and no object.
 
     Args:
-        frame: Any number of rows of each recording; their order stays within a recording.
+        data: All of them, end to end.
+        offsets: ``(N + 1,)`` where each begins, and the end.
     """
 
-    def __init__(self, frame: pl.DataFrame) -> None:
-        # By the bytes of UTF-8, as Python compares bytes.
-        ordered = frame.sort(ID, maintain_order=True)
-        runs = ordered[ID].rle().struct.unnest()
-        self._ids = _Text.of(runs["value"])
-        self._starts = np.concatenate([[0], np.cumsum(runs["len"].to_numpy(), dtype=np.int64)])
-        self._columns = {name: _column(ordered[name]) for name in ordered.columns if name != ID}
-
-    def __len__(self) -> int:
-        """How many recordings there are."""
-        return len(self._starts) - 1
-
-    def __contains__(self, wav_id: object) -> bool:
-        return isinstance(wav_id, str) and self._find(wav_id) is not None
-
-    def rows(self, wav_id: str) -> list[dict[str, Any]]:
-        """The rows of one recording without their id, in the order of the frame."""
-        at = self._find(wav_id)
-        if at is None:
-            return []
-        start, stop = int(self._starts[at]), int(self._starts[at + 1])
-        parts = [column.values(start, stop) for column in self._columns.values()]
-        if not parts:
-            return [{} for _ in range(start, stop)]
-        names = list(self._columns)
-        return [dict(zip(names, row, strict=True)) for row in zip(*parts, strict=True)]
-
-    def _find(self, wav_id: str) -> int | None:
-        # Ids of files hold no lone surrogates; what does is found nowhere.
-        sought = wav_id.encode(errors="surrogatepass")
-        at = bisect.bisect_left(range(len(self)), sought, key=self._ids.encoded)
-        return at if at < len(self) and self._ids.encoded(at) == sought else None
-
-
-@dataclass(frozen=True)
-class _Text:
-    """Texts one after the other."""
-
-    content: bytes
-    ends: npt.NDArray[np.int64]
-    nulls: npt.NDArray[np.bool_] | None
+    def __init__(self, data: bytes, offsets: Ints) -> None:
+        self.data, self.offsets = data, offsets
 
     @classmethod
-    def of(cls, series: pl.Series) -> _Text:
-        filled = series.fill_null("")
-        ends = np.cumsum(filled.str.len_bytes().to_numpy(), dtype=np.int64)
-        return cls((filled.str.join("").item() or "").encode(), ends, _nulls(series))
+    def of(cls, texts: Iterable[str]) -> Strings:
+        """From any texts; names of files that are no UTF-8 are kept as they are."""
+        encoded = [text.encode(errors="surrogateescape") for text in texts]
+        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        return cls(b"".join(encoded), _ends(lengths))
 
-    def encoded(self, at: int) -> bytes:
-        return self.content[self.ends[at - 1] if at else 0 : self.ends[at]]
+    @classmethod
+    def of_series(cls, series: polars.Series) -> Strings:
+        """From a Polars column of strings; null is the empty one."""
+        series = series.fill_null("")
+        lengths = series.str.len_bytes().to_numpy().astype(np.int64)
+        slices = (series.slice(start, _CHUNK) for start in range(0, len(series), _CHUNK))
+        return cls(b"".join(part.str.join("").item().encode() for part in slices), _ends(lengths))
 
-    def values(self, start: int, stop: int) -> list[Any]:
-        texts = [self.encoded(at).decode() for at in range(start, stop)]
-        return _with_nulls(texts, self.nulls, start, stop)
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
 
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        return self.raw(number).decode(errors="surrogateescape")
 
-@dataclass(frozen=True)
-class _Coded:
-    """Texts of which there are few, by number; the last one stands for null."""
-
-    texts: tuple[str | None, ...]
-    codes: npt.NDArray[np.uint8]
-
-    def values(self, start: int, stop: int) -> list[str | None]:
-        return [self.texts[code] for code in self.codes[start:stop].tolist()]
-
-
-@dataclass(frozen=True)
-class _Numbers:
-    """Numbers and truth values, zero where they are null."""
-
-    numbers: npt.NDArray[Any]
-    nulls: npt.NDArray[np.bool_] | None
-
-    def values(self, start: int, stop: int) -> list[Any]:
-        return _with_nulls(self.numbers[start:stop].tolist(), self.nulls, start, stop)
+    def raw(self, number: int) -> bytes:
+        """The UTF-8 of one."""
+        if number < 0:
+            number += len(self)
+        if not 0 <= number < len(self):
+            raise IndexError(f"text {number} of {len(self)}")
+        return self.data[self.offsets[number] : self.offsets[number + 1]]
 
 
-@dataclass(frozen=True)
-class _Objects:
-    """Whatever else a column may hold: lists, dates."""
+class Lookup:
+    """Finds texts by bisection: 8 bytes each beside the texts, and neighbours in their order.
 
-    objects: list[Any]
+    Args:
+        strings: The texts, each once.
+        source: What they are the names of, for errors.
 
-    def values(self, start: int, stop: int) -> list[Any]:
-        return self.objects[start:stop]
+    Raises:
+        ManifestError: One comes twice.
+    """
+
+    def __init__(self, strings: Strings, source: str) -> None:
+        self.strings, self.source = strings, source
+        # A list for a while: Python sorts texts of any length, NumPy only padded ones.
+        numbers = sorted(range(len(strings)), key=strings.raw)
+        for one, other in itertools.pairwise(numbers):
+            if strings.raw(one) == strings.raw(other):
+                raise ManifestError("it is there twice", source=source, wav_id=strings[one])
+        self._order = np.fromiter(numbers, np.int64, len(strings))
+
+    def __len__(self) -> int:
+        return len(self.strings)
+
+    def find(self, text: str) -> int | None:
+        """The number of a text, if it is there."""
+        key = text.encode(errors="surrogateescape")
+        place = self._place(key)
+        if place == len(self._order):
+            return None
+        number = int(self._order[place])
+        return number if self.strings.raw(number) == key else None
+
+    def number(self, wav_id: str) -> int:
+        """As `find`, of what has to be there.
+
+        Raises:
+            MetadataError: It is not; the message has names that are like it.
+        """
+        found = self.find(wav_id)
+        if found is not None:
+            return found
+        near = ", ".join(map(repr, self.near(wav_id)))
+        why = f"there is no such id among {len(self):,}{'; near it: ' if near else ''}{near}"
+        raise MetadataError(why, source=self.source, wav_id=wav_id)
+
+    def beginning(self, text: str) -> list[int]:
+        """The numbers of those that begin with `text`, in the order of the texts."""
+        key = text.encode(errors="surrogateescape")
+        found = []
+        for place in range(self._place(key), len(self._order)):
+            number = int(self._order[place])
+            if not self.strings.raw(number).startswith(key):
+                break
+            found.append(number)
+        return found
+
+    def near(self, text: str) -> list[str]:
+        """Up to three names that one may have meant."""
+        place = self._place(text.encode(errors="surrogateescape"))
+        around = range(max(place - _AROUND, 0), min(place + _AROUND, len(self._order)))
+        names = [self.strings[int(self._order[one])] for one in around]
+        return difflib.get_close_matches(text, names, 3)
+
+    def _place(self, key: bytes) -> int:
+        order, data, offsets = self._order, self.strings.data, self.strings.offsets
+
+        def text(place: int) -> bytes:
+            number = order[place]
+            return data[offsets[number] : offsets[number + 1]]
+
+        return bisect.bisect_left(range(len(order)), key, key=text)
 
 
-def _column(series: pl.Series) -> _Column:
-    import polars as pl
+class Columns(Mapping[str, "Column"]):
+    """Some columns of a manifest.
 
-    if series.dtype in (pl.Categorical, pl.Enum):
-        series = series.cast(pl.String)
-    if series.dtype == pl.String:
-        texts = series.drop_nulls().unique().sort()
-        return _coded(series, texts) if len(texts) <= _CODED_TEXTS else _Text.of(series)
-    if series.dtype == pl.Boolean or series.dtype.is_integer() or series.dtype.is_float():
-        zero = False if series.dtype == pl.Boolean else 0
-        return _Numbers(series.fill_null(zero).to_numpy(), _nulls(series))
-    return _Objects(series.to_list())
+    Args:
+        columns: By name; all of one length.
+        length: The number of rows.
+    """
+
+    def __init__(self, columns: dict[str, Column], length: int) -> None:
+        self._columns, self.length = columns, length
+
+    @classmethod
+    def of(cls, frame: polars.DataFrame, source: str = "the manifest") -> Columns:
+        """All columns of a frame.
+
+        Raises:
+            ManifestError: One has a type that plain arrays do not hold.
+        """
+        columns = {one.name: _column(one, source) for one in frame.get_columns()}
+        return cls(columns, frame.height)
+
+    def __getitem__(self, name: str) -> Column:
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def row(self, number: int) -> dict[str, Any]:
+        """One row, as plain Python values; null is None."""
+        return {name: column[number] for name, column in self._columns.items()}
 
 
-def _coded(series: pl.Series, texts: pl.Series) -> _Coded:
-    import polars as pl
+class Column:
+    """One column.
 
-    codes = series.cast(pl.Enum(texts)).to_physical().fill_null(len(texts))
-    return _Coded((*texts.to_list(), None), codes.cast(pl.UInt8).to_numpy())
+    Args:
+        values: Numbers, booleans, times or texts.
+        valid: ``(N,)`` which are not null; None: all.
+        is_json: The texts are JSON of lists and structs.
+    """
+
+    def __init__(
+        self,
+        values: npt.NDArray[Any] | Strings,
+        valid: npt.NDArray[np.bool_] | None = None,
+        *,
+        is_json: bool = False,
+    ) -> None:
+        self.values, self.valid, self.is_json = values, valid, is_json
+
+    def __getitem__(self, number: int) -> Any:
+        if self.valid is not None and not self.valid[number]:
+            return None
+        value = self.values[number]
+        if isinstance(value, str):
+            return json.loads(value)["_"] if self.is_json else value
+        return value.item()
 
 
-def _nulls(series: pl.Series) -> npt.NDArray[np.bool_] | None:
-    return series.is_null().to_numpy() if series.null_count() else None
+def frame_of(table: Table, columns: Iterable[str] | None = None) -> polars.DataFrame:
+    """A manifest as a Polars frame.
+
+    Args:
+        table: A `MetadataManifest`, a Polars frame, lazy or not, a mapping of columns, or the path
+            of a Parquet, CSV or JSON lines file.
+        columns: Which are needed; None takes all.
+
+    Raises:
+        ManifestError: It is none of these, cannot be read, or lacks a column.
+    """
+    import polars
+
+    source = source_of(table)
+    lazy = _lazy(table, source)
+    try:
+        names = lazy.collect_schema().names()
+        for name in columns or ():
+            if name not in names:
+                why = f"there is no such column, but {', '.join(names)}"
+                raise ManifestError(why, source=source, column=name)
+        chosen = lazy if columns is None else lazy.select(list(dict.fromkeys(columns)))
+        return chosen.collect()
+    except (OSError, polars.exceptions.PolarsError) as error:
+        raise ManifestError(str(error), source=source) from error
 
 
-def _with_nulls(
-    values: list[Any], nulls: npt.NDArray[np.bool_] | None, start: int, stop: int
-) -> list[Any]:
-    if nulls is None:
-        return values
-    return [None if null else value for value, null in zip(values, nulls[start:stop], strict=True)]
+def source_of(table: Table) -> str:
+    """What errors call a manifest."""
+    if isinstance(table, str | os.PathLike):
+        return os.fspath(table)
+    name = getattr(table, "source", None)
+    return name if isinstance(name, str) else "the manifest"
+
+
+def _lazy(table: Table, source: str) -> polars.LazyFrame:
+    import polars
+
+    frame = getattr(table, "df", table)
+    if isinstance(frame, polars.LazyFrame):
+        return frame
+    if isinstance(frame, Mapping):
+        frame = polars.DataFrame(dict(frame))
+    if isinstance(frame, polars.DataFrame):
+        return frame.lazy()
+    if not isinstance(frame, str | os.PathLike):
+        raise ManifestError(f"no manifest, but {type(table).__name__}", source=source)
+    return _scanned(Path(frame), source)
+
+
+def _scanned(path: Path, source: str) -> polars.LazyFrame:
+    import polars
+
+    match path.suffix.lower():
+        case ".parquet":
+            return polars.scan_parquet(path, glob=False)
+        case ".csv":
+            return polars.scan_csv(path, glob=False)
+        case ".jsonl" | ".ndjson":
+            return polars.scan_ndjson(path)
+    known = ".parquet, .csv or .jsonl"
+    raise ManifestError(f"a manifest is {known}, not {path.suffix!r}", source=source)
+
+
+def _column(series: polars.Series, source: str) -> Column:
+    import polars
+
+    kind, name = series.dtype, series.name
+    valid = series.is_not_null().to_numpy() if series.null_count() else None
+    if kind in (polars.Categorical, polars.Enum, polars.Null):
+        series, kind = series.cast(polars.String), polars.String()
+    if kind == polars.String:
+        return Column(Strings.of_series(series), valid)
+    if kind.is_nested():
+        # Wrapped, so that what is no struct has an object around it, too.
+        boxed = series.alias("_").to_frame().to_struct(name).struct.json_encode()
+        return Column(Strings.of_series(boxed), valid, is_json=True)
+    if kind.is_decimal() or not (kind.is_numeric() or kind.is_temporal() or kind == polars.Boolean):
+        raise ManifestError(f"a column of {kind}: cast or drop it", source=source, column=name)
+    whole = series if valid is None else series.fill_null(strategy="zero")
+    if valid is not None and (kind.is_temporal() or kind == polars.Boolean):
+        whole = series.to_physical().fill_null(0).cast(kind)
+    return Column(np.ascontiguousarray(whole.to_numpy()), valid)
+
+
+def _ends(lengths: Ints) -> Ints:
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])

@@ -1,0 +1,135 @@
+"""What datasets do about bad samples, and what their randomness comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from ossicle.collator.faults import Fault, Faults, OnError
+from ossicle.collator.rows import Clip, Example
+from ossicle.dataloader.errors import DataloaderError
+from ossicle.errors import AudioError, InvalidArgumentError
+
+__all__ = ["BAD", "Judge", "SharedEpoch", "sample_seed"]
+
+Item = TypeVar("Item")
+
+BAD = (DataloaderError, AudioError, OSError)
+"""What is wrong with data; anything else is a mistake in a program, and always raised."""
+
+# Good samples are counted in lots of so many.
+_LOT = 50
+
+
+class Judge:
+    """Raises, skips or replaces bad samples, with the collator's ledger and its limit.
+
+    Args:
+        on_error: As for `SpeechDataset`, like the others.
+        max_bad_share: See there.
+        ledger_path: See there.
+    """
+
+    def __init__(
+        self, on_error: OnError, max_bad_share: float, ledger_path: str | os.PathLike[str] | None
+    ) -> None:
+        try:
+            self._faults = Faults(on_error, max_bad_share, ledger_path)
+        except ValueError as error:
+            raise InvalidArgumentError(str(error)) from error
+        self._is_strict = on_error == "raise"
+        self._good = 0
+
+    @property
+    def faults(self) -> list[Fault]:
+        """Those of this process."""
+        return self._faults.ledger
+
+    @contextmanager
+    def naming(self, wav_id: str) -> Iterator[None]:
+        """Errors tell the recording."""
+        try:
+            yield
+        except DataloaderError as error:
+            if error.wav_id is None:
+                error.wav_id = wav_id
+            raise
+        except Exception as error:
+            error.add_note(f"wav_id {wav_id!r}")
+            raise
+
+    def batch(
+        self,
+        indices: Sequence[int],
+        load: Callable[[int], Item],
+        name: Callable[[int], str],
+    ) -> list[Item]:
+        """What goes on of a batch."""
+        if self._is_strict:
+            return [load(index) for index in indices]
+        items: dict[int, Item] = {}
+        errors: dict[int, Exception] = {}
+        for place, index in enumerate(indices):
+            try:
+                items[place] = load(index)
+            except BAD as error:
+                errors[place] = error
+        examples = [
+            _example(place, name(index)) if place in errors else _example(place, "")
+            for place, index in enumerate(indices)
+        ]
+        places = self._faults.choose(range(len(indices)), examples, errors)
+        self._faults.enter(examples, errors)
+        return [items[place] for place in places]
+
+    def enter(self, place: int, wav_id: str, error: Exception) -> None:
+        """Enters a bad sample, or raises its error."""
+        if self._is_strict:
+            raise error
+        self._faults.enter([_example(place, wav_id)], {0: error})
+
+    def count_good(self) -> None:
+        """Counts a good sample."""
+        self._good += 1
+        if self._good == _LOT:
+            self._faults.count(_LOT, 0)
+            self._good = 0
+
+
+class SharedEpoch:
+    """A number in memory that workers share, also those that run when it is set."""
+
+    def __init__(self) -> None:
+        self._number = torch.zeros((), dtype=torch.int64)
+        self.set(0)
+
+    def get(self) -> int:
+        """The epoch."""
+        return int(self._number)
+
+    def set(self, epoch: int) -> None:
+        """Sets it.
+
+        Raises:
+            InvalidArgumentError: It is below 0.
+        """
+        if epoch < 0:
+            raise InvalidArgumentError(f"epoch is {epoch}, not at least 0")
+        # Here, as a copy that was pickled is not shared.
+        self._number.share_memory_()  # type: ignore[no-untyped-call]
+        self._number.fill_(epoch)
+
+
+def sample_seed(seed: int, epoch: int, key: str) -> int:
+    """A sample's own seed, 0 to 2**63 - 1, the same in any process and any order."""
+    text = f"{seed}\0{epoch}\0{key}".encode(errors="surrogateescape")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
+
+
+def _example(place: int, wav_id: str) -> Example:
+    return Example(place, (Clip(None, wav_id),), row={"id": wav_id})
