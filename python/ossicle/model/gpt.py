@@ -81,6 +81,31 @@ class GPT(nn.Module):
         if not table.is_meta:
             self.init_weights()
 
+    @classmethod
+    def empty(
+        cls,
+        config: GPTConfig,
+        *,
+        device: torch.device | str = "cpu",
+        compute_dtype: torch.dtype | None = None,
+    ) -> GPT:
+        """A model on ``device`` whose weights are whatever lay there, yet to be loaded.
+
+        Args:
+            config: The sizes.
+            device: Where it is made.
+            compute_dtype: The dtype of activations; by default what the device is good at.
+
+        Returns:
+            The model, with its rotary table.
+        """
+        with torch.device("meta"):
+            model = cls(config, compute_dtype=compute_dtype)
+        model.to_empty(device=device)
+        model._init_rotary()
+        model._cast_tables()
+        return model
+
     @property
     def device(self) -> torch.device:
         """Where the parameters live."""
@@ -107,6 +132,9 @@ class GPT(nn.Module):
         for table in self._value_tables():
             nn.init.uniform_(table.weight, -bound, bound)
         self._init_rotary()
+        self._cast_tables()
+
+    def _cast_tables(self) -> None:
         for embedding in (self.transformer.wte, *self._value_tables()):
             embedding.to(dtype=self.compute_dtype)
 
@@ -121,6 +149,7 @@ class GPT(nn.Module):
         nn.init.zeros_(self.smear_lambda)
         nn.init.constant_(self.backout_lambda, 0.2)
 
+    @torch.no_grad()
     def _init_rotary(self) -> None:
         # In float64, since float32 loses digits of the angle far into the table.
         half = self.config.head_dim // 2

@@ -57,7 +57,8 @@ class Layout:
 def take(x: Tensor, positions: Tensor) -> Tensor:
     """Rows of ``x`` (B, T, ...) at ``positions`` (B or 1, n) along its second axis."""
     index = positions.reshape(*positions.shape, *[1] * (x.dim() - 2))
-    return torch.take_along_dim(x, index, dim=1)
+    # Not take_along_dim: compiled, it is compiled anew for every length.
+    return x.gather(1, index.expand(x.shape[0], -1, *x.shape[2:]))
 
 
 def lay_out(idx: Tensor, audio: Tensor | None, lengths: Tensor | None, config: GPTConfig) -> Layout:
