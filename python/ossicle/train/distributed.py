@@ -66,7 +66,7 @@ def joined(device: str | None) -> Iterator[Processes]:
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     chosen = torch.device(name)
     started = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
-    if started and chosen.type == "cuda" and chosen.index is None:
+    if started and chosen.type == "cuda" and ":" not in name:
         chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(chosen)
     is_own = started and not dist.is_initialized()
