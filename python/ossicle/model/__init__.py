@@ -6,8 +6,9 @@ Needs PyTorch and transformers: ``pip install 'ossicle[torch]'``.
 from __future__ import annotations
 
 from ossicle.model.gpt import GPT, GPTConfig
+from ossicle.model.projector import Projector
 from ossicle.model.tokenizer import ByteTokenizer
-from ossicle.model.whisper import Projector, WhisperEncoder, WhisperLoadError
+from ossicle.model.whisper import WhisperEncoder, WhisperLoadError
 
 __all__ = [
     "GPT",
