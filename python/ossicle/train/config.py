@@ -133,6 +133,13 @@ class TrainConfig:
         "bytes, or a tokenizer.json of Hugging Face; by default that of the language model, and "
         "bytes for a random one.",
     )
+    layer: str = _model(
+        "last",
+        "Encoder layer: last, a number (0 is what enters the first), or all for a learned mix.",
+    )
+    start: Literal["zero", "ignore"] = _model(
+        "zero", "How the projector starts: with soft tokens of zero, or such that audio is ignored."
+    )
     stack: int | None = _model(
         None, "Encoder frames in a soft token; by default 1 on CUDA, 4 on the CPU."
     )
@@ -211,6 +218,7 @@ class TrainConfig:
 _CHOICES: dict[str, tuple[str, ...]] = {
     "stage": STAGES,
     "on_error": ("raise", "skip"),
+    "start": ("zero", "ignore"),
     "dtype": ("auto", "float32", "bfloat16"),
     "compile": ("off", "default", "reduce-overhead", "max-autotune", "aot_eager"),
     "optimizer": ("adamw", "muon"),
@@ -257,6 +265,8 @@ def _check_sense(config: TrainConfig) -> None:
         raise ValueError(f"{', '.join(needs[:-1])} and {needs[-1]} need a folder: out")
     if config.resume and config.overwrite:
         raise ValueError("resume and overwrite exclude each other")
+    if config.layer not in ("last", "all") and not config.layer.isdecimal():
+        raise ValueError(f"layer must be last, all or a number, not {config.layer!r}")
     if config.max_batch_seconds and config.max_batch_tokens:
         raise ValueError("max_batch_seconds and max_batch_tokens are two budgets: pass one")
     if config.batch_size and (config.max_batch_seconds or config.max_batch_tokens):

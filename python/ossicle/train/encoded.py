@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from ossicle.model import WhisperEncoder
-from ossicle.train.feed import Part
+from ossicle.train.clips import Clip
+from ossicle.train.feed import Part, pad_frames
+from ossicle.train.sources import AudioClips
 
-__all__ = ["Encoded", "Stopwatch"]
+__all__ = ["Encoded", "EncodedClips", "Stopwatch"]
 
 
 class Stopwatch:
@@ -84,8 +85,8 @@ class Encoded:
         """The encoder frames of a part.
 
         Returns:
-            Frames (B, T, d), zeros behind each clip's own, and their numbers, int64 (B,), on the
-            CPU.
+            Frames (B, T, d), or (B, n, T, d) of several layers, zeros behind each clip's own, and
+            their numbers, int64 (B,), on the CPU.
         """
         features = part.features.to(self.device, non_blocking=True)
         if self._is_encoded:
@@ -98,7 +99,13 @@ class Encoded:
         rows = [new[n] if n in new else self._kept[row] for n, row in enumerate(part.rows)]
         # Copies, since a view would keep all of its part in memory.
         self._kept |= {part.rows[n]: new[n].clone() for n in new if part.rows[n] in part.keep}
-        return pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
+        return pad_frames(rows, axis=-2)
+
+    def one(self, features: Tensor) -> Tensor:
+        """The encoder frames of one clip, (T, d) or (n, T, d), of its features (n_mels, T)."""
+        length = torch.tensor([features.shape[-1]])
+        (frames,) = self._each(features[None].to(self.device), length)
+        return frames
 
     @property
     def kept_bytes(self) -> int:
@@ -111,7 +118,7 @@ class Encoded:
         counts = self._counts(lengths).tolist()
         if self.device.type != "cpu":
             encoded = self._forward(features, lengths)
-            return [row[:count] for row, count in zip(encoded, counts, strict=True)]
+            return [row[..., :count, :] for row, count in zip(encoded, counts, strict=True)]
         # One at a time on the CPU, where batches save nothing, so that a clip's frames do not
         # depend on its neighbours by a rounding: a resumed run meets it among other ones.
         sizes = lengths.tolist()
@@ -126,3 +133,48 @@ class Encoded:
 
     def _counts(self, lengths: Tensor) -> Tensor:
         return self.encoder.output_lengths(lengths)
+
+
+class EncodedClips:
+    """Encoder frames of clips by number, for loops of one's own: each is encoded once and kept.
+
+    Args:
+        clips: Rows of a manifest.
+        encoder: What turns them into frames, where it is.
+        max_seconds: Where clips are cut.
+
+    Attributes:
+        clips: The rows.
+    """
+
+    def __init__(
+        self, clips: Sequence[Clip], encoder: WhisperEncoder, *, max_seconds: float = 30.0
+    ) -> None:
+        self.clips = clips
+        self._source = AudioClips(list(clips), n_mels=encoder.n_mels, max_seconds=max_seconds)
+        weight = encoder.encoder.conv1.weight
+        self._encoded = Encoded(
+            encoder, weight.device, weight.dtype, is_encoded=False, is_padded=False
+        )
+        self._frames: dict[int, Tensor] = {}
+
+    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The encoder frames of some rows.
+
+        Args:
+            rows: Indices into ``clips``.
+
+        Returns:
+            Frames (B, T, d), zeros behind each clip's own, and their numbers, int64 (B,), on the
+            CPU.
+
+        Raises:
+            AudioError: If a file cannot be decoded; it names the file.
+            ManifestError: If a clip has no samples.
+        """
+        new = [row for row in dict.fromkeys(rows) if row not in self._frames]
+        for row, example in zip(new, self._source.load(new) if new else [], strict=True):
+            if isinstance(example, Exception):
+                raise example
+            self._frames[row] = self._encoded.one(example.frames)
+        return pad_frames([self._frames[row] for row in rows], axis=-2)

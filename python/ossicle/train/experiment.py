@@ -22,12 +22,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ossicle.model import Projector, WhisperEncoder
+from ossicle.model import ByteTokenizer, Projector, WhisperEncoder
 from ossicle.model.blocks import norm
 from ossicle.spoken import Speaker, Spoken, SpokenConfig, make_spoken
-from ossicle.train.align import pack_text
-from ossicle.train.clips import Clip, EncodedClips, epoch_rows, read_manifest
+from ossicle.train.clips import Clip, epoch_rows, read_manifest
 from ossicle.train.ctc import CtcConfig, train_encoder, warmup_cosine
+from ossicle.train.encoded import EncodedClips
 from ossicle.train.evaluate import (
     ControlBatch,
     ControlResult,
@@ -37,6 +37,7 @@ from ossicle.train.evaluate import (
     transcribe,
     word_errors,
 )
+from ossicle.train.feed import collate_text
 from ossicle.train.language import LanguageConfig, load_language_model, train_language_model
 
 __all__ = [
@@ -374,7 +375,8 @@ class _Alignment:
 
 def _batch(clips: EncodedClips, rows: Sequence[int]) -> ControlBatch:
     frames, lengths = clips.batch(rows)
-    idx, targets = pack_text([clips.clips[row].text for row in rows], torch.device("cpu"))
+    tokenizer = ByteTokenizer()
+    idx, targets = collate_text([tokenizer.encode(clips.clips[row].text) for row in rows])
     return ControlBatch(idx, targets, frames, lengths)
 
 

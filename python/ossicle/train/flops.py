@@ -75,7 +75,8 @@ class StepFlops:
 
     def encode(self, frames: int) -> float:
         """Of the encoder on a clip of ``frames`` output frames, 20 ms each."""
-        layers, width = len(self.encoder.encoder.layers), self.encoder.d_model
+        depth, width = len(self.encoder.encoder.layers), self.encoder.d_model
+        layers = depth if self.encoder.wanted is None else self.encoder.wanted
         inner = int(self.encoder.encoder.config.encoder_ffn_dim)
         # The first convolution runs at twice the rate of the second; both look at three frames.
         convolutions = 2 * 3 * width * (2 * self.encoder.n_mels + width)

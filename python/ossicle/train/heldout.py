@@ -3,54 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import torch
-from torch import Tensor
 
 from ossicle.train.encoded import Encoded
+from ossicle.train.evaluate import ControlBatch, control, projected_loss
 from ossicle.train.feed import Feed
 from ossicle.train.modules import Modules
 from ossicle.train.order import Part as Rows
 from ossicle.train.result import TrainingError
 from ossicle.train.sources import ClipSource
 
-__all__ = ["Evaluate", "HeldOut", "HeldOutBatch", "losses_of_control"]
+__all__ = ["Evaluate", "HeldOut", "losses_of_control"]
 
 BATCH = 16
 
 
-class HeldOutBatch(NamedTuple):
-    """Texts and the encoder frames that belong to them, on the device.
-
-    Attributes:
-        idx: Token ids, int64 (B, T).
-        targets: The ids that follow them, int64 (B, T), -1 where nothing is graded.
-        audio: Encoder frames (B, T_audio, d).
-        audio_lengths: How many are each clip's own, int64 (B,).
-    """
-
-    idx: Tensor
-    targets: Tensor
-    audio: Tensor
-    audio_lengths: Tensor
-
-
-Evaluate: TypeAlias = Callable[[Modules, Iterator[HeldOutBatch]], Mapping[str, float]]
+Evaluate: TypeAlias = Callable[[Modules, Iterator[ControlBatch]], Mapping[str, float]]
 """Figures by name of a model on held-out clips; the lowest ``loss`` marks the best checkpoint."""
 
 
-def losses_of_control(modules: Modules, batches: Iterator[HeldOutBatch]) -> dict[str, float]:
+def losses_of_control(modules: Modules, batches: Iterator[ControlBatch]) -> dict[str, float]:
     """The loss with the right audio, with another clip's and with none: whether the model hears.
 
     Returns:
         ``loss`` (nats a token with the right audio), ``shuffled``, ``none``, ``gap`` (shuffled
         above right), ``gain`` (none above right).
     """
-    from ossicle.train.evaluate import ControlBatch, control, projected_loss
-
-    loss = projected_loss(modules.model.gpt, modules.model.projector)
-    found = control(loss, (ControlBatch(*batch) for batch in batches))
+    found = control(projected_loss(modules.model.gpt, modules.model.projector), batches)
     return {
         "loss": found.right,
         "shuffled": found.shuffled,
@@ -102,14 +83,14 @@ class HeldOut:
         finally:
             model.train(was_training)
 
-    def _batches(self) -> Iterator[HeldOutBatch]:
+    def _batches(self) -> Iterator[ControlBatch]:
         device, is_any = self._encoded.device, False
         for parts in self._feed.steps(0, self._count):
             for part in parts:
                 is_any = True
                 frames, lengths = self._encoded.take(part)
                 idx, targets = part.idx.to(device), part.targets.to(device)
-                yield HeldOutBatch(idx, targets, frames, lengths.to(device))
+                yield ControlBatch(idx, targets, frames, lengths.to(device))
         if not is_any:
             raise TrainingError("no held-out clip can be used")
 

@@ -12,7 +12,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ossicle.model import GPT, ByteTokenizer, GPTConfig, Projector, WhisperEncoder
+from ossicle.model import (
+    GPT,
+    ByteTokenizer,
+    GPTConfig,
+    Projector,
+    WhisperEncoder,
+    load_nanochat_checkpoint,
+)
 from ossicle.model.blocks import compute_dtype
 from ossicle.train import checkpoint
 from ossicle.train.checkpoint import CheckpointError
@@ -38,7 +45,7 @@ class SpeechModel(nn.Module):
         """The summed cross entropy, in nats, of the graded tokens.
 
         Args:
-            frames: Encoder frames (B, T, d).
+            frames: Encoder frames (B, T, d), or (B, layers, T, d).
             lengths: How many are each clip's own, int64 (B,); all of them if None.
             idx: Token ids, int64 (B, T_text).
             targets: The ids that follow them, -1 where nothing is graded.
@@ -98,11 +105,17 @@ def build_modules(config: TrainConfig, encoder: WhisperEncoder, device: torch.de
     torch.manual_seed(config.seed)
     gpt, meta = _language_model(config, device)
     stack = config.stack or (1 if device.type == "cuda" else 4)
-    projector = Projector(encoder.d_model, gpt.config.n_embd, stack=stack).to(device)
+    projector = Projector(
+        encoder.d_model,
+        gpt.config.n_embd,
+        stack=stack,
+        layers=encoder.layers,
+        start=config.start,
+    ).to(device)
     if config.projector is not None:
         _restore_projector(projector, config.projector)
     if config.gradient_checkpointing:
-        setattr(gpt, "gradient_checkpointing", True)  # noqa: B010
+        gpt.gradient_checkpointing = True
     if config.stage == "weak-align":
         gpt.requires_grad_(False)
     name = config.tokenizer or _own_tokenizer(config, gpt, meta)
@@ -139,15 +152,9 @@ def build_gpt(config: TrainConfig, device: torch.device) -> GPT:
         n_embd=width,
         window_pattern=config.window_pattern,
     )
-    model = _empty_gpt(sizes, config, device)
+    model = GPT.empty(sizes, device=device, compute_dtype=activation_dtype(config, device))
     model.init_weights()
     return model
-
-
-def _empty_gpt(sizes: GPTConfig, config: TrainConfig, device: torch.device) -> GPT:
-    with torch.device("meta"):
-        model = GPT(sizes, compute_dtype=activation_dtype(config, device))
-    return model.to_empty(device=device)
 
 
 def _language_model(config: TrainConfig, device: torch.device) -> tuple[GPT, dict[str, Any] | None]:
@@ -171,17 +178,14 @@ def _language_model(config: TrainConfig, device: torch.device) -> tuple[GPT, dic
 def _of_nanochat(
     folder: Path, config: TrainConfig, device: torch.device
 ) -> tuple[GPT, dict[str, Any]]:
-    from ossicle.model import load_nanochat_checkpoint
-
-    loaded, meta = load_nanochat_checkpoint(folder)
-    return _filled(loaded.config, loaded.state_dict(), config, device), dict(meta)
+    dtype = activation_dtype(config, device)
+    return load_nanochat_checkpoint(folder, device=device, compute_dtype=dtype), {}
 
 
 def _filled(
     sizes: GPTConfig, tensors: dict[str, Tensor], config: TrainConfig, device: torch.device
 ) -> GPT:
-    model = _empty_gpt(sizes, config, device)
-    model.init_weights()  # also the tables that no checkpoint holds
+    model = GPT.empty(sizes, device=device, compute_dtype=activation_dtype(config, device))
     model.load_state_dict(tensors)
     return model
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ossicle.model import Projector, WhisperEncoder
+from ossicle.model.whisper import Layer
 from ossicle.train import checkpoint, finish
 from ossicle.train.checkpoint import CheckpointError
 from ossicle.train.config import TrainConfig
@@ -130,7 +131,9 @@ class _Run:
 
     def _build(self, evaluate: Evaluate | None) -> None:
         config, dtype = self.config, activation_dtype(self.config, self.device)
-        encoder = WhisperEncoder(config.whisper, device=self.device, dtype=dtype)
+        named = config.layer in ("last", "all")
+        layer = cast(Layer, config.layer if named else int(config.layer))
+        encoder = WhisperEncoder(config.whisper, device=self.device, dtype=dtype, layer=layer)
         self.source = open_source(config.data, config, encoder)
         self.modules = build_modules(config, encoder, self.device)
         self.model = self.modules.model
@@ -208,7 +211,8 @@ class _Run:
 
     def _make_feed(self, source: ClipSource, order: Order, prefetch: int) -> Feed:
         encoder, projector, config = self.modules.encoder, self.model.projector, self.config
-        width = encoder.d_model * activation_dtype(config, self.device).itemsize
+        width = encoder.d_model * (encoder.layers or 1)
+        width *= activation_dtype(config, self.device).itemsize
 
         def soft_tokens(frames: int) -> int:
             own = frames if source.is_encoded else -(-frames // 2)
@@ -355,7 +359,9 @@ class _Run:
             is_even = bool((lengths == frames.shape[-2]).all())
             yield frames, None if is_even else lengths.to(self.device), idx, targets
         if not parts:  # the other processes wait for this one's gradient, which is zero
-            frames = torch.zeros(1, 1, self.modules.encoder.d_model, device=self.device)
+            encoder = self.modules.encoder
+            layers = () if encoder.layers is None else (encoder.layers,)
+            frames = torch.zeros(1, *layers, 1, encoder.d_model, device=self.device)
             idx = torch.zeros(1, 1, dtype=torch.int64, device=self.device)
             dtype = activation_dtype(self.config, self.device)
             yield frames.to(dtype), None, idx, torch.full_like(idx, -1)
@@ -469,13 +475,14 @@ class _Run:
             "final_lr",
         ]
         same += ["clip", "max_seconds", "pad_to_seconds", "max_batch_seconds", "max_batch_tokens"]
-        same += ["depth", "head_dim", "max_seq_len", "window_pattern"] * (config.lm is None)
+        same += ["depth", "head_dim", "max_seq_len", "window_pattern"] * is_random
         same += ["steps"] * (config.warmdown > 0)
         budget = config.max_batch_seconds or config.max_batch_tokens
         size = (config.accumulate or self.processes.count) if budget else self.batch_size
         return {
             **{name: getattr(config, name) for name in same},
             "stack": self.model.projector.stack,
+            "start": config.start,
             "accumulate" if budget else "batch_size": size,
             "dtype": str(activation_dtype(config, self.device)),
             "encoder": self.modules.encoder.fingerprint,
@@ -593,9 +600,15 @@ class _Run:
         return checkpoint.folder_of(self.out, self.best[1])
 
 
-def projector_config(projector: Projector) -> Mapping[str, int]:
+def projector_config(projector: Projector) -> Mapping[str, Any]:
     """The sizes of a projector, as a checkpoint has them."""
     inner, fan_in = projector.fc1.weight.shape
     outer = projector.fc2.weight.shape[0]
-    in_dim = fan_in // projector.stack
-    return {"in_dim": in_dim, "out_dim": outer, "hidden_dim": inner, "stack": projector.stack}
+    return {
+        "in_dim": fan_in // projector.stack,
+        "out_dim": outer,
+        "hidden_dim": inner,
+        "stack": projector.stack,
+        "layers": projector.layers,
+        "start": projector.start,
+    }
