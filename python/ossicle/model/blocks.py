@@ -172,7 +172,8 @@ class Attention(nn.Module):
         q = _split(self.c_q(x), self.n_head)
         k = _split(self.c_k(x), self.n_kv_head)
         v = self._mix_values(x, values)
-        q, k = norm(_rotate(q, *rotary)), norm(_rotate(k, *rotary))
+        q = norm(_rotate(q, *rotary)) * QK_SCALE
+        k = norm(_rotate(k, *rotary)) * QK_SCALE
         if store is not None:
             k, v = store(k, v)
         y = F.scaled_dot_product_attention(
@@ -182,7 +183,6 @@ class Attention(nn.Module):
             attn_mask=mask,
             is_causal=mask is None,
             enable_gqa=self.n_head != self.n_kv_head,
-            scale=QK_SCALE**2 / q.shape[-1] ** 0.5,  # once, instead of on q and on k
         )
         return cast(Tensor, self.c_proj(y.transpose(1, 2).flatten(2)))
 

@@ -24,7 +24,7 @@ class KVCache:
         dtype: The model's compute dtype.
 
     Attributes:
-        keys: After rotation and norm, (n_layer, batch, size, n_kv_head, head_dim).
+        keys: After rotation, norm and scale, (n_layer, batch, size, n_kv_head, head_dim).
         values: With value embeddings, in the same shape.
         lengths: Positions that each row has filled, int64 (batch,).
         previous: The embedding of each row's last token before smearing, (batch, 1, n_embd); zeros
