@@ -1,0 +1,106 @@
+"""Commands on speech that is made here: ``ossicle corpus spoken``, ``ossicle experiment``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from ossicle.cli.base import Bars, app, console, progress_bars, reported, require
+from ossicle.cli.train import corpus_app
+from ossicle.spoken import Speaker, SpokenConfig
+
+if TYPE_CHECKING:
+    from ossicle.train.experiment import ExperimentResult
+
+experiment_app = typer.Typer(no_args_is_help=True, help="Whole experiments, from nothing.")
+app.add_typer(experiment_app, name="experiment")
+
+DEFAULTS = SpokenConfig()
+
+
+@corpus_app.command(
+    "spoken",
+    epilog="Examples:  [bold]ossicle corpus spoken data/spoken[/]   ·   without espeak-ng: "
+    "[bold]ossicle corpus spoken data/spoken --speaker tones[/]",
+)
+def corpus_spoken(
+    folder: Annotated[Path, typer.Argument(help="Where to put clips, manifests and texts.")],
+    clips: Annotated[int, typer.Option(min=1, help="Clips to train on.")] = DEFAULTS.clips,
+    held_out: Annotated[
+        int, typer.Option(min=1, help="Clips whose sentences are in no other part.")
+    ] = DEFAULTS.held_out,
+    texts: Annotated[
+        int, typer.Option(min=1, help="Sentences without sound, for a language model.")
+    ] = DEFAULTS.texts,
+    seed: Annotated[int, typer.Option(min=0, help="Of sentences and voices.")] = DEFAULTS.seed,
+    speaker: Annotated[
+        Speaker, typer.Option(help="espeak-ng, or tones that spell the letters.")
+    ] = DEFAULTS.speaker,
+) -> None:
+    """Make speech: espeak-ng says sentences of a small grammar in several voices and rates.
+
+    Writes train.jsonl, held-out.jsonl and texts.txt. Goes on where a stopped call was.
+    """
+    from ossicle.spoken import make_spoken
+
+    with reported(), progress_bars() as progress:
+        bars = Bars(progress)
+        config = SpokenConfig(clips, held_out, texts, seed, speaker)
+        made = make_spoken(folder, config, on_clip=lambda done, total: bars("clips", done, total))
+    for path in made:
+        console.print(f"wrote {path}", highlight=False)
+
+
+@experiment_app.command(
+    "weak-align",
+    epilog="Examples:  [bold]ossicle experiment weak-align runs/weak-align[/]   ·   in a minute: "
+    "[bold]ossicle experiment weak-align runs/quick --quick --speaker tones[/]",
+)
+def experiment_weak_align(
+    out: Annotated[Path, typer.Argument(help="Folder of all stages, result.json and pictures.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of everything.")] = 0,
+    speaker: Annotated[
+        Speaker, typer.Option(help="espeak-ng, or tones that spell the letters.")
+    ] = DEFAULTS.speaker,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few clips and steps: the mechanics, no result.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")] = 1,
+) -> None:
+    """Does a projector alone make a frozen language model hear? Everything is made here.
+
+    A corpus, an encoder (CTC), a language model (text alone), then the projector between the two
+    frozen ones. Stages that are done are kept: a stopped call goes on with the one it was at.
+    """
+    require("train", "torch", "transformers", "jiwer")
+    import torch
+
+    from ossicle.train import experiment
+
+    torch.set_num_threads(threads)
+    config = (experiment.quick if quick else experiment.whole)(speaker, seed)
+    with reported(), progress_bars() as progress:
+        result = experiment.run_experiment(out, config, report=Bars(progress))
+    _print(result)
+
+
+def _print(result: ExperimentResult) -> None:
+    final = result.final
+    table = Table(title="Does it hear?", title_justify="left")
+    table.add_column("held-out text given")
+    table.add_column("nats a token", justify="right")
+    rows = (("the right audio", final.right), ("another clip's audio", final.shuffled))
+    for name, value in (*rows, ("no audio", final.none)):
+        table.add_row(name, f"{value:.3f}")
+    console.print(table)
+    console.print(
+        f"gap {final.gap:.3f} nats a token over {final.clips} clips; word error rate of what it "
+        f"writes {result.words.rate:.1%}",
+        highlight=False,
+    )
+    for example in result.examples[:4]:
+        console.print(f"  said   {example['said']}\n  heard  {example['heard']}", highlight=False)
+    console.print(f"wrote {result.folder / 'result.json'}", highlight=False)

@@ -1,0 +1,234 @@
+"""Pictures that say whether a model listens: loss curves, the control, soft tokens, layer weights.
+
+Needs matplotlib: ``pip install 'ossicle[train]'``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from numpy.typing import NDArray
+
+from ossicle.train.evaluate import ControlResult
+from ossicle.train.report import BAR, GRID, HEADING_INCHES, INK, LINE, MUTED, _frame, _title
+
+__all__ = ["draw_control", "draw_layer_weights", "draw_losses", "draw_soft_tokens"]
+
+FloatArray = NDArray[np.floating[Any]]
+
+COLOURS = {"shuffled": "#c8553d", "none": "#8d99a6", "right": LINE}
+LABELS = {"shuffled": "another clip's audio", "none": "no audio", "right": "the right audio"}
+GROUPS = (
+    "#2a6f97",
+    "#c8553d",
+    "#588157",
+    "#e09f3e",
+    "#7b5ea7",
+    "#3aa6a0",
+    "#b5446e",
+    "#6c757d",
+    "#8a6d3b",
+    "#1b9e4b",
+)
+SMOOTHED = 25  # steps of a running mean
+
+
+def _figure(width: float, height: float, title: str, subtitle: str) -> Figure:
+    panels = (0, 0, 1, 1 - HEADING_INCHES / height)
+    layout = ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.1, rect=panels)
+    figure = Figure(figsize=(width, height), dpi=110, layout=layout)
+    FigureCanvasAgg(figure)
+    _title(figure, title, subtitle)
+    return figure
+
+
+def _save(figure: Figure, path: Path | str) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path
+
+
+def draw_losses(
+    path: Path | str,
+    curves: Mapping[str, tuple[Sequence[float], str]],
+    *,
+    title: str = "Loss by step",
+    subtitle: str = "faint: each step; strong: the mean of 25",
+) -> Path:
+    """Writes a PNG with a panel for each loss curve.
+
+    Args:
+        path: Where the picture goes; its folder is made if it is missing.
+        curves: By the heading of each panel, the loss of each step and the unit.
+        title: Above everything.
+        subtitle: A line below the title.
+    """
+    figure = _figure(3.6 * max(2, len(curves)), 3.8, title, subtitle)
+    for number, (name, (losses, unit)) in enumerate(curves.items()):
+        axes: Any = figure.add_subplot(1, len(curves), number + 1)
+        _frame(axes, name, "step", unit)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.plot(losses, color=BAR, linewidth=0.8, alpha=0.45)
+        if len(losses) >= SMOOTHED:
+            mean = np.convolve(losses, np.full(SMOOTHED, 1 / SMOOTHED), mode="valid")
+            axes.plot(np.arange(len(mean)) + SMOOTHED // 2, mean, color=LINE, linewidth=2)
+        axes.set_ylim(0, 1.05 * max((x for x in losses if np.isfinite(x)), default=1.0))
+    return _save(figure, path)
+
+
+def draw_control(
+    path: Path | str,
+    controls: Mapping[int, ControlResult],
+    *,
+    title: str = "Does it hear?",
+    subtitle: str | None = None,
+) -> Path:
+    """Writes a PNG of the three losses of the control, over the steps and at the end.
+
+    Args:
+        path: Where the picture goes; its folder is made if it is missing.
+        controls: Results by the steps taken, one at least.
+        title: Above everything.
+        subtitle: A line below the title; by default the gap.
+    """
+    last = controls[max(controls)]
+    text = f"{last.clips} held-out clips, {last.tokens:,} tokens: the right audio is worth "
+    text += f"{last.gap:.2f} nats a token over another clip's, {last.gain:.2f} over none"
+    figure = _figure(10, 4.4, title, subtitle or text)
+    left, right = figure.subplots(1, 2, width_ratios=(1.6, 1))
+    _draw_conditions(left, controls)
+    _draw_last(right, last)
+    return _save(figure, path)
+
+
+def _draw_conditions(axes: Any, controls: Mapping[int, ControlResult]) -> None:
+    _frame(axes, "Held-out loss while the projector learns", "step", "nats a token")
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    steps = sorted(controls)
+    marker = "o" if len(steps) <= 20 else None
+    for name, colour in COLOURS.items():
+        values = [getattr(controls[step], name) for step in steps]
+        label = LABELS[name]
+        axes.plot(steps, values, color=colour, linewidth=2, marker=marker, ms=4, label=label)
+    axes.set_ylim(0, None)
+    axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+
+
+def _draw_last(axes: Any, last: ControlResult) -> None:
+    _frame(axes, "At the end", "nats a token", "")
+    values = [getattr(last, name) for name in COLOURS]
+    names = [LABELS[name] for name in COLOURS]
+    bars = axes.barh(names, values, color=list(COLOURS.values()), height=0.6)
+    axes.bar_label(bars, [f"{value:.3f}" for value in values], padding=4, color=INK, fontsize=10)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.25 * max(values) or 1)
+    axes.spines["left"].set_visible(False)
+
+
+def principal_components(points: FloatArray, count: int = 2) -> tuple[FloatArray, FloatArray]:
+    """Mean (d,) and the first directions (count, d) of points (n, d), largest variance first.
+
+    Signs are such that the largest entry of each direction is positive.
+    """
+    mean = points.mean(axis=0)
+    directions = np.linalg.svd(points - mean, full_matrices=False)[2][:count]
+    largest = np.abs(directions).argmax(axis=1)
+    signs = np.sign(directions[np.arange(len(directions)), largest])
+    return mean, directions * signs[:, None]
+
+
+def draw_soft_tokens(
+    path: Path | str,
+    soft: FloatArray,
+    text: Mapping[str, FloatArray],
+    groups: Mapping[str, FloatArray],
+    *,
+    title: str = "Soft tokens beside text",
+    subtitle: str = "",
+    heading: str = "",
+) -> Path:
+    """Writes a PNG of a PCA of projector outputs, beside the embeddings of text tokens.
+
+    Args:
+        path: Where the picture goes; its folder is made if it is missing.
+        soft: Soft tokens as the language model sees them, normed (n, d).
+        text: The embedding (d,) of each token that is named, normed in the same way.
+        groups: Soft tokens (m, d) by what they ought to share, for the right panel.
+        title: Above everything.
+        subtitle: A line below the title.
+        heading: Of the right panel: what the groups are.
+    """
+    figure = _figure(11, 5.2, title, subtitle)
+    left, right = figure.subplots(1, 2)
+    letters = np.stack(list(text.values()))
+    mean, axes2 = principal_components(np.concatenate([soft, letters]))
+    _draw_beside(left, (soft - mean) @ axes2.T, (letters - mean) @ axes2.T, list(text))
+    mean, axes2 = principal_components(np.concatenate(list(groups.values())))
+    _frame(right, heading, "first component", "second component")
+    for (name, points), colour in zip(groups.items(), GROUPS * 10, strict=False):
+        x, y = ((points - mean) @ axes2.T).T
+        right.scatter(x, y, s=18, color=colour, alpha=0.75, linewidths=0)
+        right.annotate(
+            name,
+            (float(np.median(x)), float(np.median(y))),
+            color=colour,
+            fontweight="bold",
+            ha="center",
+            path_effects=_halo(),
+        )
+    return _save(figure, path)
+
+
+def _draw_beside(axes: Any, soft: FloatArray, letters: FloatArray, names: list[str]) -> None:
+    _frame(axes, "All of them, and the letters", "first component", "second component")
+    axes.scatter(*soft.T, s=5, color=BAR, alpha=0.35, linewidths=0, label="soft tokens")
+    axes.scatter(*letters.T, s=8, color=COLOURS["shuffled"], label="embeddings of letters")
+    for name, (x, y) in zip(names, letters, strict=True):
+        axes.annotate(
+            name, (x, y), xytext=(3, 3), textcoords="offset points", color=COLOURS["shuffled"],
+            fontsize=8, path_effects=_halo(),
+        )  # fmt: skip
+    axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+
+
+def _halo() -> list[Any]:
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2.5, foreground="white")]
+
+
+def draw_layer_weights(
+    path: Path | str,
+    weights: Sequence[float],
+    *,
+    title: str = "Which layers of the encoder are used",
+    subtitle: str = "softmax weights of a learned sum; 0 is what the convolutions give",
+) -> Path:
+    """Writes a PNG of the weights of the encoder's layers.
+
+    Args:
+        path: Where the picture goes; its folder is made if it is missing.
+        weights: One a layer, from the input on, that sum to 1.
+        title: Above everything.
+        subtitle: A line below the title.
+    """
+    figure = _figure(7, 3.6, title, subtitle)
+    axes: Any = figure.add_subplot()
+    _frame(axes, "", "layer", "weight")
+    colours = [LINE if w == max(weights) else BAR for w in weights]
+    axes.bar(range(len(weights)), weights, color=colours, width=0.7)
+    axes.axhline(1 / len(weights), color=MUTED, linewidth=1, linestyle=":")
+    axes.annotate("all equal", (len(weights) - 0.5, 1 / len(weights)), color=MUTED, ha="right",
+                  xytext=(0, 3), textcoords="offset points", fontsize=9)  # fmt: skip
+    axes.set_xticks(range(len(weights)))
+    axes.set_ylim(0, 1.15 * max(weights))
+    return _save(figure, path)
