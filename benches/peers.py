@@ -19,6 +19,7 @@ import peers_batch  # noqa: E402
 import peers_cache  # noqa: E402
 import peers_collate  # noqa: E402
 import peers_decode  # noqa: E402
+import peers_encoder  # noqa: E402
 import peers_long  # noqa: E402
 import peers_mel  # noqa: E402
 import peers_range  # noqa: E402
@@ -32,6 +33,7 @@ app.command("decode")(peers_decode.main)
 app.command("batch")(peers_batch.main)
 app.command("cache")(peers_cache.main)
 app.command("collate")(peers_collate.main)
+app.command("encoder")(peers_encoder.main)
 app.command("long")(peers_long.main)
 app.command("mel")(peers_mel.main)
 app.command("range")(peers_range.main)
