@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -123,7 +123,6 @@ class ExperimentResult:
             "controls": {str(step): c.to_json() for step, c in self.controls.items()},
             "word_error_rate": self.words.rate,
             "words": asdict(self.words),
-            "losses": self.losses,
             "examples": self.examples,
             "stages": self.stages,
         }
@@ -189,9 +188,8 @@ class _Experiment:
         controls = {int(k): ControlResult(**v) for k, v in done["controls"].items()}
         words, examples = alignment.listen()
         result = ExperimentResult(
-            controls, done.pop("losses"), words, examples, self.stages, self.out
+            controls, done["losses"], words, examples, self.stages, self.out
         )
-        del done["controls"]
         _write_json(self.out / "result.json", result.to_json())
         alignment.draw(self.out, result)
         return result
@@ -242,7 +240,7 @@ class _Experiment:
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["identity"] == identity:
                 self.stages[name] = found["result"]
-                return dict(found["result"])
+                return cast("dict[str, Any]", found["result"])
             path.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         with _processor_seconds() as seconds:

@@ -50,13 +50,13 @@ class LanguageConfig:
         seed: Of weights, order and hurry.
     """
 
-    width: int = 128
-    layers: int = 4
+    width: int = 96
+    layers: int = 3
     heads: int = 4
     sequence_len: int = 512
-    steps: int = 1_500
-    batch_size: int = 32
-    lr: float = 2e-3
+    steps: int = 1_200
+    batch_size: int = 16
+    lr: float = 4e-3
     repeats: float = 0.75
     seed: int = 0
 
