@@ -6,6 +6,8 @@ Needs PyTorch and transformers: ``pip install 'ossicle[torch]'``.
 from __future__ import annotations
 
 from ossicle.model.gpt import GPT, GPTConfig
+from ossicle.model.kv_cache import KVCache
+from ossicle.model.nanochat import NanochatLoadError, load_nanochat_checkpoint
 from ossicle.model.tokenizer import ByteTokenizer
 from ossicle.model.whisper import Projector, WhisperEncoder, WhisperLoadError
 
@@ -13,7 +15,10 @@ __all__ = [
     "GPT",
     "ByteTokenizer",
     "GPTConfig",
+    "KVCache",
+    "NanochatLoadError",
     "Projector",
     "WhisperEncoder",
     "WhisperLoadError",
+    "load_nanochat_checkpoint",
 ]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeAlias, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the field's name for it)
 from torch import Tensor, nn
 
-__all__ = ["Block", "GPTConfig", "Linear", "Trunk", "compute_dtype", "norm", "window_mask"]
+__all__ = ["Block", "GPTConfig", "Linear", "Trunk", "compute_dtype", "norm", "table", "window_mask"]
 
 ROTARY_HEADROOM = 10  # the table reaches this many times sequence_len
 QK_SCALE = 1.2  # sharpens attention after the norms of queries and keys
@@ -18,6 +18,9 @@ VOCAB_MULTIPLE = 64  # matrices whose sides are multiples of 64 fill the tensor 
 SHORT_WINDOW_MULTIPLE = 128  # the tile of the flash attention kernels
 SMEAR_CHANNELS = 24
 VALUE_GATE_CHANNELS = 12
+
+Rotary: TypeAlias = tuple[Tensor, Tensor]
+Store: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,11 @@ class Linear(nn.Linear):
         return F.linear(input, self.weight.to(input.dtype))
 
 
+def table(rows: int, width: int) -> nn.Embedding:
+    """An embedding table yet to be filled: nn.Embedding's own filling, on meta, takes seconds."""
+    return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
+
+
 def norm(x: Tensor) -> Tensor:
     """RMS norm over the last axis, without parameters."""
     return F.rms_norm(x, (x.shape[-1],))
@@ -109,7 +117,7 @@ def norm(x: Tensor) -> Tensor:
 
 def _split(x: Tensor, heads: int) -> Tensor:
     """(B, T, channels) to (B, T, heads, channels / heads)."""
-    return x.view(*x.shape[:2], heads, -1)
+    return x.view(*x.shape[:2], heads, x.shape[2] // heads)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -142,14 +150,32 @@ class Attention(nn.Module):
         self.ve_gate = Linear(VALUE_GATE_CHANNELS, config.n_kv_head) if gated else None
 
     def forward(
-        self, x: Tensor, values: Tensor | None, rotary: tuple[Tensor, Tensor], mask: Tensor | None
+        self,
+        x: Tensor,
+        values: Tensor | None,
+        rotary: Rotary,
+        mask: Tensor | None,
+        store: Store | None = None,
     ) -> Tensor:
-        """Attends within (B, T, n_embd); ``values`` are this layer's value embeddings."""
+        """Attends within (B, T, n_embd), and to what was read before it.
+
+        Args:
+            x: The normed stream.
+            values: This layer's value embeddings (B, T, n_kv_head * head_dim), if it has any.
+            rotary: Cosines and sines, (B or 1, T, 1, head_dim / 2).
+            mask: True where a query sees a key, (T, keys) or (B, 1, T, keys); None for causal.
+            store: Takes keys and values to those read before, and gives all of them.
+
+        Returns:
+            (B, T, n_embd).
+        """
         q = _split(self.c_q(x), self.n_head)
         k = _split(self.c_k(x), self.n_kv_head)
         v = self._mix_values(x, values)
         q = norm(_rotate(q, *rotary)) * QK_SCALE
         k = norm(_rotate(k, *rotary)) * QK_SCALE
+        if store is not None:
+            k, v = store(k, v)
         y = F.scaled_dot_product_attention(
             q.transpose(1, 2),
             k.transpose(1, 2),
@@ -200,10 +226,15 @@ class Block(nn.Module):
             nn.init.uniform_(self.attn.ve_gate.weight, 0.0, 0.02)
 
     def forward(
-        self, x: Tensor, values: Tensor | None, rotary: tuple[Tensor, Tensor], mask: Tensor | None
+        self,
+        x: Tensor,
+        values: Tensor | None,
+        rotary: Rotary,
+        mask: Tensor | None,
+        store: Store | None = None,
     ) -> Tensor:
-        """(B, T, n_embd) to the same shape."""
-        x = x + self.attn(norm(x), values, rotary, mask)
+        """(B, T, n_embd) to the same shape; the other arguments are those of `Attention`."""
+        x = x + self.attn(norm(x), values, rotary, mask, store)
         return cast(Tensor, x + self.mlp(norm(x)))
 
 
@@ -212,7 +243,7 @@ class Trunk(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.wte = nn.Embedding(config.padded_vocab_size, config.n_embd)
+        self.wte = table(config.padded_vocab_size, config.n_embd)
         self.h = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
 
     def blocks(self) -> Iterator[Block]:

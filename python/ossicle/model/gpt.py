@@ -7,12 +7,14 @@ windows, value embeddings, smear and backout. `GPT.forward` says what audio adds
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the field's name for it)
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ossicle.model.blocks import (
     SMEAR_CHANNELS,
@@ -21,8 +23,12 @@ from ossicle.model.blocks import (
     Trunk,
     compute_dtype,
     norm,
+    table,
     window_mask,
 )
+from ossicle.model.generate import generate
+from ossicle.model.kv_cache import KVCache
+from ossicle.model.layout import Layout, check_lengths, lay_out, take
 
 __all__ = ["GPT", "GPTConfig"]
 
@@ -31,47 +37,6 @@ LOGIT_CAP = 15.0
 IGNORED = -1  # a target that is not graded
 
 LossReduction = Literal["mean", "sum", "none"]
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Where audio and text stand in the joined sequence of each row.
-
-    A row is its audio, its text straight after it, then filler: copies of the last token, as many
-    as its audio is short of the longest. So filler lies behind everything real, and the causal
-    mask, which the fast kernels have built in, keeps it out; positions and windows are those of
-    the clip alone, whatever else is in the batch.
-
-    Attributes:
-        audio: Audio positions, padding included.
-        text: Text positions.
-        lengths: Audio positions of each row that are real, int64 (B,); None if all are.
-    """
-
-    audio: int
-    text: int
-    lengths: Tensor | None
-
-    def join(self, audio: Tensor, text: Tensor) -> Tensor:
-        """(B, audio, ...) and (B, text, ...) to (B, audio + text, ...)."""
-        joined = torch.cat([audio, text], dim=1)
-        if self.lengths is None:
-            return joined
-        position = torch.arange(self.audio + self.text, device=joined.device)[None]
-        length = self.lengths[:, None]
-        source = torch.where(position < length, position, position - length + self.audio)
-        return _take(joined, source.clamp(max=joined.shape[1] - 1))
-
-    def text_positions(self, device: torch.device) -> Tensor:
-        """Where each row's text stands, int64 (B or 1, text)."""
-        position = torch.arange(self.text, device=device)[None]
-        return position + (self.audio if self.lengths is None else self.lengths[:, None])
-
-
-def _take(x: Tensor, positions: Tensor) -> Tensor:
-    """Rows of ``x`` (B, T, ...) at ``positions`` (B or 1, n) along its second axis."""
-    index = positions.reshape(*positions.shape, *[1] * (x.dim() - 2))
-    return torch.take_along_dim(x, index, dim=1)
 
 
 class GPT(nn.Module):
@@ -85,6 +50,10 @@ class GPT(nn.Module):
         config: The sizes.
         compute_dtype: The dtype of activations; by default what the device is good at
             (`compute_dtype`).
+
+    Attributes:
+        gradient_checkpointing: Whether blocks keep only their inputs for the backward pass and
+            compute the rest again: a third more work, a fraction of the memory.
     """
 
     cos: Tensor
@@ -94,23 +63,49 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self._compute_dtype = compute_dtype
+        self.gradient_checkpointing = False
         padded, kv_dim = config.padded_vocab_size, config.n_kv_head * config.head_dim
         layers = range(config.n_layer)
         self.transformer = Trunk(config)
         self.lm_head = Linear(config.n_embd, padded)
         self.value_embeds = nn.ModuleDict(
-            {str(i): nn.Embedding(padded, kv_dim) for i in layers if config.has_value_embedding(i)}
+            {str(i): table(padded, kv_dim) for i in layers if config.has_value_embedding(i)}
         )
         self.resid_lambdas = nn.Parameter(torch.ones(config.n_layer))
         self.x0_lambdas = nn.Parameter(torch.zeros(config.n_layer))
         self.smear_gate = Linear(SMEAR_CHANNELS, 1)
         self.smear_lambda = nn.Parameter(torch.zeros(1))
         self.backout_lambda = nn.Parameter(torch.zeros(1))
-        table = torch.empty(config.rotary_len, config.head_dim // 2)
-        self.register_buffer("cos", table, persistent=False)
-        self.register_buffer("sin", table.clone(), persistent=False)
-        if not table.is_meta:
+        rotary = torch.empty(config.rotary_len, config.head_dim // 2)
+        self.register_buffer("cos", rotary, persistent=False)
+        self.register_buffer("sin", rotary.clone(), persistent=False)
+        if not rotary.is_meta:
             self.init_weights()
+
+    @classmethod
+    def empty(
+        cls,
+        config: GPTConfig,
+        *,
+        device: torch.device | str = "cpu",
+        compute_dtype: torch.dtype | None = None,
+    ) -> GPT:
+        """A model on ``device`` whose weights are whatever lay there, yet to be loaded.
+
+        Args:
+            config: The sizes.
+            device: Where it is made.
+            compute_dtype: The dtype of activations; by default what the device is good at.
+
+        Returns:
+            The model, with its rotary table.
+        """
+        with torch.device("meta"):
+            model = cls(config, compute_dtype=compute_dtype)
+        model.to_empty(device=device)
+        model._init_rotary()
+        model._cast_tables()
+        return model
 
     @property
     def device(self) -> torch.device:
@@ -135,9 +130,12 @@ class GPT(nn.Module):
         for block in self.transformer.blocks():
             block.init_weights(bound)
         self._init_scalars()
-        for table in self._value_tables():
-            nn.init.uniform_(table.weight, -bound, bound)
+        for values in self._value_tables():
+            nn.init.uniform_(values.weight, -bound, bound)
         self._init_rotary()
+        self._cast_tables()
+
+    def _cast_tables(self) -> None:
         for embedding in (self.transformer.wte, *self._value_tables()):
             embedding.to(dtype=self.compute_dtype)
 
@@ -152,6 +150,7 @@ class GPT(nn.Module):
         nn.init.zeros_(self.smear_lambda)
         nn.init.constant_(self.backout_lambda, 0.2)
 
+    @torch.no_grad()
     def _init_rotary(self) -> None:
         # In float64, since float32 loses digits of the angle far into the table.
         half = self.config.head_dim // 2
@@ -192,43 +191,139 @@ class GPT(nn.Module):
             ValueError: If the sequence is longer than the rotary table, if the shapes do not fit
                 each other, or if lengths without features, or (on the CPU) impossible ones, came.
         """
-        layout = _layout(idx, audio_features, audio_lengths, self.config)
-        x = self._trunk(*self._embed(idx, audio_features, layout))
+        layout = lay_out(idx, audio_features, audio_lengths, self.config)
+        x, _ = self._embed(idx, None)
+        x = self._trunk(*_join(x, idx, audio_features, layout))
         if targets is None:
             return self._logits(x)
         return self._loss(x, targets, layout, loss_reduction)
 
-    def _embed(self, idx: Tensor, audio: Tensor | None, layout: _Layout) -> tuple[Tensor, Tensor]:
-        """The stream that enters the first block, and the ids that value embeddings look up."""
-        x = self._smear(norm(self.transformer.wte(idx).to(self.compute_dtype)))
-        if audio is None:
-            return x, idx
-        if layout.lengths is not None:
-            # The padding is never read, but its gradient of 0 times a NaN in it would be NaN.
-            position = torch.arange(layout.audio, device=audio.device)
-            audio = audio.masked_fill((position >= layout.lengths[:, None])[..., None], 0)
-        ids = layout.join(idx.new_zeros(idx.shape[0], layout.audio), idx)
-        return layout.join(norm(audio.to(x.dtype)), x), ids
+    @torch.no_grad()
+    def prefill(
+        self,
+        idx: Tensor,
+        cache: KVCache,
+        *,
+        audio_features: Tensor | None = None,
+        audio_lengths: Tensor | None = None,
+        text_lengths: Tensor | None = None,
+    ) -> Tensor:
+        """Reads audio and prompts into an empty cache, laid out as in `forward`.
 
-    def _smear(self, x: Tensor) -> Tensor:
-        """Adds a gated copy of each token's predecessor (before smearing) to it."""
-        gate = torch.sigmoid(self.smear_gate(x[:, 1:, :SMEAR_CHANNELS]))
-        smeared = x[:, 1:] + self.smear_lambda.to(x.dtype) * gate * x[:, :-1]
-        return torch.cat([x[:, :1], smeared], dim=1)
+        Args:
+            idx: Token ids, int64 (B, T); padding belongs on the right.
+            cache: One that has read nothing.
+            audio_features: Soft tokens, (B, T_audio, n_embd).
+            audio_lengths: How many of each row's soft tokens are real, int64 (B,); all if None.
+            text_lengths: How many of each row's tokens are real, int64 (B,); all if None.
 
-    def _trunk(self, x: Tensor, ids: Tensor) -> Tensor:
-        length = x.shape[1]
-        rotary = tuple(t[:length, None].to(x.dtype) for t in (self.cos, self.sin))
-        windows = [self.config.window(i) for i in range(self.config.n_layer)]
-        masks = {w: window_mask(length, w, x.device) for w in set(windows)}
+        Returns:
+            The logits behind each row's last real position, float32 (B, vocab_size).
+
+        Raises:
+            ValueError: As `forward`; or if the cache is not empty or too small, or a row is empty.
+        """
+        layout = lay_out(idx, audio_features, audio_lengths, self.config)
+        if cache.used:
+            raise ValueError("the cache has been read into: audio and prompt come first")
+        audio, text = _real_lengths(idx, layout, text_lengths)
+        cache.check_room(idx.shape[0], layout.audio + layout.text)
+        x, embedded = self._embed(idx, cache)
+        x = self._trunk(*_join(x, idx, audio_features, layout), cache)
+        if layout.text:
+            last = take(embedded, (text - 1).clamp(min=0)[:, None])
+            cache.previous = torch.where((text > 0)[:, None, None], last, 0)
+        cache.advance(audio + text, layout.audio + layout.text)
+        return self._logits(take(x, (cache.lengths - 1)[:, None]))[:, 0]
+
+    @torch.no_grad()
+    def decode(self, idx: Tensor, cache: KVCache) -> Tensor:
+        """Reads further tokens of each row behind what the cache has.
+
+        Args:
+            idx: Token ids, int64 (B, n), all of them real; one each when generating.
+            cache: One that `prefill` has filled.
+
+        Returns:
+            Logits, float32 (B, n, vocab_size).
+
+        Raises:
+            ValueError: If the cache is of another batch or full.
+        """
+        cache.check_room(*idx.shape)
+        x, embedded = self._embed(idx, cache)
+        x = self._trunk(x, idx, cache)
+        cache.previous = embedded[:, -1:]
+        cache.advance(idx.new_full(idx.shape[:1], idx.shape[1]), idx.shape[1])
+        return self._logits(x)
+
+    def generate(
+        self,
+        idx: Tensor,
+        *,
+        audio_features: Tensor | None = None,
+        audio_lengths: Tensor | None = None,
+        prompt_lengths: Tensor | None = None,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        seed: int | Sequence[int] = 0,
+        stop_tokens: Sequence[int] = (),
+    ) -> Tensor:
+        """The new tokens, int64 (B, n); see `ossicle.model.generate.generate`."""
+        return generate(
+            self,
+            idx,
+            audio_features=audio_features,
+            audio_lengths=audio_lengths,
+            prompt_lengths=prompt_lengths,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            seed=seed,
+            stop_tokens=stop_tokens,
+        )
+
+    def _embed(self, idx: Tensor, cache: KVCache | None) -> tuple[Tensor, Tensor]:
+        """Embedded tokens, (B, T, n_embd), with smear and before it.
+
+        Smear adds to each token a gated copy of its predecessor, which is itself not smeared.
+        """
+        x = norm(self.transformer.wte(idx).to(self.compute_dtype))
+        before = torch.zeros_like(x[:, :1]) if cache is None else cache.previous
+        gate = self.smear_lambda.to(x.dtype) * torch.sigmoid(
+            self.smear_gate(x[..., :SMEAR_CHANNELS])
+        )
+        return x + gate * torch.cat([before, x], dim=1)[:, :-1], x
+
+    def _trunk(self, x: Tensor, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        count, layers = x.shape[1], range(self.config.n_layer)
+        windows = [self.config.window(i) for i in layers]
+        if cache is None:
+            masks = {w: window_mask(count, w, x.device) for w in set(windows)}
+        else:
+            masks = {w: cache.mask(count, w) for w in set(windows)}
+        rotary = self._rotary(count, x.dtype, cache)
         x0 = midway = x
         for i, block in enumerate(self.transformer.blocks()):
             x = self.resid_lambdas[i] * x + self.x0_lambdas[i] * x0
-            values = self._values(i, ids, x.dtype)
-            x = block(x, values, rotary, masks[windows[i]])
+            store = None if cache is None else partial(cache.append, i)
+            arguments = (x, self._values(i, ids, x.dtype), rotary, masks[windows[i]], store)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, *arguments, use_reentrant=False)
+            else:
+                x = block(*arguments)
             if i == self.config.n_layer // 2:
                 midway = x
         return norm(x - self.backout_lambda.to(x.dtype) * midway)
+
+    def _rotary(
+        self, count: int, dtype: torch.dtype, cache: KVCache | None
+    ) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of the next positions, (B or 1, count, 1, head_dim / 2)."""
+        at = slice(count) if cache is None else cache.positions(count).clamp(max=len(self.cos) - 1)
+        cos, sin = self.cos[at].to(dtype), self.sin[at].to(dtype)
+        return cos.unsqueeze(-2), sin.unsqueeze(-2)
 
     def _values(self, layer: int, ids: Tensor, dtype: torch.dtype) -> Tensor | None:
         if not self.config.has_value_embedding(layer):
@@ -239,12 +334,10 @@ class GPT(nn.Module):
         logits = self.lm_head(x)[..., : self.config.vocab_size].float()
         return LOGIT_CAP * torch.tanh(logits / LOGIT_CAP)
 
-    def _loss(
-        self, x: Tensor, targets: Tensor, layout: _Layout, reduction: LossReduction
-    ) -> Tensor:
+    def _loss(self, x: Tensor, targets: Tensor, layout: Layout, reduction: LossReduction) -> Tensor:
         # Only text is graded, so only text pays for the output matrix.
         at = layout.text_positions(x.device)
-        logits = self._logits(_take(x, at))
+        logits = self._logits(take(x, at))
         loss = F.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction=reduction
         )
@@ -254,40 +347,21 @@ class GPT(nn.Module):
         return every.scatter(1, at.expand_as(targets), loss.view_as(targets)).flatten()
 
 
-def _layout(
-    idx: Tensor, audio: Tensor | None, lengths: Tensor | None, config: GPTConfig
-) -> _Layout:
-    """Where audio and text will stand, after every check of what the caller gave."""
+def _join(x: Tensor, idx: Tensor, audio: Tensor | None, layout: Layout) -> tuple[Tensor, Tensor]:
+    """The stream that enters the first block, and the ids that value embeddings look up."""
     if audio is None:
-        if lengths is not None:
-            raise ValueError("audio_lengths came without audio_features")
-        layout = _Layout(0, idx.shape[1], None)
+        return x, idx
+    audio = norm(layout.silence_padding(audio).to(x.dtype))
+    return layout.join(audio, x), layout.join(idx.new_zeros(audio.shape[:2]), idx)
+
+
+def _real_lengths(idx: Tensor, layout: Layout, text: Tensor | None) -> tuple[Tensor, Tensor]:
+    """How much of each row is real: audio and text, each int64 (B,)."""
+    if text is None:
+        text = idx.new_full(idx.shape[:1], layout.text)
     else:
-        _check_audio(idx, audio, lengths, config)
-        lengths = lengths if lengths is None else lengths.to(idx.device)
-        layout = _Layout(audio.shape[1], idx.shape[1], lengths)
-    total = layout.audio + layout.text
-    if total > config.rotary_len:
-        raise ValueError(
-            f"{total} positions ({layout.audio} of audio, {layout.text} of text) are more than the "
-            f"rotary table's {config.rotary_len}: shorten the clips or raise sequence_len"
-        )
-    return layout
-
-
-def _check_audio(idx: Tensor, audio: Tensor, lengths: Tensor | None, config: GPTConfig) -> None:
-    batch = idx.shape[0]
-    if audio.dim() != 3 or audio.shape[0] != batch or audio.shape[2] != config.n_embd:
-        raise ValueError(
-            f"audio_features {tuple(audio.shape)} are not (B, T_audio, n_embd) with B = {batch} "
-            f"and n_embd = {config.n_embd}"
-        )
-    if lengths is None:
-        return
-    if lengths.shape != (batch,):
-        raise ValueError(f"audio_lengths {tuple(lengths.shape)} are not ({batch},)")
-    # On a GPU the look at the values would stall the queue; compiled, it would split the graph.
-    if lengths.device.type == "cpu" and not torch.compiler.is_compiling():
-        low, high = int(lengths.min()), int(lengths.max())
-        if low < 0 or high > audio.shape[1]:
-            raise ValueError(f"audio_lengths {low} to {high} leave 0 to {audio.shape[1]}")
+        check_lengths("text_lengths", text, idx.shape[0], layout.text)
+    audio = text.new_full(text.shape, layout.audio) if layout.lengths is None else layout.lengths
+    if bool((audio.to(idx.device) + text.to(idx.device) < 1).any()):
+        raise ValueError("a row has neither audio nor prompt: nothing comes before its first token")
+    return audio.to(idx.device), text.to(idx.device)
