@@ -21,12 +21,15 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
+from ossicle.mel import load_features
 from ossicle.model import Projector, WhisperEncoder
 from ossicle.model.blocks import norm
+from ossicle.model.nanochat import load_nanochat_checkpoint
 from ossicle.spoken import Speaker, Spoken, SpokenConfig, make_spoken
 from ossicle.train.align import pack_text
-from ossicle.train.clips import Clip, EncodedClips, epoch_rows, read_manifest
+from ossicle.train.clips import Clip, epoch_rows, read_manifest
 from ossicle.train.ctc import CtcConfig, train_encoder, warmup_cosine
 from ossicle.train.evaluate import (
     ControlBatch,
@@ -37,7 +40,7 @@ from ossicle.train.evaluate import (
     transcribe,
     word_errors,
 )
-from ossicle.train.language import LanguageConfig, load_language_model, train_language_model
+from ossicle.train.language import LanguageConfig, train_language_model
 
 __all__ = [
     "ExperimentConfig",
@@ -187,9 +190,7 @@ class _Experiment:
         alignment.load(self.out / "projector")
         controls = {int(k): ControlResult(**v) for k, v in done["controls"].items()}
         words, examples = alignment.listen()
-        result = ExperimentResult(
-            controls, done["losses"], words, examples, self.stages, self.out
-        )
+        result = ExperimentResult(controls, done["losses"], words, examples, self.stages, self.out)
         _write_json(self.out / "result.json", result.to_json())
         alignment.draw(self.out, result)
         return result
@@ -251,6 +252,20 @@ class _Experiment:
         return result
 
 
+@dataclass(frozen=True)
+class _Encoded:
+    """Texts and the encoder frames (T, d_model) of their clips."""
+
+    texts: list[str]
+    frames: list[Tensor]
+
+    def batch(self, rows: Sequence[int]) -> ControlBatch:
+        idx, targets = pack_text([self.texts[row] for row in rows], torch.device("cpu"))
+        frames = [self.frames[row] for row in rows]
+        lengths = torch.tensor([len(f) for f in frames])
+        return ControlBatch(idx, targets, pad_sequence(frames, batch_first=True), lengths)
+
+
 class _Alignment:
     """A frozen encoder, a frozen language model and a projector that learns to join them."""
 
@@ -264,14 +279,25 @@ class _Alignment:
     ) -> None:
         self.config, self.report = config, report
         self.encoder = WhisperEncoder(str(out / "encoder"))
-        self.gpt = load_language_model(out / "language")
+        self.gpt = load_nanochat_checkpoint(out / "language").requires_grad_(False)
         torch.manual_seed(config.seed)
         self.projector = Projector(
             self.encoder.d_model, self.gpt.config.n_embd, config.hidden, stack=config.stack
         )
-        self.train_clips = EncodedClips(train, self.encoder)
-        self.held_out = EncodedClips(held_out, self.encoder)
+        self.train_clips, self.held_out = self._encode(train), self._encode(held_out)
         self.loss = projected_loss(self.gpt, self.projector)
+
+    def _encode(self, clips: Sequence[Clip]) -> _Encoded:
+        frames: list[Tensor] = []
+        for start in range(0, len(clips), EVALUATED):
+            self.report("encoding", start, len(clips))
+            paths = [clip.path for clip in clips[start : start + EVALUATED]]
+            batch = load_features(paths, n_mels=self.encoder.n_mels, pad_to_seconds=None)
+            lengths = torch.from_numpy(batch.frames)
+            encoded = self.encoder(torch.from_numpy(batch.input_features), lengths)
+            counts = self.encoder.output_lengths(lengths).tolist()
+            frames += [row[:count].clone() for row, count in zip(encoded, counts, strict=True)]
+        return _Encoded([clip.text for clip in clips], frames)
 
     def train(self, folder: Path) -> dict[str, Any]:
         """Trains the projector and writes it; the losses and the controls on the way."""
@@ -282,8 +308,8 @@ class _Alignment:
         for step in range(config.steps):
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * warmup_cosine(step, config.steps)
-            rows = epoch_rows(len(clips.clips), config.batch_size, config.seed, step)
-            batch = _batch(clips, rows)
+            rows = epoch_rows(len(clips.texts), config.batch_size, config.seed, step)
+            batch = clips.batch(rows)
             loss = self.loss(*batch) / (batch.targets >= 0).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -304,13 +330,13 @@ class _Alignment:
         return control(self.loss, self._held_out_batches(), seed=self.config.seed)
 
     def _held_out_batches(self) -> Iterator[ControlBatch]:
-        rows = range(len(self.held_out.clips))
+        rows = range(len(self.held_out.texts))
         for start in range(0, len(rows), EVALUATED):
-            yield _batch(self.held_out, rows[start : start + EVALUATED])
+            yield self.held_out.batch(rows[start : start + EVALUATED])
 
     def listen(self) -> tuple[WordErrors, list[dict[str, str]]]:
         """What the language model writes after held-out audio, beside what was said."""
-        said = [clip.text for clip in self.held_out.clips]
+        said = self.held_out.texts
         heard: list[str] = []
         for batch in self._held_out_batches():
             self.report("listening", len(heard), len(said))
@@ -352,7 +378,7 @@ class _Alignment:
     def _soft_tokens(self) -> tuple[Any, dict[str, Any]]:
         """Normed soft tokens of the held-out clips, and the mean of each clip's first ones."""
         soft, groups = [], defaultdict(list)
-        texts = iter(clip.text for clip in self.held_out.clips)
+        texts = iter(self.held_out.texts)
         for batch in self._held_out_batches():
             tokens = norm(self.projector(batch.audio, batch.audio_lengths))
             counts = self.projector.output_lengths(batch.audio_lengths)
@@ -364,16 +390,10 @@ class _Alignment:
     @torch.no_grad()
     def _letters(self) -> dict[str, Any]:
         """The normed embedding of each character of the held-out texts."""
-        letters = sorted(set("".join(clip.text for clip in self.held_out.clips)))
+        letters = sorted(set("".join(self.held_out.texts)))
         table = norm(self.gpt.transformer.wte(torch.tensor([ord(letter) for letter in letters])))
         names = ["space" if letter == " " else letter for letter in letters]
         return dict(zip(names, table.numpy(), strict=True))
-
-
-def _batch(clips: EncodedClips, rows: Sequence[int]) -> ControlBatch:
-    frames, lengths = clips.batch(rows)
-    idx, targets = pack_text([clips.clips[row].text for row in rows], torch.device("cpu"))
-    return ControlBatch(idx, targets, frames, lengths)
 
 
 @contextmanager

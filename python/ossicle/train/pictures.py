@@ -119,7 +119,8 @@ def _draw_conditions(axes: Any, controls: Mapping[int, ControlResult]) -> None:
         values = [getattr(controls[step], name) for step in steps]
         label = LABELS[name]
         axes.plot(steps, values, color=colour, linewidth=2, marker=marker, ms=4, label=label)
-    axes.set_ylim(0, None)
+    top = max(getattr(c, name) for c in controls.values() for name in COLOURS)
+    axes.set_ylim(0, 1.1 * top if np.isfinite(top) else None)
     axes.legend(frameon=False, labelcolor=INK, fontsize=9)
 
 
