@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as TheirEncoder
 
-from ossicle.model import Projector, WhisperEncoder, WhisperLoadError
+from ossicle.model import WhisperEncoder, WhisperLoadError
 
 CONFIG = WhisperConfig(
     d_model=32,
@@ -285,51 +285,3 @@ def test_a_path_that_is_no_folder_asks_no_hub(tmp_path: Path) -> None:
     with pytest.raises(WhisperLoadError, match="is missing") as caught:
         WhisperEncoder(str(tmp_path / "absent"))
     assert len(caught.value.attempts) == 1
-
-
-@pytest.mark.parametrize("stack", [1, 2, 4])
-@pytest.mark.parametrize("length", [1, 3, 4, 9])
-def test_projector_equals_its_formula(stack: int, length: int) -> None:
-    torch.manual_seed(0)
-    projector = Projector(6, 10, 14, stack=stack)
-    torch.nn.init.normal_(projector.fc2.weight)
-    frames = torch.randn(length, 6)
-    padded = np.zeros((math.ceil(length / stack) * stack, 6))
-    padded[:length] = frames
-    w1, w2 = (fc.weight.detach().double().numpy() for fc in (projector.fc1, projector.fc2))
-    erf = np.vectorize(math.erf)
-    expected = []
-    for start in range(0, len(padded), stack):
-        hidden = w1 @ padded[start : start + stack].reshape(-1)
-        expected.append(w2 @ (hidden * 0.5 * (1 + erf(hidden / math.sqrt(2)))))
-    got = projector(frames[None])[0].detach().numpy()
-    np.testing.assert_allclose(got, np.array(expected), atol=1e-5)
-
-
-@settings(max_examples=50, deadline=None)
-@given(lengths=st.lists(st.integers(0, 30), min_size=1, max_size=5), stack=st.integers(1, 7))
-def test_projector_gives_in_a_batch_what_it_gives_alone(lengths: list[int], stack: int) -> None:
-    projector = Projector(5, 8, stack=stack)
-    torch.nn.init.normal_(projector.fc2.weight)
-    frames = torch.randn(len(lengths), max(lengths), 5)
-    batch = projector(frames, torch.tensor(lengths))
-    counts = projector.output_lengths(torch.tensor(lengths)).tolist()
-    for row, (length, count) in enumerate(zip(lengths, counts, strict=True)):
-        assert count == math.ceil(length / stack)
-        alone = projector(frames[row : row + 1, :length])
-        torch.testing.assert_close(batch[row, :count], alone[0], rtol=1e-5, atol=1e-6)
-
-
-def test_projector_starts_silent_with_float32_masters() -> None:
-    projector = Projector(512, 384)
-    assert {name: tuple(w.shape) for name, w in projector.state_dict().items()} == {
-        "fc1.weight": (384, 512),
-        "fc2.weight": (384, 384),
-    }
-    bound = math.sqrt(3 / 512)
-    assert 0.99 * bound < projector.fc1.weight.abs().max() <= bound
-    out = projector(torch.randn(2, 7, 512, dtype=torch.bfloat16))
-    assert (out.dtype, out.abs().max().item()) == (torch.bfloat16, 0.0)
-    assert {w.dtype for w in projector.parameters()} == {torch.float32}
-    with pytest.raises(ValueError, match="stack 0"):
-        Projector(4, 4, stack=0)

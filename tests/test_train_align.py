@@ -26,11 +26,10 @@ from ossicle.train import (
     CheckpointError,
     LossDidNotFallError,
     ManifestError,
-    clips,
     run,
 )
 from ossicle.train.checkpoint import load as load_checkpoint
-from ossicle.train.clips import EncodedClips, epoch_rows, read_manifest
+from ossicle.train.clips import epoch_rows
 
 SPEECH = Path(__file__).parents[2] / "shared" / "data" / "speech" / "manifest.jsonl"
 TONES = [(220, "low tone"), (330, "mid low tone"), (440, "middle"), (660, "high"), (880, "top é")]
@@ -321,35 +320,6 @@ def test_every_epoch_and_every_seed_has_an_order_of_its_own() -> None:
         for epoch in range(3)
     }
     assert len(orders) == 9
-
-
-def test_a_step_decodes_its_new_clips_in_one_call_and_no_clip_twice(
-    tones: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = []
-
-    def counted(paths, *args, **kwargs):
-        calls.append([path.name for path in paths])
-        return native(paths, *args, **kwargs)
-
-    native = clips.load_batch
-    monkeypatch.setattr(clips, "load_batch", counted)
-    encoded = EncodedClips(read_manifest(tones), WhisperEncoder("tiny-random"))
-    for rows in ([0, 1], [1, 2, 0, 2], [2, 1]):
-        encoded.batch(rows)
-    assert calls == [["220.wav", "330.wav"], ["440.wav"]]
-
-
-def test_the_memory_for_encoder_frames_is_bounded(tones: Path) -> None:
-    encoder = WhisperEncoder("tiny-random")
-    plenty = EncodedClips(read_manifest(tones), encoder)
-    for limit in (0, 10_000, 30_000):
-        tight = EncodedClips(read_manifest(tones), encoder, cache_bytes=limit)
-        for step in range(12):
-            rows = epoch_rows(5, 2, 0, step)
-            for got, wanted in zip(tight.batch(rows), plenty.batch(rows), strict=True):
-                assert torch.equal(got, wanted)
-            assert sum(frames.nbytes for frames in tight._frames.values()) <= limit
 
 
 def test_training_needs_no_polars() -> None:

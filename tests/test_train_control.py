@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from ossicle.cli import app
 from ossicle.model import WhisperEncoder
-from ossicle.train import ctc, experiment, language
+from ossicle.train import checkpoint, ctc, experiment, language
 from ossicle.train.clips import read_manifest
 from ossicle.train.evaluate import ControlResult
 from ossicle.train.pictures import (
@@ -44,8 +44,11 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_everything_is_written_and_agrees(out: Path) -> None:
     result = json.loads((out / "result.json").read_text())
-    assert list(result["controls"]) == ["0", "4", "8"]
-    assert result["control"] == result["controls"]["8"]
+    found = result["stages"]["projector"]["evaluations"]
+    assert [at["step"] for at in found] == [4, 8]
+    # Other batches shuffle otherwise, and change nothing else.
+    assert found[1]["loss"] == pytest.approx(result["control"]["right"], abs=1e-5)
+    assert found[1]["none"] == pytest.approx(result["control"]["none"], abs=1e-5)
     assert result["control"]["clips"] == 8
     texts = [clip.text for clip in read_manifest(out / "corpus" / "held-out.jsonl")]
     assert [example["said"] for example in result["examples"]] == texts
@@ -57,26 +60,23 @@ def test_everything_is_written_and_agrees(out: Path) -> None:
         assert (out / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_only_the_projector_learns(out: Path) -> None:
-    clips = [read_manifest(out / "corpus" / f"{name}.jsonl") for name in ("train", "held-out")]
-    config = experiment.quick("tones").projector
-    alignment = experiment._Alignment(out, config, *clips, lambda *_: None)
+def test_only_the_projector_learns(out: Path, tmp_path: Path) -> None:
+    def frozen() -> dict[str, bytes]:
+        paths = [*(out / "encoder").iterdir(), *(out / "language").iterdir()]
+        return {str(path): path.read_bytes() for path in paths}
 
-    def weights() -> dict[str, dict[str, torch.Tensor]]:
-        parts = ("encoder", "gpt", "projector")
-        return {p: {k: v.clone() for k, v in getattr(alignment, p).state_dict().items()}
-                for p in parts}  # fmt: skip
-
-    before = weights()
-    alignment.train(out / "projector")
-    after = weights()
-    for part in ("encoder", "gpt"):
-        assert all(torch.equal(before[part][name], after[part][name]) for name in before[part])
-        assert all(p.grad is None for p in getattr(alignment, part).parameters())
-    assert all(
-        not torch.equal(before["projector"][name], tensor)
-        for name, tensor in after["projector"].items()
-    )
+    config = replace(experiment.quick("tones"), projector=experiment.ProjectorConfig(steps=1))
+    before = frozen()
+    for name in ("corpus", "encoder", "language"):
+        (tmp_path / name).symlink_to(out / name)
+    result = experiment.run_experiment(tmp_path, config)
+    assert frozen() == before
+    saved = checkpoint.load(out / "projector" / "step_00000008").tensors
+    again = checkpoint.load(tmp_path / "projector" / "step_00000001").tensors
+    assert "model" not in saved
+    for name, weight in saved["projector"].items():
+        assert not torch.equal(weight, again["projector"][name])
+    assert result.control.tokens > 0
 
 
 def test_stages_that_are_done_are_not_done_again(out: Path, monkeypatch) -> None:
@@ -87,13 +87,13 @@ def test_stages_that_are_done_are_not_done_again(out: Path, monkeypatch) -> None
 
     monkeypatch.setattr(experiment, "train_encoder", never)
     monkeypatch.setattr(experiment, "train_language_model", never)
-    monkeypatch.setattr(experiment._Alignment, "train", never)
+    monkeypatch.setattr(experiment.trainer, "run", never)
     config = experiment.quick("tones")
     result = experiment.run_experiment(out, config)
     first, second = (json.loads(text) for text in (kept, (out / "result.json").read_bytes()))
     del first["stages"]["corpus"], second["stages"]["corpus"]
     assert first == second
-    assert result.final.gap == second["control"]["gap"]
+    assert result.control.gap == second["control"]["gap"]
     other = replace(config, language=replace(config.language, steps=9))
     with pytest.raises(AssertionError, match="done again"):
         experiment.run_experiment(out, other)
@@ -166,6 +166,7 @@ def test_the_command_runs_and_tells(out: Path) -> None:
 
 
 RESULT = ControlResult(10.0, 40.0, 20.0, 10, 2)
+FOUND = {"step": 1, "loss": 1.0, "shuffled": 4.0, "none": 2.0}
 
 
 def test_principal_components_are_those_of_the_covariance() -> None:
@@ -184,8 +185,9 @@ def test_pictures_show_their_numbers(tmp_path: Path) -> None:
     soft, letters = rng.standard_normal((40, 8)), dict(zip("abc", np.eye(8), strict=False))
     groups = {"one": rng.standard_normal((5, 8)), "two": rng.standard_normal((1, 8))}
     calls = [
-        lambda p: draw_control(p, {0: RESULT}),
-        lambda p: draw_control(p, {0: RESULT, 5: replace(RESULT, right_nats=5.0)}),
+        lambda p: draw_control(p, [FOUND], RESULT),
+        lambda p: draw_control(p, [FOUND, FOUND | {"step": 5, "loss": 0.5}], RESULT),
+        lambda p: draw_control(p, [FOUND], replace(RESULT, right_nats=5.0)),
         lambda p: draw_losses(p, {"a": ([3.0, 2.0, 1.0] * 20, "nats"), "b": ([1.0], "nats")}),
         lambda p: draw_losses(p, {"a": ([3.0, 2.5, 1.0] * 20, "nats"), "b": ([], "nats")}),
         lambda p: draw_soft_tokens(p, soft, letters, groups),

@@ -8,8 +8,9 @@ from __future__ import annotations
 from ossicle.model.gpt import GPT, GPTConfig
 from ossicle.model.kv_cache import KVCache
 from ossicle.model.nanochat import NanochatLoadError, load_nanochat_checkpoint
+from ossicle.model.projector import Projector
 from ossicle.model.tokenizer import ByteTokenizer
-from ossicle.model.whisper import Projector, WhisperEncoder, WhisperLoadError
+from ossicle.model.whisper import WhisperEncoder, WhisperLoadError
 
 __all__ = [
     "GPT",

@@ -1,4 +1,4 @@
-"""A frozen Whisper encoder for clips of any length, and the projector behind it.
+"""A frozen Whisper encoder for clips of any length, any of its layers, whole or streamed.
 
 Hugging Face's ``WhisperEncoder`` refuses anything but 30 s of mel frames. The forward here runs
 over the same weights with as many frames as the clips have, and agrees with it on 30 s.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -18,12 +19,20 @@ import torch.nn.functional as F  # noqa: N812  (the field's name for it)
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ossicle.model.blocks import Linear
+from ossicle.mel import HOP_LENGTH
 from ossicle.model.loading import WhisperLoadError, load_whisper
+from ossicle.model.projector import Projector, within
+from ossicle.model.whisper_layers import (
+    attend_packed,
+    attend_padded,
+    has_varlen_kernel,
+    run_layers,
+)
+from ossicle.model.whisper_stream import WhisperStream
 
-__all__ = ["Projector", "WhisperEncoder", "WhisperLoadError"]
+__all__ = ["Layer", "Projector", "WhisperEncoder", "WhisperLoadError"]
 
-HOP_LENGTH = 160  # samples from one mel frame to the next
+Layer: TypeAlias = int | Literal["last", "all"]
 
 
 class WhisperEncoder(nn.Module):
@@ -37,6 +46,9 @@ class WhisperEncoder(nn.Module):
             touches a folder or ``"tiny-random"``.
         device: Where the weights go.
         dtype: The dtype of weights and activations; float32 by default.
+        layer: Which hidden states `forward` gives, as transformers' ``output_hidden_states`` counts
+            them: 0 is what enters the first layer, i what leaves layer i; ``"last"``, the default,
+            is normed; ``"all"`` gives each of them. What is above is not computed.
 
     Attributes:
         name: The source that the weights came from.
@@ -44,9 +56,12 @@ class WhisperEncoder(nn.Module):
         n_mels: Mel bins of the input.
         sampling_rate: Of the waveforms that `preprocess` takes, in Hz.
         max_frames: The most mel frames that `forward` takes: 3000, which are 30 s.
+        layers: How many layers' states `forward` gives with ``layer="all"``: one more than the
+            encoder has layers. None where it gives one alone, without an axis for it.
 
     Raises:
         WhisperLoadError: If no source gave an encoder; it names each one tried and why it failed.
+        ValueError: If there is no such ``layer``.
     """
 
     def __init__(
@@ -56,6 +71,7 @@ class WhisperEncoder(nn.Module):
         ms_id: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        layer: Layer = "last",
     ) -> None:
         super().__init__()
         self.name, self.encoder, self.feature_extractor = load_whisper(source, ms_id)
@@ -63,6 +79,9 @@ class WhisperEncoder(nn.Module):
         self.d_model = int(config.d_model)
         self.n_mels = int(config.num_mel_bins)
         self.max_frames = 2 * int(config.max_source_positions)
+        depth = len(self.encoder.layers)
+        self.wanted = _checked_layer(layer, depth)
+        self.layers = depth + 1 if self.wanted is None else None
         self.sampling_rate = int(self.feature_extractor.sampling_rate)
         self.requires_grad_(False)
         self.to(device=device, dtype=dtype)
@@ -74,14 +93,17 @@ class WhisperEncoder(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """64 hex digits over everything that changes the output: weights, dtype, heads, features.
+        """64 hex digits over all that changes the output: weights, dtype, heads, features, layer.
 
         Features stored under one fingerprint can be refused by a model that has another.
         """
         digest = hashlib.sha256()
         extractor = self.feature_extractor.to_dict()
         config = {k: v for k, v in self.encoder.config.to_dict().items() if k in _SHAPING_KEYS}
-        digest.update(json.dumps([config, extractor], sort_keys=True, default=repr).encode())
+        facts = [config, extractor]
+        if self.wanted != len(self.encoder.layers):  # the last goes without saying
+            facts.append({"layer": "all" if self.wanted is None else self.wanted})
+        digest.update(json.dumps(facts, sort_keys=True, default=repr).encode())
         for name, tensor in sorted(self.encoder.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
@@ -152,7 +174,11 @@ class WhisperEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, input_features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The encoder's last hidden states, only as many as the features have frames for.
+        """The encoder's hidden states, only as many as the features have frames for.
+
+        Clips of several lengths are packed, so that padding costs next to nothing, wherever that
+        is fast: on the CPU, and on CUDA where PyTorch has a kernel for it and ``lengths`` lie on
+        the CPU. Elsewhere, and under ``torch.compile``, they are padded and masked.
 
         Args:
             input_features: Log-mel features (B, n_mels, T_mel), up to `max_frames` frames.
@@ -160,8 +186,8 @@ class WhisperEncoder(nn.Module):
                 result: a clip gives in any batch what it gives alone.
 
         Returns:
-            (B, ceil(T_mel / 2), d_model) in the weights' dtype; zeros behind each clip's
-            `output_lengths`.
+            (B, ceil(T_mel / 2), d_model), or (B, layers, ceil(T_mel / 2), d_model) with
+            ``layer="all"``, in the weights' dtype; zeros behind each clip's `output_lengths`.
 
         Raises:
             ValueError: If the features have another shape or more frames than positions exist.
@@ -169,20 +195,69 @@ class WhisperEncoder(nn.Module):
         self._check_features(input_features)
         weight = self.encoder.conv1.weight
         if not input_features.numel():  # a convolution refuses what is empty
-            return torch.zeros(len(input_features), 0, self.d_model).to(weight)
+            return self._layout(torch.zeros(len(input_features), 0, self.d_model)).to(weight)
         x = input_features.to(weight.device, weight.dtype)
-        keep = None
-        if lengths is not None:
-            lengths = lengths.to(weight.device)
-            keep = _within(self.output_lengths(lengths), (x.shape[-1] + 1) // 2)
+        packed = self._lengths_to_pack(lengths, x)
+        lengths = None if lengths is None else lengths.to(x.device)
         x = self._convolve(x, lengths)
         x = x + self.encoder.embed_positions.weight[: x.shape[1]]
+        if packed is not None:
+            return self._run_packed(x, packed)
+        return self._run_padded(x, lengths)
+
+    def _lengths_to_pack(self, lengths: Tensor | None, x: Tensor) -> list[int] | None:
+        """Encoder frames of each clip, where the clips are to be packed."""
+        if lengths is None or torch.compiler.is_compiling() or lengths.device.type != "cpu":
+            return None
+        if x.device.type != "cpu" and not has_varlen_kernel(x.device, x.dtype):
+            return None
+        counts = cast("list[int]", self.output_lengths(lengths).tolist())
+        return counts if any(counts) else None
+
+    def _run_padded(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        if lengths is None:
+            return run_layers(self.encoder, x, attend_padded(None), self.wanted)
+        keep = within(self.output_lengths(lengths), x.shape[1])
         # A clip without frames would attend to nothing, which is NaN: it sees its padding instead.
-        mask = None if keep is None else (keep | ~keep.any(1, keepdim=True))[:, None, None]
-        for layer in self.encoder.layers:
-            x = _encode_layer(layer, x, mask)
-        x = self.encoder.layer_norm(x)
-        return cast(Tensor, x) if keep is None else x.masked_fill(~keep[..., None], 0)
+        mask = (keep | ~keep.any(1, keepdim=True))[:, None, None]
+        x = run_layers(self.encoder, x, attend_padded(mask), self.wanted)
+        keep = keep[..., None]
+        return x.masked_fill(~(keep if self.layers is None else keep[:, None]), 0)
+
+    def _run_packed(self, x: Tensor, counts: list[int]) -> Tensor:
+        full = [count for count in counts if count]
+        attend = attend_packed(full, x.device, x.dtype)
+        rows = torch.cat([row[:count] for row, count in zip(x, counts, strict=True)])[None]
+        packed = run_layers(self.encoder, rows, attend, self.wanted)[0]
+        out = self._layout(torch.zeros_like(x))
+        for row, clip in zip(out, torch.split(packed, counts, dim=-2), strict=True):
+            row[..., : clip.shape[-2], :] = clip
+        return out
+
+    def _layout(self, x: Tensor) -> Tensor:
+        """(B, T, d), with the axis of layers if there is one."""
+        return x if self.layers is None else x[:, None].repeat(1, self.layers, 1, 1)
+
+    def stream(
+        self,
+        *,
+        chunk_frames: int = 50,
+        left_context: int = 250,
+        log_max: float | None = None,
+    ) -> WhisperStream:
+        """An encoder of one endless clip, chunk by chunk; see `WhisperStream`.
+
+        Args:
+            chunk_frames: Encoder frames of a chunk, 20 ms each.
+            left_context: How many frames before its chunk a frame sees.
+            log_max: The largest decimal logarithm of the mel power, to which features are normed;
+                None takes the largest so far.
+
+        Raises:
+            ValueError: If ``chunk_frames`` is below 1 or above the encoder's positions, or
+                ``left_context`` below 0.
+        """
+        return WhisperStream(self, chunk_frames, left_context, log_max)
 
     def _check_features(self, features: Tensor) -> None:
         if features.dim() != 3 or features.shape[1] != self.n_mels:
@@ -200,95 +275,36 @@ class WhisperEncoder(nn.Module):
         Each convolution reads one frame past a clip's end, where it must find the zeros that it
         finds when the clip is alone.
         """
-        keep = None if lengths is None else _within(lengths, x.shape[-1])[:, None]
+        keep = None if lengths is None else within(lengths, x.shape[-1])[:, None]
         for conv in (self.encoder.conv1, self.encoder.conv2):
             x = x if keep is None else x.masked_fill(~keep, 0)
             x = F.gelu(conv(x))
         return x.transpose(1, 2)
 
+    # The weights come from the source, whatever a checkpoint says: a module that holds an encoder
+    # saves and loads itself as if it held none.
+
+    def state_dict(self, *args: Any, destination: Any = None, **kwargs: Any) -> Any:  # noqa: ARG002, RUF100
+        """Nothing: a frozen encoder is in no checkpoint. ``encoder.encoder`` has its weights."""
+        return OrderedDict() if destination is None else destination
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        own = self.encoder.state_dict(prefix=f"{prefix}encoder.")
+        for name in [name for name in state_dict if name.startswith(prefix)]:
+            del state_dict[name]
+        state_dict.update(own)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _checked_layer(layer: Layer, depth: int) -> int | None:
+    """Which hidden state is wanted; None for all."""
+    if layer == "all":
+        return None
+    if layer == "last":
+        return depth
+    if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer <= depth:
+        raise ValueError(f'layer is "last", "all" or 0 to {depth}, not {layer!r}')
+    return layer
+
 
 _SHAPING_KEYS = {"activation_function", "encoder_attention_heads"}  # the weights do not show them
-
-
-def _within(lengths: Tensor, size: int) -> Tensor:
-    """True at the first ``lengths[i]`` of ``size`` positions, (B, size)."""
-    return torch.arange(size, device=lengths.device) < lengths[:, None]
-
-
-def _encode_layer(layer: Any, x: Tensor, mask: Tensor | None) -> Tensor:
-    """One pre-norm encoder layer over (B, T, d_model), with Hugging Face's modules."""
-    x = x + _self_attention(layer.self_attn, layer.self_attn_layer_norm(x), mask)
-    hidden = layer.activation_fn(layer.fc1(layer.final_layer_norm(x)))
-    x = x + layer.fc2(hidden)
-    if x.dtype == torch.float16:  # the large models overflow it, and Hugging Face clamps here too
-        limit = torch.finfo(x.dtype).max - 1000
-        x = x.clamp(-limit, limit)
-    return x
-
-
-def _self_attention(attention: Any, x: Tensor, mask: Tensor | None) -> Tensor:
-    heads = (attention.num_heads, attention.head_dim)
-    # The scale goes to the queries first, as in OpenAI's code: half precision rounds otherwise.
-    q = (attention.q_proj(x) * attention.scaling).unflatten(-1, heads).transpose(1, 2)
-    k = attention.k_proj(x).unflatten(-1, heads).transpose(1, 2)
-    v = attention.v_proj(x).unflatten(-1, heads).transpose(1, 2)
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
-    return cast(Tensor, attention.out_proj(y.transpose(1, 2).flatten(2)))
-
-
-class Projector(nn.Module):
-    """Maps encoder frames to soft tokens: stack ``stack`` frames, linear, GELU, linear, no bias.
-
-    The second layer starts at zero, so that the audio starts as zero vectors. Master weights are
-    float32, cast to the dtype of the activations.
-
-    Args:
-        in_dim: Channels of an encoder frame.
-        out_dim: Width of the language model.
-        hidden_dim: Width between the layers; ``out_dim`` by default.
-        stack: Consecutive frames that make one token.
-
-    Raises:
-        ValueError: If ``stack`` is below 1.
-    """
-
-    def __init__(
-        self, in_dim: int, out_dim: int, hidden_dim: int | None = None, *, stack: int = 1
-    ) -> None:
-        super().__init__()
-        if stack < 1:
-            raise ValueError(f"stack {stack} is below 1")
-        self.stack = stack
-        hidden_dim = out_dim if hidden_dim is None else hidden_dim
-        self.fc1 = Linear(in_dim * stack, hidden_dim)
-        self.fc2 = Linear(hidden_dim, out_dim)
-        self.init_weights()
-
-    @torch.no_grad()
-    def init_weights(self) -> None:
-        """Sets both layers anew: the first uniform with a variance of 1 / inputs, the second 0."""
-        bound = (3.0 / self.fc1.in_features) ** 0.5
-        nn.init.uniform_(self.fc1.weight, -bound, bound)
-        nn.init.zeros_(self.fc2.weight)
-
-    def output_lengths(self, lengths: Tensor) -> Tensor:
-        """Soft tokens for clips of ``lengths`` encoder frames."""
-        return (lengths + self.stack - 1) // self.stack
-
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Soft tokens of encoder frames.
-
-        Args:
-            x: Encoder frames (B, T, in_dim).
-            lengths: Frames of each clip, int64 (B,): a token that reaches past them sees zeros.
-
-        Returns:
-            (B, ceil(T / stack), out_dim) in the dtype of ``x``; each clip's share is
-            `output_lengths`.
-        """
-        if lengths is not None and self.stack > 1:
-            x = x.masked_fill(~_within(lengths.to(x.device), x.shape[1])[..., None], 0)
-        if self.stack > 1:
-            x = F.pad(x, (0, 0, 0, -x.shape[1] % self.stack))
-            x = x.reshape(x.shape[0], -1, self.stack * x.shape[2])
-        return cast(Tensor, self.fc2(F.gelu(self.fc1(x))))

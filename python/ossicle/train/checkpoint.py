@@ -15,7 +15,7 @@ import re
 import shutil
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "any_in",
+    "folder_of",
     "latest",
     "load",
     "optimizer_tensors",
@@ -74,6 +75,7 @@ def save(
     meta: Mapping[str, Any],
     *,
     keep: int = 2,
+    protect: Collection[int] = (),
 ) -> Path:
     """Writes a checkpoint, then removes the oldest ones beyond ``keep``.
 
@@ -84,6 +86,7 @@ def save(
         meta: Anything that JSON holds.
         keep: How many checkpoints stay, this one among them; 2 at least, so that a damaged newest
             one has another behind it.
+        protect: Steps whose checkpoints stay beside them, such as the best.
 
     Returns:
         The checkpoint's folder.
@@ -95,16 +98,23 @@ def save(
     directory.mkdir(parents=True, exist_ok=True)
     _remove_temporary(directory)
     temporary = directory / f"{TEMPORARY}{uuid.uuid4().hex}"
-    final = directory / f"step_{step:08d}"
+    final = folder_of(directory, step)
     try:
         _write(temporary, step, tensors, meta)
         _publish(temporary, final)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(f"{final} could not be written: {error}") from error
+    kept = {folder_of(directory, one) for one in protect}
     for old in _folders(directory)[: -max(keep, 2)]:
-        shutil.rmtree(old, ignore_errors=True)
+        if old not in kept:
+            shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def folder_of(directory: Path | str, step: int) -> Path:
+    """Where the checkpoint of a step lies, if there is one."""
+    return Path(directory) / f"step_{step:08d}"
 
 
 def load(path: Path | str) -> Checkpoint:

@@ -1,177 +1,286 @@
-"""What a training run is told, what it tells on the way, and what it gives."""
+"""What a training run is told: one schema for Python, YAML files and the command line."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+__all__ = ["STAGES", "STAGE_DEFAULTS", "Stage", "TrainConfig"]
 
-__all__ = ["AlignConfig", "AlignProgress", "AlignResult", "LossDidNotFallError"]
+Stage: TypeAlias = Literal["align", "weak-align", "full"]
+STAGES: tuple[Stage, ...] = ("align", "weak-align", "full")
+
+STAGE_DEFAULTS: dict[Stage, dict[str, Any]] = {
+    "align": {},
+    "weak-align": {
+        "steps": 2000,
+        "lr": 1e-3,
+        "warmup": 50,
+        "warmdown": 0.4,
+        "max_batch_seconds": 240.0,
+        "save_every": 500,
+        "loss_drop_min": None,
+        "on_error": "skip",
+    },
+    "full": {
+        "steps": 5000,
+        "lr": 1e-3,
+        "optimizer": "muon",
+        "depth": 12,
+        "warmup": 50,
+        "warmdown": 0.4,
+        "max_batch_seconds": 240.0,
+        "save_every": 500,
+        "loss_drop_min": None,
+        "on_error": "skip",
+    },
+}
+"""Where a stage's defaults differ from those of `TrainConfig`, which are the smoke's."""
+
+
+def _option(default: Any, section: str, text: str) -> Any:
+    return field(default=default, metadata={"section": section, "help": text})
+
+
+def _data(default: Any, text: str) -> Any:
+    return _option(default, "Data", text)
+
+
+def _model(default: Any, text: str) -> Any:
+    return _option(default, "Model", text)
+
+
+def _steps(default: Any, text: str) -> Any:
+    return _option(default, "Optimisation", text)
+
+
+def _run(default: Any, text: str) -> Any:
+    return _option(default, "Run", text)
 
 
 @dataclass(frozen=True)
-class AlignConfig:
-    """What an alignment run does.
+class TrainConfig:
+    """What a training run does.
 
-    Attributes:
-        data: Manifest: JSON lines with ``wav`` or ``audio_path``, ``text`` and optionally ``sr``.
-        whisper: Source of the encoder, as `WhisperEncoder` takes it.
-        steps: Optimizer steps of the whole run, those before a resume counted in.
-        seed: Of the weights and of the order of the clips.
-        lr: Learning rate of AdamW.
-        out: Folder for checkpoints, ``result.json`` and ``report.png``; None writes nothing.
-        save_every: Steps between checkpoints; 0 saves the last step alone.
-        resume: Whether to go on from the newest whole checkpoint in ``out``, if there is one.
-        overwrite: Whether to remove the checkpoints that are in ``out`` and start anew.
-        stack: Encoder frames in one soft token; by default 1 on CUDA and 4 on the CPU.
-        depth: Layers of the GPT, which is ``64 * depth`` wide, rounded up to whole heads.
-        head_dim: Channels of a head.
-        max_seq_len: ``sequence_len`` of the GPT; positions reach ten times as far.
-        max_seconds: Where clips are cut; 30 at most, which is what the encoder takes.
-        loss_drop_min: How far the loss must fall from the first step to the last; None to allow
-            anything.
-        device: Where to train; by default CUDA where there is one, else the CPU.
-        batch_size: Clips of a step; by default all of them up to 32, else 16.
-        cache_bytes: The most memory for encoder output that is kept between steps.
+    The defaults are those of the stage ``align``; `for_stage` gives those of the others. What each
+    field means stands in its metadata, where ``--help`` and docs/train.md take it from.
 
     Raises:
-        ValueError: If a number makes no sense; the message names it.
+        ValueError: If a value makes no sense; the message names it.
     """
 
-    data: Path | str
-    whisper: str = "openai/whisper-base"
-    steps: int = 50
-    seed: int = 0
-    lr: float = 3e-3
-    out: Path | str | None = None
-    save_every: int = 0
-    resume: bool = False
-    overwrite: bool = False
-    stack: int | None = None
-    depth: int = 6
-    head_dim: int = 64
-    max_seq_len: int = 2048
-    max_seconds: float = 30.0
-    loss_drop_min: float | None = 0.5
-    device: str | None = None
-    batch_size: int | None = None
-    cache_bytes: int = 1 << 30
+    data: Path | str = field(
+        metadata={
+            "section": "Data",
+            "help": "Clips with their texts: a manifest (.jsonl or .parquet, or a folder with "
+            "manifest.jsonl), shards (.tar, a folder or a pattern of them), or shards of features "
+            "that ossicle extract whisper wrote.",
+        }
+    )
+    whisper: str = _model(
+        "openai/whisper-base", "The encoder: a model id on a hub, a local folder, or tiny-random."
+    )
+    stage: Stage = _run(  # noqa: RUF009  (makes a field)
+        "align",
+        "What learns: align (projector and language model, the smoke), weak-align (the projector "
+        "alone), full (both, at scale).",
+    )
+    audio_column: str | None = _data(
+        None, "Column of the audio paths; by default the first of the usual names."
+    )
+    text_column: str | None = _data(
+        None, "Column, or member of a shard, with the texts; by default the first usual name."
+    )
+    max_seconds: float = _data(30.0, "Where clips are cut; 30 at most.")
+    pad_to_seconds: float | None = _data(
+        None, "Pads every clip with silence to this, as Whisper does to 30; by default none is."
+    )
+    on_error: Literal["raise", "skip"] = _data(
+        "raise", "What becomes of clips that cannot be used: an error, or a line in skipped.jsonl."
+    )
+    batch_size: int | None = _data(
+        None,
+        "Clips of a step, over all processes; by default all of them up to 32, else 16. Has no "
+        "meaning under a budget.",
+    )
+    max_batch_seconds: float | None = _data(
+        None, "Budget of a part of a step, in seconds with padding: clips of like length share it."
+    )
+    max_batch_tokens: int | None = _data(
+        None, "The same budget in positions of the language model, audio and text."
+    )
+    accumulate: int | None = _data(
+        None,
+        "Parts of a step, over all processes, whose gradients add up; by default one a process.",
+    )
+    prefetch: int = _data(2, "Steps that are read ahead in the background; 0 reads in between.")
+    threads: int | None = _data(None, "Threads that decode; by default one a processor.")
+    cache_bytes: int = _data(1 << 30, "Memory for encoder output that is kept between steps.")
+    eval_data: str | None = _data(None, "Held-out clips, in any form that data may have.")
+    eval_clips: int = _data(256, "The most held-out clips that an evaluation takes.")
+    lm: str | None = _model(
+        None,
+        "The language model: random, a run or a checkpoint of ossicle train, or a folder of "
+        "nanochat's checkpoints. By default random; weak-align must be told.",
+    )
+    projector: str | None = _model(
+        None, "A run or checkpoint whose projector to begin with; by default a new one."
+    )
+    tokenizer: str | None = _model(
+        None,
+        "bytes, or a tokenizer.json of Hugging Face; by default that of the language model, and "
+        "bytes for a random one.",
+    )
+    layer: str = _model(
+        "last",
+        "Encoder layer: last, a number (0 is what enters the first), or all for a learned mix.",
+    )
+    start: Literal["zero", "ignore"] = _model(
+        "zero", "How the projector starts: with soft tokens of zero, or such that audio is ignored."
+    )
+    stack: int | None = _model(
+        None, "Encoder frames in a soft token; by default 1 on CUDA, 4 on the CPU."
+    )
+    depth: int = _model(6, "Layers of a random language model, which is 64 times as wide.")
+    head_dim: int = _model(64, "Channels of a head of a random language model.")
+    max_seq_len: int = _model(
+        2048, "sequence_len of a random language model; positions reach ten times as far."
+    )
+    window_pattern: str = _model("L", "Attention windows of a random language model, such as SSSL.")
+    dtype: Literal["auto", "float32", "bfloat16"] = _model(
+        "auto", "Of the activations; auto is bfloat16 on CUDA that is good at it, else float32."
+    )
+    gradient_checkpointing: bool = _model(
+        False, "Computes the language model's activations anew in the backward pass: less memory."
+    )
+    compile: Literal["off", "default", "reduce-overhead", "max-autotune", "aot_eager"] = _model(
+        "off", "Mode of torch.compile (or the backend aot_eager, which needs no compiler)."
+    )
+    steps: int = _steps(50, "Optimizer steps of the whole run, those before a resume counted in.")
+    lr: float = _steps(3e-3, "Learning rate of AdamW; with muon that of the projector.")
+    optimizer: Literal["adamw", "muon"] = _steps(
+        "adamw", "adamw, or muon for nanochat's mix: Muon for the matrices, AdamW for the rest."
+    )
+    weight_decay: float = _steps(0.0, "Of AdamW, decoupled; with muon that of the projector.")
+    warmup: int = _steps(0, "Steps in which the rate rises to its full height.")
+    warmdown: float = _steps(0.0, "Share of the steps, the last ones, in which the rate falls.")
+    final_lr: float = _steps(0.0, "Share of the rate that is left after the warmdown.")
+    clip: float = _steps(1.0, "The longest gradient (its norm); 0 leaves it as it is.")
+    seed: int = _steps(0, "Of the weights and of the order of the clips.")
+    out: Path | str | None = _run(  # noqa: RUF009
+        None, "Folder for checkpoints, logs, config.yaml, result.json and report.png."
+    )
+    save_every: int = _run(0, "Steps between checkpoints; 0 saves the last step alone.")
+    keep: int = _run(2, "The newest checkpoints that stay, beside the best; 2 at least.")
+    resume: bool = _run(False, "Goes on from the newest whole checkpoint in out, if there is one.")
+    overwrite: bool = _run(False, "Removes the checkpoints that are in out and starts anew.")
+    eval_every: int = _run(0, "Steps between evaluations on eval_data; 0 evaluates at the end.")
+    log_every: int = _run(1, "Steps between lines of the logs, at which the device is waited for.")
+    tensorboard: bool = _run(False, "Writes events for TensorBoard to out.")
+    wandb: Literal["off", "offline", "online"] = _run("off", "Logs to Weights & Biases.")
+    wandb_project: str = _run("ossicle-audio", "Its project.")
+    loss_drop_min: float | None = _run(
+        0.5, "How far the loss must fall from the first step to the last."
+    )
+    device: str | None = _run(None, "cuda or cpu; by default CUDA where there is one.")
+    peak_flops: float | None = _run(
+        None, "What the device can do in a second, for MFU; by default known from its name."
+    )
 
     def __post_init__(self) -> None:
-        counts = ("steps", "depth", "head_dim", "max_seq_len", "stack", "batch_size")
-        for name in counts:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more, not {value}")
-        for name in ("seed", "save_every", "cache_bytes"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
-        if not self.lr > 0:
-            raise ValueError(f"lr must be above 0, not {self.lr}")
-        if not 0 < self.max_seconds <= 30:
-            raise ValueError(f"max_seconds must be above 0 and up to 30, not {self.max_seconds}")
-        if self.out is None and (self.resume or self.save_every or self.overwrite):
-            raise ValueError("resume, save_every and overwrite need a folder: out")
-        if self.resume and self.overwrite:
-            raise ValueError("resume and overwrite exclude each other")
+        _check_choices(self)
+        _check_numbers(self)
+        _check_sense(self)
+
+    @classmethod
+    def for_stage(cls, stage: Stage, **values: Any) -> TrainConfig:
+        """The configuration of a stage: ``values`` before its defaults.
+
+        Raises:
+            ValueError: If there is no such stage, or a value makes no sense.
+        """
+        if stage not in STAGE_DEFAULTS:
+            raise ValueError(f"stage {stage!r} is none of {', '.join(STAGES)}")
+        defaults = STAGE_DEFAULTS[stage]
+        if values.keys() & {"batch_size", "max_batch_tokens"}:  # instead of the stage's budget
+            defaults = {name: v for name, v in defaults.items() if name != "max_batch_seconds"}
+        return cls(**{**defaults, **values, "stage": stage})
+
+    def default(self, name: str) -> Any:
+        """What ``name`` is in this stage where nothing is said."""
+        (found,) = (f for f in fields(self) if f.name == name)
+        own = None if found.default is MISSING else found.default
+        return STAGE_DEFAULTS[self.stage].get(name, own)
 
 
-@dataclass(frozen=True)
-class AlignProgress:
-    """Where a run stands.
-
-    Attributes:
-        stage: ``load``, ``encode`` (the first clips), ``train``, ``save``.
-        step: Optimizer steps taken.
-        steps: Optimizer steps of the whole run.
-        loss: Of the latest step, in nats a token; None before the first.
-    """
-
-    stage: str
-    step: int
-    steps: int
-    loss: float | None
-
-
-@dataclass(frozen=True)
-class AlignResult:
-    """What a run gave.
-
-    Attributes:
-        losses: Mean cross entropy a text token, in nats, of every step from 0, also of those that
-            a resumed run took earlier.
-        start_step: The step that this call began with: 0, or that of the checkpoint.
-        seconds: Wall time of this call.
-        stage_seconds: Seconds by stage: load, decode, log-mel, encode, train, save.
-        clips: Rows of the manifest.
-        audio_seconds: Seconds of audio that this call's steps trained on; a clip counts each time.
-        soft_tokens: Audio positions of the longest clip of the last step.
-        parameters: Trained parameters.
-        device: Where it ran.
-        log_mel: Log-mel features of a clip, float32 (n_mels, frames).
-        checkpoint: The last checkpoint's folder; None without ``out``.
-        report: The picture; None without ``out`` or without matplotlib.
-    """
-
-    losses: list[float]
-    start_step: int
-    seconds: float
-    stage_seconds: dict[str, float]
-    clips: int
-    audio_seconds: float
-    soft_tokens: int
-    parameters: int
-    device: str
-    log_mel: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
-    checkpoint: Path | None = None
-    report: Path | None = None
-
-    @property
-    def loss_drop(self) -> float:
-        """How far the loss fell from the first step to the last."""
-        return self.losses[0] - self.losses[-1]
-
-    @property
-    def steps_per_second(self) -> float:
-        """Optimizer steps of this call a second of training, decoding and encoding left out."""
-        return _rate(len(self.losses) - self.start_step, self.stage_seconds["train"])
-
-    @property
-    def audio_seconds_per_second(self) -> float:
-        """Seconds of audio trained on a second of training."""
-        return _rate(self.audio_seconds, self.stage_seconds["train"])
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the picture's data, as JSON holds it."""
-        fields = {k: v for k, v in vars(self).items() if k not in ("log_mel",)}
-        for key in ("checkpoint", "report"):
-            fields[key] = None if fields[key] is None else str(fields[key])
-        rates = ("loss_drop", "steps_per_second", "audio_seconds_per_second")
-        return fields | {name: getattr(self, name) for name in rates}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "stage": STAGES,
+    "on_error": ("raise", "skip"),
+    "start": ("zero", "ignore"),
+    "dtype": ("auto", "float32", "bfloat16"),
+    "compile": ("off", "default", "reduce-overhead", "max-autotune", "aot_eager"),
+    "optimizer": ("adamw", "muon"),
+    "wandb": ("off", "offline", "online"),
+}
+_AT_LEAST_1 = (
+    *("steps", "depth", "head_dim", "max_seq_len", "stack", "batch_size", "accumulate"),
+    *("threads", "log_every", "eval_clips", "max_batch_tokens"),
+)
+_AT_LEAST_0 = (
+    *("seed", "save_every", "cache_bytes", "prefetch", "warmup", "eval_every"),
+    *("weight_decay", "clip"),
+)
+_ABOVE_0 = ("lr", "max_batch_seconds", "peak_flops")
+_SHARES = ("warmdown", "final_lr")
 
 
-class LossDidNotFallError(RuntimeError):
-    """Training ended, and was written, but its loss fell by less than it must.
+def _check_choices(config: TrainConfig) -> None:
+    for name, known in _CHOICES.items():
+        if getattr(config, name) not in known:
+            told = ", ".join(known)
+            raise ValueError(f"{name} must be one of {told}, not {getattr(config, name)!r}")
 
-    Attributes:
-        result: The whole result, losses and paths included.
-        loss_drop_min: How far the loss had to fall.
-    """
 
-    def __init__(self, result: AlignResult, loss_drop_min: float) -> None:
-        first, last, steps = result.losses[0], result.losses[-1], len(result.losses)
-        super().__init__(
-            f"the loss fell by {result.loss_drop:.4f} in {steps} steps ({first:.4f} to {last:.4f}),"
-            f" {loss_drop_min} at least are asked for: more steps, or another learning rate?"
+def _check_numbers(config: TrainConfig) -> None:
+    rules: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+        (_AT_LEAST_1, lambda v: v >= 1, "1 or more"),
+        (_AT_LEAST_0, lambda v: v >= 0, "0 or more"),
+        (_ABOVE_0, lambda v: v > 0, "above 0"),
+        (_SHARES, lambda v: 0 <= v <= 1, "from 0 to 1"),
+        (("max_seconds", "pad_to_seconds"), lambda v: 0 < v <= 30, "above 0 and up to 30"),
+        (("keep",), lambda v: v >= 2, "2 or more"),
+    )
+    for names, is_right, told in rules:
+        for name in names:
+            value = getattr(config, name)
+            if value is not None and not is_right(value):
+                raise ValueError(f"{name} must be {told}, not {value}")
+
+
+def _check_sense(config: TrainConfig) -> None:
+    needs = ("resume", "save_every", "overwrite", "tensorboard")
+    if config.out is None and any(_is_set(config, name) for name in needs):
+        raise ValueError(f"{', '.join(needs[:-1])} and {needs[-1]} need a folder: out")
+    if config.resume and config.overwrite:
+        raise ValueError("resume and overwrite exclude each other")
+    if config.layer not in ("last", "all") and not config.layer.isdecimal():
+        raise ValueError(f"layer must be last, all or a number, not {config.layer!r}")
+    if config.max_batch_seconds and config.max_batch_tokens:
+        raise ValueError("max_batch_seconds and max_batch_tokens are two budgets: pass one")
+    if config.batch_size and (config.max_batch_seconds or config.max_batch_tokens):
+        raise ValueError("batch_size and a budget of a batch exclude each other")
+    if config.stage == "weak-align" and config.lm is None:
+        raise ValueError(
+            "lm: weak-align leaves the language model as it is, so it must be one that has learned "
+            "(a checkpoint, or a folder of nanochat's); lm=random for a trial"
         )
-        self.result, self.loss_drop_min = result, loss_drop_min
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.result, self.loss_drop_min)
+    if config.stage == "weak-align" and config.optimizer == "muon":
+        raise ValueError("optimizer muon is for language models; weak-align trains the projector")
 
 
-def _rate(amount: float, seconds: float) -> float:
-    return amount / seconds if seconds > 0 else 0.0
+def _is_set(config: TrainConfig, name: str) -> bool:
+    """Whether a field was turned on by someone else than the stage."""
+    value = getattr(config, name)
+    return bool(value) and value != STAGE_DEFAULTS[config.stage].get(name)

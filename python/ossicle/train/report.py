@@ -21,6 +21,11 @@ FRAMES_PER_SECOND = 100  # Whisper's mel frames
 INK, MUTED, GRID = "#22303c", "#5d6d7a", "#e3e8ec"
 LINE, BAR, FAINT_BAR = "#2a6f97", "#61a5c2", "#a9d6e5"
 COLOUR_MAP = "magma"
+HELD_OUT = {
+    "loss": ("held out", "#c1440e"),
+    "shuffled": ("another clip's audio", "#8d6a9f"),
+    "none": ("no audio", "#7a8450"),
+}
 
 
 def write_report(
@@ -31,6 +36,8 @@ def write_report(
     stages: Mapping[str, float] | None = None,
     title: str = "Training report",
     subtitle: str | None = None,
+    evaluations: Sequence[Mapping[str, float]] = (),
+    figures: Mapping[str, float] | None = None,
 ) -> Path:
     """Writes a PNG with one panel for each part that is given.
 
@@ -41,6 +48,9 @@ def write_report(
         stages: Seconds by stage, in order.
         title: Above everything.
         subtitle: A line below the title, for what was run; by default what the losses say.
+        evaluations: Held-out losses, each with its ``step``: ``loss``, ``shuffled`` and ``none``
+            are drawn where they are there.
+        figures: Speeds and shares of the run, for a line of text.
 
     Returns:
         The path.
@@ -57,9 +67,9 @@ def write_report(
     layout = ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.1, rect=panels)
     figure = Figure(figsize=(10, height), dpi=130, layout=layout)
     FigureCanvasAgg(figure)
-    _title(figure, title, subtitle or _summary(losses))
+    _title(figure, title, subtitle or "; ".join(filter(None, (_summary(losses), _speeds(figures)))))
     grid = figure.add_gridspec(2 if below else 1, max(len(below), 1))
-    _draw_losses(figure.add_subplot(grid[0, :]), losses)
+    _draw_losses(figure.add_subplot(grid[0, :]), losses, evaluations)
     for column, draw in enumerate(below):
         draw(figure.add_subplot(grid[1, column]))
     figure.savefig(path)
@@ -72,6 +82,19 @@ def _summary(losses: Sequence[float]) -> str:
     steps = "1 step" if len(losses) == 1 else f"{len(losses)} steps"
     fall = losses[0] - losses[-1]
     return f"{steps}, loss {losses[0]:.3f} to {losses[-1]:.3f}, a fall of {fall:.3f}"
+
+
+def _speeds(figures: Mapping[str, float] | None) -> str:
+    """The figures that say how well the machine was used, as far as they are known."""
+    if not figures:
+        return ""
+    told = [
+        f"{figures['audio_seconds_per_second']:,.0f} s of audio and "
+        f"{figures['tokens_per_second']:,.0f} tokens a second"
+    ]
+    shares = {"data_wait": "waiting for data", "padding": "padding", "mfu": "MFU"}
+    told += [f"{figures[name]:.1%} {words}" for name, words in shares.items() if name in figures]
+    return ", ".join(told)
 
 
 def _title(figure: Figure, title: str, subtitle: str) -> None:
@@ -90,7 +113,9 @@ def _frame(axes: Any, title: str, x: str, y: str) -> None:
     axes.spines[["left", "bottom"]].set_color(GRID)
 
 
-def _draw_losses(axes: Any, losses: Sequence[float]) -> None:
+def _draw_losses(
+    axes: Any, losses: Sequence[float], evaluations: Sequence[Mapping[str, float]]
+) -> None:
     _frame(axes, "Loss by step", "step", "cross entropy (nats a token)")
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -103,6 +128,23 @@ def _draw_losses(axes: Any, losses: Sequence[float]) -> None:
     finite = [loss for loss in losses if np.isfinite(loss)]
     axes.set_ylim(0, 1.1 * max(finite, default=1.0))
     axes.set_xlim(-0.5, len(losses) - 0.5)
+    _draw_evaluations(axes, evaluations)
+
+
+def _draw_evaluations(axes: Any, evaluations: Sequence[Mapping[str, float]]) -> None:
+    """Held-out losses over the training's own; a step's evaluation comes after it."""
+    for name, (words, colour) in HELD_OUT.items():
+        points = [(found["step"] - 1, found[name]) for found in evaluations if name in found]
+        if points:
+            axes.plot(*zip(*points, strict=True), "o-", color=colour, label=words, markersize=4)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+        axes.set_ylim(0, max(axes.get_ylim()[1], 1.1 * _highest(evaluations)))
+
+
+def _highest(evaluations: Sequence[Mapping[str, float]]) -> float:
+    values = [found[name] for found in evaluations for name in HELD_OUT if name in found]
+    return max((value for value in values if np.isfinite(value)), default=0.0)
 
 
 def _draw_log_mel(axes: Any, log_mel: NDArray[np.float32]) -> None:

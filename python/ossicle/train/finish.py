@@ -1,0 +1,69 @@
+"""What a run leaves behind: result.json, the ledger of skipped clips and the picture."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ossicle.train.meter import StepCounts, bottleneck, figures
+from ossicle.train.result import TrainResult
+from ossicle.train.sources import Skipped
+
+__all__ = ["summary", "write"]
+
+TITLES = {
+    "align": "Alignment: loss on the words of the clips",
+    "weak-align": "Weak alignment: the projector learns alone",
+    "full": "Training of projector and language model",
+}
+
+
+def summary(counts: StepCounts, processes: int, peak: float | None) -> dict[str, Any]:
+    """The figures of a whole call, and what held it up, as `TrainResult` has them."""
+    if not counts.steps:
+        return {"figures": {}, "bottleneck": "no steps"}
+    found = figures(counts, processes, peak)
+    return {"figures": found, "bottleneck": bottleneck(found)}
+
+
+def write(out: Path, result: TrainResult, stage: str, skipped: Sequence[Skipped]) -> TrainResult:
+    """Writes ``report.png``, ``result.json`` and, where clips were left out, ``skipped.jsonl``.
+
+    Returns:
+        The result with the picture's path in it.
+    """
+    result = replace(result, report=_draw(out, result, TITLES[stage]))
+    text = json.dumps(result.to_json(), indent=2) + "\n"
+    (out / "result.json").write_text(text, encoding="utf-8")
+    ledger = out / "skipped.jsonl"
+    if skipped:
+        rows = sorted(skipped, key=lambda one: one.row)
+        lines = (json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in rows)
+        ledger.write_text("".join(lines), encoding="utf-8")
+    else:
+        ledger.unlink(missing_ok=True)  # of an earlier run in this folder
+    return result
+
+
+def _draw(out: Path, result: TrainResult, title: str) -> Path | None:
+    if importlib.util.find_spec("matplotlib") is None:
+        warnings.warn(
+            "no report.png without matplotlib: pip install 'ossicle[train]'", stacklevel=2
+        )
+        return None
+    from ossicle.train.report import write_report
+
+    return write_report(
+        out / "report.png",
+        result.losses,
+        log_mel=result.log_mel,
+        stages=result.stage_seconds,
+        title=title,
+        evaluations=result.evaluations,
+        figures=result.figures,
+    )

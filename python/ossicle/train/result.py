@@ -1,0 +1,136 @@
+"""What a training run tells on the way, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LossDidNotFallError", "TrainProgress", "TrainResult", "TrainingError"]
+
+
+class TrainingError(RuntimeError):
+    """A run cannot go on: the loss is no number, or a step has no clip that can be read."""
+
+
+@dataclass(frozen=True)
+class TrainProgress:
+    """Where a run stands.
+
+    Attributes:
+        stage: ``load``, ``encode`` (the first clips), ``train``, ``evaluate``, ``save``.
+        step: Optimizer steps taken.
+        steps: Optimizer steps of the whole run.
+        loss: Of the latest step whose loss is known, in nats a token; None before the first.
+        figures: What the logs say of the latest steps, by name.
+    """
+
+    stage: str
+    step: int
+    steps: int
+    loss: float | None
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run gave.
+
+    Attributes:
+        losses: Mean cross entropy a text token, in nats, of every step from 0, also of those that
+            a resumed run took earlier.
+        start_step: The step that this call began with: 0, or that of the checkpoint.
+        seconds: Wall time of this call.
+        stage_seconds: Seconds by stage, apart from each other: load, wait (for clips), encode,
+            train, evaluate, save; of the first process.
+        feed_seconds: Seconds that the background spent reading clips, beside the stages.
+        clips: Clips of the data.
+        skipped: Clips that could not be used, each counted once.
+        audio_seconds: Seconds of audio that this call's steps trained on, over all processes; a
+            clip counts each time.
+        soft_tokens: Audio positions of the longest clip of the last step.
+        parameters: Trained parameters.
+        device: Where it ran.
+        processes: How many took part.
+        is_first: Whether this is the result of the process that writes.
+        figures: Speeds and shares of this call's steps, see docs/train.md: ``tokens_per_second``,
+            ``data_wait``, ``padding``, ``mfu`` and more.
+        bottleneck: What held the steps up most, in words.
+        evaluations: What each evaluation found, with its ``step``.
+        log_mel: Log-mel features of a clip, float32 (n_mels, frames).
+        checkpoint: The last checkpoint's folder; None without ``out``.
+        best: The folder of the checkpoint with the lowest held-out loss.
+        report: The picture; None without ``out`` or without matplotlib.
+    """
+
+    losses: list[float]
+    start_step: int
+    seconds: float
+    stage_seconds: dict[str, float]
+    clips: int
+    audio_seconds: float
+    soft_tokens: int
+    parameters: int
+    device: str
+    feed_seconds: float = 0.0
+    skipped: int = 0
+    processes: int = 1
+    is_first: bool = True
+    figures: dict[str, float] = field(default_factory=dict)
+    bottleneck: str = ""
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+    log_mel: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    checkpoint: Path | None = None
+    best: Path | None = None
+    report: Path | None = None
+
+    @property
+    def loss_drop(self) -> float:
+        """How far the loss fell from the first step to the last."""
+        return self.losses[0] - self.losses[-1]
+
+    @property
+    def steps_per_second(self) -> float:
+        """Optimizer steps of this call a second of training, reading and encoding left out."""
+        return _rate(len(self.losses) - self.start_step, self.stage_seconds["train"])
+
+    @property
+    def audio_seconds_per_second(self) -> float:
+        """Seconds of audio trained on a second of training."""
+        return _rate(self.audio_seconds, self.stage_seconds["train"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the picture's data, as JSON holds it."""
+        fields = {k: v for k, v in vars(self).items() if k not in ("log_mel", "is_first")}
+        for key in ("checkpoint", "best", "report"):
+            fields[key] = None if fields[key] is None else str(fields[key])
+        rates = ("loss_drop", "steps_per_second", "audio_seconds_per_second")
+        return fields | {name: getattr(self, name) for name in rates}
+
+
+class LossDidNotFallError(RuntimeError):
+    """Training ended, and was written, but its loss fell by less than it must.
+
+    Attributes:
+        result: The whole result, losses and paths included.
+        loss_drop_min: How far the loss had to fall.
+    """
+
+    def __init__(self, result: TrainResult, loss_drop_min: float) -> None:
+        first, last, steps = result.losses[0], result.losses[-1], len(result.losses)
+        super().__init__(
+            f"the loss fell by {result.loss_drop:.4f} in {steps} steps ({first:.4f} to {last:.4f}),"
+            f" {loss_drop_min} at least are asked for: more steps, or another learning rate?"
+        )
+        self.result, self.loss_drop_min = result, loss_drop_min
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.result, self.loss_drop_min)
+
+
+def _rate(amount: float, seconds: float) -> float:
+    return amount / seconds if seconds > 0 else 0.0

@@ -1,0 +1,336 @@
+"""Where clips and their texts come from: manifests, shards of recordings, shards of features."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ossicle.audio import AudioSource
+from ossicle.errors import AudioError, InvalidArgumentError
+from ossicle.extract.features import FRAMES, FeatureShards
+from ossicle.lengths import audio_lengths
+from ossicle.mel import load_features
+from ossicle.model import WhisperEncoder
+from ossicle.shard import AUDIO_EXTENSIONS, Shard
+from ossicle.train.clips import Clip, ManifestError, manifest_sha256, rows_of
+from ossicle.train.config import TrainConfig
+
+__all__ = [
+    "AudioClips",
+    "ClipSource",
+    "EncodedFeatures",
+    "Example",
+    "Skipped",
+    "open_source",
+    "shard_paths",
+]
+
+# What a Whisper extractor's features depend on beside the number of bands, as load_features has it.
+_PLAIN = {"sampling_rate": 16_000, "n_fft": 400, "hop_length": 160, "dither": 0.0}
+FRAME_SECONDS = 0.02  # of an encoder's frame
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One clip, ready for the encoder or for the projector.
+
+    Attributes:
+        frames: Log-mel features, float32 (n_mels, T), or an encoder's frames, (T, d) or (n, T, d).
+        text: What is said in it.
+        seconds: Its length.
+    """
+
+    frames: Tensor
+    text: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A clip that could not be used.
+
+    Attributes:
+        row: Its number in the data: a line of a manifest from 1, a sample of shards from 0.
+        name: What the data calls it.
+        reason: What was wrong.
+    """
+
+    row: int
+    name: str
+    reason: str
+
+
+class ClipSource(Protocol):
+    """Clips by number.
+
+    Attributes:
+        is_encoded: Whether examples hold an encoder's frames, rather than log-mel features.
+        skipped: Rows of the data that are no clips, where they may be left out.
+    """
+
+    @property
+    def is_encoded(self) -> bool: ...  # noqa: D102
+    @property
+    def skipped(self) -> list[Skipped]: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
+
+    @property
+    def sha256(self) -> str:
+        """64 hex digits over names and texts in their order."""
+        ...
+
+    def place(self, row: int) -> tuple[int, str]:
+        """A clip's number and name for ledgers."""
+        ...
+
+    def texts(self) -> list[str]:
+        """The text of every clip."""
+        ...
+
+    def seconds(self) -> NDArray[np.float64]:
+        """The length of every clip, (N,), NaN where its header cannot be read."""
+        ...
+
+    def load(self, rows: Sequence[int]) -> list[Example | Exception]:
+        """Some clips, or for each that cannot be used the error that says why."""
+        ...
+
+
+@dataclass
+class AudioClips:
+    """Clips whose log-mel features are computed when they are asked for.
+
+    Attributes:
+        clips: What is said where; of shards the path is that of the shard.
+        recordings: Where each is decoded from; by default its path.
+        n_mels: Mel bins.
+        max_seconds: Where clips are cut.
+        pad_to_seconds: What they are padded to with silence; None pads none.
+        threads: To decode on; None takes one a processor.
+        skipped: See `ClipSource`.
+    """
+
+    clips: list[Clip]
+    recordings: Sequence[AudioSource] | None = None
+    n_mels: int = 80
+    max_seconds: float = 30.0
+    pad_to_seconds: float | None = None
+    threads: int | None = None
+    skipped: list[Skipped] = field(default_factory=list)
+    is_encoded: bool = field(default=False, init=False)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @property
+    def sha256(self) -> str:
+        """64 hex digits over names and texts in their order."""
+        return manifest_sha256(self.clips)
+
+    def place(self, row: int) -> tuple[int, str]:
+        """A clip's number and name for ledgers."""
+        return self.clips[row].row, self.clips[row].name
+
+    def texts(self) -> list[str]:
+        """The text of every clip."""
+        return [clip.text for clip in self.clips]
+
+    def seconds(self) -> NDArray[np.float64]:
+        """The length of every clip as it is cut, (N,), from headers; NaN where that fails."""
+        rows = [self._recording(row) for row in range(len(self))]
+        found = audio_lengths(rows, threads=self.threads, on_error="collect").seconds
+        if self.pad_to_seconds is not None:
+            return np.where(np.isnan(found), np.nan, self.pad_to_seconds)
+        return np.minimum(found, self.max_seconds)
+
+    def load(self, rows: Sequence[int]) -> list[Example | Exception]:
+        """Decodes some clips, all of them in one call that releases the GIL."""
+        found = load_features(
+            [self._recording(row) for row in rows],
+            n_mels=self.n_mels,
+            pad_to_seconds=self.pad_to_seconds,
+            duration=self.max_seconds,
+            threads=self.threads,
+            on_error="collect",
+        )
+        features = torch.from_numpy(found.input_features)
+        out: list[Example | Exception] = []
+        for at, (row, error) in enumerate(zip(rows, found.errors, strict=True)):
+            if error is not None:
+                out.append(error)
+                continue
+            if not found.lengths[at]:
+                clip = self.clips[row]
+                reason = f"row {clip.row}: the clip has no samples"
+                out.append(ManifestError(clip.path, None, reason))
+                continue
+            own = int(found.frames[at]) if self.pad_to_seconds is None else features.shape[2]
+            seconds = int(found.lengths[at]) / _PLAIN["sampling_rate"]
+            out.append(Example(features[at, :, :own], self.clips[row].text, seconds))
+        return out
+
+    def _recording(self, row: int) -> AudioSource:
+        return self.clips[row].path if self.recordings is None else self.recordings[row]
+
+
+@dataclass
+class EncodedFeatures:
+    """Clips whose encoder output was extracted before.
+
+    Attributes:
+        shards: Where it lies.
+        skipped: See `ClipSource`.
+    """
+
+    shards: FeatureShards
+    skipped: list[Skipped] = field(default_factory=list)
+    is_encoded: bool = field(default=True, init=False)
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    @property
+    def sha256(self) -> str:
+        """64 hex digits over keys and lengths in their order."""
+        facts = [self.shards.keys(), self.shards.lengths().tolist(), self.shards.fingerprint]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def place(self, row: int) -> tuple[int, str]:
+        """A clip's number and name for ledgers."""
+        return row, self.shards.keys()[row]
+
+    def texts(self) -> list[str]:
+        """The text of every clip."""
+        return [self.shards[row].text for row in range(len(self))]
+
+    def seconds(self) -> NDArray[np.float64]:
+        """The length of every clip, (N,), by its frames."""
+        return self.shards.lengths().astype(np.float64) * FRAME_SECONDS
+
+    def load(self, rows: Sequence[int]) -> list[Example | Exception]:
+        """Reads some clips."""
+        out: list[Example | Exception] = []
+        for row in rows:
+            try:
+                clip = self.shards[row]
+                out.append(Example(clip.frames, clip.text, clip.seconds))
+            except (AudioError, ValueError) as error:
+                out.append(error)
+        return out
+
+
+def open_source(
+    data: Path | str, config: TrainConfig, encoder: WhisperEncoder, *, on_error: str | None = None
+) -> ClipSource:
+    """The clips of ``data``, in whichever form it has.
+
+    Args:
+        data: A manifest, shards of recordings or shards of features, as `TrainConfig.data` says.
+        config: How they are read.
+        encoder: Whose features they become, or must be.
+        on_error: By default as ``config`` says.
+
+    Raises:
+        ManifestError: If a row is no clip and none may be left out, or none is one.
+        FingerprintError: If the features are another encoder's.
+        AudioError: If a shard cannot be read.
+        FileNotFoundError: If there is no such data.
+    """
+    paths = shard_paths(data)
+    if paths and _holds_features(paths):
+        return EncodedFeatures(FeatureShards(paths, encoder.fingerprint))
+    _check_extractor(encoder)
+    rows, recordings = _shard_rows(paths, config.text_column) if paths else (None, None)
+    if rows is None:
+        rows = list(rows_of(data, audio=config.audio_column, text=config.text_column))
+    kept = [n for n, row in enumerate(rows) if isinstance(row, Clip)]
+    faults = [row for row in rows if isinstance(row, ManifestError)]
+    if faults and ((on_error or config.on_error) == "raise" or not kept):
+        raise faults[0]
+    return AudioClips(
+        [row for row in rows if isinstance(row, Clip)],
+        None if recordings is None else [recordings[n] for n in kept],
+        encoder.n_mels,
+        config.max_seconds,
+        config.pad_to_seconds,
+        config.threads,
+        [Skipped(fault.row or 0, str(fault.path), fault.reason) for fault in faults],
+    )
+
+
+def shard_paths(data: Path | str) -> list[Path]:
+    """The shards that ``data`` means: one, a folder of them or a pattern; none for a manifest."""
+    path = Path(data)
+    if "*" in path.name:
+        return sorted(one for one in path.parent.glob(path.name) if one.suffix == ".tar")
+    if path.is_dir() and not (path / "manifest.jsonl").exists():
+        return sorted(path.glob("*.tar"))
+    return [path] if path.suffix == ".tar" else []
+
+
+def _holds_features(paths: Sequence[Path]) -> bool:
+    with Shard(paths[0]) as shard:
+        return len(shard) > 0 and FRAMES in shard[0]
+
+
+def _check_extractor(encoder: WhisperEncoder) -> None:
+    for name, expected in _PLAIN.items():
+        found = getattr(encoder.feature_extractor, name, expected)
+        if found != expected:
+            raise ValueError(
+                f"the features of {encoder.name} are not Whisper's own: {name} is {found}, not "
+                f"{expected}; extract them first (ossicle extract whisper) and train on those"
+            )
+
+
+def _shard_rows(
+    paths: Iterable[Path], text: str | None
+) -> tuple[list[Clip | ManifestError], list[Any]]:
+    rows: list[Clip | ManifestError] = []
+    recordings = []
+    for path in paths:
+        shard = Shard(path)
+        for number, sample in enumerate(shard):
+            recording, row = None, len(rows)
+            try:
+                recording = shard.member(number, _audio_member(shard, number, sample))
+                rows.append(Clip(path, _text_of(sample, text), row, sample["__key__"]))
+            except (ValueError, TypeError) as error:
+                reason = getattr(error, "reason", error)
+                rows.append(ManifestError(path, row, f"sample {sample['__key__']!r}: {reason}"))
+            recordings.append(recording)
+    if not rows:
+        raise InvalidArgumentError("the shards have no samples")
+    return rows, recordings
+
+
+def _audio_member(shard: Shard, number: int, sample: Mapping[str, Any]) -> str:
+    found = [name for name in sample if name.rpartition(".")[2] in AUDIO_EXTENSIONS]
+    if len(found) != 1:
+        raise ValueError(f"it has {len(found)} recordings: {', '.join(sample)}")
+    return found[0]
+
+
+def _text_of(sample: Mapping[str, Any], name: str | None) -> str:
+    """The text of a sample: a member of its own, or a field of its JSON."""
+    for member in (name,) if name else ("text", "txt"):
+        if member in sample:
+            return _checked_text(bytes(sample[member]).decode("utf-8").strip())
+    fields = json.loads(bytes(sample["json"])) if "json" in sample else {}
+    return _checked_text(fields.get(name or "text"))
+
+
+def _checked_text(text: Any) -> str:
+    if not isinstance(text, str) or not text:
+        raise ValueError("it has no text")
+    return text
