@@ -54,7 +54,7 @@ class CtcConfig:
     layers: int = 3
     heads: int = 4
     n_mels: int = 80
-    steps: int = 1_500
+    steps: int = 800
     batch_size: int = 16
     lr: float = 2e-3
     seed: int = 0
