@@ -374,3 +374,11 @@ def test_arguments_that_make_no_sense(make: Any, reason: str) -> None:
 def test_metadata_without_the_segments() -> None:
     with pytest.raises(MetadataError, match="'vad_merged': no such segments; there are none"):
         VADSegmenter()(torch.zeros(1, 10), RATE, {"wav_id": "a"})
+
+
+def test_the_page_about_transforms_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[1] / "docs" / "dataloader-transforms.md"
+    codes = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(codes), {})
+    assert (tmp_path / "windows.png").read_bytes().startswith(b"\x89PNG")
