@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from torch.utils.data._utils.pin_memory import pin_memory
-from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from ossicle.dataloader import (
     DataBatch,
@@ -269,25 +268,6 @@ def test_pinned_batches_reach_a_gpu() -> None:
     assert_same(moved.to("cpu"), batch)
     assert_same(moved[[1, 0]].to("cpu"), batch[[1, 0]])
     assert_same(from_upstream(to_upstream(moved)).to("cpu"), batch)
-
-
-def test_a_model_of_transformers_takes_the_masks() -> None:
-    sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}
-    sizes |= {"intermediate_size": 16, "conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16}
-    config = Wav2Vec2Config(**sizes, num_conv_pos_embedding_groups=2, mask_time_prob=0.0)
-    model = Wav2Vec2Model(config).train()
-    masker = MaskGenerator(mask_length=3)
-    samples = [masker(*make(index, 1, frames)) for index, frames in enumerate((9_001, 5_000))]
-    batch = SpeechCollator()(samples)
-    output = model(
-        batch.waveforms[:, 0],
-        attention_mask=batch.attention_mask.long(),
-        mask_time_indices=batch.prediction_mask,
-    )
-    assert output.last_hidden_state.shape[:2] == batch.prediction_mask.shape
-    assert model._get_feat_extract_output_lengths(batch.waveform_lengths).tolist() == (
-        batch.frame_attention_mask.sum(1).tolist()
-    )
 
 
 def test_workers_of_a_data_loader() -> None:
