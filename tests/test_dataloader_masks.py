@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 from transformers.models.wav2vec2.modeling_wav2vec2 import (
@@ -19,6 +19,8 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
 
 from ossicle.dataloader import MaskGenerator, SampleError, SpeechCollator
 from ossicle.errors import InvalidArgumentError
+
+FEW = settings(max_examples=60, deadline=None)
 
 
 def masks_of(generator: MaskGenerator, frames: int, count: int) -> np.ndarray:
@@ -67,6 +69,7 @@ def test_as_much_is_masked_as_theory_and_transformers_say(
     assert abs(widths[0].mean() - widths[1].mean()) < 5 * widths[1].std() * math.sqrt(2 / count)
 
 
+@FEW
 @given(
     st.integers(0, 300),
     st.floats(0, 1),
@@ -92,6 +95,7 @@ def test_spans_are_whole_and_as_many_as_asked_for(
     assert mask.sum() >= (fewest + length - 1 if fewest else 0)
 
 
+@FEW
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=6), st.integers(0, 2**40))
 def test_masks_of_a_batch_stay_out_of_the_padding(lengths: list[int], seed: int) -> None:
     generator = MaskGenerator(0.2, 5)
@@ -107,6 +111,7 @@ def test_masks_of_a_batch_stay_out_of_the_padding(lengths: list[int], seed: int)
     np.testing.assert_array_equal(generator.batch_masks(lengths, seed)[1], predicted)
 
 
+@FEW
 @given(st.integers(0, 200_000))
 def test_frames_are_those_of_wav2vec2(samples: int) -> None:
     model: Any = SimpleNamespace(config=Wav2Vec2Config(add_adapter=False))
