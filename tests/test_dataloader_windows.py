@@ -174,6 +174,15 @@ def test_windows_around_labels(
         )
 
 
+@pytest.mark.parametrize(
+    ("length", "expected"), [(2.5, [(0.0, 2.5)]), (2.4, [(0.0, 1.5), (2.0, 2.5)])]
+)
+def test_packing_goes_up_to_the_length(length: float, expected: list[tuple[float, float]]) -> None:
+    segments = [{"onset": at, "offset": at + 0.5} for at in (0.0, 1.0, 2.0)]
+    windows = OnlineWindower("vad", length=length).windows({"duration": 3, "vad_merged": segments})
+    assert [(window.onset, window.offset) for window in windows] == expected
+
+
 def test_a_segment_is_in_the_middle_of_its_window() -> None:
     segments = [{"onset": 4.0, "offset": 5.0, "label": "CHI"}, {"onset": 9.6, "offset": 9.8}]
     metadata = {"duration": 10.0, "vtc_merged": segments}
