@@ -22,6 +22,7 @@ import peers_decode  # noqa: E402
 import peers_encoder  # noqa: E402
 import peers_long  # noqa: E402
 import peers_mel  # noqa: E402
+import peers_pad  # noqa: E402
 import peers_range  # noqa: E402
 import peers_resample  # noqa: E402
 import peers_shard  # noqa: E402
@@ -36,6 +37,7 @@ app.command("collate")(peers_collate.main)
 app.command("encoder")(peers_encoder.main)
 app.command("long")(peers_long.main)
 app.command("mel")(peers_mel.main)
+app.command("pad")(peers_pad.main)
 app.command("range")(peers_range.main)
 app.command("resample")(peers_resample.main)
 app.command("shard")(peers_shard.main)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
@@ -29,6 +29,7 @@ from ossicle.dataloader import (
 from ossicle.errors import InvalidArgumentError
 
 RATE = 16_000
+FEW = settings(max_examples=60, deadline=None)
 
 
 def make(index: int, channels: int, frames: int, **metadata: Any) -> Any:
@@ -69,6 +70,7 @@ def assert_same(found: DataBatch, expected: DataBatch) -> None:
             assert one == other, field.name
 
 
+@FEW
 @given(sample_lists(), st.integers(1, 50))
 def test_padding_is_that_of_pad_sequence(samples: list[Any], multiple: int) -> None:
     batch = SpeechCollator(pad_to_multiple=multiple)(samples)
@@ -90,6 +92,7 @@ def test_padding_is_that_of_pad_sequence(samples: list[Any], multiple: int) -> N
     assert batch.sample_rate == RATE
 
 
+@FEW
 @given(sample_lists())
 def test_labels_masks_and_segments(samples: list[Any]) -> None:
     batch = SpeechCollator(label_padding=-7)(samples)
@@ -113,6 +116,7 @@ def test_labels_masks_and_segments(samples: list[Any]) -> None:
         assert batch.prediction_mask is batch.frame_attention_mask is None
 
 
+@FEW
 @given(sample_lists(), st.data())
 def test_parts_of_a_batch(samples: list[Any], data: Any) -> None:
     batch = SpeechCollator()(samples)
@@ -144,6 +148,7 @@ def test_parts_of_a_batch(samples: list[Any], data: Any) -> None:
             assert found.segments == [batch.segments[row] for row in chosen]
 
 
+@FEW
 @given(sample_lists())
 def test_upstream_and_back(samples: list[Any]) -> None:
     batch = SpeechCollator()(samples)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ossicle.dataloader import LabelEncoder, MetadataError, SampleError
 from ossicle.errors import InvalidArgumentError
 
+FEW = settings(max_examples=60, deadline=None)
 # NumPy's own text ends at a null and holds no lone surrogates: the oracle, not the encoder, minds.
 LABELS = st.lists(st.text(st.characters(exclude_characters="\0"), max_size=6), min_size=1)
 SILENCE = torch.zeros(1, 10)
@@ -33,6 +34,7 @@ def segments(labels: list[str]) -> list[dict[str, Any]]:
     return [{"onset": row, "offset": row + 1, "label": label} for row, label in rows]
 
 
+@FEW
 @given(LABELS, st.randoms())
 def test_numbers_are_those_of_numpy_in_any_order(labels: list[str], random: Any) -> None:
     names, numbers = np.unique(np.array(labels), return_inverse=True)
@@ -46,7 +48,7 @@ def test_numbers_are_those_of_numpy_in_any_order(labels: list[str], random: Any)
     assert encoder.decode(found) == labels
 
 
-@settings(max_examples=40)
+@FEW
 @given(
     st.lists(st.text(st.characters(exclude_categories=[]))),
     st.sampled_from(["error", "ignore"]) | st.integers(),
@@ -65,6 +67,7 @@ def test_save_and_load_and_pickle_restore_it(
     assert list(folder.iterdir()) == [path]
 
 
+@FEW
 @given(LABELS, LABELS)
 def test_unknown_labels(known: list[str], labels: list[str]) -> None:
     metadata = {"wav_id": "a", "vtc_merged": segments(labels)}

@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import Wav2Vec2Config
+from transformers import Wav2Vec2Config, Wav2Vec2Model
 from transformers.models.wav2vec2.modeling_wav2vec2 import (
     Wav2Vec2PreTrainedModel,
     _compute_mask_indices,
 )
 
-from ossicle.dataloader import MaskGenerator, SampleError
+from ossicle.dataloader import MaskGenerator, SampleError, SpeechCollator
 from ossicle.errors import InvalidArgumentError
+
+FEW = settings(max_examples=60, deadline=None)
 
 
 def masks_of(generator: MaskGenerator, frames: int, count: int) -> np.ndarray:
@@ -67,6 +69,7 @@ def test_as_much_is_masked_as_theory_and_transformers_say(
     assert abs(widths[0].mean() - widths[1].mean()) < 5 * widths[1].std() * math.sqrt(2 / count)
 
 
+@FEW
 @given(
     st.integers(0, 300),
     st.floats(0, 1),
@@ -92,6 +95,7 @@ def test_spans_are_whole_and_as_many_as_asked_for(
     assert mask.sum() >= (fewest + length - 1 if fewest else 0)
 
 
+@FEW
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=6), st.integers(0, 2**40))
 def test_masks_of_a_batch_stay_out_of_the_padding(lengths: list[int], seed: int) -> None:
     generator = MaskGenerator(0.2, 5)
@@ -107,11 +111,32 @@ def test_masks_of_a_batch_stay_out_of_the_padding(lengths: list[int], seed: int)
     np.testing.assert_array_equal(generator.batch_masks(lengths, seed)[1], predicted)
 
 
+@FEW
 @given(st.integers(0, 200_000))
 def test_frames_are_those_of_wav2vec2(samples: int) -> None:
     model: Any = SimpleNamespace(config=Wav2Vec2Config(add_adapter=False))
     expected = Wav2Vec2PreTrainedModel._get_feat_extract_output_lengths(model, samples)
     assert MaskGenerator().frames(samples, 16_000) == max(int(expected), 0)
+
+
+def test_a_model_of_transformers_takes_the_masks() -> None:
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}
+    sizes |= {"intermediate_size": 16, "conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16}
+    config = Wav2Vec2Config(**sizes, num_conv_pos_embedding_groups=2, mask_time_prob=0.1)
+    model = Wav2Vec2Model(config).train()
+    masker = MaskGenerator(mask_length=3)
+    waveforms = [torch.randn(1, samples) for samples in (9_001, 5_000)]
+    samples = [masker(item, 16_000, {"seed": 0}) for item in waveforms]
+    batch = SpeechCollator()(samples)
+    output = model(
+        batch.waveforms[:, 0],
+        attention_mask=batch.attention_mask.long(),
+        mask_time_indices=batch.prediction_mask,
+    )
+    assert output.last_hidden_state.shape[:2] == batch.prediction_mask.shape
+    assert model._get_feat_extract_output_lengths(batch.waveform_lengths).tolist() == (
+        batch.frame_attention_mask.sum(1).tolist()
+    )
 
 
 # Pinned, so that they stay with other versions of Python and NumPy.

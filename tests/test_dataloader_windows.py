@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ossicle.dataloader import MetadataError, OnlineWindower, SampleError, Window
 from ossicle.dataloader.compose import sample_bits
 from ossicle.errors import InvalidArgumentError
 
+FEW = settings(max_examples=60, deadline=None)
 # All times are hundredths of a second, and the rate is 100 Hz: sample numbers say the same exactly.
 RATE = 100
 CENTS = st.integers(1, 400)
@@ -64,6 +65,7 @@ def counts(windows: list[Window], frames: int) -> np.ndarray:
     return found
 
 
+@FEW
 @given(st.integers(0, 2_000), CENTS, st.none() | CENTS)
 def test_whole_windows_are_those_of_unfold(total: int, length: int, hop: int | None) -> None:
     windower = OnlineWindower(length=length / 100, hop=hop and hop / 100, tail="drop")
@@ -73,6 +75,7 @@ def test_whole_windows_are_those_of_unfold(total: int, length: int, hop: int | N
     assert found == [(row[0], row[-1] + 1) for row in expected.tolist()]
 
 
+@FEW
 @given(st.integers(1, 2_000), CENTS, CENTS, st.sampled_from(["keep", "shift"]))
 def test_tails_cover_the_rest(total: int, length: int, hop: int, tail: Any) -> None:
     settings = {"length": length / 100, "hop": hop / 100}
@@ -96,6 +99,7 @@ def test_tails_cover_the_rest(total: int, length: int, hop: int, tail: Any) -> N
             assert size < length
 
 
+@FEW
 @given(recordings(), CENTS, st.integers(0, 30), st.none() | st.integers(0, 100))
 def test_speech_is_in_one_window_and_cuts_are_in_silence(
     recording: dict[str, Any], length: int, padding: int, gap: int | None
@@ -125,6 +129,7 @@ def test_speech_is_in_one_window_and_cuts_are_in_silence(
             assert not found[start:end].any()
 
 
+@FEW
 @given(recordings(), CENTS)
 def test_a_window_takes_the_next_segment_if_it_fits(recording: dict[str, Any], length: int) -> None:
     windows = OnlineWindower("vad", length=length / 100).windows(recording)
@@ -135,6 +140,7 @@ def test_a_window_takes_the_next_segment_if_it_fits(recording: dict[str, Any], l
         assert end - first.onset * RATE > length - 1e-4
 
 
+@FEW
 @given(recordings(), st.none() | CENTS, st.integers(0, 30), st.sets(st.sampled_from("CFM")))
 def test_windows_around_labels(
     recording: dict[str, Any], length: int | None, padding: int, initials: set[str]
@@ -168,6 +174,15 @@ def test_windows_around_labels(
         )
 
 
+@pytest.mark.parametrize(
+    ("length", "expected"), [(2.5, [(0.0, 2.5)]), (2.4, [(0.0, 1.5), (2.0, 2.5)])]
+)
+def test_packing_goes_up_to_the_length(length: float, expected: list[tuple[float, float]]) -> None:
+    segments = [{"onset": at, "offset": at + 0.5} for at in (0.0, 1.0, 2.0)]
+    windows = OnlineWindower("vad", length=length).windows({"duration": 3, "vad_merged": segments})
+    assert [(window.onset, window.offset) for window in windows] == expected
+
+
 def test_a_segment_is_in_the_middle_of_its_window() -> None:
     segments = [{"onset": 4.0, "offset": 5.0, "label": "CHI"}, {"onset": 9.6, "offset": 9.8}]
     metadata = {"duration": 10.0, "vtc_merged": segments}
@@ -177,6 +192,7 @@ def test_a_segment_is_in_the_middle_of_its_window() -> None:
     ]
 
 
+@FEW
 @given(recordings(), CENTS, CENTS)
 def test_short_windows_are_left_out(recording: dict[str, Any], length: int, least: int) -> None:
     every = OnlineWindower("vad", length=length / 100).windows(recording)
@@ -184,6 +200,7 @@ def test_short_windows_are_left_out(recording: dict[str, Any], length: int, leas
     assert some == [window for window in every if window.duration >= least / 100 - 1e-6]
 
 
+@FEW
 @given(recordings(), CENTS, st.integers(0, 2**64))
 def test_the_waveform_is_cut_as_the_windows_say(
     recording: dict[str, Any], length: int, seed: int
