@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SpeechDataset", "WebDatasetSpeechDataset"]
 
-# A range is decoded so much longer, in seconds, and cut where its end is rounded to.
-_MARGIN = 1e-3
-
 
 class Windower(Protocol):
     """What `OnlineWindower` and `VADSegmenter` have."""
@@ -164,13 +161,12 @@ class SpeechDataset(Dataset[Sample]):
         return self._range(wav_id, window["onset"], window["offset"], metadata)
 
     def _range(self, wav_id: WavID, onset: float, offset: float, metadata: MetadataDict) -> Sample:
-        """The samples nearest to the two times, as `segments.cut` takes them of the whole."""
-        waveform, rate = self.loader.load_range(wav_id, onset, offset - onset + _MARGIN)
-        start = round(onset * rate)
-        waveform = waveform[:, : round(offset * rate) - start]
+        """What `segments.cut` would take of the whole."""
+        waveform, rate = self.loader.load_range(wav_id, onset, offset - onset)
         if waveform.shape[-1] == 0:
             why = f"the window from {onset:g} to {offset:g} s holds no samples"
             raise SampleError(why, wav_id=wav_id)
+        start = round(onset * rate)
         piece = start / rate, (start + waveform.shape[-1]) / rate
         return waveform, rate, cut_metadata(metadata, [piece])
 
