@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -393,3 +396,14 @@ def test_manifests_that_are_refused(tmp_path: Path) -> None:
         WaveformLoader(pl.DataFrame({"wav_id": ["a", "b"], "path": ["a.wav", None]}))
     with pytest.raises(InvalidArgumentError, match="metadata is needed"):
         RawFileLoader({"a": "a.wav"})
+
+
+def test_the_page_runs_as_written(tmp_path: Path) -> None:
+    page = Path(__file__).parents[1] / "docs" / "dataloader-loading.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    script = tmp_path / "page.py"
+    script.write_text("".join(blocks), encoding="utf-8")
+    command = [sys.executable, "-W", "ignore", script.name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-4_000:]
+    assert len(blocks) == 6
