@@ -222,7 +222,7 @@ def measured(rows: int) -> str:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     time.sleep(2)  # until Polars has given back what it has freed
-    loader = DataLoader(dataset, batch_size=64, sampler=sampler, num_workers=1, collate_fn=private)
+    loader = DataLoader(dataset, batch_size=500, sampler=sampler, num_workers=1, collate_fn=private)
     last = list(loader)[-1]
     return f"{last / 2**20:.1f} MiB of its own"
 

@@ -106,6 +106,10 @@ def test_samples_in_the_order_of_the_loader_the_manifest_or_the_ids() -> None:
         dataset[2]
     with pytest.raises(MetadataError, match="wav_id 'r9': there is no such id among 2"):
         SpeechDataset(loader, manifest=frame, ids=["r9"])
+    with pytest.raises(InvalidArgumentError, match="pass a list"):
+        SpeechDataset(loader, ids="r1")
+    with pytest.raises(ManifestError, match="ids and paths are text"):
+        SpeechDataset(loader, ids=[1])  # type: ignore[list-item]
     with pytest.raises(ManifestError, match="twice"):
         SpeechDataset(loader, manifest=pl.concat([frame, frame]))
 

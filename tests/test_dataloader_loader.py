@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -350,6 +351,8 @@ ROWS = st.fixed_dictionaries(
         "real": st.none() | st.floats(allow_nan=False),
         "yes": st.none() | st.booleans(),
         "day": st.none() | st.dates(),
+        "moment": st.none() | st.datetimes(),
+        "span": st.none() | st.timedeltas(-timedelta(days=9), timedelta(days=9)),
         "labels": st.none() | st.lists(TEXTS, max_size=3),
         "segments": st.none()
         | st.lists(st.fixed_dictionaries({"onset": st.floats(0, 9), "label": TEXTS}), max_size=2),
@@ -361,6 +364,8 @@ SCHEMA = {
     "real": pl.Float64,
     "yes": pl.Boolean,
     "day": pl.Date,
+    "moment": pl.Datetime("us"),
+    "span": pl.Duration("us"),
     "labels": pl.List(pl.String),
     "segments": pl.List(pl.Struct({"onset": pl.Float64, "label": pl.String})),
 }
@@ -383,6 +388,7 @@ def test_manifests_that_are_refused(tmp_path: Path) -> None:
         (pl.DataFrame({"wav_id": ["a", None]}), "ids are text in every row"),
         (pl.DataFrame({"wav_id": [1]}), "ids are text, not Int64"),
         (pl.DataFrame({"wav_id": ["a"], "x": [b"x"]}), "column 'x': a column of Binary"),
+        (pl.DataFrame({"wav_id": ["a"], "x": [time(1)]}), "column 'x': a column of Time"),
         (tmp_path / "x.parquet", "x.parquet: "),
         (tmp_path / "none.parquet", "none.parquet: "),
         (tmp_path / "m.xlsx", "not '.xlsx'"),

@@ -143,7 +143,7 @@ class Silence(FeatureLoader):
 
 def grown(dataset, sampler):
     '''What a worker holds when it has read many rows.'''
-    loader = DataLoader(dataset, batch_size=64, sampler=sampler, num_workers=1,
+    loader = DataLoader(dataset, batch_size=500, sampler=sampler, num_workers=1,
                         collate_fn=lambda samples: private())
     return list(loader)[-1]
 
@@ -158,7 +158,7 @@ def main(*sizes):
             snr=number.cast(float),
             labels=pl.concat_list(pl.lit("KCHI"), pl.format("L{}", number)),
         )
-        sampler = MetadataSampler(frame, ["label"], num_samples=20_000)
+        sampler = MetadataSampler(frame, ["label"], num_samples=10_000)
         dataset = SpeechDataset(Silence(), manifest=frame)
         # What was freed goes back now; behind the fork it would stay with the worker.
         gc.collect()

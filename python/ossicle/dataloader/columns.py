@@ -51,8 +51,15 @@ class Strings(Sequence[str]):
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Strings:
-        """From any texts; names of files that are no UTF-8 are kept as they are."""
-        encoded = [text.encode(errors="surrogateescape") for text in texts]
+        """From any texts; names of files that are no UTF-8 are kept as they are.
+
+        Raises:
+            ManifestError: One is no text.
+        """
+        try:
+            encoded = [text.encode(errors="surrogateescape") for text in texts]
+        except AttributeError as error:
+            raise ManifestError(f"ids and paths are text: {error}") from error
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         return cls(np.frombuffer(b"".join(encoded), np.uint8), _ends(lengths))
 
@@ -294,12 +301,19 @@ def _column(series: polars.Series, source: str) -> Column:
         # Wrapped, so that what is no struct has an object around it, too.
         boxed = series.alias("_").to_frame().to_struct(name).struct.json_encode()
         return Column(Strings.of_series(boxed), valid, is_json=True)
-    if kind.is_decimal() or not (kind.is_numeric() or kind.is_temporal() or kind == polars.Boolean):
+    if kind in (polars.Datetime, polars.Duration):
+        # What Python's own have; a time zone has no place in an array.
+        series = series.dt.cast_time_unit("us")
+    is_plain = (
+        kind.is_integer()
+        or kind.is_float()
+        or kind in (polars.Boolean, polars.Date, polars.Datetime, polars.Duration)
+    )
+    if not is_plain or getattr(kind, "time_zone", None):
         raise ManifestError(f"a column of {kind}: cast or drop it", source=source, column=name)
-    whole = series if valid is None else series.fill_null(strategy="zero")
-    if valid is not None and (kind.is_temporal() or kind == polars.Boolean):
-        whole = series.to_physical().fill_null(0).cast(kind)
-    return Column(np.ascontiguousarray(whole.to_numpy()), valid)
+    if valid is not None:
+        series = series.to_physical().fill_null(0).cast(series.dtype)
+    return Column(np.ascontiguousarray(series.to_numpy()), valid)
 
 
 def _ends(lengths: Ints) -> Ints:

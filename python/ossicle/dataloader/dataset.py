@@ -21,6 +21,7 @@ from ossicle.dataloader.judge import BAD, Judge, SharedEpoch, sample_seed
 from ossicle.dataloader.loader import FeatureLoader
 from ossicle.dataloader.segments import cut_metadata
 from ossicle.dataloader.shard_stream import Sample, WebDatasetSpeechDataset
+from ossicle.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from ossicle.dataloader.columns import Ints
@@ -89,6 +90,8 @@ class SpeechDataset(Dataset[Sample]):
         ledger_path: str | os.PathLike[str] | None = None,
         progress: Callable[[int, int], object] | None = None,
     ) -> None:
+        if isinstance(ids, str):
+            raise InvalidArgumentError(f"ids is one text, {ids!r}: pass a list of them")
         self.loader, self.processor, self.seed = loader, processor, seed
         self._judge = Judge(on_error, max_bad_share, ledger_path)
         self._epoch = SharedEpoch()
