@@ -24,7 +24,7 @@ def run(folder: Path, script: str, *arguments: object) -> Any:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-4_000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -91,7 +91,7 @@ def main(folder, context):
     for dataset, sampler in chosen:
         loader = DataLoader(
             dataset, batch_size=3, sampler=sampler, num_workers=2, collate_fn=Spy(),
-            multiprocessing_context=context, timeout=60,
+            multiprocessing_context=context, timeout=120,
         )
         rows = []
         for batch, *facts in loader:
