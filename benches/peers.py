@@ -18,6 +18,7 @@ harness.one_thread()  # before the libraries that read their number of threads w
 import peers_batch  # noqa: E402
 import peers_cache  # noqa: E402
 import peers_collate  # noqa: E402
+import peers_clips_by_id  # noqa: E402
 import peers_decode  # noqa: E402
 import peers_encoder  # noqa: E402
 import peers_long  # noqa: E402
@@ -35,6 +36,7 @@ app.command("batch")(peers_batch.main)
 app.command("cache")(peers_cache.main)
 app.command("collate")(peers_collate.main)
 app.command("encoder")(peers_encoder.main)
+app.command("ids")(peers_clips_by_id.main)
 app.command("long")(peers_long.main)
 app.command("mel")(peers_mel.main)
 app.command("pad")(peers_pad.main)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
+import subprocess
+import sys
 import tarfile
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -347,6 +351,8 @@ ROWS = st.fixed_dictionaries(
         "real": st.none() | st.floats(allow_nan=False),
         "yes": st.none() | st.booleans(),
         "day": st.none() | st.dates(),
+        "moment": st.none() | st.datetimes(),
+        "span": st.none() | st.timedeltas(-timedelta(days=9), timedelta(days=9)),
         "labels": st.none() | st.lists(TEXTS, max_size=3),
         "segments": st.none()
         | st.lists(st.fixed_dictionaries({"onset": st.floats(0, 9), "label": TEXTS}), max_size=2),
@@ -358,6 +364,8 @@ SCHEMA = {
     "real": pl.Float64,
     "yes": pl.Boolean,
     "day": pl.Date,
+    "moment": pl.Datetime("us"),
+    "span": pl.Duration("us"),
     "labels": pl.List(pl.String),
     "segments": pl.List(pl.Struct({"onset": pl.Float64, "label": pl.String})),
 }
@@ -380,6 +388,7 @@ def test_manifests_that_are_refused(tmp_path: Path) -> None:
         (pl.DataFrame({"wav_id": ["a", None]}), "ids are text in every row"),
         (pl.DataFrame({"wav_id": [1]}), "ids are text, not Int64"),
         (pl.DataFrame({"wav_id": ["a"], "x": [b"x"]}), "column 'x': a column of Binary"),
+        (pl.DataFrame({"wav_id": ["a"], "x": [time(1)]}), "column 'x': a column of Time"),
         (tmp_path / "x.parquet", "x.parquet: "),
         (tmp_path / "none.parquet", "none.parquet: "),
         (tmp_path / "m.xlsx", "not '.xlsx'"),
@@ -393,3 +402,14 @@ def test_manifests_that_are_refused(tmp_path: Path) -> None:
         WaveformLoader(pl.DataFrame({"wav_id": ["a", "b"], "path": ["a.wav", None]}))
     with pytest.raises(InvalidArgumentError, match="metadata is needed"):
         RawFileLoader({"a": "a.wav"})
+
+
+def test_the_page_runs_as_written(tmp_path: Path) -> None:
+    page = Path(__file__).parents[1] / "docs" / "dataloader-loading.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    script = tmp_path / "page.py"
+    script.write_text("".join(blocks), encoding="utf-8")
+    command = [sys.executable, "-W", "ignore", script.name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-4_000:]
+    assert len(blocks) == 6

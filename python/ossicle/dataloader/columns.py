@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bisect
 import difflib
-import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,11 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["Columns", "Lookup", "Strings", "Table", "frame_of"]
 
 Ints: TypeAlias = npt.NDArray[np.int64]
+Bytes: TypeAlias = npt.NDArray[np.uint8]
 Table: TypeAlias = Any
 """A `MetadataManifest`, a Polars frame, a mapping of columns, a .parquet, .csv or .jsonl file."""
 
 # Rows whose texts are joined at a time.
-_CHUNK = 1 << 18
+_CHUNK = 1 << 15
+# Texts that are padded to one length to be sorted take so many bytes at most.
+_MOST_PADDED = 1 << 32
 # Of the names around a missing one, how many are compared with it.
 _AROUND = 200
 
@@ -40,27 +42,40 @@ class Strings(Sequence[str]):
     """Texts in one buffer of bytes: 8 bytes and its UTF-8 each, and no object.
 
     Args:
-        data: All of them, end to end.
+        data: ``(bytes,)`` uint8: all of them, end to end.
         offsets: ``(N + 1,)`` where each begins, and the end.
     """
 
-    def __init__(self, data: bytes, offsets: Ints) -> None:
+    def __init__(self, data: Bytes, offsets: Ints) -> None:
         self.data, self.offsets = data, offsets
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Strings:
-        """From any texts; names of files that are no UTF-8 are kept as they are."""
-        encoded = [text.encode(errors="surrogateescape") for text in texts]
+        """From any texts; names of files that are no UTF-8 are kept as they are.
+
+        Raises:
+            ManifestError: One is no text.
+        """
+        try:
+            encoded = [text.encode(errors="surrogateescape") for text in texts]
+        except AttributeError as error:
+            raise ManifestError(f"ids and paths are text: {error}") from error
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
-        return cls(b"".join(encoded), _ends(lengths))
+        return cls(np.frombuffer(b"".join(encoded), np.uint8), _ends(lengths))
 
     @classmethod
     def of_series(cls, series: polars.Series) -> Strings:
         """From a Polars column of strings; null is the empty one."""
         series = series.fill_null("")
         lengths = series.str.len_bytes().to_numpy().astype(np.int64)
-        slices = (series.slice(start, _CHUNK) for start in range(0, len(series), _CHUNK))
-        return cls(b"".join(part.str.join("").item().encode() for part in slices), _ends(lengths))
+        ends = _ends(lengths)
+        # One large block, and small ones in between: what is freed leaves no holes, see `_sorted`.
+        data = np.empty(ends[-1], np.uint8)
+        for start in range(0, len(series), _CHUNK):
+            part = series.slice(start, _CHUNK)
+            text = part.str.join("").item().encode()
+            data[ends[start] : ends[start + len(part)]] = np.frombuffer(text, np.uint8)
+        return cls(data, ends)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -76,7 +91,7 @@ class Strings(Sequence[str]):
             number += len(self)
         if not 0 <= number < len(self):
             raise IndexError(f"text {number} of {len(self)}")
-        return self.data[self.offsets[number] : self.offsets[number + 1]]
+        return self.data[self.offsets[number] : self.offsets[number + 1]].tobytes()
 
 
 class Lookup:
@@ -92,12 +107,7 @@ class Lookup:
 
     def __init__(self, strings: Strings, source: str) -> None:
         self.strings, self.source = strings, source
-        # A list for a while: Python sorts texts of any length, NumPy only padded ones.
-        numbers = sorted(range(len(strings)), key=strings.raw)
-        for one, other in itertools.pairwise(numbers):
-            if strings.raw(one) == strings.raw(other):
-                raise ManifestError("it is there twice", source=source, wav_id=strings[one])
-        self._order = np.fromiter(numbers, np.int64, len(strings))
+        self._order = _sorted(strings, source)
 
     def __len__(self) -> int:
         return len(self.strings)
@@ -147,7 +157,7 @@ class Lookup:
 
         def text(place: int) -> bytes:
             number = order[place]
-            return data[offsets[number] : offsets[number + 1]]
+            return data[offsets[number] : offsets[number + 1]].tobytes()
 
         return bisect.bisect_left(range(len(order)), key, key=text)
 
@@ -291,13 +301,56 @@ def _column(series: polars.Series, source: str) -> Column:
         # Wrapped, so that what is no struct has an object around it, too.
         boxed = series.alias("_").to_frame().to_struct(name).struct.json_encode()
         return Column(Strings.of_series(boxed), valid, is_json=True)
-    if kind.is_decimal() or not (kind.is_numeric() or kind.is_temporal() or kind == polars.Boolean):
+    if kind in (polars.Datetime, polars.Duration):
+        # What Python's own have; a time zone has no place in an array.
+        series = series.dt.cast_time_unit("us")
+    is_plain = (
+        kind.is_integer()
+        or kind.is_float()
+        or kind in (polars.Boolean, polars.Date, polars.Datetime, polars.Duration)
+    )
+    if not is_plain or getattr(kind, "time_zone", None):
         raise ManifestError(f"a column of {kind}: cast or drop it", source=source, column=name)
-    whole = series if valid is None else series.fill_null(strategy="zero")
-    if valid is not None and (kind.is_temporal() or kind == polars.Boolean):
-        whole = series.to_physical().fill_null(0).cast(kind)
-    return Column(np.ascontiguousarray(whole.to_numpy()), valid)
+    if valid is not None:
+        series = series.to_physical().fill_null(0).cast(series.dtype)
+    return Column(np.ascontiguousarray(series.to_numpy()), valid)
 
 
 def _ends(lengths: Ints) -> Ints:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def _sorted(strings: Strings, source: str) -> Ints:
+    """The numbers of texts in the order of their UTF-8.
+
+    By NumPy, which leaves no garbage behind: what a parent frees after a fork stays with its
+    workers. It pads with zeros, so that texts with zeros are sorted by Python.
+    """
+    width = int(np.diff(strings.offsets).max(initial=1))
+    if width * len(strings) > _MOST_PADDED or not strings.data.all():
+        numbers = sorted(range(len(strings)), key=strings.raw)
+        order = np.array(numbers, np.int64)
+        texts = [strings.raw(number) for number in numbers]
+        twice = [n for n in range(1, len(texts)) if texts[n] == texts[n - 1]]
+    else:
+        padded = _padded(strings, width)
+        order = np.argsort(padded, kind="stable")
+        padded = padded[order]
+        twice = np.flatnonzero(padded[1:] == padded[:-1]).tolist()
+    if twice:
+        raise ManifestError(
+            "it is there twice", source=source, wav_id=strings[int(order[twice[0]])]
+        )
+    return order
+
+
+def _padded(strings: Strings, width: int) -> npt.NDArray[np.bytes_]:
+    """``(N,)`` texts of ``width`` bytes, with zeros behind."""
+    lengths = np.diff(strings.offsets)
+    matrix = np.zeros((len(strings), max(width, 1)), np.uint8)
+    for start in range(0, len(strings), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        is_text = np.arange(matrix.shape[1]) < lengths[part, None]
+        first, end = strings.offsets[start], strings.offsets[start + len(is_text)]
+        matrix[part][is_text] = strings.data[first:end]
+    return matrix.view(f"S{matrix.shape[1]}")[:, 0]

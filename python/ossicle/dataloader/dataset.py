@@ -21,6 +21,7 @@ from ossicle.dataloader.judge import BAD, Judge, SharedEpoch, sample_seed
 from ossicle.dataloader.loader import FeatureLoader
 from ossicle.dataloader.segments import cut_metadata
 from ossicle.dataloader.shard_stream import Sample, WebDatasetSpeechDataset
+from ossicle.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from ossicle.dataloader.columns import Ints
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from ossicle.dataloader.windows import Window
 
 __all__ = ["SpeechDataset", "WebDatasetSpeechDataset"]
-
-# A range is decoded so much longer, in seconds, and cut where its end is rounded to.
-_MARGIN = 1e-3
 
 
 class Windower(Protocol):
@@ -92,6 +90,8 @@ class SpeechDataset(Dataset[Sample]):
         ledger_path: str | os.PathLike[str] | None = None,
         progress: Callable[[int, int], object] | None = None,
     ) -> None:
+        if isinstance(ids, str):
+            raise InvalidArgumentError(f"ids is one text, {ids!r}: pass a list of them")
         self.loader, self.processor, self.seed = loader, processor, seed
         self._judge = Judge(on_error, max_bad_share, ledger_path)
         self._epoch = SharedEpoch()
@@ -164,13 +164,12 @@ class SpeechDataset(Dataset[Sample]):
         return self._range(wav_id, window["onset"], window["offset"], metadata)
 
     def _range(self, wav_id: WavID, onset: float, offset: float, metadata: MetadataDict) -> Sample:
-        """The samples nearest to the two times, as `segments.cut` takes them of the whole."""
-        waveform, rate = self.loader.load_range(wav_id, onset, offset - onset + _MARGIN)
-        start = round(onset * rate)
-        waveform = waveform[:, : round(offset * rate) - start]
+        """What `segments.cut` would take of the whole."""
+        waveform, rate = self.loader.load_range(wav_id, onset, offset - onset)
         if waveform.shape[-1] == 0:
             why = f"the window from {onset:g} to {offset:g} s holds no samples"
             raise SampleError(why, wav_id=wav_id)
+        start = round(onset * rate)
         piece = start / rate, (start + waveform.shape[-1]) / rate
         return waveform, rate, cut_metadata(metadata, [piece])
 

@@ -91,7 +91,8 @@ class Judge:
         """Enters a bad sample, or raises its error."""
         if self._is_strict:
             raise error
-        self._faults.enter([_example(place, wav_id)], {0: error})
+        told = getattr(error, "wav_id", None) or wav_id
+        self._faults.enter([_example(place, told)], {0: error})
 
     def count_good(self) -> None:
         """Counts a good sample."""
