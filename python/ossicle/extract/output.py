@@ -122,12 +122,12 @@ class Output:
         if overwrite:
             self._remove()
         shards = self.shards()
-        if self.plan_path.exists():
-            self._check(plan)
-        elif shards:
-            raise ExtractError(str(shards[0]), f"is there without {self.plan_path.name}")
-        else:
+        if not shards:
             self.save(plan)
+        elif self.plan_path.exists():
+            self._check(plan)
+        else:
+            raise ExtractError(str(shards[0]), f"is there without {self.plan_path.name}")
         last = _last_row(shards[-1], plan.fingerprint) if shards else 0
         kept = [asdict(fault) for fault in read_ledger(self.ledger_path) if fault.row <= last]
         _replace(self.ledger_path, "".join(json.dumps(fault) + "\n" for fault in kept))
