@@ -19,7 +19,6 @@ from ossicle.model import GPT, ByteTokenizer, GPTConfig, Projector
 from ossicle.train.optim import build_optimizer
 
 LR, MAX_GRAD_NORM = 3e-3, 1.0
-GOAL_SECONDS, GOAL_LOSS = 0.5, 0.3
 MODES = ("eager", "reduce-overhead", "graph")
 
 

@@ -18,7 +18,6 @@ from ossicle.model import GPT, Projector, WhisperEncoder
 from ossicle.train.flops import StepFlops, peak_flops
 from ossicle.train.optim import build_optimizer
 
-GOAL_MFU, GOAL_WAIT = 0.40, 0.02
 MEMORY_SHARE = 0.6  # of the card that a step may fill
 PROBE = 8  # clips of the step whose memory is measured
 ROWS = 30  # of the profiler's table

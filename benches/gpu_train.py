@@ -21,15 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gpu_models
-import gpu_smoke
-import gpu_step
 import torch
-import transformers
-
-import ossicle
 
 RECORD = Path(__file__).resolve().parent / "record"
+GOAL_SECONDS, GOAL_LOSS, GOAL_MFU, GOAL_WAIT = 0.5, 0.3, 0.40, 0.02
 
 
 def arguments() -> argparse.Namespace:
@@ -48,6 +43,10 @@ def arguments() -> argparse.Namespace:
 
 def machine(device: torch.device) -> dict[str, Any]:
     """What the figures depend on."""
+    import transformers
+
+    import ossicle
+
     cuda = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if cuda else platform.machine()
     return {
@@ -74,6 +73,11 @@ def guarded(part: Callable[[], Any]) -> Any:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
+    # Not at the top: without a GPU nothing of this is needed.
+    import gpu_models
+    import gpu_smoke
+    import gpu_step
+
     device = torch.device(options.device)
     size = gpu_models.TINY if options.tiny else gpu_models.FULL
     torch.set_float32_matmul_precision("high")
@@ -133,13 +137,13 @@ def markdown(title: str, record: dict[str, Any]) -> str:
     layers, width, _ = size["encoder"]
     goals = f"""\
 Smoke: {size["smoke_steps"]} steps on five sines padded to {size["smoke_seconds"]} s,
-d{size["smoke_depth"]}, projector and model trained; goal: under {gpu_smoke.GOAL_SECONDS} s after the
-warm-up, loss below {gpu_smoke.GOAL_LOSS}. graph: the whole step is one CUDA graph. Large steps:
-frozen random encoder of {layers} layers of {width}, d{size["depth"]}, clips of
-{size["clip_seconds"]} s with {size["text"]} tokens, decoded from WAV and FLAC meanwhile; goal: MFU
-with the encoder at least {gpu_step.GOAL_MFU:.0%}, data wait under {gpu_step.GOAL_WAIT:.0%}. MFU is
-the arithmetic of the models' formulas (ossicle.train.flops) by the device's dense bfloat16 peak.
-resident: the same batch again and again, on the device from the start.""".replace("\n", " ")
+d{size["smoke_depth"]}, projector and model trained; goal: under {GOAL_SECONDS} s after warm-up,
+loss below {GOAL_LOSS}. graph: the whole step is one CUDA graph. Large steps: frozen random encoder
+of {layers} layers of {width}, d{size["depth"]}, clips of {size["clip_seconds"]} s with
+{size["text"]} tokens, decoded from WAV and FLAC meanwhile; goal: MFU with the encoder at least
+{GOAL_MFU:.0%}, data wait under {GOAL_WAIT:.0%}. MFU is the arithmetic of the models' formulas
+(ossicle.train.flops) by the device's dense bfloat16 peak. resident: the same batch again and again,
+on the device from the start.""".replace("\n", " ")
     lines = [f"# {title}", "", goals, "", *smoke_lines(record["smoke"])]
     lines += ["", *large_lines(record["large"])]
     lines += ["", "Machine and versions:", ""]
