@@ -23,6 +23,7 @@ import peers_mel  # noqa: E402
 import peers_range  # noqa: E402
 import peers_resample  # noqa: E402
 import peers_shard  # noqa: E402
+import peers_train  # noqa: E402
 import typer  # noqa: E402
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, no_args_is_help=True, add_completion=False)
@@ -34,6 +35,7 @@ app.command("mel")(peers_mel.main)
 app.command("range")(peers_range.main)
 app.command("resample")(peers_resample.main)
 app.command("shard")(peers_shard.main)
+app.command("train")(peers_train.main)
 
 
 @app.command()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the field's name for it)
 from torch import Tensor, nn
 
-__all__ = ["Block", "GPTConfig", "Linear", "Trunk", "compute_dtype", "norm", "window_mask"]
+__all__ = ["Block", "GPTConfig", "Linear", "Trunk", "compute_dtype", "norm", "table", "window_mask"]
 
 ROTARY_HEADROOM = 10  # the table reaches this many times sequence_len
 QK_SCALE = 1.2  # sharpens attention after the norms of queries and keys
@@ -103,6 +103,11 @@ class Linear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (nn.Linear's name for it)
         """``(..., in_features)`` to ``(..., out_features)``, in the input's dtype."""
         return F.linear(input, self.weight.to(input.dtype))
+
+
+def table(rows: int, width: int) -> nn.Embedding:
+    """An embedding table yet to be filled: nn.Embedding's own filling, on meta, takes seconds."""
+    return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
 
 
 def norm(x: Tensor) -> Tensor:
@@ -238,7 +243,7 @@ class Trunk(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.wte = nn.Embedding(config.padded_vocab_size, config.n_embd)
+        self.wte = table(config.padded_vocab_size, config.n_embd)
         self.h = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
 
     def blocks(self) -> Iterator[Block]:

@@ -23,6 +23,7 @@ from ossicle.model.blocks import (
     Trunk,
     compute_dtype,
     norm,
+    table,
     window_mask,
 )
 from ossicle.model.generate import generate
@@ -68,17 +69,17 @@ class GPT(nn.Module):
         self.transformer = Trunk(config)
         self.lm_head = Linear(config.n_embd, padded)
         self.value_embeds = nn.ModuleDict(
-            {str(i): nn.Embedding(padded, kv_dim) for i in layers if config.has_value_embedding(i)}
+            {str(i): table(padded, kv_dim) for i in layers if config.has_value_embedding(i)}
         )
         self.resid_lambdas = nn.Parameter(torch.ones(config.n_layer))
         self.x0_lambdas = nn.Parameter(torch.zeros(config.n_layer))
         self.smear_gate = Linear(SMEAR_CHANNELS, 1)
         self.smear_lambda = nn.Parameter(torch.zeros(1))
         self.backout_lambda = nn.Parameter(torch.zeros(1))
-        table = torch.empty(config.rotary_len, config.head_dim // 2)
-        self.register_buffer("cos", table, persistent=False)
-        self.register_buffer("sin", table.clone(), persistent=False)
-        if not table.is_meta:
+        rotary = torch.empty(config.rotary_len, config.head_dim // 2)
+        self.register_buffer("cos", rotary, persistent=False)
+        self.register_buffer("sin", rotary.clone(), persistent=False)
+        if not rotary.is_meta:
             self.init_weights()
 
     @classmethod
@@ -129,8 +130,8 @@ class GPT(nn.Module):
         for block in self.transformer.blocks():
             block.init_weights(bound)
         self._init_scalars()
-        for table in self._value_tables():
-            nn.init.uniform_(table.weight, -bound, bound)
+        for values in self._value_tables():
+            nn.init.uniform_(values.weight, -bound, bound)
         self._init_rotary()
         self._cast_tables()
 
