@@ -88,7 +88,7 @@ def experiment_weak_align(
 
 
 def _print(result: ExperimentResult) -> None:
-    final = result.final
+    final = result.control
     table = Table(title="Does it hear?", title_justify="left")
     table.add_column("held-out text given")
     table.add_column("nats a token", justify="right")

@@ -1,4 +1,4 @@
-"""Commands on models: ``ossicle demo``, ``corpus``, ``train``."""
+"""Commands on models: ``ossicle demo``, ``corpus``; the stages of ``train`` are in stages.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ossicle.cli.base import Bars, app, console, progress_bars, reported, requir
 
 if TYPE_CHECKING:
     from ossicle.demo import DemoResult
-    from ossicle.train.align import AlignProgress, AlignResult
+    from ossicle.train.result import TrainResult
 
 corpus_app = typer.Typer(no_args_is_help=True, help="Make a small corpus of tones with words.")
 train_app = typer.Typer(no_args_is_help=True, help="Train Whisper-projector-GPT.")
@@ -75,72 +75,6 @@ def corpus_demo(
     console.print(f"wrote {manifest}", highlight=False)
 
 
-@train_app.command(
-    "align",
-    epilog="Examples:  [bold]ossicle train align --data data/manifest.jsonl --out run[/]   ·   "
-    "offline: [bold]ossicle train align --data data/manifest.jsonl --whisper tiny-random[/]",
-)
-def train_align(
-    data: Annotated[Path, typer.Option(help="Manifest (JSON lines: wav or audio_path, text).")],
-    whisper: Annotated[
-        str, typer.Option(help="Model id on a hub, a local folder, or tiny-random.")
-    ] = "openai/whisper-base",
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the whole run.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights and of the clips' order.")] = 0,
-    lr: Annotated[float, typer.Option(help="Learning rate of AdamW.")] = 3e-3,
-    out: Annotated[Path | None, typer.Option(help="Folder for checkpoints and report.")] = None,
-    save_every: Annotated[
-        int, typer.Option(min=0, help="Steps between checkpoints; 0 saves the last alone.")
-    ] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from what is in --out.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Remove the checkpoints in --out first.")
-    ] = False,
-    stack: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Encoder frames in a soft token (by default 1 on CUDA, 4 on CPU)."
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Clips a step (by default all up to 32, else 16).")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cuda or cpu (by default CUDA where there is one).")
-    ] = None,
-) -> None:
-    """Align a frozen Whisper encoder with a small GPT: projector and GPT learn, the loss must fall.
-
-    Fails when the loss falls by less than 0.5 nats a token.
-    """
-    _require_training()
-    from ossicle.train import align
-
-    with reported(), progress_bars() as progress:
-        bars = Bars(progress)
-
-        def show(at: AlignProgress) -> None:
-            loss = "" if at.loss is None else f"loss {at.loss:.3f}"
-            bars(f"{at.stage} {loss}".strip(), at.step, at.steps)
-
-        config = align.AlignConfig(
-            data,
-            whisper=whisper,
-            steps=steps,
-            seed=seed,
-            lr=lr,
-            out=out,
-            save_every=save_every,
-            resume=resume,
-            overwrite=overwrite,
-            stack=stack,
-            batch_size=batch_size,
-            device=device,
-        )
-        result = align.run(config, progress=show)
-    _print_training(result)
-
-
 def _require_training() -> None:
     require("train", "torch", "transformers")
 
@@ -163,24 +97,13 @@ def _print_demo(result: DemoResult) -> None:
     console.print(table)
     kinds = sorted({f"{fact.codec}@{fact.sample_rate}" for fact in result.facts})
     console.print(f"{len(result.facts)} clips: {', '.join(kinds)}", highlight=False)
-    _print_losses(result.training)
+    print_losses(result.training)
     for path in filter(None, (result.report, result.numbers)):
         console.print(f"wrote {path}", highlight=False)
 
 
-def _print_training(result: AlignResult) -> None:
-    _print_losses(result)
-    speed = result.audio_seconds / max(result.seconds, 1e-9)
-    console.print(
-        f"{result.clips} clips, {result.parameters:,} trained parameters, {result.seconds:.1f} s "
-        f"on {result.device}, {speed:,.0f} s of audio a second",
-        highlight=False,
-    )
-    for path in filter(None, (result.checkpoint, result.report)):
-        console.print(f"wrote {path}", highlight=False)
-
-
-def _print_losses(result: AlignResult) -> None:
+def print_losses(result: TrainResult) -> None:
+    """The first loss and the last."""
     first, last = result.losses[0], result.losses[-1]
     console.print(
         f"loss {first:.3f} -> {last:.3f} nats a token in {len(result.losses)} steps",

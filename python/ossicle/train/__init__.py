@@ -1,22 +1,27 @@
 """Training: the stages of Whisper-projector-GPT, checkpoints and the pictures of a run.
 
-Needs PyTorch and transformers, and matplotlib for pictures: ``pip install 'ossicle[train]'``.
+Needs PyTorch and transformers, and matplotlib for pictures: ``pip install 'ossicle[train]'``. They
+are imported with the first name that needs them; the configuration needs none.
 """
 
 from __future__ import annotations
 
-from ossicle.train.align import AlignConfig, AlignProgress, AlignResult
-from ossicle.train.checkpoint import CheckpointError
-from ossicle.train.clips import ManifestError
-from ossicle.train.config import TrainConfig
-from ossicle.train.config_file import ConfigError, config_from
-from ossicle.train.result import (
-    LossDidNotFallError,
-    TrainingError,
-    TrainProgress,
-    TrainResult,
-)
-from ossicle.train.trainer import run
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ossicle.train.align import AlignConfig, AlignProgress, AlignResult
+    from ossicle.train.checkpoint import CheckpointError
+    from ossicle.train.clips import ManifestError
+    from ossicle.train.config import TrainConfig
+    from ossicle.train.config_file import ConfigError, config_from
+    from ossicle.train.result import (
+        LossDidNotFallError,
+        TrainingError,
+        TrainProgress,
+        TrainResult,
+    )
+    from ossicle.train.trainer import run
 
 __all__ = [
     "AlignConfig",
@@ -33,3 +38,24 @@ __all__ = [
     "config_from",
     "run",
 ]
+
+_HOMES = {
+    "align": ("AlignConfig", "AlignProgress", "AlignResult"),
+    "checkpoint": ("CheckpointError",),
+    "clips": ("ManifestError",),
+    "config": ("TrainConfig",),
+    "config_file": ("ConfigError", "config_from"),
+    "result": ("LossDidNotFallError", "TrainProgress", "TrainResult", "TrainingError"),
+    "trainer": ("run",),
+}
+_LAZY = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

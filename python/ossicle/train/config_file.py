@@ -9,8 +9,6 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
 from ossicle.train.config import STAGE_DEFAULTS, Stage, TrainConfig
 
 __all__ = ["ConfigError", "config_from", "option_types", "read_config", "table", "write_config"]
@@ -45,6 +43,7 @@ def read_config(path: Path | str) -> dict[str, Any]:
             message names the file and the key.
         OSError: If it cannot be read.
     """
+    yaml = _yaml()
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -86,7 +85,7 @@ def write_config(path: Path, config: TrainConfig) -> None:
     values = {f.name: getattr(config, f.name) for f in fields(config)}
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
     plain = {name: value for name, value in plain.items() if name not in _OF_A_CALL}
-    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
+    text = _yaml().safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
     path.write_text(text, encoding="utf-8")
 
 
@@ -107,6 +106,12 @@ def table() -> str:
                 lines.append(told)
         lines.append("")
     return "\n".join(lines)
+
+
+def _yaml() -> Any:
+    import yaml  # comes with transformers
+
+    return yaml
 
 
 def _checked(values: Mapping[Any, Any], where: str) -> dict[str, Any]:

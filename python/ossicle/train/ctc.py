@@ -54,7 +54,7 @@ class CtcConfig:
     layers: int = 3
     heads: int = 4
     n_mels: int = 80
-    steps: int = 1_500
+    steps: int = 800
     batch_size: int = 16
     lr: float = 2e-3
     seed: int = 0
@@ -185,7 +185,7 @@ def _train(
         rows = epoch_rows(len(features), config.batch_size, config.seed, step)
         loss = _loss(encoder, head, [features[i] for i in rows], [targets[i] for i in rows])
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM)
         optimizer.step()
         losses.append(float(loss.item()))

@@ -185,11 +185,13 @@ def _row(batch: ControlBatch) -> tuple[Tensor, Tensor]:
 
 def _part(loss: LossFn, batch: ControlBatch, other: tuple[Tensor, Tensor]) -> ControlResult:
     idx, targets, audio, lengths = batch
-    nats = (
-        float(loss(idx, targets, *condition))
-        for condition in ((audio, lengths), other, (None, None))
+    return ControlResult(
+        right_nats=float(loss(idx, targets, audio, lengths)),
+        shuffled_nats=float(loss(idx, targets, *other)),
+        none_nats=float(loss(idx, targets, None, None)),
+        tokens=int((targets != IGNORED).sum()),
+        clips=len(idx),
     )
-    return ControlResult(*nats, tokens=int((targets != IGNORED).sum()), clips=len(idx))
 
 
 def projected_loss(gpt: GPT, projector: nn.Module) -> LossFn:
@@ -283,21 +285,20 @@ def transcribe(
     """
     tokenizer = ByteTokenizer()
     soft, counts = _project(projector, audio, lengths)
-    assert counts is not None
-    last = ord(stop)
-    idx = torch.full((len(audio), 1), tokenizer.bos_token_id, device=audio.device)
-    ended = torch.zeros(len(audio), dtype=torch.bool, device=audio.device)
-    rows = torch.arange(len(audio), device=audio.device)
-    for _ in range(max_new_tokens):
-        logits = gpt(idx, audio_features=soft, audio_lengths=counts)
-        token = logits[rows, counts.to(audio.device) + idx.shape[1] - 1].argmax(-1)
-        idx = torch.cat([idx, token[:, None]], dim=1)
-        ended |= (token == last) | (token == tokenizer.bos_token_id)
-        if bool(ended.all()):
-            break
-    return [_until(row, last, tokenizer) for row in idx[:, 1:].tolist()]
+    ends = [ord(stop), tokenizer.bos_token_id]
+    prompts = torch.full((len(audio), 1), tokenizer.bos_token_id, device=gpt.device)
+    ids = gpt.generate(
+        prompts,
+        audio_features=soft,
+        audio_lengths=counts,
+        max_new_tokens=max_new_tokens,
+        temperature=0.0,
+        stop_tokens=ends,
+    )
+    return [_until(row, ends, tokenizer) for row in ids.tolist()]
 
 
-def _until(ids: list[int], last: int, tokenizer: ByteTokenizer) -> str:
-    ends = [i + 1 for i, token in enumerate(ids) if token in (last, tokenizer.bos_token_id)]
-    return tokenizer.decode(ids[: ends[0]] if ends else ids)
+def _until(ids: list[int], ends: list[int], tokenizer: ByteTokenizer) -> str:
+    """The text up to and with the first end: behind it a row repeats its end."""
+    length = next((i + 1 for i, token in enumerate(ids) if token in ends), len(ids))
+    return tokenizer.decode(ids[:length])

@@ -7,38 +7,26 @@ is all that learns in the end. The control on held-out sentences says whether au
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import shutil
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
-from ossicle.model import ByteTokenizer, Projector, WhisperEncoder
-from ossicle.model.blocks import norm
 from ossicle.spoken import Speaker, Spoken, SpokenConfig, make_spoken
-from ossicle.train.clips import Clip, epoch_rows, read_manifest
-from ossicle.train.ctc import CtcConfig, train_encoder, warmup_cosine
-from ossicle.train.encoded import EncodedClips
-from ossicle.train.evaluate import (
-    ControlBatch,
-    ControlResult,
-    WordErrors,
-    control,
-    projected_loss,
-    transcribe,
-    word_errors,
-)
-from ossicle.train.feed import collate_text
-from ossicle.train.language import LanguageConfig, load_language_model, train_language_model
+from ossicle.train import trainer
+from ossicle.train.clips import Clip, read_manifest
+from ossicle.train.config import TrainConfig
+from ossicle.train.ctc import CtcConfig, train_encoder
+from ossicle.train.evaluate import ControlResult, WordErrors
+from ossicle.train.hearing import Hearing
+from ossicle.train.language import LanguageConfig, train_language_model
+from ossicle.train.result import TrainProgress
 
 __all__ = [
     "ExperimentConfig",
@@ -49,35 +37,28 @@ __all__ = [
     "whole",
 ]
 
-FIRST = 5  # soft tokens, about the first word of a clip
-EVALUATED = 32  # clips of a batch of the evaluation
-MAX_GRAD_NORM = 1.0
-
 Report = Callable[[str, int, int], None]
 """Told the stage, what of it is done, and the whole."""
 
 
 @dataclass(frozen=True)
 class ProjectorConfig:
-    """How the projector learns, the one part that does.
+    """How the projector learns, by ``ossicle train weak-align``: the one part that does.
 
     Attributes:
         stack: Encoder frames in a soft token.
-        hidden: Channels between the projector's layers.
         steps: Optimizer steps.
         batch_size: Clips of a step.
-        lr: The highest learning rate of AdamW; it rises for a tenth of the steps, then falls as a
-            cosine.
-        control_every: Steps between two controls.
-        seed: Of weights, order and shuffling.
+        lr: Learning rate of AdamW.
+        eval_every: Steps between two controls and two checkpoints.
+        seed: Of weights and order.
     """
 
     stack: int = 4
-    hidden: int = 256
-    steps: int = 1_000
+    steps: int = 300
     batch_size: int = 16
     lr: float = 3e-3
-    control_every: int = 100
+    eval_every: int = 50
     seed: int = 0
 
 
@@ -96,35 +77,25 @@ class ExperimentResult:
     """What the experiment gave.
 
     Attributes:
-        controls: The control on held-out clips by the steps taken; the last is the result.
-        losses: Training loss of every step of the projector, nats a token.
+        control: The control over the held-out clips after the last step.
         words: Word errors of what the language model writes after held-out audio.
-        examples: Held-out sentences, each with what was written after its audio and after that of
-            the next clip.
-        stages: What each earlier stage measured, and its processor seconds.
+        examples: Held-out sentences, as they were said and as they were heard.
+        stages: What each stage measured, and its processor seconds.
         folder: Where everything is.
     """
 
-    controls: dict[int, ControlResult]
-    losses: list[float]
+    control: ControlResult
     words: WordErrors
     examples: list[dict[str, str]]
     stages: dict[str, Any]
     folder: Path
 
-    @property
-    def final(self) -> ControlResult:
-        """The control after the last step."""
-        return self.controls[max(self.controls)]
-
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON holds it."""
         return {
-            "control": self.final.to_json(),
-            "controls": {str(step): c.to_json() for step, c in self.controls.items()},
+            "control": self.control.to_json(),
             "word_error_rate": self.words.rate,
             "words": asdict(self.words),
-            "losses": self.losses,
             "examples": self.examples,
             "stages": self.stages,
         }
@@ -146,7 +117,7 @@ def quick(speaker: Speaker = "espeak-ng", seed: int = 0) -> ExperimentConfig:
         SpokenConfig(clips=32, held_out=8, texts=200, seed=seed, speaker=speaker),
         CtcConfig(d_model=32, layers=1, heads=2, steps=8, batch_size=8, seed=seed),
         LanguageConfig(width=32, layers=2, heads=2, steps=8, batch_size=8, seed=seed),
-        ProjectorConfig(hidden=32, steps=8, batch_size=8, control_every=4, seed=seed),
+        ProjectorConfig(steps=8, batch_size=8, eval_every=4, seed=seed),
     )
 
 
@@ -184,17 +155,14 @@ class _Experiment:
         train, held_out = read_manifest(corpus.train), read_manifest(corpus.held_out)
         self._encoder(train, held_out)
         self._language(corpus.texts, held_out)
-        alignment = _Alignment(self.out, self.config.projector, train, held_out, self.report)
-        done = self._stage("projector", asdict(self.config), alignment.train)
-        alignment.load(self.out / "projector")
-        controls = {int(k): ControlResult(**v) for k, v in done["controls"].items()}
-        words, examples = alignment.listen()
-        result = ExperimentResult(
-            controls, done.pop("losses"), words, examples, self.stages, self.out
-        )
-        del done["controls"]
+        projector = self._projector(corpus)
+        self.report("listening", 0, len(held_out))
+        hearing = Hearing(self.out, projector, held_out)
+        found = hearing.control(seed=self.config.projector.seed)
+        words, examples = hearing.listen()
+        result = ExperimentResult(found, words, examples, self.stages, self.out)
         _write_json(self.out / "result.json", result.to_json())
-        alignment.draw(self.out, result)
+        hearing.draw(self.stages, found)
         return result
 
     def _corpus(self) -> Spoken:
@@ -230,6 +198,45 @@ class _Experiment:
 
         self._stage("language", [asdict(self.config.corpus), asdict(self.config.language)], run)
 
+    def _projector(self, corpus: Spoken) -> Path:
+        """The folder of the checkpoint that ``ossicle train weak-align`` leaves."""
+
+        def run(folder: Path) -> dict[str, Any]:
+            config = self._train_config(corpus, folder)
+            done = trainer.run(config, progress=self._tell)
+            assert done.checkpoint is not None
+            name = done.checkpoint.name
+            return {"losses": done.losses, "evaluations": done.evaluations, "checkpoint": name}
+
+        done = self._stage("projector", asdict(self.config), run)
+        return self.out / "projector" / str(done["checkpoint"])
+
+    def _train_config(self, corpus: Spoken, folder: Path) -> TrainConfig:
+        config = self.config.projector
+        return TrainConfig.for_stage(
+            "weak-align",
+            data=corpus.train,
+            eval_data=str(corpus.held_out),
+            eval_clips=self.config.corpus.held_out,
+            whisper=str(self.out / "encoder"),
+            lm=str(self.out / "language"),
+            stack=config.stack,
+            steps=config.steps,
+            batch_size=config.batch_size,
+            lr=config.lr,
+            seed=config.seed,
+            eval_every=config.eval_every,
+            save_every=config.eval_every,
+            resume=True,
+            out=folder,
+            device="cpu",
+            on_error="raise",
+        )
+
+    def _tell(self, at: TrainProgress) -> None:
+        loss = "" if at.loss is None else f" loss {at.loss:.3f}"
+        self.report(f"projector{loss}", at.step, at.steps)
+
     def _teller(self, stage: str) -> Callable[[int, int, float], None]:
         return lambda done, total, loss: self.report(f"{stage} loss {loss:.3f}", done, total)
 
@@ -243,8 +250,8 @@ class _Experiment:
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["identity"] == identity:
                 self.stages[name] = found["result"]
-                return dict(found["result"])
-            path.unlink()
+                return cast("dict[str, Any]", found["result"])
+            shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with _processor_seconds() as seconds:
             result = run(folder)
@@ -252,132 +259,6 @@ class _Experiment:
         _write_json(path, {"identity": identity, "result": result})
         self.stages[name] = result
         return result
-
-
-class _Alignment:
-    """A frozen encoder, a frozen language model and a projector that learns to join them."""
-
-    def __init__(
-        self,
-        out: Path,
-        config: ProjectorConfig,
-        train: Sequence[Clip],
-        held_out: Sequence[Clip],
-        report: Report,
-    ) -> None:
-        self.config, self.report = config, report
-        self.encoder = WhisperEncoder(str(out / "encoder"))
-        self.gpt = load_language_model(out / "language")
-        torch.manual_seed(config.seed)
-        self.projector = Projector(
-            self.encoder.d_model, self.gpt.config.n_embd, config.hidden, stack=config.stack
-        )
-        self.train_clips = EncodedClips(train, self.encoder)
-        self.held_out = EncodedClips(held_out, self.encoder)
-        self.loss = projected_loss(self.gpt, self.projector)
-
-    def train(self, folder: Path) -> dict[str, Any]:
-        """Trains the projector and writes it; the losses and the controls on the way."""
-        config, clips = self.config, self.train_clips
-        parameters = list(self.projector.parameters())
-        optimizer = torch.optim.AdamW(parameters, lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0)
-        losses, controls = [], {0: self.control()}
-        for step in range(config.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = config.lr * warmup_cosine(step, config.steps)
-            rows = epoch_rows(len(clips.clips), config.batch_size, config.seed, step)
-            batch = _batch(clips, rows)
-            loss = self.loss(*batch) / (batch.targets >= 0).sum()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM)
-            optimizer.step()
-            losses.append(float(loss.item()))
-            self.report(f"projector loss {losses[-1]:.3f}", step + 1, config.steps)
-            if (step + 1) % config.control_every == 0 or step + 1 == config.steps:
-                controls[step + 1] = self.control()
-        save_file(self.projector.state_dict(), folder / "projector.safetensors")
-        return {"losses": losses, "controls": {k: asdict(c) for k, c in controls.items()}}
-
-    def load(self, folder: Path) -> None:
-        self.projector.load_state_dict(load_file(folder / "projector.safetensors"))
-
-    def control(self) -> ControlResult:
-        """The control over all held-out clips."""
-        return control(self.loss, self._held_out_batches(), seed=self.config.seed)
-
-    def _held_out_batches(self) -> Iterator[ControlBatch]:
-        rows = range(len(self.held_out.clips))
-        for start in range(0, len(rows), EVALUATED):
-            yield _batch(self.held_out, rows[start : start + EVALUATED])
-
-    def listen(self) -> tuple[WordErrors, list[dict[str, str]]]:
-        """What the language model writes after held-out audio, beside what was said."""
-        said = [clip.text for clip in self.held_out.clips]
-        heard: list[str] = []
-        for batch in self._held_out_batches():
-            self.report("listening", len(heard), len(said))
-            heard += self._write(batch.audio, batch.audio_lengths)
-        other = [*said[1:9], said[0]][:8]
-        pairs = zip(said[:8], heard[:8], other, strict=False)
-        examples = [{"said": s, "heard": h, "next": n} for s, h, n in pairs]
-        return word_errors(said, heard), examples
-
-    def _write(self, audio: Tensor, lengths: Tensor) -> list[str]:
-        return transcribe(self.gpt, self.projector, audio, lengths)
-
-    def draw(self, out: Path, result: ExperimentResult) -> None:
-        """Writes the pictures, where matplotlib is installed."""
-        if importlib.util.find_spec("matplotlib") is None:
-            return
-        from ossicle.train import pictures
-
-        stages = result.stages
-        curves = {
-            "Encoder: CTC on letters": (stages["encoder"]["losses"], "nats a letter"),
-            "Language model: text alone": (stages["language"]["losses"], "nats a token"),
-            "Projector: between the two, frozen": (result.losses, "nats a token"),
-        }
-        pictures.draw_losses(out / "losses.png", curves)
-        pictures.draw_control(out / "control.png", result.controls)
-        soft, groups = self._soft_tokens()
-        pictures.draw_soft_tokens(
-            out / "soft-tokens.png",
-            soft,
-            self._letters(),
-            groups,
-            subtitle="PCA of projector outputs for held-out clips, normed as the language model "
-            "takes them",
-            heading=f"The first {FIRST} of each clip (mean), by the first word",
-        )
-
-    @torch.no_grad()
-    def _soft_tokens(self) -> tuple[Any, dict[str, Any]]:
-        """Normed soft tokens of the held-out clips, and the mean of each clip's first ones."""
-        soft, groups = [], defaultdict(list)
-        texts = iter(clip.text for clip in self.held_out.clips)
-        for batch in self._held_out_batches():
-            tokens = norm(self.projector(batch.audio, batch.audio_lengths))
-            counts = self.projector.output_lengths(batch.audio_lengths)
-            for row, count in zip(tokens, counts.tolist(), strict=True):
-                soft.append(row[:count])
-                groups[next(texts).split()[0]].append(row[:FIRST].mean(0).numpy())
-        return torch.cat(soft).numpy(), {k: np.stack(v) for k, v in sorted(groups.items())}
-
-    @torch.no_grad()
-    def _letters(self) -> dict[str, Any]:
-        """The normed embedding of each character of the held-out texts."""
-        letters = sorted(set("".join(clip.text for clip in self.held_out.clips)))
-        table = norm(self.gpt.transformer.wte(torch.tensor([ord(letter) for letter in letters])))
-        names = ["space" if letter == " " else letter for letter in letters]
-        return dict(zip(names, table.numpy(), strict=True))
-
-
-def _batch(clips: EncodedClips, rows: Sequence[int]) -> ControlBatch:
-    frames, lengths = clips.batch(rows)
-    tokenizer = ByteTokenizer()
-    idx, targets = collate_text([tokenizer.encode(clips.clips[row].text) for row in rows])
-    return ControlBatch(idx, targets, frames, lengths)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +21,11 @@ from ossicle.model import GPT, ByteTokenizer, GPTConfig
 from ossicle.model.gpt import IGNORED
 from ossicle.train.clips import epoch_rows
 from ossicle.train.ctc import warmup_cosine
+from ossicle.train.optim import build_optimizer, scale_lr
 
-__all__ = ["LanguageConfig", "LanguageResult", "load_language_model", "train_language_model"]
+__all__ = ["LanguageConfig", "LanguageResult", "train_language_model"]
 
-BETAS = (0.9, 0.95)
-MAX_GRAD_NORM = 1.0
+CALM = 0.5  # share of the steps in which hurry grows from none to all
 PAUSE = 0  # the byte of a pause, which no text holds
 
 Progress = Callable[[int, int, float], None]
@@ -44,19 +43,19 @@ class LanguageConfig:
         sequence_len: Window; positions reach ten times as far.
         steps: Optimizer steps.
         batch_size: Documents of a step.
-        lr: The highest learning rate of AdamW; it rises for a tenth of the steps, then falls as a
-            cosine.
+        lr: The highest learning rate of Muon, beside nanochat's rates of AdamW; all rise for a
+            tenth of the steps, then fall as a cosine.
         repeats: Share of the documents that come twice, hurried first.
         seed: Of weights, order and hurry.
     """
 
-    width: int = 128
-    layers: int = 4
+    width: int = 96
+    layers: int = 3
     heads: int = 4
     sequence_len: int = 512
-    steps: int = 1_500
-    batch_size: int = 32
-    lr: float = 2e-3
+    steps: int = 1_200
+    batch_size: int = 16
+    lr: float = 0.02
     repeats: float = 0.75
     seed: int = 0
 
@@ -123,19 +122,21 @@ def _new_model(config: LanguageConfig) -> GPT:
         return GPT(sizes)
 
 
-def _document(text: str, random: np.random.Generator | None) -> tuple[list[int], int]:
+def _document(
+    text: str, random: np.random.Generator | None, hurry: float = 1.0
+) -> tuple[list[int], int]:
     """Token ids of a text, once or, with ``random``, twice; and where the last time begins."""
     tokenizer = ByteTokenizer()
     once = [*tokenizer.encode(text), tokenizer.bos_token_id]
     if random is None:
         return once, 0
-    first = [tokenizer.bos_token_id, *_hurried(text.encode(), random)]
+    first = [tokenizer.bos_token_id, *_hurried(text.encode(), random, hurry)]
     return first + once, len(first)
 
 
-def _hurried(text: bytes, random: np.random.Generator) -> list[int]:
-    """Bytes held, left out or parted by pauses, at a pace that the whole text shares."""
-    held, left_out, pause = random.uniform((0, 0, 0), (0.5, 0.2, 0.5))
+def _hurried(text: bytes, random: np.random.Generator, hurry: float = 1.0) -> list[int]:
+    """Bytes held, left out or parted by pauses, as often as the whole text's haste has it."""
+    held, left_out, pause = hurry * random.uniform((0, 0, 0), (0.5, 0.15, 0.5))
     out: list[int] = []
     for letter in text:
         chance = random.random(3)
@@ -161,11 +162,10 @@ def _train(
     random: np.random.Generator,
     progress: Progress,
 ) -> list[float]:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=BETAS, weight_decay=0.0)
+    optimizer = build_optimizer(None, model, "muon", muon_lr=config.lr)
     losses: list[float] = []
     for step in range(config.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * warmup_cosine(step, config.steps)
+        scale_lr(optimizer, warmup_cosine(step, config.steps))
         rows = epoch_rows(len(texts), config.batch_size, config.seed, step)
         twice = random.random(len(rows)) < config.repeats
         documents = [
@@ -175,7 +175,6 @@ def _train(
         loss = model(inputs, targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
         optimizer.step()
         losses.append(float(loss.item()))
         progress(step + 1, config.steps, losses[-1])
@@ -199,14 +198,3 @@ def _save(model: GPT, folder: Path, step: int) -> None:
     meta = {"step": step, "model_config": asdict(model.config)}
     (folder / f"meta_{step:06}.json").write_text(json.dumps(meta), encoding="utf-8")
     torch.save(model.state_dict(), folder / f"model_{step:06}.pt")
-
-
-def load_language_model(folder: Path | str) -> GPT:
-    """The frozen model that `train_language_model` wrote."""
-    folder = Path(folder)
-    meta_path = max(folder.glob("meta_*.json"))
-    meta: dict[str, Any] = json.loads(meta_path.read_text(encoding="utf-8"))
-    model = GPT(GPTConfig(**meta["model_config"]))
-    weights = torch.load(folder / f"model_{meta['step']:06}.pt", weights_only=True)
-    model.load_state_dict(weights)
-    return model.requires_grad_(False).eval()

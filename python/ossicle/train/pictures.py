@@ -86,7 +86,8 @@ def draw_losses(
 
 def draw_control(
     path: Path | str,
-    controls: Mapping[int, ControlResult],
+    evaluations: Sequence[Mapping[str, float]],
+    final: ControlResult,
     *,
     title: str = "Does it hear?",
     subtitle: str | None = None,
@@ -95,31 +96,33 @@ def draw_control(
 
     Args:
         path: Where the picture goes; its folder is made if it is missing.
-        controls: Results by the steps taken, one at least.
+        evaluations: ``step``, ``loss``, ``shuffled`` and ``none`` of each, as a run has them.
+        final: The control after the last step.
         title: Above everything.
         subtitle: A line below the title; by default the gap.
     """
-    last = controls[max(controls)]
-    text = f"{last.clips} held-out clips, {last.tokens:,} tokens: the right audio is worth "
-    text += f"{last.gap:.2f} nats a token over another clip's, {last.gain:.2f} over none"
+    text = f"{final.clips} held-out clips, {final.tokens:,} tokens: the right audio is worth "
+    text += f"{final.gap:.2f} nats a token over another clip's, {final.gain:.2f} over none"
     figure = _figure(10, 4.4, title, subtitle or text)
     left, right = figure.subplots(1, 2, width_ratios=(1.6, 1))
-    _draw_conditions(left, controls)
-    _draw_last(right, last)
+    _draw_conditions(left, evaluations)
+    _draw_last(right, final)
     return _save(figure, path)
 
 
-def _draw_conditions(axes: Any, controls: Mapping[int, ControlResult]) -> None:
+def _draw_conditions(axes: Any, evaluations: Sequence[Mapping[str, float]]) -> None:
     _frame(axes, "Held-out loss while the projector learns", "step", "nats a token")
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    steps = sorted(controls)
+    steps = [found["step"] for found in evaluations]
     marker = "o" if len(steps) <= 20 else None
+    top = 0.0
     for name, colour in COLOURS.items():
-        values = [getattr(controls[step], name) for step in steps]
+        values = [found["loss" if name == "right" else name] for found in evaluations]
         label = LABELS[name]
         axes.plot(steps, values, color=colour, linewidth=2, marker=marker, ms=4, label=label)
-    axes.set_ylim(0, None)
+        top = max([top, *(value for value in values if np.isfinite(value))])
+    axes.set_ylim(0, 1.1 * top or 1)
     axes.legend(frameon=False, labelcolor=INK, fontsize=9)
 
 

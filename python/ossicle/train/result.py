@@ -56,6 +56,7 @@ class TrainResult:
         parameters: Trained parameters.
         device: Where it ran.
         processes: How many took part.
+        is_first: Whether this is the result of the process that writes.
         figures: Speeds and shares of this call's steps, see docs/train.md: ``tokens_per_second``,
             ``data_wait``, ``padding``, ``mfu`` and more.
         bottleneck: What held the steps up most, in words.
@@ -78,6 +79,7 @@ class TrainResult:
     feed_seconds: float = 0.0
     skipped: int = 0
     processes: int = 1
+    is_first: bool = True
     figures: dict[str, float] = field(default_factory=dict)
     bottleneck: str = ""
     evaluations: list[dict[str, float]] = field(default_factory=list)
@@ -103,7 +105,7 @@ class TrainResult:
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the picture's data, as JSON holds it."""
-        fields = {k: v for k, v in vars(self).items() if k not in ("log_mel",)}
+        fields = {k: v for k, v in vars(self).items() if k not in ("log_mel", "is_first")}
         for key in ("checkpoint", "best", "report"):
             fields[key] = None if fields[key] is None else str(fields[key])
         rates = ("loss_drop", "steps_per_second", "audio_seconds_per_second")

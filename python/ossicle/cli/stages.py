@@ -1,0 +1,166 @@
+"""``ossicle train align``, ``weak-align``, ``full``: their options are the fields of one schema."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from ossicle.cli.base import Bars, console, progress_bars, reported, require
+from ossicle.cli.train import print_losses, train_app
+from ossicle.train.config import STAGE_DEFAULTS, Stage, TrainConfig
+from ossicle.train.config_file import config_from, option_types
+
+if TYPE_CHECKING:
+    from ossicle.train.result import TrainProgress, TrainResult
+
+__all__ = ["make_command"]
+
+HELP: dict[Stage, str] = {
+    "align": """Align a frozen Whisper encoder with a small GPT: both it and the projector learn.
+
+    The smoke: the loss must fall by 0.5 nats a token.""",
+    "weak-align": """Train the projector alone, between a frozen encoder and a frozen LM.
+
+    The loss can only fall by what the projector passes on of the audio.""",
+    "full": "Train projector and language model at scale, behind a frozen encoder.",
+}
+EPILOGS: dict[Stage, str] = {
+    "align": "Examples:  [bold]ossicle train align --data data/manifest.jsonl --out run[/]   ·   "
+    "offline: [bold]ossicle train align --data data/manifest.jsonl --whisper tiny-random[/]",
+    "weak-align": "Examples:  [bold]ossicle train weak-align --data 'features/*.tar' --lm lm "
+    "--out run[/]   ·   [bold]torchrun --nproc-per-node 8 -m ossicle train weak-align "
+    "--config run.yaml[/]",
+    "full": "Example:  [bold]ossicle train full --config run.yaml --depth 12 --out run[/]",
+}
+_LEFT = ("stage", "data")  # the command says the one; the other comes first
+
+
+def make_command(stage: Stage) -> Callable[..., None]:
+    """The command of a stage: an option for each field of `TrainConfig`, and ``--config``."""
+
+    def command(config: Path | None = None, **given: Any) -> None:
+        said = {name: value for name, value in given.items() if value is not None}
+        _train(stage, config, said)
+
+    command.__doc__ = HELP[stage]
+    kinds = option_types()
+    known = {f.name: f for f in fields(TrainConfig)}
+    names = [name for name in kinds if name not in _LEFT]
+    parameters = [_parameter("data", kinds["data"], known["data"], stage), _config_parameter()]
+    parameters += [_parameter(name, kinds[name], known[name], stage) for name in names]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
+
+
+def _config_parameter() -> inspect.Parameter:
+    option = typer.Option(help="YAML file with any of these options; flags go before it.")
+    return inspect.Parameter(
+        "config",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[Path | None, option],
+    )
+
+
+def _parameter(name: str, kind: Any, f: Field[Any], stage: Stage) -> inspect.Parameter:
+    """An option that is None where nothing was said, so that files and defaults have their say."""
+    default = STAGE_DEFAULTS[stage].get(name, f.default)
+    shown = "" if default is None or default is MISSING else f" [default: {_told(default)}]"
+    option = typer.Option(
+        help=f.metadata["help"] + shown.replace("[", r"\["),
+        rich_help_panel=f.metadata["section"],
+        show_default=False,
+    )
+    annotation = Annotated[kind | None, option]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
+
+
+def _told(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _train(stage: Stage, file: Path | None, said: dict[str, Any]) -> None:
+    require("train", "torch", "transformers")
+    with reported():
+        config = config_from(stage, said, file)
+        from ossicle.train.trainer import run
+
+        with progress_bars() as progress:
+            bars = Bars(progress)
+
+            def show(at: TrainProgress) -> None:
+                bars(f"{at.stage} {_line(at)}".strip(), at.step, at.steps)
+
+            result = run(config, progress=show)
+    if result.is_first:
+        _print(result)
+
+
+def _line(at: TrainProgress) -> str:
+    """The latest loss and speeds, on the bar."""
+    if at.loss is None:
+        return ""
+    speed = at.figures.get("tokens_per_second")
+    told = "" if speed is None else f" {speed:,.0f} tok/s"
+    return f"loss {at.loss:.3f}{told}"
+
+
+def _print(result: TrainResult) -> None:
+    print_losses(result)
+    console.print(
+        f"{result.clips:,} clips, {result.parameters:,} trained parameters, {result.seconds:.1f} s "
+        f"on {result.processes} x {result.device}",
+        highlight=False,
+    )
+    if result.figures:
+        console.print(_speeds(result))
+        console.print(f"bottleneck: {result.bottleneck}", highlight=False)
+    _print_evaluation(result)
+    if result.skipped:
+        console.print(f"{result.skipped:,} clips left out", highlight=False)
+    for path in filter(None, (result.checkpoint, result.best, result.report)):
+        console.print(f"wrote {path}", highlight=False)
+
+
+SPEEDS = {
+    "step_ms": ("a step", "{:,.1f} ms"),
+    "audio_seconds_per_second": ("audio a second", "{:,.0f} s"),
+    "tokens_per_second": ("tokens a second", "{:,.0f}"),
+    "data_wait": ("waiting for data", "{:.1%}"),
+    "encode": ("in the encoder", "{:.1%}"),
+    "padding": ("padding of positions", "{:.1%}"),
+    "encoder_padding": ("padding in the encoder", "{:.1%}"),
+    "tflops": ("arithmetic a second", "{:,.3f} TFLOP"),
+    "mfu": ("MFU, encoder counted", "{:.1%}"),
+}
+
+
+def _speeds(result: TrainResult) -> Table:
+    table = Table(title="Steps", title_justify="left", show_header=False)
+    table.add_column("what")
+    table.add_column("figure", justify="right")
+    for name, (words, form) in SPEEDS.items():
+        if name in result.figures:
+            table.add_row(words, form.format(result.figures[name]))
+    return table
+
+
+def _print_evaluation(result: TrainResult) -> None:
+    if not result.evaluations:
+        return
+    *_, last = result.evaluations
+    told = ", ".join(f"{name} {value:.3f}" for name, value in last.items() if name != "step")
+    console.print(f"held out at step {last['step']:.0f}: {told}", highlight=False)
+
+
+for _stage in STAGE_DEFAULTS:
+    train_app.command(_stage, epilog=EPILOGS[_stage])(make_command(_stage))

@@ -1,0 +1,215 @@
+"""A run's parts, put together before its first step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ossicle.model import WhisperEncoder
+from ossicle.model.whisper import Layer
+from ossicle.train.config import TrainConfig
+from ossicle.train.distributed import Processes
+from ossicle.train.encoded import Encoded
+from ossicle.train.feed import Feed
+from ossicle.train.flops import StepFlops, peak_flops
+from ossicle.train.heldout import Evaluate, HeldOut
+from ossicle.train.modules import Modules, activation_dtype, build_modules
+from ossicle.train.optim import build_optimizer
+from ossicle.train.order import BudgetOrder, CountOrder, Order, budget_sampler
+from ossicle.train.result import TrainingError
+from ossicle.train.sources import ClipSource, Skipped, open_source
+
+__all__ = ["Setup"]
+
+WHOLE_SET = 32  # clips up to which, by default, a step takes all of them
+DEFAULT_BATCH = 16
+
+
+@dataclass
+class Setup:
+    """The parts of a run on one process.
+
+    Attributes:
+        config: What they are made of.
+        processes: This one among the others.
+        modules: Encoder, projector, language model and tokenizer.
+        source: Of the clips.
+        optimizer: Of what learns.
+        order: Of the clips.
+        feed: Of the steps.
+        encoded: Of the feed's parts.
+        flops: Of the steps.
+        peak: What the device could do in a second.
+        held_out: What is evaluated, if anything is.
+        skipped: Clips that cannot be used, by row.
+    """
+
+    config: TrainConfig
+    processes: Processes
+    modules: Modules
+    source: ClipSource
+    optimizer: torch.optim.Optimizer
+    skipped: dict[int, Skipped] = field(default_factory=dict)
+    order: Order = field(init=False)
+    feed: Feed = field(init=False)
+    encoded: Encoded = field(init=False)
+    flops: StepFlops = field(init=False)
+    peak: float | None = field(init=False)
+    held_out: HeldOut | None = field(init=False)
+
+    @classmethod
+    def of(cls, config: TrainConfig, processes: Processes, evaluate: Evaluate | None) -> Setup:
+        """Loads and makes all parts.
+
+        Raises:
+            As `ossicle.train.run` does.
+        """
+        encoder = _encoder(config, processes.device)
+        source = open_source(config.data, config, encoder)
+        modules = build_modules(config, encoder, processes.device)
+        optimizer = build_optimizer(
+            modules.model.projector,
+            None if config.stage == "weak-align" else modules.model.gpt,
+            config.optimizer,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+        )
+        setup = cls(config, processes, modules, source, optimizer)
+        setup._feed_it(evaluate)
+        return setup
+
+    def _feed_it(self, evaluate: Evaluate | None) -> None:
+        model = self.modules.model
+        self.order = self._make_order()
+        self.feed = self._make_feed(self.source, self.order, self.config.prefetch)
+        self.encoded = self._make_encoded(self.source)
+        self.flops = StepFlops(self.modules.encoder, model.projector, model.gpt)
+        self.peak = peak_flops(self.processes.device, self.config.peak_flops)
+        self.held_out = None if self.config.eval_data is None else self._make_held_out(evaluate)
+
+    @property
+    def trained(self) -> dict[str, Tensor]:
+        """The parameters that learn, by name."""
+        return self.modules.trained
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the activations."""
+        return activation_dtype(self.config, self.processes.device)
+
+    @property
+    def budget(self) -> float | None:
+        """Of a part of a step, in seconds or tokens; None where steps are of so many clips."""
+        return self.config.max_batch_seconds or self.config.max_batch_tokens
+
+    @property
+    def batch_size(self) -> int:
+        """Clips of a step where no budget says how many."""
+        count = len(self.source)
+        size = self.config.batch_size or (count if count <= WHOLE_SET else DEFAULT_BATCH)
+        return min(size, count)
+
+    @property
+    def parts(self) -> int:
+        """Parts of a step, over all processes."""
+        return self.config.accumulate or self.processes.count
+
+    def _make_order(self) -> Order:
+        """Of the clips that have a length where one is needed, and fit where there is a budget."""
+        count, seed = self.processes.count, self.config.seed
+        if self.budget is None:
+            # Parts only split the step, so that each process may have as many as the others.
+            even = -(-self.parts // count) * count
+            return CountOrder(range(len(self.source)), self.batch_size, seed, even)
+        if self.parts % count:
+            raise ValueError(
+                f"accumulate: {self.parts} parts of a step do not divide among {count} processes"
+            )
+        lengths = self._lengths()
+        self._skip_unusable(lengths)
+        usable = np.flatnonzero(~np.isnan(lengths)).tolist()
+        sampler = budget_sampler(
+            [float(lengths[row]) for row in usable],
+            self.budget,
+            is_tokens=self.config.max_batch_tokens is not None,
+            seed=seed,
+            may_drop=self.config.on_error == "skip",
+        )
+        if not sampler.num_batches:
+            raise TrainingError(f"no clip of {self.config.data} can be used")
+        return BudgetOrder(usable, sampler, self.parts)
+
+    def _lengths(self) -> NDArray[np.float64]:
+        """Seconds of each clip, or its positions in the language model."""
+        seconds = self.source.seconds()
+        if self.config.max_batch_tokens is None:
+            return seconds
+        texts = (len(self.modules.tokenizer.encode(text)) for text in self.source.texts())
+        soft = np.ceil(np.ceil(seconds * 50) / self.modules.model.projector.stack)
+        return soft + np.fromiter(texts, np.float64)
+
+    def _skip_unusable(self, lengths: NDArray[np.float64]) -> None:
+        """Notes, or raises, what has no length; notes what is longer than the budget."""
+        for row in np.flatnonzero(np.isnan(lengths)).tolist():
+            (found,) = self.source.load([row])
+            why = str(found) if isinstance(found, Exception) else "its length is not known"
+            if self.config.on_error == "raise":
+                raise found if isinstance(found, Exception) else TrainingError(why)
+            self.skipped[row] = Skipped(*self.source.place(row), why)
+        budget = self.budget or math.inf
+        for row in np.flatnonzero(lengths > budget).tolist():
+            why = f"its length {lengths[row]:g} is above the budget of a batch, {budget:g}"
+            self.skipped[row] = Skipped(*self.source.place(row), why)
+
+    def _make_feed(self, source: ClipSource, order: Order, prefetch: int) -> Feed:
+        encoder, projector = self.modules.encoder, self.modules.model.projector
+        width = encoder.d_model * (encoder.layers or 1) * self.dtype.itemsize
+
+        def soft_tokens(frames: int) -> int:
+            own = frames if source.is_encoded else -(-frames // 2)
+            return -(-own // projector.stack)
+
+        return Feed(
+            source,
+            order,
+            self.modules.tokenizer,
+            soft_tokens,
+            rank=self.processes.rank,
+            world_size=self.processes.count,
+            on_error=self.config.on_error,
+            prefetch=prefetch,
+            pin=self.processes.device.type == "cuda",
+            frame_bytes=None if source.is_encoded else lambda frames: -(-frames // 2) * width,
+            cache_bytes=self.config.cache_bytes,
+            max_positions=self.modules.model.gpt.config.rotary_len,
+            skipped=self.skipped,
+        )
+
+    def _make_encoded(self, source: ClipSource) -> Encoded:
+        return Encoded(
+            self.modules.encoder,
+            self.processes.device,
+            self.dtype,
+            is_encoded=source.is_encoded,
+            is_padded=self.config.pad_to_seconds is not None,
+        )
+
+    def _make_held_out(self, evaluate: Evaluate | None) -> HeldOut:
+        config = self.config
+        source = open_source(str(config.eval_data), config, self.modules.encoder)
+        order = HeldOut.order(source, config.eval_clips)
+        feed = self._make_feed(source, order, prefetch=1)
+        alone = replace(feed, rank=0, world_size=1, skipped={})
+        return HeldOut(self.modules, alone, self._make_encoded(source), len(order), evaluate)
+
+
+def _encoder(config: TrainConfig, device: torch.device) -> WhisperEncoder:
+    layer = cast(Layer, config.layer if config.layer in ("last", "all") else int(config.layer))
+    dtype = activation_dtype(config, device)
+    return WhisperEncoder(config.whisper, device=device, dtype=dtype, layer=layer)
