@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, NamedTuple
 
 import harness
+import peers_encoder
 import peers_gpt
 import typer
 from rich.console import Console
 
-# A group is a module with PEERS, METHOD, rows(rounds, quick) and facts(rows).
-GROUPS: dict[str, ModuleType] = {"gpt": peers_gpt}
+
+class Group(NamedTuple):
+    """Work that is raced.
+
+    Attributes:
+        peers: Who races beside us.
+        method: What is done, for the record.
+        rows: (rounds, quick) to the rows, as they are done.
+        facts: Rows to more facts for the record.
+    """
+
+    peers: tuple[str, ...]
+    method: str
+    rows: Callable[[int, bool], Iterable[harness.Row]]
+    facts: Callable[[list[harness.Row]], dict[str, Any]]
+
+
+GROUPS = {
+    "gpt": Group(peers_gpt.PEERS, peers_gpt.METHOD, peers_gpt.rows, peers_gpt.facts),
+    "encoder": Group(
+        ("HF",),
+        peers_encoder.METHOD,
+        lambda rounds, quick: peers_encoder.rows(rounds, quick)[0],
+        lambda rows: {},
+    ),
+}
 PACKAGES = ("ossicle", "torch", "transformers", "numpy")
 METHOD = """\
 One thread on one processor, garbage collector off, contestants interleaved in an order shuffled for
@@ -46,14 +71,14 @@ def main(
         group = GROUPS[name]
         rows = []
         for row in group.rows(1 if quick else rounds, quick):
-            harness.show(f"train: {name}", [row], group.PEERS, console)
+            harness.show(f"train: {name}", [row], group.peers, console)
             rows.append(row)
         facts |= group.facts(rows)
         done += rows
     groups = [GROUPS[name] for name in only or GROUPS]
-    peers = list(dict.fromkeys(peer for group in groups for peer in group.PEERS))
+    peers = list(dict.fromkeys(peer for group in groups for peer in group.peers))
     harness.show("train", done, peers, console)
     if write and not quick and not only:
-        method = METHOD + " ".join(group.METHOD for group in groups)
+        method = METHOD + " ".join(group.method for group in groups)
         for file in harness.record("train", done, peers, facts, method):
             console.print(f"wrote benches/record/{file.name}")

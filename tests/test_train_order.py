@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,7 +31,7 @@ def test_a_step_is_the_same_however_it_is_split(
         (together,) = whole.parts(step)
         found = split.parts(step)
         assert len(found) == parts
-        assert sum(found, []) == together
+        assert list(chain(*found)) == together
         assert max(map(len, found)) - min(map(len, found)) <= 1
         seen += together
     if batch_size < len(rows):
@@ -64,7 +66,7 @@ def test_steps_under_a_budget_are_the_samplers_batches_one_after_the_other(
     steps = [order().parts(step) for step in range(stop, 25)]  # each asked for on its own
     going_on = order()
     assert [going_on.parts(step) for step in range(stop, 25)] == steps
-    assert sum(steps, []) == expected[stop * parts : 25 * parts]
+    assert list(chain(*steps)) == expected[stop * parts : 25 * parts]
 
 
 def test_what_is_longer_than_the_budget_is_an_error_or_left_out() -> None:

@@ -201,17 +201,17 @@ def make_spoken(
     say = _speaker(config.speaker)
     held_out, train, texts = _parts(config)
     total, done = config.clips + config.held_out, 0
-    manifests = []
+    manifests = {}
     for name, utterances in (("train", train), ("held-out", held_out)):
         paths = [folder / name / f"{i:05}.wav" for i in range(len(utterances))]
         for _ in _say_all(say, utterances, paths):
             done += 1
             if on_clip:
                 on_clip(done, total)
-        manifests.append(_manifest(folder, name, utterances, paths, config.speaker))
+        manifests[name] = _manifest(folder, name, utterances, paths, config.speaker)
     lines = folder / "texts.txt"
     lines.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
-    return Spoken(*manifests, lines)
+    return Spoken(manifests["train"], manifests["held-out"], lines)
 
 
 def _claim(folder: Path, config: SpokenConfig) -> None:

@@ -12,10 +12,24 @@ import typer
 
 import ossicle
 
-from ossicle.cli import audio, shard, verify, cache, extract, train, stages, experiment  # isort: skip - the order in --help
+# isort: off - the order in --help
+from ossicle.cli import audio, shard, verify, cache, extract, train, stages, experiment
+
+# isort: on
 from ossicle.cli.base import app, console
 
-__all__ = ["app", "audio", "cache", "experiment", "extract", "main", "shard", "stages", "train", "verify"]
+__all__ = [
+    "app",
+    "audio",
+    "cache",
+    "experiment",
+    "extract",
+    "main",
+    "shard",
+    "stages",
+    "train",
+    "verify",
+]
 
 
 def main() -> None:

@@ -336,14 +336,13 @@ class GPT(nn.Module):
 
     def _loss(self, x: Tensor, targets: Tensor, layout: Layout, reduction: LossReduction) -> Tensor:
         # Only text is graded, so only text pays for the output matrix.
-        at = layout.text_positions(x.device)
-        logits = self._logits(take(x, at))
+        logits = self._logits(layout.text_of(x))
         loss = F.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction=reduction
         )
         if reduction != "none":
             return loss
-        every = loss.new_zeros(x.shape[:2])
+        every, at = loss.new_zeros(x.shape[:2]), layout.text_positions(x.device)
         return every.scatter(1, at.expand_as(targets), loss.view_as(targets)).flatten()
 
 

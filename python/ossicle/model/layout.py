@@ -46,6 +46,12 @@ class Layout:
         position = torch.arange(self.text, device=device)[None]
         return position + (self.audio if self.lengths is None else self.lengths[:, None])
 
+    def text_of(self, x: Tensor) -> Tensor:
+        """Of ``x`` (B, audio + text, ...) what belongs to the text, (B, text, ...)."""
+        if self.lengths is None:  # in one place in all rows: no copy
+            return x[:, self.audio :]
+        return take(x, self.text_positions(x.device))
+
     def silence_padding(self, audio: Tensor) -> Tensor:
         """``audio`` with zeros for padding: it is never read, but 0 times a NaN in it is NaN."""
         if self.lengths is None:

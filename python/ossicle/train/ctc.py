@@ -185,7 +185,7 @@ def _train(
         rows = epoch_rows(len(features), config.batch_size, config.seed, step)
         loss = _loss(encoder, head, [features[i] for i in rows], [targets[i] for i in rows])
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM)
         optimizer.step()
         losses.append(float(loss.item()))

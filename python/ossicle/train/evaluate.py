@@ -185,11 +185,13 @@ def _row(batch: ControlBatch) -> tuple[Tensor, Tensor]:
 
 def _part(loss: LossFn, batch: ControlBatch, other: tuple[Tensor, Tensor]) -> ControlResult:
     idx, targets, audio, lengths = batch
-    nats = (
-        float(loss(idx, targets, *condition))
-        for condition in ((audio, lengths), other, (None, None))
+    return ControlResult(
+        right_nats=float(loss(idx, targets, audio, lengths)),
+        shuffled_nats=float(loss(idx, targets, *other)),
+        none_nats=float(loss(idx, targets, None, None)),
+        tokens=int((targets != IGNORED).sum()),
+        clips=len(idx),
     )
-    return ControlResult(*nats, tokens=int((targets != IGNORED).sum()), clips=len(idx))
 
 
 def projected_loss(gpt: GPT, projector: nn.Module) -> LossFn:

@@ -55,10 +55,10 @@ class ProjectorConfig:
     """
 
     stack: int = 4
-    steps: int = 1_000
+    steps: int = 300
     batch_size: int = 16
     lr: float = 3e-3
-    eval_every: int = 100
+    eval_every: int = 50
     seed: int = 0
 
 

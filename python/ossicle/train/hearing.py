@@ -16,6 +16,7 @@ from ossicle.mel import load_features
 from ossicle.model import ByteTokenizer, Projector, WhisperEncoder
 from ossicle.model.blocks import norm
 from ossicle.model.nanochat import load_nanochat_checkpoint
+from ossicle.model.projector import Start
 from ossicle.train import checkpoint
 from ossicle.train.clips import Clip
 from ossicle.train.evaluate import (
@@ -136,6 +137,7 @@ class Hearing:
 def _load_projector(folder: Path, in_dim: int, out_dim: int) -> Projector:
     weights = checkpoint.load(folder).tensors["projector"]
     hidden, inputs = weights["fc1.weight"].shape
-    projector = Projector(in_dim, out_dim, hidden, stack=inputs // in_dim)
+    start: Start = "ignore" if "gate" in weights else "zero"
+    projector = Projector(in_dim, out_dim, hidden, stack=inputs // in_dim, start=start)
     projector.load_state_dict(weights)
     return projector.requires_grad_(False).eval()
