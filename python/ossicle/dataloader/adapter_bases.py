@@ -234,7 +234,7 @@ class ArrayStageAdapter(StageAdapter):
     def exists(self, wav_id: WavID, output_dir: Path | None = None) -> bool:
         """Whether the stage succeeded for a recording and its archive is there."""
         at = self._at(output_dir)
-        return wav_id in at._known() and at._archive(wav_id).is_file()
+        return wav_id in at._known() and _is_path(wav_id) and at._archive(wav_id).is_file()
 
     def _load(self, wav_id: WavID) -> MetadataDict:
         row = super()._load(wav_id)
@@ -245,7 +245,7 @@ class ArrayStageAdapter(StageAdapter):
             raise
 
     def _archive(self, wav_id: WavID) -> Path:
-        if any(part in ("", ".", "..") for part in wav_id.split("/")) or "\0" in wav_id:
+        if not _is_path(wav_id):
             raise MetadataError("names no file", source=str(self.output_dir), wav_id=wav_id)
         return self._folder() / f"{wav_id}.npz"
 
@@ -264,3 +264,8 @@ class ArrayStageAdapter(StageAdapter):
     @abstractmethod
     def _summarize(archives: Sequence[Path], report: Report) -> pl.DataFrame:
         """What the table would say."""
+
+
+def _is_path(wav_id: WavID) -> bool:
+    """Whether it names a file within a folder."""
+    return "\0" not in wav_id and not {"", ".", ".."}.intersection(wav_id.split("/"))

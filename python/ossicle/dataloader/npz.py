@@ -2,8 +2,8 @@
 
 `numpy.load` opens an archive through `zipfile`, which takes longer than what it then reads where
 there are a hundred thousand small ones. The layout is that of PKWARE's APPNOTE 6.3 (sections 4.3.7,
-4.3.12, 4.3.16) with members of NumPy's NEP 1. What is rare (ZIP64, other compressions) is left to
-`zipfile`.
+4.3.12, 4.3.16) with members of NumPy's NEP 1. What is rare (ZIP64, comments, other compressions)
+is left to it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,6 @@ _ENCRYPTED, _UTF8 = 0x1, 0x800
 # Smaller archives are read in one call.
 _WHOLE_BYTES = 1 << 20
 _PART_BYTES = 1 << 30
-# A record of the end, with the longest comment that it may have.
-_TAIL_BYTES = 22 + 0xFFFF
 _END = struct.Struct("<4s4H2LH")
 # Marker, flags, method, checksum, stored and full size, lengths of name, extra field and comment,
 # where the local header is; and of that, marker and lengths of name and extra field.
@@ -143,8 +141,7 @@ class Npz:
         if name not in self._members:
             raise ValueError(f"there is no member {name!r}")
         if self._zip is not None:
-            with self._zip.open(name) as file:
-                return file.read()
+            return _unzipped(self._zip, name)
         method, crc, stored, full, local = self._members[name]
         marker, name_bytes, extra_bytes = _LOCAL.unpack(self._read(local, _LOCAL.size))
         if marker != b"PK\3\4":
@@ -186,6 +183,13 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
         return {name: archive.array(name) for name in archive.names}
 
 
+def _unzipped(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        return archive.read(name)
+    except Exception as error:  # each compression has errors of its own
+        raise ValueError(str(error)) from error
+
+
 def _slice(content: bytes, at: int, count: int) -> bytes:
     return _exactly(content[at : at + count], count)
 
@@ -207,12 +211,9 @@ def _exactly(data: bytes, count: int) -> bytes:
 def _directory(read: Callable[[int, int], bytes], size: int) -> dict[str, _Member]:
     """Members by name, out of the central directory."""
     tail = read(max(0, size - _END.size), min(size, _END.size))
-    if not tail.startswith(b"PK\5\6"):  # there is a comment
-        tail = read(max(0, size - _TAIL_BYTES), min(size, _TAIL_BYTES))
-        tail = tail[max(0, tail.rfind(b"PK\5\6")) :]
-    marker, _, _, _, count, directory_bytes, start, _ = _END.unpack_from(tail)
-    if marker != b"PK\5\6":
-        raise ValueError("it has no directory")
+    if not tail.startswith(b"PK\5\6"):  # a comment, or damage
+        raise _UnusualError
+    _, _, _, _, count, directory_bytes, start, _ = _END.unpack(tail)
     if count == 0xFFFF or 0xFFFFFFFF in (start, directory_bytes):
         raise _UnusualError
     return _entries(read(start, directory_bytes), count)
