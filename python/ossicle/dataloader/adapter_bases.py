@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,6 @@ from ossicle.dataloader.stages import ID, StageTable, check_rows, collect, refus
 from ossicle.dataloader.types import MetadataDict, WavID
 
 if TYPE_CHECKING:
-    import os
     from typing import Self
 
     import polars as pl
@@ -249,9 +249,10 @@ class ArrayStageAdapter(StageAdapter):
             raise MetadataError("names no file", source=str(self.output_dir), wav_id=wav_id)
         return self._folder() / f"{wav_id}.npz"
 
-    def _archives(self) -> list[Path]:
+    def _archives(self) -> list[str]:
         folder = self._folder()
-        return sorted(folder.glob("*.npz"), key=str) if folder.is_dir() else []
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208 - in half the time
+        return [f"{folder}/{name}" for name in names if name.endswith(".npz")]
 
     def _folder(self) -> Path:
         folders = [self.output_dir / name for name in self._folders]
@@ -262,7 +263,7 @@ class ArrayStageAdapter(StageAdapter):
 
     @staticmethod
     @abstractmethod
-    def _summarize(archives: Sequence[Path], report: Report) -> pl.DataFrame:
+    def _summarize(archives: Sequence[str], report: Report) -> pl.DataFrame:
         """What the table would say."""
 
 

@@ -122,10 +122,10 @@ class Npz:
     def __contains__(self, name: object) -> bool:
         return f"{name}.npy" in self._members
 
-    def array(self, name: str) -> Array:
-        """An array, whose checksum has been compared."""
+    def array(self, name: str, *, copy: bool = True) -> Array:
+        """An array, whose checksum has been compared; read-only where it is not copied."""
         try:
-            return _array(self._payload(f"{name}.npy"))
+            return _array(self._payload(f"{name}.npy"), copy)
         except _FAULTS as error:
             raise self._broken(error, name) from error
 
@@ -191,7 +191,8 @@ def _unzipped(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _slice(content: bytes, at: int, count: int) -> bytes:
-    return _exactly(content[at : at + count], count)
+    data = content[at : at + count]
+    return data if len(data) == count else _exactly(data, count)
 
 
 def _pread(descriptor: int, at: int, count: int) -> bytes:
@@ -229,13 +230,15 @@ def _entries(directory: bytes, count: int) -> dict[str, _Member]:
         if method not in (_STORED, _DEFLATED) or 0xFFFFFFFF in (stored, full, local):
             raise _UnusualError
         at += _CENTRAL.size
-        name = directory[at : at + name_bytes].decode("utf-8" if flags & _UTF8 else "cp437")
-        members[name] = (method, crc, stored, full, local)
+        name = directory[at : at + name_bytes]
+        # ASCII is both; the codec of old names is slow.
+        text = name.decode("utf-8" if flags & _UTF8 or name.isascii() else "cp437")
+        members[text] = (method, crc, stored, full, local)
         at += name_bytes + extra + comment
     return members
 
 
-def _array(data: bytes) -> Array:
+def _array(data: bytes, copy: bool) -> Array:
     usual = _header(data)
     if usual is None:
         # Records, long headers, other writers: as NumPy understands them.
@@ -246,7 +249,8 @@ def _array(data: bytes) -> Array:
         raise ValueError("it holds pickled objects, which are never read")
     if len(data) != start + math.prod(shape) * dtype.itemsize:
         raise ValueError("an array is not as long as its header says")
-    return np.ndarray(shape, dtype, data, start, order=order).copy(order)
+    view: Array = np.ndarray(shape, dtype, data, start, order=order)
+    return view.copy(order) if copy else view
 
 
 def _header(data: bytes) -> tuple[_Header, int] | None:
