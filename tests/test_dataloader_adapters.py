@@ -574,3 +574,34 @@ def test_the_helper_tells_the_truth(outputs: Outputs) -> None:
     assert sum(counts.values()) == len(rows)
     with np.load(outputs.root / "snr/plain.npz") as archive:
         assert clarity_means(dict(archive)) == clarity_means(outputs.arrays["snr"]["plain"])
+
+
+def test_code_of_the_page(tmp_path: Path) -> None:
+    """The blocks of docs/dataloader-adapters.md run one after the other, as a reader would."""
+    import re
+
+    import ossicle
+
+    make_outputs(tmp_path / "output/seedlings", 16)
+    (tmp_path / "alignments").mkdir()
+    (tmp_path / "alignments/phones.ctm").write_text("rec_000000 1 0.5 0.25 a\n")
+    rng = np.random.default_rng(0)
+    clip = rng.uniform(-0.5, 0.5, 8_000).astype(np.float32)
+    ossicle.save(tmp_path / "rec_000000.wav", clip, 16_000)
+    page = Path(__file__).parents[1] / "docs/dataloader-adapters.md"
+    codes = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    check = """
+assert len(segments) == len(ids) and any(segments)
+assert (again["rms"] == metadata["rms"]).all() and again["step_s"] == 0.025
+assert registry.create("loudness").exists("rec_000000", out)
+assert str(store.path_for("day 1/rec.a")) == "labels/day 1%2Frec.a.json"
+assert store.list_ids() == ["day 1/rec.a"]
+assert default_registry().names() == ["esc", "phoneme", "snr", "vad", "vtc"]
+"""
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(codes) + check, "utf-8")
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-4_000:]
+    assert "0.5 0.75 a" in done.stdout
+    assert "column 'score': a .json file cannot hold this float" in done.stdout
