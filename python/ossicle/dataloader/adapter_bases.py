@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,6 @@ from ossicle.dataloader.stages import ID, StageTable, check_rows, collect, refus
 from ossicle.dataloader.types import MetadataDict, WavID
 
 if TYPE_CHECKING:
-    import os
     from typing import Self
 
     import polars as pl
@@ -234,7 +234,7 @@ class ArrayStageAdapter(StageAdapter):
     def exists(self, wav_id: WavID, output_dir: Path | None = None) -> bool:
         """Whether the stage succeeded for a recording and its archive is there."""
         at = self._at(output_dir)
-        return wav_id in at._known() and at._archive(wav_id).is_file()
+        return wav_id in at._known() and _is_path(wav_id) and at._archive(wav_id).is_file()
 
     def _load(self, wav_id: WavID) -> MetadataDict:
         row = super()._load(wav_id)
@@ -245,13 +245,14 @@ class ArrayStageAdapter(StageAdapter):
             raise
 
     def _archive(self, wav_id: WavID) -> Path:
-        if any(part in ("", ".", "..") for part in wav_id.split("/")) or "\0" in wav_id:
+        if not _is_path(wav_id):
             raise MetadataError("names no file", source=str(self.output_dir), wav_id=wav_id)
         return self._folder() / f"{wav_id}.npz"
 
-    def _archives(self) -> list[Path]:
+    def _archives(self) -> list[str]:
         folder = self._folder()
-        return sorted(folder.glob("*.npz"), key=str) if folder.is_dir() else []
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208 - in half the time
+        return [f"{folder}/{name}" for name in names if name.endswith(".npz")]
 
     def _folder(self) -> Path:
         folders = [self.output_dir / name for name in self._folders]
@@ -262,5 +263,10 @@ class ArrayStageAdapter(StageAdapter):
 
     @staticmethod
     @abstractmethod
-    def _summarize(archives: Sequence[Path], report: Report) -> pl.DataFrame:
+    def _summarize(archives: Sequence[str], report: Report) -> pl.DataFrame:
         """What the table would say."""
+
+
+def _is_path(wav_id: WavID) -> bool:
+    """Whether it names a file within a folder."""
+    return "\0" not in wav_id and not {"", ".", ".."}.intersection(wav_id.split("/"))
