@@ -19,6 +19,7 @@ import peers_batch  # noqa: E402
 import peers_cache  # noqa: E402
 import peers_decode  # noqa: E402
 import peers_long  # noqa: E402
+import peers_manifest  # noqa: E402
 import peers_mel  # noqa: E402
 import peers_range  # noqa: E402
 import peers_resample  # noqa: E402
@@ -30,6 +31,7 @@ app.command("decode")(peers_decode.main)
 app.command("batch")(peers_batch.main)
 app.command("cache")(peers_cache.main)
 app.command("long")(peers_long.main)
+app.command("manifest")(peers_manifest.main)
 app.command("mel")(peers_mel.main)
 app.command("range")(peers_range.main)
 app.command("resample")(peers_resample.main)
