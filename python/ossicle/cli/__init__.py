@@ -12,10 +12,10 @@ import typer
 
 import ossicle
 
-from ossicle.cli import audio, shard, verify, cache, train  # isort: skip - the order in --help
+from ossicle.cli import audio, shard, verify, cache, manifest, train  # isort: skip - the order in --help
 from ossicle.cli.base import app, console
 
-__all__ = ["app", "audio", "cache", "main", "shard", "train", "verify"]
+__all__ = ["app", "audio", "cache", "main", "manifest", "shard", "train", "verify"]
 
 
 def main() -> None:
