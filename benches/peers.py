@@ -15,6 +15,7 @@ import harness
 
 harness.one_thread()  # before the libraries that read their number of threads when imported
 
+import peers_adapters  # noqa: E402
 import peers_batch  # noqa: E402
 import peers_cache  # noqa: E402
 import peers_decode  # noqa: E402
@@ -28,6 +29,7 @@ import typer  # noqa: E402
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 app.command("decode")(peers_decode.main)
+app.command("adapters")(peers_adapters.main)
 app.command("batch")(peers_batch.main)
 app.command("cache")(peers_cache.main)
 app.command("long")(peers_long.main)

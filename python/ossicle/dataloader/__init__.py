@@ -32,8 +32,16 @@ _HOMES = {
     "joiner": ("ManifestJoiner",),
     "build": ("build_manifest",),
     "processor": ("FeatureProcessor", "ProcessorRegistry", "default_registry"),
+    "processor": ("FeatureProcessor", "ProcessorError", "ProcessorRegistry", "default_registry"),
     "adapters": ("ESCAdapter", "PhonemeAdapter", "SNRAdapter", "VADAdapter", "VTCAdapter"),
-    "store": ("JsonStore", "MetadataStore", "NpzStore", "ParquetStore", "TorchStore"),
+    "store": (
+        "JsonStore",
+        "MetadataStore",
+        "NpzStore",
+        "ParquetStore",
+        "StoreProcessor",
+        "TorchStore",
+    ),
     "loader": (
         "FeatureLoader",
         "MetadataLoader",

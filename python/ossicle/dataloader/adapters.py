@@ -6,19 +6,20 @@ pipeline called them, and a recording whose stage failed is nowhere in them.
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ossicle.dataloader.columns import Columns
-from ossicle.dataloader.errors import DataloaderError, MetadataError
-from ossicle.dataloader.npz import read_npz
-from ossicle.dataloader.processor import FeatureProcessor, default_registry
+from ossicle.dataloader.adapter_bases import ArrayStageAdapter, ReadOnlyAdapter, StageAdapter
+from ossicle.dataloader.alignments import CtmRun, index_ctm, read_ctm, read_textgrid
+from ossicle.dataloader.errors import ManifestError, MetadataError, MissingStageError
+from ossicle.dataloader.processor import default_registry
 from ossicle.dataloader.progress import Progress, reporting
-from ossicle.dataloader.stages import ID, StageTable, check_rows, collect, refuse_after_fork
+from ossicle.dataloader.stages import ID, StageTable
 from ossicle.dataloader.summaries import summarize_categories, summarize_clarity
-from ossicle.dataloader.types import MetadataDict, WavID
+from ossicle.dataloader.types import MetadataDict, SegmentList, WavID
 
 if TYPE_CHECKING:
     import os
@@ -26,255 +27,10 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = [
-    "ESCAdapter",
-    "ReadOnlyAdapter",
-    "SNRAdapter",
-    "StageAdapter",
-    "VADAdapter",
-    "VTCAdapter",
-]
+__all__ = ["ESCAdapter", "PhonemeAdapter", "SNRAdapter", "VADAdapter", "VTCAdapter"]
 
 _register = default_registry().register
 _SEGMENT = {"onset": "number", "offset": "number"}
-
-
-class ReadOnlyAdapter(FeatureProcessor):
-    """The outputs of someone else's program.
-
-    Args:
-        output_dir: Where that program wrote.
-    """
-
-    name = ""
-
-    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
-        self.output_dir = Path(output_dir)
-        self._elsewhere: Self | None = None
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self.output_dir)!r})"
-
-    @abstractmethod
-    def scan(self) -> pl.LazyFrame:
-        """A row for each recording of which there is something, with ``wav_id``, unread."""
-
-    @abstractmethod
-    def as_manifest(self, progress: Progress = None) -> pl.DataFrame:
-        """A row for each recording of which there is something, with ``wav_id``.
-
-        Args:
-            progress: True shows a bar; a function is called with what is done and with all.
-        """
-
-    @abstractmethod
-    def list_ids(self) -> list[WavID]:
-        """The recordings of which there is something."""
-
-    @abstractmethod
-    def prepare(self) -> Self:
-        """Reads what `load` and `exists` look things up in; they do so when they are first used.
-
-        Call it before forked workers start, in which Polars does not run, or to see outputs that
-        are newer. A pickled adapter is prepared.
-        """
-
-    def process(self, wav_id: WavID, audio_path: Path) -> NoReturn:
-        """Refuses: the pipeline is what processes.
-
-        Raises:
-            DataloaderError: Always.
-        """
-        raise self._read_only("process", wav_id)
-
-    def save(self, wav_id: WavID, metadata: MetadataDict, output_dir: Path) -> NoReturn:
-        """Refuses: the pipeline is what writes.
-
-        Raises:
-            DataloaderError: Always.
-        """
-        raise self._read_only("save", wav_id)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.prepare_once().__dict__ | {"_elsewhere": None}
-
-    @abstractmethod
-    def prepare_once(self) -> Self:
-        """`prepare`, where that has not been done."""
-
-    def _at(self, output_dir: str | os.PathLike[str] | None) -> Self:
-        """The adapter of that folder."""
-        if output_dir is None or Path(output_dir) == self.output_dir:
-            return self
-        if self._elsewhere is None or self._elsewhere.output_dir != Path(output_dir):
-            self._elsewhere = type(self)(output_dir)
-        return self._elsewhere
-
-    def _read_only(self, what: str, wav_id: WavID) -> DataloaderError:
-        why = f"{type(self).__name__} is read-only and does not {what}: the pipeline does"
-        return DataloaderError(why, source=str(self.output_dir), wav_id=wav_id)
-
-
-class StageAdapter(ReadOnlyAdapter):
-    """A stage that left a table with a row for each recording, and more about each."""
-
-    _meta: ClassVar[StageTable]
-    _segments: ClassVar[dict[str, StageTable]] = {}
-
-    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
-        super().__init__(output_dir)
-        self._rows: Columns | None = None
-        self._lists: dict[str, Columns] = {}
-
-    def scan(self) -> pl.LazyFrame:
-        """A row for each recording whose stage succeeded, with ``wav_id``; only footers are read.
-
-        Raises:
-            MissingStageError: The stage has not run; the message lists what is there.
-            ManifestError: A table is damaged or lacks a column.
-        """
-        return self._meta.scan(self.output_dir).filter(self._succeeded())
-
-    def as_manifest(self, progress: Progress = None) -> pl.DataFrame:
-        """A row for each recording whose stage succeeded, with ``wav_id``.
-
-        Args:
-            progress: True shows a bar; a function is called with what is done and with all.
-
-        Raises:
-            MissingStageError: The stage has not run; the message lists what is there.
-            ManifestError: A table is damaged, lacks a column, or has two rows of a recording.
-        """
-        with reporting(progress, self.name) as report:
-            frame = check_rows(collect(self.scan(), self.output_dir), self.output_dir)
-            report(frame.height, frame.height)
-        return frame
-
-    def list_ids(self) -> list[WavID]:
-        """The recordings whose stage succeeded, in the order of the tables."""
-        ids = collect(self.scan().select(ID), self.output_dir)
-        return check_rows(ids, self.output_dir)[ID].to_list()
-
-    def prepare(self) -> Self:
-        """Reads what `load` and `exists` look things up in; they do so when they are first used.
-
-        Call it before forked workers start, in which Polars does not run, or to see outputs that
-        are newer. A pickled adapter is prepared.
-        """
-        refuse_after_fork()
-        rows = Columns(self.as_manifest())
-        # A recording of nothing but silence has no segments, but the tables are there.
-        ran = {name: of for name, of in self._segments.items() if of.files(self.output_dir)}
-        lists = {name: of.scan(self.output_dir) for name, of in ran.items()}
-        self._lists = {
-            name: Columns(collect(lazy, self.output_dir)) for name, lazy in lists.items()
-        }
-        self._rows = rows
-        return self
-
-    def prepare_once(self) -> Self:
-        """`prepare`, where that has not been done."""
-        return self.prepare() if self._rows is None else self
-
-    def exists(self, wav_id: WavID, output_dir: Path | None = None) -> bool:
-        """Whether the stage succeeded for a recording and its output is there."""
-        return wav_id in self._at(output_dir)._known()
-
-    def load(self, wav_id: WavID, output_dir: Path | None = None) -> MetadataDict:
-        """The row of a recording, with its segments or arrays under their names.
-
-        Args:
-            wav_id: The recording.
-            output_dir: Another folder than the adapter's own.
-
-        Raises:
-            MetadataError: The stage has nothing on it, or what it has is damaged.
-        """
-        return self._at(output_dir)._load(wav_id)
-
-    def _known(self) -> Columns:
-        rows = self.prepare_once()._rows
-        assert rows is not None
-        return rows
-
-    def _load(self, wav_id: WavID) -> MetadataDict:
-        rows = self._known().rows(wav_id)
-        if not rows:
-            why = f"the stage {self.name!r} failed on it, or has not seen it"
-            raise MetadataError(why, source=str(self.output_dir), wav_id=wav_id)
-        lists = {name: segments.rows(wav_id) for name, segments in self._lists.items()}
-        return {ID: wav_id, **rows[0], **lists}
-
-    def _succeeded(self) -> pl.Expr:
-        import polars as pl
-
-        return pl.col(f"{self.name}_status") != "error"
-
-
-class ArrayStageAdapter(StageAdapter):
-    """A stage that left an archive of arrays for each recording, besides a table of summaries.
-
-    Without that table the manifest is made from the archives.
-    """
-
-    _folders: ClassVar[tuple[str, ...]]
-
-    def scan(self) -> pl.LazyFrame:
-        """As of any stage; where the table is missing the archives are read now."""
-        return super().scan() if self._has_meta() else self.as_manifest().lazy()
-
-    def as_manifest(self, progress: Progress = None) -> pl.DataFrame:
-        """A row for each recording whose stage succeeded, with ``wav_id``.
-
-        Args:
-            progress: True shows a bar; a function is called with what is done and with all.
-
-        Raises:
-            MissingStageError: The stage has not run; the message lists what is there.
-            ManifestError: A table is damaged, lacks a column, or has two rows of a recording.
-            MetadataError: There is no table, and an archive is damaged.
-        """
-        if self._has_meta():
-            return super().as_manifest(progress)
-        archives = self._archives()
-        if not archives:
-            raise self._meta.missing(self.output_dir)
-        with reporting(progress, self.name) as report:
-            return self._summarize(archives, report)
-
-    def exists(self, wav_id: WavID, output_dir: Path | None = None) -> bool:
-        """Whether the stage succeeded for a recording and its archive is there."""
-        at = self._at(output_dir)
-        return wav_id in at._known() and at._archive(wav_id).is_file()
-
-    def _load(self, wav_id: WavID) -> MetadataDict:
-        row = super()._load(wav_id)
-        try:
-            return row | read_npz(self._archive(wav_id))
-        except MetadataError as error:
-            error.wav_id = wav_id
-            raise
-
-    def _archive(self, wav_id: WavID) -> Path:
-        if any(part in ("", ".", "..") for part in wav_id.split("/")) or "\0" in wav_id:
-            raise MetadataError("names no file", source=str(self.output_dir), wav_id=wav_id)
-        return self._folder() / f"{wav_id}.npz"
-
-    def _archives(self) -> list[Path]:
-        folder = self._folder()
-        return sorted(folder.glob("*.npz"), key=str) if folder.is_dir() else []
-
-    def _folder(self) -> Path:
-        folders = [self.output_dir / name for name in self._folders]
-        return next((folder for folder in folders if folder.is_dir()), folders[0])
-
-    def _has_meta(self) -> bool:
-        return bool(self._meta.files(self.output_dir))
-
-    @staticmethod
-    @abstractmethod
-    def _summarize(archives: Sequence[Path], report: Any) -> pl.DataFrame:
-        """What the table would say."""
 
 
 @_register
@@ -364,3 +120,152 @@ class ESCAdapter(ArrayStageAdapter):
         {"dominant_prob": "number"},
     )
     _summarize = staticmethod(summarize_categories)
+
+
+@_register
+class PhonemeAdapter(ReadOnlyAdapter):
+    """What is said when: a forced aligner's ``*.TextGrid`` and ``*.ctm``, in any subfolder.
+
+    A TextGrid is of the recording whose name it has; a CTM file names its recordings line by line,
+    and its own name is their tier (``words.ctm``, ``phones.ctm``). `load` gives ``phonemes``: a
+    list of dicts with ``onset`` and ``offset`` in seconds, ``label``, ``tier``, and ``channel`` and
+    ``confidence``, which a TextGrid leaves None.
+
+    Args:
+        output_dir: The folder.
+        tiers: Names of the tiers to read; None reads all.
+        keep_empty: Whether intervals without a label, which are pauses, are segments, too.
+    """
+
+    name = "phoneme"
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        *,
+        tiers: Collection[str] | None = None,
+        keep_empty: bool = False,
+    ) -> None:
+        super().__init__(output_dir)
+        if isinstance(tiers, str):
+            raise TypeError(f"tiers is a collection of names, not {tiers!r}")
+        self.tiers = None if tiers is None else frozenset(tiers)
+        self.keep_empty = keep_empty
+        self._found: dict[WavID, Path | list[CtmRun]] | None = None
+
+    def scan(self) -> pl.LazyFrame:
+        """As `as_manifest`: alignments are read now."""
+        return self.as_manifest().lazy()
+
+    def as_manifest(self, progress: Progress = None) -> pl.DataFrame:
+        """A row for each recording, for which its alignment is read.
+
+        Args:
+            progress: True shows a bar; a function is called with what is done and with all.
+
+        Returns:
+            ``wav_id``, ``phoneme_n_segments``, ``phoneme_label_counts`` (a JSON object as text) and
+            ``phoneme_duration``, the end of the alignment in seconds.
+
+        Raises:
+            MissingStageError: There is no alignment.
+            ManifestError: A recording has more than one.
+            MetadataError: An alignment is damaged; the message has file and line.
+        """
+        import polars as pl
+
+        ids, rows = self.list_ids(), []
+        with reporting(progress, self.name) as report:
+            for done, wav_id in enumerate(ids, 1):
+                rows.append(_summary(wav_id, *self._read(wav_id)))
+                report(done, len(ids))
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+    def list_ids(self) -> list[WavID]:
+        """The recordings that have an alignment, sorted."""
+        return sorted(self._index())
+
+    def prepare(self) -> Self:
+        """Finds the alignments; `load`, `exists` and `list_ids` do so when they are first used."""
+        files = sorted(path for path in self.output_dir.rglob("*") if path.is_file())
+        found: dict[WavID, Path | list[CtmRun]] = {}
+        for path in files:
+            if path.suffix.lower() == ".textgrid":
+                _add(found, path.stem, path)
+            elif path.suffix.lower() == ".ctm":
+                for wav_id, runs in index_ctm(path).items():
+                    _add(found, wav_id, runs)
+        if not found:
+            why = "there is no alignment: no *.TextGrid, and no line of a *.ctm"
+            raise MissingStageError(why, source=str(self.output_dir))
+        self._found = found
+        return self
+
+    def prepare_once(self) -> Self:
+        """`prepare`, where that has not been done."""
+        return self.prepare() if self._found is None else self
+
+    def exists(self, wav_id: WavID, output_dir: Path | None = None) -> bool:
+        """Whether a recording has an alignment."""
+        return wav_id in self._at(output_dir)._index()
+
+    def load(self, wav_id: WavID, output_dir: Path | None = None) -> MetadataDict:
+        """The row of a recording as in the manifest, with its segments as ``phonemes``.
+
+        Raises:
+            MetadataError: There is no alignment of it, or that is damaged; the message has file
+                and line.
+        """
+        at = self._at(output_dir)
+        segments, end = at._read(wav_id)
+        return _summary(wav_id, segments, end) | {"phonemes": segments}
+
+    def _for(self, output_dir: Path) -> Self:
+        return type(self)(output_dir, tiers=self.tiers, keep_empty=self.keep_empty)
+
+    def _index(self) -> dict[WavID, Path | list[CtmRun]]:
+        found = self.prepare_once()._found
+        assert found is not None
+        return found
+
+    def _read(self, wav_id: WavID) -> tuple[SegmentList, float]:
+        source = self._index().get(wav_id)
+        if source is None:
+            raise MetadataError("has no alignment", source=str(self.output_dir), wav_id=wav_id)
+        if isinstance(source, Path):
+            segments, end = read_textgrid(source)
+        else:
+            segments = [segment for run in source for segment in read_ctm(run)]
+            end = max((segment["offset"] for segment in segments), default=0.0)
+        return [segment for segment in segments if self._is_wanted(segment)], end
+
+    def _is_wanted(self, segment: dict[str, Any]) -> bool:
+        has_label = self.keep_empty or bool(segment["label"].strip())
+        return has_label and (self.tiers is None or segment["tier"] in self.tiers)
+
+
+def _add(
+    found: dict[WavID, Path | list[CtmRun]], wav_id: WavID, source: Path | list[CtmRun]
+) -> None:
+    """CTM files may share a recording, each with a tier of it; nothing else may."""
+    known = found.setdefault(wav_id, source)
+    if known is source:
+        return
+    if not isinstance(known, Path) and not isinstance(source, Path):
+        tiers = {run.path.stem for run in known}
+        if source[0].path.stem not in tiers:
+            known += source
+            return
+    first, second = (at if isinstance(at, Path) else at[0].path for at in (known, source))
+    why = f"has two alignments, this and {second}"
+    raise ManifestError(why, source=str(first), wav_id=wav_id)
+
+
+def _summary(wav_id: WavID, segments: SegmentList, end: float) -> MetadataDict:
+    counts = Counter(segment["label"] for segment in segments)
+    return {
+        ID: wav_id,
+        "phoneme_n_segments": len(segments),
+        "phoneme_label_counts": json.dumps(dict(sorted(counts.items())), ensure_ascii=False),
+        "phoneme_duration": end,
+    }

@@ -2,8 +2,8 @@
 
 `numpy.load` opens an archive through `zipfile`, which takes longer than what it then reads where
 there are a hundred thousand small ones. The layout is that of PKWARE's APPNOTE 6.3 (sections 4.3.7,
-4.3.12, 4.3.16) with members of NumPy's NEP 1. What is rare (ZIP64, other compressions) is left to
-`zipfile`.
+4.3.12, 4.3.16) with members of NumPy's NEP 1. What is rare (ZIP64, comments, other compressions)
+is left to it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,6 @@ _ENCRYPTED, _UTF8 = 0x1, 0x800
 # Smaller archives are read in one call.
 _WHOLE_BYTES = 1 << 20
 _PART_BYTES = 1 << 30
-# A record of the end, with the longest comment that it may have.
-_TAIL_BYTES = 22 + 0xFFFF
 _END = struct.Struct("<4s4H2LH")
 # Marker, flags, method, checksum, stored and full size, lengths of name, extra field and comment,
 # where the local header is; and of that, marker and lengths of name and extra field.
@@ -46,9 +44,9 @@ _HEADER = re.compile(
 _FAULTS = (ValueError, struct.error, zlib.error, zipfile.BadZipFile, UnicodeError, EOFError)
 
 
-class _ArrayHeader(NamedTuple):
+class _Header(NamedTuple):
     dtype: np.dtype[Any]
-    fortran_order: bool
+    order: Literal["C", "F"]
     shape: tuple[int, ...]
 
 
@@ -124,10 +122,10 @@ class Npz:
     def __contains__(self, name: object) -> bool:
         return f"{name}.npy" in self._members
 
-    def array(self, name: str) -> Array:
-        """An array, whose checksum has been compared."""
+    def array(self, name: str, *, copy: bool = True) -> Array:
+        """An array, whose checksum has been compared; read-only where it is not copied."""
         try:
-            return _array(self._payload(f"{name}.npy"))
+            return _array(self._payload(f"{name}.npy"), copy)
         except _FAULTS as error:
             raise self._broken(error, name) from error
 
@@ -143,8 +141,7 @@ class Npz:
         if name not in self._members:
             raise ValueError(f"there is no member {name!r}")
         if self._zip is not None:
-            with self._zip.open(name) as file:
-                return file.read()
+            return _unzipped(self._zip, name)
         method, crc, stored, full, local = self._members[name]
         marker, name_bytes, extra_bytes = _LOCAL.unpack(self._read(local, _LOCAL.size))
         if marker != b"PK\3\4":
@@ -186,8 +183,16 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
         return {name: archive.array(name) for name in archive.names}
 
 
+def _unzipped(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        return archive.read(name)
+    except Exception as error:  # each compression has errors of its own
+        raise ValueError(str(error)) from error
+
+
 def _slice(content: bytes, at: int, count: int) -> bytes:
-    return _exactly(content[at : at + count], count)
+    data = content[at : at + count]
+    return data if len(data) == count else _exactly(data, count)
 
 
 def _pread(descriptor: int, at: int, count: int) -> bytes:
@@ -207,12 +212,9 @@ def _exactly(data: bytes, count: int) -> bytes:
 def _directory(read: Callable[[int, int], bytes], size: int) -> dict[str, _Member]:
     """Members by name, out of the central directory."""
     tail = read(max(0, size - _END.size), min(size, _END.size))
-    if not tail.startswith(b"PK\5\6"):  # there is a comment
-        tail = read(max(0, size - _TAIL_BYTES), min(size, _TAIL_BYTES))
-        tail = tail[max(0, tail.rfind(b"PK\5\6")) :]
-    marker, _, _, _, count, directory_bytes, start, _ = _END.unpack_from(tail)
-    if marker != b"PK\5\6":
-        raise ValueError("it has no directory")
+    if not tail.startswith(b"PK\5\6"):  # a comment, or damage
+        raise _UnusualError
+    _, _, _, _, count, directory_bytes, start, _ = _END.unpack(tail)
     if count == 0xFFFF or 0xFFFFFFFF in (start, directory_bytes):
         raise _UnusualError
     return _entries(read(start, directory_bytes), count)
@@ -228,59 +230,51 @@ def _entries(directory: bytes, count: int) -> dict[str, _Member]:
         if method not in (_STORED, _DEFLATED) or 0xFFFFFFFF in (stored, full, local):
             raise _UnusualError
         at += _CENTRAL.size
-        name = directory[at : at + name_bytes].decode("utf-8" if flags & _UTF8 else "cp437")
-        members[name] = (method, crc, stored, full, local)
+        name = directory[at : at + name_bytes]
+        # ASCII is both; the codec of old names is slow.
+        text = name.decode("utf-8" if flags & _UTF8 or name.isascii() else "cp437")
+        members[text] = (method, crc, stored, full, local)
         at += name_bytes + extra + comment
     return members
 
 
-def _array(data: bytes) -> Array:
-    (dtype, fortran_order, shape), start = _header(data)
+def _array(data: bytes, copy: bool) -> Array:
+    usual = _header(data)
+    if usual is None:
+        # Records, long headers, other writers: as NumPy understands them.
+        array: Array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+        return array
+    (dtype, order, shape), start = usual
     if dtype.hasobject:
         raise ValueError("it holds pickled objects, which are never read")
     if len(data) != start + math.prod(shape) * dtype.itemsize:
         raise ValueError("an array is not as long as its header says")
-    order: Literal["C", "F"] = "F" if fortran_order else "C"
-    return np.ndarray(shape, dtype, data, start, order=order).copy(order)
+    view: Array = np.ndarray(shape, dtype, data, start, order=order)
+    return view.copy(order) if copy else view
 
 
-def _header(data: bytes) -> tuple[_ArrayHeader, int]:
-    """An array's header and where its elements begin."""
-    if data[:6] != b"\x93NUMPY" or len(data) < 12:
-        raise ValueError("a member is no NumPy array")
-    length, start = (data[8] + 256 * data[9], 10) if data[6] == 1 else _long_header(data)
-    text = _exactly(data[start : start + length], length)
-    return _usual(text) or _numpys_header(data), start + length
+def _header(data: bytes) -> tuple[_Header, int] | None:
+    """What NumPy writes before numbers and texts, and where these begin; None is something else."""
+    if data[:8] != b"\x93NUMPY\1\0" or len(data) < 10:
+        return None
+    end = 10 + data[8] + 256 * data[9]
+    header = _parsed(data[10:end])
+    return None if header is None else (header, end)
 
 
 @functools.lru_cache(maxsize=1024)
-def _usual(text: bytes) -> _ArrayHeader | None:
-    """What NumPy writes for arrays of numbers and of text; None is something else."""
-    if found := _HEADER.match(text):
-        descr, order, sizes = found.groups()
-        shape = tuple(int(size) for size in sizes.split(b",") if size.strip())
-        return _ArrayHeader(_dtype(descr.decode("ascii")), order == b"True", shape)
-    return None
-
-
-def _long_header(data: bytes) -> tuple[int, int]:
-    if data[6] not in (2, 3):
-        raise ValueError(f"an array is of NumPy's format {data[6]}")
-    return int.from_bytes(data[8:12], "little"), 12
+def _parsed(text: bytes) -> _Header | None:
+    found = _HEADER.match(text)
+    if found is None:
+        return None
+    descr, is_fortran, sizes = found.groups()
+    shape = tuple(int(size) for size in sizes.split(b",") if size.strip())
+    return _Header(_dtype(descr.decode("ascii")), "F" if is_fortran == b"True" else "C", shape)
 
 
 @functools.lru_cache(maxsize=256)
 def _dtype(descr: str) -> np.dtype[Any]:
     try:
         return np.dtype(descr)
-    except TypeError as error:
+    except (TypeError, SyntaxError) as error:
         raise ValueError(f"an array is of the unknown type {descr!r}") from error
-
-
-def _numpys_header(data: bytes) -> _ArrayHeader:
-    """Headers of records and of other writers, as NumPy understands them."""
-    file = io.BytesIO(data)
-    version = np.lib.format.read_magic(file)
-    read = getattr(np.lib.format, f"read_array_header_{version[0] if version[0] < 3 else 2}_0")
-    shape, fortran_order, dtype = read(file)
-    return _ArrayHeader(dtype, fortran_order, shape)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -24,7 +24,7 @@ _AT_ONCE = 512
 _VAD_THRESHOLD = 0.5
 
 
-def summarize_clarity(archives: Sequence[Path], report: Report) -> pl.DataFrame:
+def summarize_clarity(archives: Sequence[str], report: Report) -> pl.DataFrame:
     """Means of SNR and C50 over the frames of speech, or over all where there is no speech.
 
     Speech is where ``vad`` is above ``vad_threshold``, which is 0.5 where the archive has none.
@@ -37,7 +37,7 @@ def summarize_clarity(archives: Sequence[Path], report: Report) -> pl.DataFrame:
     return _table(archives, "snr_status", _joined(parts))
 
 
-def summarize_categories(archives: Sequence[Path], report: Report) -> pl.DataFrame:
+def summarize_categories(archives: Sequence[str], report: Report) -> pl.DataFrame:
     """The category of the largest mean probability.
 
     Only ``categories`` and ``category_names`` are read, not the many classes beside them.
@@ -51,7 +51,7 @@ def summarize_categories(archives: Sequence[Path], report: Report) -> pl.DataFra
 
 
 def _batches(
-    archives: Sequence[Path], read: Callable[[Path], Item], report: Report
+    archives: Sequence[str], read: Callable[[str], Item], report: Report
 ) -> Iterator[list[Item]]:
     for start in range(0, len(archives), _AT_ONCE):
         batch = [read(path) for path in archives[start : start + _AT_ONCE]]
@@ -65,43 +65,49 @@ class _Clarity(NamedTuple):
     vad: Array | None
     threshold: float
 
-    def speech(self) -> Array:
-        if self.vad is None:
-            return np.ones(len(self.snr), bool)
-        return np.asarray(self.vad > self.threshold)
 
-
-def _read_clarity(path: Path) -> _Clarity:
+def _read_clarity(path: str) -> _Clarity:
     with Npz(path) as archive:
-        snr = archive.array("snr")
-        c50, vad = (archive.array(name) if name in archive else None for name in ("c50", "vad"))
-        threshold = archive.array("vad_threshold") if "vad_threshold" in archive else _VAD_THRESHOLD
-    for name, array in (("snr", snr), ("c50", c50), ("vad", vad)):
-        if array is not None and (array.ndim != 1 or len(array) != len(snr)):
-            raise MetadataError(f"has the shape {array.shape}", source=str(path), column=name)
-    return _Clarity(snr, c50, vad, float(threshold))
+        arrays = {
+            name: archive.array(name, copy=False)
+            for name in ("snr", "c50", "vad", "vad_threshold")
+            if name in archive or name == "snr"
+        }
+    threshold = float(arrays.pop("vad_threshold", _VAD_THRESHOLD))
+    shape = arrays["snr"].shape[:1]
+    for name, array in arrays.items():
+        if array.shape != shape:
+            raise MetadataError(f"has the shape {array.shape}", source=path, column=name)
+    return _Clarity(arrays["snr"], arrays.get("c50"), arrays.get("vad"), threshold)
 
 
 def _clarity(batch: list[_Clarity]) -> dict[str, list[Any]]:
     lengths = np.array([len(each.snr) for each in batch])
     of = np.repeat(np.arange(len(batch)), lengths)
-    speech = np.concatenate([each.speech() for each in batch])
+    speech = _filled([each.vad for each in batch], lengths, math.inf) > np.repeat(
+        [each.threshold for each in batch], lengths
+    )
     speechless = np.bincount(of[speech], minlength=len(batch)) == 0
     used = np.flatnonzero(speech | speechless[of])
     return {
-        "snr_mean": _means([each.snr for each in batch], of, used),
-        "c50_mean": _means([each.c50 for each in batch], of, used),
+        "snr_mean": _means([each.snr for each in batch], lengths, of, used),
+        "c50_mean": _means([each.c50 for each in batch], lengths, of, used),
         "n_raw_frames": lengths.tolist(),
     }
 
 
-def _means(arrays: list[Array | None], of: Array, used: Array) -> list[float | None]:
+def _filled(arrays: Sequence[Array | None], lengths: Array, value: float) -> Array:
+    """The arrays one behind the other, with a value for each frame of one that is missing."""
+    missing = np.full(lengths.max(initial=0), value, np.float16)
+    parts = [missing[:n] if a is None else a for a, n in zip(arrays, lengths, strict=True)]
+    return np.concatenate(parts)
+
+
+def _means(
+    arrays: Sequence[Array | None], lengths: Array, of: Array, used: Array
+) -> list[float | None]:
     """The mean of each array over the frames in use; `of` tells whose frame each is."""
-    lengths = np.bincount(of, minlength=len(arrays))
-    # A missing array counts as zeros here, and has no mean below.
-    zeros = np.zeros(lengths.max(initial=0), np.float16)
-    filled = [zeros[:n] if a is None else a for a, n in zip(arrays, lengths, strict=True)]
-    values = np.concatenate(filled)[used].astype(np.float64)
+    values = _filled(arrays, lengths, 0)[used].astype(np.float64)
     sums = np.bincount(of[used], weights=values, minlength=len(arrays))
     counts = np.bincount(of[used], minlength=len(arrays))
     means = zip(arrays, (sums / np.maximum(counts, 1)).tolist(), counts.tolist(), strict=True)
@@ -113,13 +119,14 @@ class _Categories(NamedTuple):
     names: Array
 
 
-def _read_categories(path: Path) -> _Categories:
+def _read_categories(path: str) -> _Categories:
     with Npz(path) as archive:
-        found = _Categories(archive.array("categories"), archive.array("category_names"))
+        names = ("categories", "category_names")
+        found = _Categories(*(archive.array(name, copy=False) for name in names))
     shape = found.probabilities.shape
     if len(shape) != 2 or shape[1:] != found.names.shape:
         why = f"has the shape {shape}, for {found.names.size} names"
-        raise MetadataError(why, source=str(path), column="categories")
+        raise MetadataError(why, source=path, column="categories")
     return found
 
 
@@ -144,12 +151,12 @@ def _joined(parts: list[dict[str, list[Any]]]) -> dict[str, list[Any]]:
     return {name: [value for part in parts for value in part[name]] for name in parts[0]}
 
 
-def _table(archives: Sequence[Path], status: str, columns: dict[str, list[Any]]) -> pl.DataFrame:
+def _table(archives: Sequence[str], status: str, columns: dict[str, list[Any]]) -> pl.DataFrame:
     import polars as pl
 
-    ids = [path.name.removesuffix(".npz") for path in archives]
+    ids = [path.rpartition("/")[2].removesuffix(".npz") for path in archives]
     texts = {"wav_id": ids, status: ["ok"] * len(ids)}
-    types = {"dominant_category": pl.String}
-    types |= dict.fromkeys(("snr_mean", "c50_mean", "dominant_prob"), pl.Float64)
+    types: dict[str, pl.DataType] = {"dominant_category": pl.String()}
+    types |= dict.fromkeys(("snr_mean", "c50_mean", "dominant_prob"), pl.Float64())
     overrides = {name: of for name, of in types.items() if name in columns}
     return pl.DataFrame({**texts, **columns}, schema_overrides=overrides)
