@@ -31,7 +31,6 @@ _HOMES = {
     "manifest": ("MetadataManifest",),
     "joiner": ("ManifestJoiner",),
     "build": ("build_manifest",),
-    "processor": ("FeatureProcessor", "ProcessorRegistry", "default_registry"),
     "processor": ("FeatureProcessor", "ProcessorError", "ProcessorRegistry", "default_registry"),
     "adapters": ("ESCAdapter", "PhonemeAdapter", "SNRAdapter", "VADAdapter", "VTCAdapter"),
     "store": (
