@@ -23,6 +23,7 @@ import peers_clips_by_id  # noqa: E402
 import peers_decode  # noqa: E402
 import peers_encoder  # noqa: E402
 import peers_long  # noqa: E402
+import peers_manifest  # noqa: E402
 import peers_mel  # noqa: E402
 import peers_pad  # noqa: E402
 import peers_range  # noqa: E402
@@ -40,6 +41,7 @@ app.command("collate")(peers_collate.main)
 app.command("encoder")(peers_encoder.main)
 app.command("ids")(peers_clips_by_id.main)
 app.command("long")(peers_long.main)
+app.command("manifest")(peers_manifest.main)
 app.command("mel")(peers_mel.main)
 app.command("pad")(peers_pad.main)
 app.command("range")(peers_range.main)

@@ -296,6 +296,13 @@ def test_filters_keep_what_plain_python_keeps(outputs: Any, how: Any) -> None:
     assert build_manifest(outputs.root, filters, how=how).wav_ids == expected
 
 
+def test_conditions_are_met_where_the_files_are_read(outputs: Any) -> None:
+    filters = FilterConfig(0.1, 3.0, ["FEM", "CHI"], ["music"], 1.0, 100.0)
+    plan = build_manifest(outputs.root, filters).lazy.explain()
+    assert "JOIN" in plan
+    assert "FILTER" not in plan.split("JOIN")[0]
+
+
 def test_stages_that_have_not_run_are_listed_with_what_is_there(tmp_path: Path) -> None:
     root = make_outputs(tmp_path, n=15).root
     for folder in ("snr_meta", "snr", "esc_meta", "esc"):

@@ -13,7 +13,7 @@ import typer
 import ossicle
 
 # isort: off - the order in --help
-from ossicle.cli import audio, shard, verify, cache, extract, train, stages, experiment
+from ossicle.cli import audio, shard, verify, cache, manifest, extract, train, stages, experiment
 
 # isort: on
 from ossicle.cli.base import app, console
@@ -25,6 +25,7 @@ __all__ = [
     "experiment",
     "extract",
     "main",
+    "manifest",
     "shard",
     "stages",
     "train",

@@ -93,11 +93,11 @@ def _expressions(field: str, column: pl.Expr, value: Any) -> list[pl.Expr]:
     import polars as pl
 
     if field == "excluded_esc_categories":
-        return [~column.cast(pl.String).is_in(list(value))]
+        return [~column.cast(pl.String, strict=False).is_in(list(value))]
     if field == "required_labels":
-        return [_count(column.cast(pl.String), label) > 0 for label in value]
-    # To Polars NaN is above all numbers.
-    number = column.cast(pl.Float64).fill_nan(None)
+        return [_count(column.cast(pl.String, strict=False), label) > 0 for label in value]
+    # To Polars NaN is above all numbers. A strict cast may fail, and what may fail is not moved.
+    number = column.cast(pl.Float64, strict=False).fill_nan(None)
     return [number <= value if field == "max_duration" else number >= value]
 
 
