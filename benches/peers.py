@@ -18,8 +18,8 @@ harness.one_thread()  # before the libraries that read their number of threads w
 import peers_adapters  # noqa: E402
 import peers_batch  # noqa: E402
 import peers_cache  # noqa: E402
-import peers_collate  # noqa: E402
 import peers_clips_by_id  # noqa: E402
+import peers_collate  # noqa: E402
 import peers_decode  # noqa: E402
 import peers_encoder  # noqa: E402
 import peers_long  # noqa: E402

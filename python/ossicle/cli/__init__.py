@@ -13,7 +13,7 @@ import typer
 import ossicle
 
 # isort: off - the order in --help
-from ossicle.cli import audio, shard, verify, cache, manifest, extract, train, stages, experiment
+from ossicle.cli import audio, cache, experiment, extract, manifest, shard, stages, train, verify
 
 # isort: on
 from ossicle.cli.base import app, console

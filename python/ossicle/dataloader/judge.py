@@ -11,9 +11,10 @@ from typing import TypeVar
 import torch
 
 from ossicle.collator.faults import Fault, Faults, OnError
-from ossicle.collator.rows import Clip, Example
+from ossicle.collator.rows import Example
 from ossicle.dataloader.errors import DataloaderError
 from ossicle.errors import AudioError, InvalidArgumentError
+from ossicle.recordings import Clip
 
 __all__ = ["BAD", "Judge", "SharedEpoch", "sample_seed"]
 
