@@ -29,8 +29,8 @@ from ossicle.dataloader import (
     VTCAdapter,
 )
 from ossicle.dataloader.adapter_bases import StageAdapter
-from ossicle.dataloader.columns import Columns
 from ossicle.dataloader.npz import Npz, read_npz
+from ossicle.dataloader.rows_by_id import RowsById
 
 ADAPTERS = (VADAdapter, VTCAdapter, SNRAdapter, ESCAdapter)
 Kind = type[StageAdapter]
@@ -470,7 +470,7 @@ CELLS = {
 )
 def test_columns_give_the_rows_of_a_frame(rows: list[dict[str, Any]]) -> None:
     schema = {"wav_id": pl.String} | {name: dtype for name, (dtype, _) in CELLS.items()}
-    columns = pickle.loads(pickle.dumps(Columns(pl.DataFrame(rows, schema=schema, orient="row"))))
+    columns = pickle.loads(pickle.dumps(RowsById(pl.DataFrame(rows, schema=schema, orient="row"))))
     ids = {row["wav_id"] for row in rows}
     assert len(columns) == len(ids)
     for wav_id in [*ids, "missing"]:
@@ -485,7 +485,7 @@ def test_columns_give_the_rows_of_a_frame(rows: list[dict[str, Any]]) -> None:
 
 def test_many_texts_are_kept_apart() -> None:
     texts = [None if number % 7 == 0 else f"t{number}é" for number in range(1_000)]
-    columns = Columns(pl.DataFrame({"wav_id": [f"{n:03}" for n in range(1_000)], "text": texts}))
+    columns = RowsById(pl.DataFrame({"wav_id": [f"{n:03}" for n in range(1_000)], "text": texts}))
     assert [columns.rows(f"{n:03}")[0]["text"] for n in range(1_000)] == texts
 
 

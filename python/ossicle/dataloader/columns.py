@@ -34,6 +34,8 @@ Table: TypeAlias = Any
 _CHUNK = 1 << 15
 # Texts that are padded to one length to be sorted take so many bytes at most.
 _MOST_PADDED = 1 << 32
+# Up to so many different texts, each row holds a number of one byte.
+_CODED_TEXTS = 255
 # Of the names around a missing one, how many are compared with it.
 _AROUND = 200
 
@@ -174,13 +176,21 @@ class Columns(Mapping[str, "Column"]):
         self._columns, self.length = columns, length
 
     @classmethod
-    def of(cls, frame: polars.DataFrame, source: str = "the manifest") -> Columns:
+    def of(
+        cls, frame: polars.DataFrame, source: str = "the manifest", *, any_type: bool = False
+    ) -> Columns:
         """All columns of a frame.
 
+        Args:
+            frame: The rows.
+            source: What errors call it.
+            any_type: Whether columns that plain arrays do not hold stay as Python's objects.
+
         Raises:
-            ManifestError: One has a type that plain arrays do not hold.
+            ManifestError: There is such a column, and it may not.
         """
-        columns = {one.name: _column(one, source) for one in frame.get_columns()}
+        make = _any_column if any_type else _column
+        columns = {one.name: make(one, source) for one in frame.get_columns()}
         return cls(columns, frame.height)
 
     def __getitem__(self, name: str) -> Column:
@@ -201,27 +211,31 @@ class Column:
     """One column.
 
     Args:
-        values: Numbers, booleans, times or texts.
+        values: Numbers, booleans, times, texts or other objects.
         valid: ``(N,)`` which are not null; None: all.
         is_json: The texts are JSON of lists and structs.
+        texts: What the numbers stand for, where the column is one of few different texts.
     """
 
     def __init__(
         self,
-        values: npt.NDArray[Any] | Strings,
+        values: npt.NDArray[Any] | Strings | list[Any],
         valid: npt.NDArray[np.bool_] | None = None,
         *,
         is_json: bool = False,
+        texts: tuple[str, ...] | None = None,
     ) -> None:
-        self.values, self.valid, self.is_json = values, valid, is_json
+        self.values, self.valid, self.is_json, self.texts = values, valid, is_json, texts
 
     def __getitem__(self, number: int) -> Any:
         if self.valid is not None and not self.valid[number]:
             return None
         value = self.values[number]
+        if self.texts is not None:
+            return self.texts[value]
         if isinstance(value, str):
             return json.loads(value)["_"] if self.is_json else value
-        return value.item()
+        return value.item() if isinstance(value, np.generic) else value
 
 
 def frame_of(table: Table, columns: Iterable[str] | None = None) -> polars.DataFrame:
@@ -296,7 +310,11 @@ def _column(series: polars.Series, source: str) -> Column:
     if kind in (polars.Categorical, polars.Enum, polars.Null):
         series, kind = series.cast(polars.String), polars.String()
     if kind == polars.String:
-        return Column(Strings.of_series(series), valid)
+        texts = series.drop_nulls().unique().sort()
+        if len(texts) > _CODED_TEXTS:
+            return Column(Strings.of_series(series), valid)
+        codes = series.cast(polars.Enum(texts)).to_physical().fill_null(0).cast(polars.UInt8)
+        return Column(codes.to_numpy(), valid, texts=tuple(texts))
     if kind.is_nested():
         # Wrapped, so that what is no struct has an object around it, too.
         boxed = series.alias("_").to_frame().to_struct(name).struct.json_encode()
@@ -314,6 +332,13 @@ def _column(series: polars.Series, source: str) -> Column:
     if valid is not None:
         series = series.to_physical().fill_null(0).cast(series.dtype)
     return Column(np.ascontiguousarray(series.to_numpy()), valid)
+
+
+def _any_column(series: polars.Series, source: str) -> Column:
+    try:
+        return _column(series, source)
+    except ManifestError:
+        return Column(series.to_list())
 
 
 def _ends(lengths: Ints) -> Ints:
