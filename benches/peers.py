@@ -18,22 +18,26 @@ harness.one_thread()  # before the libraries that read their number of threads w
 import peers_batch  # noqa: E402
 import peers_cache  # noqa: E402
 import peers_decode  # noqa: E402
+import peers_encoder  # noqa: E402
 import peers_long  # noqa: E402
 import peers_mel  # noqa: E402
 import peers_range  # noqa: E402
 import peers_resample  # noqa: E402
 import peers_shard  # noqa: E402
+import peers_train  # noqa: E402
 import typer  # noqa: E402
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 app.command("decode")(peers_decode.main)
 app.command("batch")(peers_batch.main)
 app.command("cache")(peers_cache.main)
+app.command("encoder")(peers_encoder.main)
 app.command("long")(peers_long.main)
 app.command("mel")(peers_mel.main)
 app.command("range")(peers_range.main)
 app.command("resample")(peers_resample.main)
 app.command("shard")(peers_shard.main)
+app.command("train")(peers_train.main)
 
 
 @app.command()

@@ -63,7 +63,7 @@ def greedy(model: GPT, idx: Tensor, audio_features: Tensor, count: int) -> list[
 rows = st.lists(st.tuples(st.integers(0, 12), st.integers(1, 6)), min_size=1, max_size=4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(lengths=rows, seed=st.integers(0, 2**16))
 def test_greedy_rows_of_a_batch_are_those_of_whole_forwards(
     lengths: list[tuple[int, int]], seed: int
@@ -75,7 +75,7 @@ def test_greedy_rows_of_a_batch_are_those_of_whole_forwards(
         assert out[row].tolist() == greedy(model, **alone(batch, row), count=6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(lengths=rows, seed=st.integers(0, 2**16), top_k=st.sampled_from([None, 1, 5, 64, 999]))
 def test_sampled_rows_depend_on_their_own_seed_alone(
     lengths: list[tuple[int, int]], seed: int, top_k: int | None

@@ -40,7 +40,7 @@ def new_cache(model: GPT, batch: int, size: int) -> KVCache:
 rows = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 9)), min_size=1, max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     name=st.sampled_from(sorted(CONFIGS)),
     lengths=rows.map(lambda pairs: [(a, p or int(a == 0)) for a, p in pairs]),

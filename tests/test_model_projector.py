@@ -112,7 +112,7 @@ def test_start_ignore_gives_the_same_token_whatever_is_heard() -> None:
     assert projector.half()(torch.randn(1, 2, 16, dtype=torch.half)).dtype == torch.half
 
 
-@pytest.mark.parametrize(("start", "low", "high"), [("zero", 0.3, 2.0), ("ignore", 1e-4, 0.01)])
+@pytest.mark.parametrize(("start", "low", "high"), [("zero", 0.3, 2.0), ("ignore", 1e-3, 0.1)])
 def test_what_one_step_makes_of_the_audio(start: str, low: float, high: float) -> None:
     """How far two clips lie apart, in the GPT, after one step of AdamW at the smoke's rate."""
     torch.manual_seed(0)

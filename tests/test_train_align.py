@@ -194,7 +194,8 @@ def test_a_loss_that_does_not_fall_is_an_error_after_all_is_written(
 ) -> None:
     with pytest.raises(LossDidNotFallError, match=r"fell by .* 2 steps .* 0\.5 at least") as caught:
         run(small(tones, steps=2, lr=1e-9, loss_drop_min=0.5, out=tmp_path))
-    assert {p.name for p in tmp_path.iterdir()} == {"step_00000002", "report.png", "result.json"}
+    written = {"step_00000002", "report.png", "result.json", "config.yaml", "metrics.jsonl"}
+    assert {p.name for p in tmp_path.iterdir()} == written
     copy = pickle.loads(pickle.dumps(caught.value))
     assert copy.result.losses == caught.value.result.losses
 

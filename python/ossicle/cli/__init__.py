@@ -1,4 +1,4 @@
-"""The command line: ``ossicle info``, ``decode``, ``shard``, ``index``, ``cache``, ``train`` ...
+"""The command line: ``ossicle info``, ``decode``, ``shard``, ``cache``, ``extract``, ``train`` ...
 
 Thin: each command calls one function of the library, shows its progress and prints its result.
 """
@@ -12,10 +12,24 @@ import typer
 
 import ossicle
 
-from ossicle.cli import audio, shard, verify, cache, train, stages, experiment  # isort: skip - the order in --help
+# isort: off - the order in --help
+from ossicle.cli import audio, cache, experiment, extract, shard, stages, train, verify
+
+# isort: on
 from ossicle.cli.base import app, console
 
-__all__ = ["app", "audio", "cache", "experiment", "main", "shard", "stages", "train", "verify"]
+__all__ = [
+    "app",
+    "audio",
+    "cache",
+    "experiment",
+    "extract",
+    "main",
+    "shard",
+    "stages",
+    "train",
+    "verify",
+]
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ HELP: dict[Stage, str] = {
     "align": """Align a frozen Whisper encoder with a small GPT: both it and the projector learn.
 
     The smoke: the loss must fall by 0.5 nats a token.""",
-    "weak-align": """Train the projector alone, between a frozen encoder and a frozen language model.
+    "weak-align": """Train the projector alone, between a frozen encoder and a frozen LM.
 
     The loss can only fall by what the projector passes on of the audio.""",
     "full": "Train projector and language model at scale, behind a frozen encoder.",
@@ -61,9 +61,11 @@ def make_command(stage: Stage) -> Callable[..., None]:
 
 def _config_parameter() -> inspect.Parameter:
     option = typer.Option(help="YAML file with any of these options; flags go before it.")
-    kind = Annotated[Path | None, option]
     return inspect.Parameter(
-        "config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind
+        "config",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[Path | None, option],
     )
 
 

@@ -103,6 +103,7 @@ def _print_demo(result: DemoResult) -> None:
 
 
 def print_losses(result: TrainResult) -> None:
+    """The first loss and the last."""
     first, last = result.losses[0], result.losses[-1]
     console.print(
         f"loss {first:.3f} -> {last:.3f} nats a token in {len(result.losses)} steps",

@@ -107,7 +107,7 @@ class Linear(nn.Linear):
 
 def table(rows: int, width: int) -> nn.Embedding:
     """An embedding table yet to be filled: nn.Embedding's own filling, on meta, takes seconds."""
-    return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
+    return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
 
 
 def norm(x: Tensor) -> Tensor:

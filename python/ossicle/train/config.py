@@ -88,10 +88,11 @@ class TrainConfig:
         "alone), full (both, at scale).",
     )
     audio_column: str | None = _data(
-        None, "Column of the audio paths; by default the first of the usual names."
+        None,
+        "Column of the audio paths; by default wav, audio_path, path, audio or audio_filepath.",
     )
     text_column: str | None = _data(
-        None, "Column, or member of a shard, with the texts; by default the first usual name."
+        None, "Column of the texts, or member of a shard with one; by default text (or txt)."
     )
     max_seconds: float = _data(30.0, "Where clips are cut; 30 at most.")
     pad_to_seconds: float | None = _data(
@@ -102,8 +103,8 @@ class TrainConfig:
     )
     batch_size: int | None = _data(
         None,
-        "Clips of a step, over all processes; by default all of them up to 32, else 16. Has no "
-        "meaning under a budget.",
+        "Clips of a step, over all processes; by default all of them up to 32, else 16. Not beside "
+        "a budget.",
     )
     max_batch_seconds: float | None = _data(
         None, "Budget of a part of a step, in seconds with padding: clips of like length share it."

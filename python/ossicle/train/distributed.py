@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -53,9 +52,8 @@ class Processes:
             dist.barrier()
 
 
-@contextmanager
-def joined(device: str | None) -> Iterator[Processes]:
-    """Joins the processes that torchrun has started, if it has, and leaves them at the end.
+def joined(device: str | None) -> Processes:
+    """Joins the processes that torchrun has started, if it has, until this one ends.
 
     NCCL connects processes on CUDA, gloo those on the CPU. A group that exists already is used and
     left as it is.
@@ -69,11 +67,13 @@ def joined(device: str | None) -> Iterator[Processes]:
     if started and chosen.type == "cuda" and ":" not in name:
         chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(chosen)
-    is_own = started and not dist.is_initialized()
-    if is_own:
+    if started and not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    try:
-        yield Processes(chosen)
-    finally:
-        if is_own:
-            dist.destroy_process_group()
+        # Not at the end of the run: a second group over the same store would wait for ever.
+        atexit.register(_leave)
+    return Processes(chosen)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

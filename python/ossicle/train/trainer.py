@@ -72,10 +72,10 @@ def run(
         CheckpointError: If ``out`` has checkpoints and neither ``resume`` nor ``overwrite`` says
             what is to become of them, or if they are of another run.
     """
-    with joined(config.device) as processes:
-        cuda = [processes.device] if processes.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda):
-            result = _Run(config, processes, progress or (lambda _: None), evaluate).run()
+    processes = joined(config.device)
+    cuda = [processes.device] if processes.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        result = _Run(config, processes, progress or (lambda _: None), evaluate).run()
     if config.loss_drop_min is not None and not result.loss_drop >= config.loss_drop_min:
         raise LossDidNotFallError(result, config.loss_drop_min)
     return result

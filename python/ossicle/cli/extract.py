@@ -1,0 +1,147 @@
+"""Commands that run frozen encoders ahead of training: ``ossicle extract``."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ossicle.cli.base import Bars, app, console, errors, progress_bars, reported, require
+
+if TYPE_CHECKING:
+    from ossicle.extract import ExtractResult
+    from ossicle.model import WhisperEncoder
+
+extract_app = typer.Typer(no_args_is_help=True, help="Run a frozen encoder ahead of training.")
+app.add_typer(extract_app, name="extract")
+
+# Faults of many clips are in the ledger; these are shown.
+_SHOWN = 10
+
+
+class Dtype(StrEnum):
+    """Of an encoder's weights and activations."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+@extract_app.command(
+    "whisper",
+    epilog="Examples:  "
+    "[bold]ossicle extract whisper train.jsonl feats-%06d.tar[/]   ·   "
+    "[bold]ossicle extract whisper train.jsonl feats-%06d.tar --layer all --max-bytes 2e9[/]   ·   "
+    "offline: [bold]ossicle extract whisper train.jsonl feats-%06d.tar --whisper tiny-random[/]",
+)
+def extract_whisper(
+    manifest: Annotated[
+        Path,
+        typer.Argument(metavar="MANIFEST", help="JSON lines: wav or audio_path, and text."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="Shards, with a field for their number: f-%06d.tar."),
+    ],
+    whisper: Annotated[
+        str, typer.Option(help="Model id on a hub, a local folder, or tiny-random.")
+    ] = "openai/whisper-base",
+    layer: Annotated[
+        str, typer.Option(help="last, all, or a number: 0 is what enters the first layer.")
+    ] = "last",
+    max_bytes: Annotated[
+        float, typer.Option(min=1, help="Begin another shard before this size, as in 2e9.")
+    ] = 1e9,
+    max_seconds: Annotated[
+        float, typer.Option(help="Longer clips are left out; 30 is the most.")
+    ] = 30.0,
+    batch_seconds: Annotated[
+        float | None, typer.Option(help="Sound in a forward pass (else 30 on CPU, 960 on CUDA).")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="That decode (by default all processors).")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cuda or cpu (by default CUDA where there is one).")
+    ] = None,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Of the encoder; auto is bfloat16 on CUDA, else float32.")
+    ] = Dtype.AUTO,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove the shards that are there, begin anew.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Write the frames that a frozen Whisper encoder makes of a manifest's clips to tar shards.
+
+    Frames are bfloat16, with the text, the length and the encoder's fingerprint beside them. Stop
+    and start again as you like: whole shards are kept. Clips that cannot be used are listed in
+    OUT.faults.jsonl; the exit code is then 1.
+    """
+    require("torch", "torch", "transformers")
+    from ossicle import extract
+
+    with reported(), progress_bars() as progress:
+        bars = Bars(progress)
+        result = extract.extract_whisper(
+            manifest,
+            out,
+            _encoder(whisper, layer, device, dtype),
+            max_bytes=int(max_bytes),
+            max_seconds=max_seconds,
+            batch_seconds=batch_seconds,
+            threads=threads,
+            overwrite=overwrite,
+            progress=lambda done, total: bars("extract", done, total),
+        )
+    _report(result, out, as_json=as_json)
+    if result.faults:
+        raise typer.Exit(1)
+
+
+def _encoder(whisper: str, layer: str, device: str | None, dtype: Dtype) -> WhisperEncoder:
+    import torch
+
+    from ossicle.model import WhisperEncoder
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if dtype is Dtype.AUTO:
+        dtype = Dtype.FLOAT32 if torch.device(device).type == "cpu" else Dtype.BFLOAT16
+    number = layer.removeprefix("-")
+    return WhisperEncoder(
+        whisper,
+        device=device,
+        dtype=getattr(torch, dtype.value),
+        layer=int(layer) if number.isdecimal() else layer,  # type: ignore[arg-type]  # it checks
+    )
+
+
+def _report(result: ExtractResult, out: Path, *, as_json: bool) -> None:
+    for fault in result.faults[:_SHOWN]:
+        errors.print(f"[bold red]error:[/] row {fault.row}: {fault.error}: ", end="")
+        errors.print(f"{fault.file}: {fault.reason}", markup=False, highlight=False)
+    if result.faults:
+        text = f"{len(result.faults):,} rows left out, listed in {result.ledger}"
+        errors.print(f"[bold red]error:[/] {text}", highlight=False)
+    if as_json:
+        facts = {
+            "shards": [str(path) for path in result.shards],
+            "rows": result.rows,
+            "clips": result.clips,
+            "new": result.new,
+            "new_seconds": result.new_seconds,
+            "faults": len(result.faults),
+            "fingerprint": result.fingerprint,
+        }
+        typer.echo(json.dumps(facts))
+        return
+    megabytes = sum(path.stat().st_size for path in result.shards) / 1e6
+    console.print(
+        f"wrote {out}: {result.clips:,} clips ({result.new:,} new) in {len(result.shards):,} "
+        f"shards, {megabytes:,.1f} MB, by the encoder {result.fingerprint[:12]}",
+        markup=False,
+        highlight=False,
+    )

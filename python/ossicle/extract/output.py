@@ -1,0 +1,230 @@
+"""Where an extraction writes, and how far one that was stopped had come.
+
+Beside shards ``feats-%06d.tar`` lie ``feats.extract.json``, what was to be done and, once all is
+done, what it came to, and ``feats.faults.jsonl``, the clips that could not be used. Shards get
+their names when they are whole and hold the manifest's rows in order, so the last row of the last
+one tells where to go on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ossicle.collator.faults import Fault, read_ledger
+from ossicle.errors import InvalidArgumentError
+from ossicle.extract.features import FRAMES, FingerprintError
+from ossicle.shard import Shard, ShardWriter, index_path
+
+__all__ = ["ExtractError", "Output", "Plan", "ShardRoll"]
+
+_FIELD = re.compile(r"%(0\d+)?d")
+_BLOCK, _RECORD = 512, 10_240  # bytes that the members of a tar, and a whole tar, are padded to
+
+
+class ExtractError(ValueError):
+    """What lies in the place of an extraction's shards is not the beginning of this one.
+
+    Attributes:
+        source: The file.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"{source}: {reason}; overwrite it, or choose another place")
+        self.source, self.reason = source, reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.source, self.reason)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the bytes of the shards depend on, but for the recordings.
+
+    Attributes:
+        fingerprint: Of the encoder.
+        layer: The hidden state: a number, or None for all.
+        manifest_sha256: Of the manifest's rows.
+        rows: How many there are.
+        max_bytes: Of a shard.
+        max_seconds: Of a clip.
+        batch_seconds: Of sound in a forward pass: neighbours change a frame by a rounding.
+    """
+
+    fingerprint: str
+    layer: int | None
+    manifest_sha256: str
+    rows: int
+    max_bytes: int
+    max_seconds: float
+    batch_seconds: float
+
+
+class Output:
+    """The shards of one extraction and what lies beside them.
+
+    Args:
+        pattern: Their path, with a field like ``%06d`` for the number in its last part.
+
+    Raises:
+        InvalidArgumentError: If there is no such field, or more than one.
+    """
+
+    def __init__(self, pattern: str | os.PathLike[str]) -> None:
+        self.pattern = Path(pattern)
+        self._parts = _FIELD.split(self.pattern.name)[::2]
+        if len(self._parts) != 2 or "%" in "".join(self._parts):
+            reason = "the name of the shards needs one field for their number, like %06d"
+            raise InvalidArgumentError(reason, source=str(pattern))
+        stem = "".join(self._parts).removesuffix(".tar").rstrip("-_.") or "features"
+        self.plan_path = self.pattern.with_name(f"{stem}.extract.json")
+        self.ledger_path = self.pattern.with_name(f"{stem}.faults.jsonl")
+
+    def shard(self, number: int) -> Path:
+        """The path of a shard, from 0."""
+        return self.pattern.with_name(self.pattern.name % number)
+
+    def shards(self) -> list[Path]:
+        """Those that are there, in order.
+
+        Raises:
+            ExtractError: If one is missing among them.
+        """
+        found = self._numbered()
+        for place, number in enumerate(sorted(found)):
+            if place != number:
+                raise ExtractError(str(self.shard(place)), "is missing, and later ones are there")
+        return [found[number] for number in sorted(found)]
+
+    def _numbered(self) -> dict[int, Path]:
+        before, behind = (re.escape(part) for part in self._parts)
+        name = re.compile(f"{before}([0-9]+){behind}")
+        paths = {path: name.fullmatch(path.name) for path in self.pattern.parent.glob("*")}
+        return {int(match[1]): path for path, match in paths.items() if match}
+
+    def begin(self, plan: Plan, *, overwrite: bool) -> int:
+        """Makes the beginning, or finds it.
+
+        Returns:
+            The row that the shards which are there end with, as the manifest counts; 0 without any.
+
+        Raises:
+            FingerprintError: If another encoder made them.
+            ExtractError: If they are of another extraction.
+        """
+        if overwrite:
+            self._remove()
+        shards = self.shards()
+        if not shards:
+            self.save(plan)
+        elif self.plan_path.exists():
+            self._check(plan)
+        else:
+            raise ExtractError(str(shards[0]), f"is there without {self.plan_path.name}")
+        last = _last_row(shards[-1], plan.fingerprint) if shards else 0
+        kept = [asdict(fault) for fault in read_ledger(self.ledger_path) if fault.row <= last]
+        _replace(self.ledger_path, "".join(json.dumps(fault) + "\n" for fault in kept))
+        return last
+
+    def save(self, plan: Plan, outcome: Mapping[str, Any] | None = None) -> None:
+        """Writes the plan, at the end with what came of it."""
+        facts = asdict(plan) | ({} if outcome is None else {"outcome": dict(outcome)})
+        _replace(self.plan_path, json.dumps(facts, indent=1) + "\n")
+
+    def enter(self, fault: Fault) -> None:
+        """Appends a clip that could not be used to the ledger."""
+        with self.ledger_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(fault)) + "\n")
+
+    def _check(self, plan: Plan) -> None:
+        source = str(self.plan_path)
+        try:
+            found = json.loads(self.plan_path.read_text(encoding="utf-8"))
+            made_by = str(found["fingerprint"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ExtractError(source, f"is no plan of an extraction: {error}") from error
+        if made_by != plan.fingerprint:
+            raise FingerprintError(source, made_by, plan.fingerprint)
+        for name, value in asdict(plan).items():
+            if found.get(name) != value:
+                reason = f"is of an extraction with {name} {found.get(name)}, not {value}"
+                raise ExtractError(source, reason)
+
+    def _remove(self) -> None:
+        # The plan last: without it shards are nobody's, and would have to be removed by hand.
+        for shard in self._numbered().values():
+            index_path(shard).unlink(missing_ok=True)
+            shard.unlink()
+        self.ledger_path.unlink(missing_ok=True)
+        self.plan_path.unlink(missing_ok=True)
+
+
+def _last_row(path: Path, fingerprint: str) -> int:
+    with Shard(path) as shard:
+        facts = json.loads(bytes(shard[-1]["json"]))
+    if facts["fingerprint"] != fingerprint:
+        raise FingerprintError(str(path), facts["fingerprint"], fingerprint)
+    return int(facts["row"])
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(path)
+
+
+class ShardRoll:
+    """Writes samples to one shard after the other; leaving ``with`` by an error drops the last.
+
+    Args:
+        output: Where to.
+        number: Of the first shard.
+        max_bytes: Of a shard's file; a sample that is larger alone has a shard of its own.
+    """
+
+    def __init__(self, output: Output, number: int, max_bytes: int) -> None:
+        self._output, self._number, self._max_bytes = output, number, max_bytes
+        self._writer: ShardWriter | None = None
+        self._bytes = 0
+
+    def write(self, key: str, frames: Any, facts: bytes) -> None:
+        """Appends a sample: frames as uint16 and the bytes of its JSON; the key is short ASCII."""
+        size = sum(_BLOCK + _padded(n, _BLOCK) for n in (frames.nbytes + 128, len(facts)))
+        if _padded(self._bytes + size + 2 * _BLOCK, _RECORD) > self._max_bytes:
+            self._close()
+        if self._writer is None:
+            self._writer = ShardWriter(self._output.shard(self._number))
+            self._number, self._bytes = self._number + 1, 0
+        self._writer.write({"__key__": key, FRAMES: frames, "json": facts})
+        self._bytes += size
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def __enter__(self) -> ShardRoll:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._close()
+        elif self._writer is not None:
+            self._writer.discard()
+
+
+def _padded(size: int, unit: int) -> int:
+    return -(-size // unit) * unit
