@@ -194,7 +194,9 @@ def draw_soft_tokens(
 
 
 def _draw_beside(axes: Any, soft: FloatArray, letters: FloatArray, names: list[str]) -> None:
-    _frame(axes, "In the plane where the letters differ most", "first component", "second component")
+    _frame(
+        axes, "In the plane where the letters differ most", "first component", "second component"
+    )
     axes.scatter(*soft.T, s=6, color=BAR, alpha=0.4, linewidths=0, label="soft tokens")
     axes.scatter(*letters.T, s=8, color=COLOURS["shuffled"], label="embeddings of letters")
     for name, (x, y) in zip(names, letters, strict=True):
