@@ -70,8 +70,9 @@ class Setup:
         Raises:
             As `ossicle.train.run` does.
         """
-        for data in filter(None, (config.data, config.eval_data)):
-            check_exists(data)
+        check_exists(config.data)
+        if config.eval_data is not None:
+            check_exists(config.eval_data)
         encoder = _encoder(config, processes.device)
         source = open_source(config.data, config, encoder)
         modules = build_modules(config, encoder, processes.device)
