@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ossicle.model import GPT, ByteTokenizer, GPTConfig, Projector
-from ossicle.train.align import pack_text
 from ossicle.train.evaluate import (
     ControlBatch,
     ControlResult,
@@ -20,8 +19,7 @@ from ossicle.train.evaluate import (
     transcribe,
     word_errors,
 )
-
-CPU = torch.device("cpu")
+from ossicle.train.feed import collate_text
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -135,7 +133,8 @@ def batches(sizes: list[int], *, equal_audio: bool = False) -> list[ControlBatch
     generator = torch.Generator().manual_seed(1)
     out, start = [], 0
     for size in sizes:
-        idx, targets = pack_text(TEXTS[start : start + size], CPU)
+        ids = [ByteTokenizer().encode(text) for text in TEXTS[start : start + size]]
+        idx, targets = collate_text(ids)
         lengths = torch.randint(1, 12, (size,), generator=generator)
         frames = torch.randn(size, 12, 8, generator=generator)
         if equal_audio:

@@ -36,6 +36,7 @@ GROUPS = (
     "#8a6d3b",
     "#1b9e4b",
 )
+SHOWN = 1_500  # soft tokens of a cloud
 SMOOTHED = 25  # steps of a running mean
 
 
@@ -163,7 +164,7 @@ def draw_soft_tokens(
 
     Args:
         path: Where the picture goes; its folder is made if it is missing.
-        soft: Soft tokens as the language model sees them, normed (n, d).
+        soft: Soft tokens as the language model sees them, normed (n, d); a share is shown.
         text: The embedding (d,) of each token that is named, normed in the same way.
         groups: Soft tokens (m, d) by what they ought to share, for the right panel.
         title: Above everything.
@@ -173,7 +174,8 @@ def draw_soft_tokens(
     figure = _figure(11, 5.2, title, subtitle)
     left, right = figure.subplots(1, 2)
     letters = np.stack(list(text.values()))
-    mean, axes2 = principal_components(np.concatenate([soft, letters]))
+    mean, axes2 = principal_components(letters)  # the space of the text
+    soft = soft[:: max(1, len(soft) // SHOWN)]
     _draw_beside(left, (soft - mean) @ axes2.T, (letters - mean) @ axes2.T, list(text))
     mean, axes2 = principal_components(np.concatenate(list(groups.values())))
     _frame(right, heading, "first component", "second component")
@@ -192,8 +194,10 @@ def draw_soft_tokens(
 
 
 def _draw_beside(axes: Any, soft: FloatArray, letters: FloatArray, names: list[str]) -> None:
-    _frame(axes, "All of them, and the letters", "first component", "second component")
-    axes.scatter(*soft.T, s=5, color=BAR, alpha=0.35, linewidths=0, label="soft tokens")
+    _frame(
+        axes, "In the plane where the letters differ most", "first component", "second component"
+    )
+    axes.scatter(*soft.T, s=6, color=BAR, alpha=0.4, linewidths=0, label="soft tokens")
     axes.scatter(*letters.T, s=8, color=COLOURS["shuffled"], label="embeddings of letters")
     for name, (x, y) in zip(names, letters, strict=True):
         axes.annotate(
