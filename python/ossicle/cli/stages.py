@@ -100,7 +100,10 @@ def _train(stage: Stage, file: Path | None, said: dict[str, Any]) -> None:
             def show(at: TrainProgress) -> None:
                 bars(f"{at.stage} {_line(at)}".strip(), at.step, at.steps)
 
-            result = run(config, progress=show)
+            try:
+                result = run(config, progress=show)
+            except ImportError as error:  # of a package that only some runs need
+                raise RuntimeError(str(error)) from error
     if result.is_first:
         _print(result)
 

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from ossicle.model import WhisperEncoder
-from ossicle.train.clips import Clip
 from ossicle.train.feed import Part, pad_frames
-from ossicle.train.sources import AudioClips
 
-__all__ = ["Encoded", "EncodedClips", "Stopwatch"]
+__all__ = ["Encoded", "Stopwatch"]
 
 
 class Stopwatch:
@@ -101,17 +99,6 @@ class Encoded:
         self._kept |= {part.rows[n]: new[n].clone() for n in new if part.rows[n] in part.keep}
         return pad_frames(rows, axis=-2)
 
-    def one(self, features: Tensor) -> Tensor:
-        """The encoder frames of one clip, (T, d) or (n, T, d), of its features (n_mels, T)."""
-        length = torch.tensor([features.shape[-1]])
-        (frames,) = self._each(features[None].to(self.device), length)
-        return frames
-
-    @property
-    def kept_bytes(self) -> int:
-        """Memory of what is kept."""
-        return sum(frames.nbytes for frames in self._kept.values())
-
     def _each(self, features: Tensor, lengths: Tensor) -> Sequence[Tensor]:
         if not len(lengths):
             return []
@@ -133,48 +120,3 @@ class Encoded:
 
     def _counts(self, lengths: Tensor) -> Tensor:
         return self.encoder.output_lengths(lengths)
-
-
-class EncodedClips:
-    """Encoder frames of clips by number, for loops of one's own: each is encoded once and kept.
-
-    Args:
-        clips: Rows of a manifest.
-        encoder: What turns them into frames, where it is.
-        max_seconds: Where clips are cut.
-
-    Attributes:
-        clips: The rows.
-    """
-
-    def __init__(
-        self, clips: Sequence[Clip], encoder: WhisperEncoder, *, max_seconds: float = 30.0
-    ) -> None:
-        self.clips = clips
-        self._source = AudioClips(list(clips), n_mels=encoder.n_mels, max_seconds=max_seconds)
-        weight = encoder.encoder.conv1.weight
-        self._encoded = Encoded(
-            encoder, weight.device, weight.dtype, is_encoded=False, is_padded=False
-        )
-        self._frames: dict[int, Tensor] = {}
-
-    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The encoder frames of some rows.
-
-        Args:
-            rows: Indices into ``clips``.
-
-        Returns:
-            Frames (B, T, d), zeros behind each clip's own, and their numbers, int64 (B,), on the
-            CPU.
-
-        Raises:
-            AudioError: If a file cannot be decoded; it names the file.
-            ManifestError: If a clip has no samples.
-        """
-        new = [row for row in dict.fromkeys(rows) if row not in self._frames]
-        for row, example in zip(new, self._source.load(new) if new else [], strict=True):
-            if isinstance(example, Exception):
-                raise example
-            self._frames[row] = self._encoded.one(example.frames)
-        return pad_frames([self._frames[row] for row in rows], axis=-2)

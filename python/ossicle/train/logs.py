@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ossicle.train.config import TrainConfig
 
-__all__ = ["JsonLines", "RunLog", "Sink", "TensorBoard", "Wandb"]
+__all__ = ["JsonLines", "RunLog", "Sink", "TensorBoard", "Wandb", "check_packages"]
 
 METRICS = "metrics.jsonl"
 
@@ -28,6 +28,19 @@ class Sink(Protocol):
         ...
 
 
+def check_packages(config: TrainConfig) -> None:
+    """Before anything slow: that what the sinks need is there.
+
+    Raises:
+        ImportError: If a package is missing; the message says how to install it.
+    """
+    wanted = {"tensorboard": config.tensorboard, "wandb": config.wandb != "off"}
+    extras = {"tensorboard": "'ossicle[train]'", "wandb": "wandb"}
+    for package, is_wanted in wanted.items():
+        if is_wanted and importlib.util.find_spec(package) is None:
+            raise ImportError(f"{package} is not installed: pip install {extras[package]}")
+
+
 class RunLog:
     """All sinks that a configuration asks for; none on processes that do not write.
 
@@ -35,9 +48,6 @@ class RunLog:
         config: Which.
         start_step: Where this call goes on: what an earlier one has noted beyond is dropped.
         is_first: Whether this process is the one that writes.
-
-    Raises:
-        ImportError: If a package is missing; the message says which to install.
     """
 
     def __init__(self, config: TrainConfig, start_step: int, *, is_first: bool) -> None:
@@ -109,8 +119,6 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, start_step: int) -> None:
-        if importlib.util.find_spec("tensorboard") is None:
-            raise ImportError("tensorboard is not installed: pip install 'ossicle[train]'")
         from torch.utils.tensorboard import SummaryWriter
 
         purge = start_step + 1 if start_step else None
@@ -135,10 +143,8 @@ class Wandb:
     """
 
     def __init__(self, config: TrainConfig, out: Path | None) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise ImportError("wandb is not installed: pip install wandb") from error
+        import wandb
+
         told = {name: str(v) if isinstance(v, Path) else v for name, v in vars(config).items()}
         self._run: Any = wandb.init(
             project=config.wandb_project,

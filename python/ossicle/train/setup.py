@@ -23,7 +23,7 @@ from ossicle.train.modules import Modules, activation_dtype, build_modules
 from ossicle.train.optim import build_optimizer
 from ossicle.train.order import BudgetOrder, CountOrder, Order, budget_sampler
 from ossicle.train.result import TrainingError
-from ossicle.train.sources import ClipSource, Skipped, open_source
+from ossicle.train.sources import ClipSource, Skipped, check_exists, open_source
 
 __all__ = ["Setup"]
 
@@ -70,6 +70,9 @@ class Setup:
         Raises:
             As `ossicle.train.run` does.
         """
+        check_exists(config.data)
+        if config.eval_data is not None:
+            check_exists(config.eval_data)
         encoder = _encoder(config, processes.device)
         source = open_source(config.data, config, encoder)
         modules = build_modules(config, encoder, processes.device)

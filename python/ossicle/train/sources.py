@@ -30,6 +30,7 @@ __all__ = [
     "EncodedFeatures",
     "Example",
     "Skipped",
+    "check_exists",
     "open_source",
     "shard_paths",
 ]
@@ -276,6 +277,17 @@ def shard_paths(data: Path | str) -> list[Path]:
     if path.is_dir() and not (path / "manifest.jsonl").exists():
         return sorted(path.glob("*.tar"))
     return [path] if path.suffix == ".tar" else []
+
+
+def check_exists(data: Path | str) -> None:
+    """Before anything slow: that there is such data.
+
+    Raises:
+        FileNotFoundError: If there is not.
+    """
+    if not shard_paths(data):
+        path = Path(data)
+        (path / "manifest.jsonl" if path.is_dir() else path).open("rb").close()
 
 
 def _holds_features(paths: Sequence[Path]) -> bool:

@@ -26,7 +26,7 @@ from ossicle.train.config_file import write_config
 from ossicle.train.distributed import Processes, joined
 from ossicle.train.feed import Part
 from ossicle.train.heldout import Evaluate
-from ossicle.train.logs import RunLog
+from ossicle.train.logs import RunLog, check_packages
 from ossicle.train.meter import StepCounts, figures
 from ossicle.train.optim import scale_lr
 from ossicle.train.result import LossDidNotFallError, TrainingError, TrainProgress, TrainResult
@@ -103,6 +103,7 @@ class _Run:
         self._pending: list[Tensor] = []
         self._soft_tokens = 0
         self._check_out()
+        check_packages(config)
         self._tell("load")
         self.setup = Setup.of(config, processes, evaluate)
         self.model = self.setup.modules.model
