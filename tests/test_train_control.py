@@ -15,8 +15,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder as Huggi
 from typer.testing import CliRunner
 
 from ossicle.cli import app
-from ossicle.model import WhisperEncoder
-from ossicle.train import checkpoint, ctc, experiment, language
+from ossicle.model import Projector, WhisperEncoder
+from ossicle.train import checkpoint, ctc, experiment, finish, language
 from ossicle.train.clips import read_manifest
 from ossicle.train.evaluate import ControlResult
 from ossicle.train.pictures import (
@@ -160,6 +160,15 @@ def test_hurried_text_keeps_its_letters_in_order() -> None:
         lengths.append(len(hurried) / len(text))
     assert 0.6 < min(lengths) < 0.95
     assert 1.05 < max(lengths) < 1.8
+
+
+def test_a_learned_mix_of_layers_is_drawn(tmp_path: Path) -> None:
+    assert finish.draw_layers(tmp_path, Projector(4, 8)) is None
+    mixed = Projector(4, 8, layers=3)
+    first = Path(str(finish.draw_layers(tmp_path, mixed))).read_bytes()
+    with torch.no_grad():
+        mixed.layer_logits.copy_(torch.tensor([0.0, 1.0, -1.0]))
+    assert Path(str(finish.draw_layers(tmp_path, mixed))).read_bytes() != first
 
 
 RESULT = ControlResult(10.0, 40.0, 20.0, 10, 2)

@@ -10,11 +10,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ossicle.model import Projector
 from ossicle.train.meter import StepCounts, bottleneck, figures
 from ossicle.train.result import TrainResult
 from ossicle.train.sources import Skipped
 
-__all__ = ["summary", "write"]
+__all__ = ["draw_layers", "summary", "write"]
 
 TITLES = {
     "align": "Alignment: loss on the words of the clips",
@@ -48,6 +49,16 @@ def write(out: Path, result: TrainResult, stage: str, skipped: Sequence[Skipped]
     else:
         ledger.unlink(missing_ok=True)  # of an earlier run in this folder
     return result
+
+
+def draw_layers(out: Path, projector: Projector) -> Path | None:
+    """Writes ``layers.png``, the weights of a learned mix; None without a mix or matplotlib."""
+    weights = projector.layer_weights()
+    if weights is None or importlib.util.find_spec("matplotlib") is None:
+        return None
+    from ossicle.train.pictures import draw_layer_weights
+
+    return draw_layer_weights(out / "layers.png", weights.tolist())
 
 
 def _draw(out: Path, result: TrainResult, title: str) -> Path | None:

@@ -371,6 +371,7 @@ class _Run:
             **finish.summary(self.total, self.processes.count, self.setup.peak),
         )
         if self.out is not None and self.processes.is_first:
+            finish.draw_layers(self.out, self.model.projector)
             return finish.write(self.out, result, self.config.stage, skipped)
         return result
 
