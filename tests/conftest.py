@@ -9,12 +9,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import formats
+import hypothesis
 import oracle
 import pages
 import pytest
 
 MakeClip = Callable[..., Path]
 
+# No test is about time: a machine may be as busy as it likes.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # Pages of docs/ and what writes them.
 PAGES = {formats.PAGE: formats.page}

@@ -17,6 +17,7 @@ from pipeline_outputs import Outputs, make_outputs
 from typer.testing import CliRunner
 
 from ossicle.cli import app
+from ossicle.cli.base import console
 from ossicle.dataloader.build import build_manifest
 from ossicle.dataloader.config import FilterConfig
 from ossicle.dataloader.manifest import MetadataManifest
@@ -25,9 +26,13 @@ from ossicle.dataloader.summary import summarize
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "width", 200)
+
+
 def run(*arguments: object) -> tuple[int, str]:
-    environment = {"COLUMNS": "200"}
-    done = CliRunner().invoke(app, ["manifest", *map(str, arguments)], env=environment)
+    done = CliRunner().invoke(app, ["manifest", *map(str, arguments)])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done.exit_code, " ".join(done.output.split())
 
