@@ -192,7 +192,7 @@ def test_who_is_killed_goes_on_behind_the_last_whole_shard(
     assert result.new == 36 - sum(len(FeatureShards(tmp_path / name)) for name in left)
     theirs, ours = read_ledger(whole / "f.faults.jsonl"), read_ledger(tmp_path / "f.faults.jsonl")
     assert theirs == ours
-    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".partial")]
 
 
 def test_what_is_done_is_not_done_again(whole: Path, manifest: Path, tmp_path: Path) -> None:

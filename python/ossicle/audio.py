@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ossicle import _native
 from ossicle.errors import InvalidArgumentError
 from ossicle.resampling import Quality, check_quality, check_rate
+from ossicle.whole_files import replacing
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -303,12 +304,8 @@ def save(
     path = Path(path)
     container = path.suffix.lower().removeprefix(".")
     data = encode(waveform, sample_rate, container, bits_per_sample=bits_per_sample)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

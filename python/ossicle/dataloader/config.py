@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from ossicle.dataloader.conditions import can_be_sought, compile_conditions
 from ossicle.dataloader.errors import DataloaderError
-from ossicle.dataloader.whole_files import replacing
+from ossicle.whole_files import replacing
 
 if TYPE_CHECKING:
     import polars as pl

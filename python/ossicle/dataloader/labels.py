@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +15,7 @@ from ossicle.dataloader.compose import DataProcessor
 from ossicle.dataloader.errors import MetadataError, SampleError
 from ossicle.dataloader.types import MetadataDict, SampleRate
 from ossicle.errors import InvalidArgumentError
+from ossicle.whole_files import replacing
 
 if TYPE_CHECKING:
     from ossicle.dataloader.types import Waveform
@@ -135,14 +135,9 @@ class LabelEncoder(DataProcessor):
         """Writes labels and settings as JSON, whole or not at all; `load` restores them equal."""
         settings = {"unknown": self.unknown, "key": self.key, "field": self.field}
         text = json.dumps({**settings, "labels": self.labels}, indent=2)
-        path = Path(path)
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        try:
-            part.write_text(text + "\n", encoding="utf-8")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-        return path
+        with replacing(path) as partial:
+            partial.write_text(text + "\n", encoding="utf-8")
+        return Path(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LabelEncoder:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ossicle.dataloader.errors import ManifestError
 from ossicle.dataloader.stages import ID, refuse_after_fork
 from ossicle.dataloader.types import WavID
-from ossicle.dataloader.whole_files import replacing
+from ossicle.whole_files import replacing
 
 if TYPE_CHECKING:
     import polars as pl

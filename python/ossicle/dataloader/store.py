@@ -3,7 +3,7 @@
 What `save` takes comes back equal from `load`, types included; what a format would change or cannot
 hold is refused, with the name of the field. A file is written under another name, renamed when it
 is whole, and read back before that: whoever is killed leaves the old file or the new one, and
-perhaps a ``.*.tmp`` that no store looks at.
+perhaps a ``.*.partial`` that no store looks at.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import os
-import uuid
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from ossicle.dataloader.npz import Npz
 from ossicle.dataloader.processor import FeatureProcessor
 from ossicle.dataloader.stages import refuse_after_fork
 from ossicle.dataloader.types import MetadataDict, WavID
+from ossicle.whole_files import replacing
 
 __all__ = [
     "FileStore",
@@ -330,17 +330,12 @@ def _file_name(wav_id: WavID) -> str:
 
 def _write(path: Path, content: bytes, *, fsync: bool) -> None:
     """A whole file or none."""
-    # A leading dot: no id's name begins so.
-    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            if fsync:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # No id's name begins with the dot of a temporary file.
+    with replacing(path) as temporary, temporary.open("xb") as file:
+        file.write(content)
+        if fsync:
+            file.flush()
+            os.fsync(file.fileno())
     if fsync:
         descriptor = os.open(path.parent, os.O_RDONLY)
         os.fsync(descriptor)

@@ -21,6 +21,7 @@ from ossicle.collator.faults import Fault, read_ledger
 from ossicle.errors import InvalidArgumentError
 from ossicle.extract.features import FRAMES, FingerprintError
 from ossicle.shard import Shard, ShardWriter, index_path
+from ossicle.whole_files import replacing
 
 __all__ = ["ExtractError", "Output", "Plan", "ShardRoll"]
 
@@ -175,10 +176,8 @@ def _last_row(path: Path, fingerprint: str) -> int:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 class ShardRoll:

@@ -27,6 +27,7 @@ from ossicle.train.evaluate import ControlResult, WordErrors
 from ossicle.train.hearing import Hearing
 from ossicle.train.language import LanguageConfig, train_language_model
 from ossicle.train.result import TrainProgress
+from ossicle.whole_files import replacing
 
 __all__ = [
     "ExperimentConfig",
@@ -271,6 +272,5 @@ def _processor_seconds() -> Iterator[list[float]]:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
