@@ -8,6 +8,10 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# Before PyTorch is loaded, here and in what tests start: each processor has a process of tests, and
+# the threads of several would spin against each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import formats
 import hypothesis
 import oracle

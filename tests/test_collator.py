@@ -510,16 +510,11 @@ def test_it_pickles_with_its_cache(processor: Any, tmp_path: Path) -> None:
     assert_equal(collator(rows), twin(rows), 0)
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_workers_give_what_the_main_process_gives(
-    processor: Any, tmp_path: Path, context: str
-) -> None:
+def test_workers_give_what_the_main_process_gives(processor: Any, tmp_path: Path) -> None:
     rows = [row_of(write_clip(tmp_path / f"{n}.flac", 9_000 + n * 1_000)) for n in range(8)]
     collator = collator_of(processor)
     here = list(DataLoader(rows, batch_size=2, collate_fn=collator))
-    there = DataLoader(
-        rows, batch_size=2, collate_fn=collator, num_workers=2, multiprocessing_context=context
-    )
+    there = DataLoader(rows, batch_size=2, collate_fn=collator, num_workers=2)
     for got, wanted in zip(there, here, strict=True):
         assert_equal(got, wanted, 0)
 

@@ -158,15 +158,12 @@ def test_a_few_bad_rows_among_many_stop_nothing() -> None:
         strict.count(100, 1)
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_workers_write_one_ledger(tmp_path: Path, context: str) -> None:
+def test_workers_write_one_ledger(tmp_path: Path) -> None:
     processor, _ = family(NAME)
     path = tmp_path / "ledger.jsonl"
     rows = [short(n) if n % 4 == 1 else good(tmp_path, n) for n in range(16)]
     collator = collator_of(processor, on_error="replace", ledger_path=path)
-    loader = DataLoader(
-        rows, batch_size=4, collate_fn=collator, num_workers=2, multiprocessing_context=context
-    )
+    loader = DataLoader(rows, batch_size=4, collate_fn=collator, num_workers=2)
     assert [len(batch["labels"]) for batch in loader] == [4] * 4
     faults = read_ledger(path)
     assert sorted(fault.id or "" for fault in faults) == sorted(f"short-{n}" for n in (1, 5, 9, 13))

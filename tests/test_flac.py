@@ -99,7 +99,8 @@ FFMPEG = [
 @pytest.mark.parametrize("bits", [16, 24, 32])
 @pytest.mark.parametrize("options", FFMPEG)
 def test_what_ffmpeg_writes(options: str, bits: int, tmp_path: Path) -> None:
-    frames = 70_000 if "65535" in options else 30_011
+    # FFmpeg takes a minute to search through all Rice parameters of longer ones.
+    frames = 70_000 if "65535" in options else 4_801 if "exact_rice" in options else 30_011
     samples = integers(2, frames, bits)
     source, path = tmp_path / "source.wav", tmp_path / "clip.flac"
     source.write_bytes(wav(samples, 44_100, bits))
