@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from ossicle.batch_plan import BatchPlan, plan_packed, plan_padded
 from ossicle.errors import InvalidArgumentError
+from ossicle.turns import Turns
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -29,10 +29,8 @@ __all__ = ["DurationBatchSampler", "trainer_dataloader"]
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
-_STATE_VERSION = 1
 
-
-class DurationBatchSampler:
+class DurationBatchSampler(Turns):
     """Gives lists of row numbers, for ``DataLoader(batch_sampler=...)``.
 
     A batch costs its longest row times its number of rows, which is what the model computes, with
@@ -78,6 +76,8 @@ class DurationBatchSampler:
         InvalidArgumentError: An argument makes no sense, or a row is too long.
     """
 
+    _items = "batches"
+
     def __init__(
         self,
         lengths: npt.ArrayLike,
@@ -97,7 +97,7 @@ class DurationBatchSampler:
         self._lengths = _checked_lengths(lengths)
         budget = _budget(max_seconds, max_tokens)
         _check_settings(max_batch, max_padding, seed, on_too_long)
-        _check_ranks(rank, world_size)
+        super().__init__(rank, world_size, drop_last=drop_last)
         self._settings: dict[str, Any] = {
             "seed": int(seed),
             "budget": budget,
@@ -107,36 +107,14 @@ class DurationBatchSampler:
             "shuffle": bool(shuffle),
             "on_too_long": on_too_long,
         }
-        self.drop_last = drop_last
-        self._rank, self._world_size = rank, world_size
         self.too_long = np.flatnonzero(self._lengths > budget)
         self._report_too_long(budget, on_too_long)
         self._plan = self._make_plan(budget)
         self.num_batches = len(self._plan)
-        self.epoch = 0
-        # Batches of the epoch, over all processes: where the next iteration begins, where the last
-        # one began, and what has been handed out.
-        self._start = self._begun = self._done = 0
-
-    def __len__(self) -> int:
-        """Batches that the next iteration gives on this process, exactly."""
-        return self._rounds(self._start, self.world_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        rank, world_size = self.rank, self.world_size
-        self._begun = self._done = self._start
-        rows, turns = self._arrange(self.epoch)
-        return self._deal(rows, turns, rank, world_size)
-
-    @property
-    def rank(self) -> int:
-        """The number of this process."""
-        return _distributed("get_rank", 0) if self._rank is None else self._rank
-
-    @property
-    def world_size(self) -> int:
-        """How many processes take turns."""
-        return _distributed("get_world_size", 1) if self._world_size is None else self._world_size
+        places = self._begin()
+        return self._batches(places, *self._arrange(self.epoch))
 
     @property
     def sampler(self) -> DurationBatchSampler:
@@ -153,17 +131,6 @@ class DurationBatchSampler:
         computed = float(np.maximum.reduceat(lengths, offsets[:-1]) @ np.diff(offsets))
         return 1 - float(lengths.sum()) / computed if computed > 0 else 0.0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration gives; a new one begins at its start.
-
-        The epoch that is set already stays at the place where `load_state_dict` has put it.
-        """
-        if epoch < 0:
-            raise InvalidArgumentError(f"epoch is {epoch}, not at least 0")
-        if epoch != self.epoch:
-            self.epoch = int(epoch)
-            self._start = self._begun = self._done = 0
-
     def state_dict(self, *, batches: int | None = None) -> dict[str, Any]:
         """Where this epoch stands, as plain values; the same on all processes after equal steps.
 
@@ -172,30 +139,15 @@ class DurationBatchSampler:
                 were handed out, which is the same only without workers, as those are handed
                 batches ahead of time.
         """
-        done = self._done
-        if batches is not None:
-            done = min(self._begun + batches * self.world_size, self.num_batches)
+        return self._state(batches)
+
+    @property
+    def _count(self) -> int:
+        return self.num_batches
+
+    def _identity(self) -> dict[str, Any]:
         digest = hashlib.sha256(self._lengths.tobytes()).hexdigest()
-        state = {"version": _STATE_VERSION, "epoch": self.epoch, "batches_done": done}
-        return {**state, "lengths_sha256": digest, **self._settings}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state`` was taken: the next iteration gives the rest of its epoch.
-
-        The rest is dealt out anew from there, so that nothing is lost or repeated with another
-        number of processes either; only the last round is that of the new number.
-
-        Raises:
-            InvalidArgumentError: It was taken of other lengths or other settings.
-        """
-        own = self.state_dict()
-        fixed = own.keys() - {"epoch", "batches_done"}
-        wrong = sorted(name for name in fixed if state.get(name) != own[name])
-        if wrong:
-            facts = ", ".join(f"{name} was {state.get(name)!r}, is {own[name]!r}" for name in wrong)
-            raise InvalidArgumentError(f"the state belongs to another order of batches: {facts}")
-        self.epoch = int(state["epoch"])
-        self._start = self._begun = self._done = int(state["batches_done"])
+        return {"lengths_sha256": digest, **self._settings}
 
     def _report_too_long(self, budget: float, on_too_long: str) -> None:
         count = len(self.too_long)
@@ -230,27 +182,11 @@ class DurationBatchSampler:
         rows = self._plan.arrange(bits.random_raw(count))
         return rows, np.argsort(bits.random_raw(self.num_batches), kind="stable")
 
-    def _rounds(self, start: int, world_size: int) -> int:
-        """How many batches each process takes from the place ``start`` on."""
-        left = self.num_batches - start
-        return left // world_size if self.drop_last else -(-left // world_size)
-
-    def _deal(self, rows: Ints, turns: Ints, rank: int, world_size: int) -> Iterator[list[int]]:
-        epoch, start, offsets = self.epoch, self._begun, self._plan.offsets
-        for step in range(self._rounds(start, world_size)):
-            place = start + step * world_size
-            self._record(epoch, min(place + world_size, self.num_batches))
-            # Beyond the end come the first batches of the epoch again.
-            batch = turns[(place + rank) % self.num_batches]
+    def _batches(self, places: Iterator[int], rows: Ints, turns: Ints) -> Iterator[list[int]]:
+        offsets = self._plan.offsets
+        for place in places:
+            batch = turns[place]
             yield rows[offsets[batch] : offsets[batch + 1]].tolist()
-        self._record(epoch, self.num_batches)
-        if self.epoch == epoch:
-            self._start = 0
-
-    def _record(self, epoch: int, done: int) -> None:
-        # An iterator that is read on after a new epoch was set has no say in where that one stands.
-        if self.epoch == epoch:
-            self._done = done
 
 
 def trainer_dataloader(trainer: Any, sampler: DurationBatchSampler) -> DataLoader[Any]:
@@ -323,14 +259,6 @@ def _check_trainer(trainer: Any, sampler: DurationBatchSampler) -> None:
         )
 
 
-def _distributed(name: str, alone: int) -> int:
-    """What ``torch.distributed`` says, if it is in use at all."""
-    module = sys.modules.get("torch.distributed")
-    if module is None or not module.is_available() or not module.is_initialized():
-        return alone
-    return int(getattr(module, name)())
-
-
 def _checked_lengths(lengths: npt.ArrayLike) -> Floats:
     array = np.array(lengths, np.float64)
     if array.ndim != 1:
@@ -364,10 +292,3 @@ def _check_settings(max_batch: int | None, padding: float, seed: int, on_too_lon
         raise InvalidArgumentError(
             f'on_too_long is "raise", "alone" or "drop", not {on_too_long!r}'
         )
-
-
-def _check_ranks(rank: int | None, world_size: int | None) -> None:
-    if (rank is None) != (world_size is None):
-        raise InvalidArgumentError("pass rank and world_size together, or neither")
-    if rank is not None and world_size is not None and not 0 <= rank < world_size:
-        raise InvalidArgumentError(f"rank is {rank}, not from 0 to below world_size={world_size}")

@@ -18,14 +18,12 @@ import numpy.typing as npt
 from ossicle.dataloader.columns import Table
 from ossicle.dataloader.strata import Ints, Shares, quotas_of, strata_of
 from ossicle.errors import InvalidArgumentError
-from ossicle.sampler import _check_ranks, _distributed
+from ossicle.turns import Turns
 
 __all__ = ["MetadataSampler"]
 
-_STATE_VERSION = 1
 
-
-class MetadataSampler:
+class MetadataSampler(Turns):
     """Gives numbers of rows, for ``DataLoader(sampler=...)`` over a dataset of the same manifest.
 
     Each stratum gets its share of an epoch's samples, exact up to one sample, and they are spread
@@ -66,6 +64,8 @@ class MetadataSampler:
         InvalidArgumentError: An argument makes no sense, or a stratum has too few rows.
     """
 
+    _items = "samples"
+
     def __init__(
         self,
         manifest: Table,
@@ -82,47 +82,16 @@ class MetadataSampler:
     ) -> None:
         columns = [strata] if isinstance(strata, str) else list(strata)
         _check(columns, seed, num_samples)
-        _check_ranks(rank, world_size)
+        super().__init__(rank, world_size, drop_last=drop_last)
         found = strata_of(manifest, columns, bins or {})
         self.strata, self._rows, self._sizes = found.names, found.rows, found.sizes
         self.counts = quotas_of(found, shares, replacement, num_samples)
         self.num_samples = int(self.counts.sum())
-        self.replacement, self.seed, self.drop_last = bool(replacement), int(seed), drop_last
-        self._rank, self._world_size = rank, world_size
-        self.epoch = 0
-        # Samples of the epoch, over all processes: where the next iteration begins, where the last
-        # one began, and what has been handed out.
-        self._start = self._begun = self._done = 0
-
-    def __len__(self) -> int:
-        """Samples that the next iteration gives on this process, exactly."""
-        return self._rounds(self._start, self.world_size)
+        self.replacement, self.seed = bool(replacement), int(seed)
 
     def __iter__(self) -> Iterator[int]:
-        rank, world_size = self.rank, self.world_size
-        self._begun = self._done = self._start
-        return self._deal(self._arrange(self.epoch), rank, world_size)
-
-    @property
-    def rank(self) -> int:
-        """The number of this process."""
-        return _distributed("get_rank", 0) if self._rank is None else self._rank
-
-    @property
-    def world_size(self) -> int:
-        """How many processes take turns."""
-        return _distributed("get_world_size", 1) if self._world_size is None else self._world_size
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration gives; a new one begins at its start.
-
-        The epoch that is set already stays at the place where `load_state_dict` has put it.
-        """
-        if epoch < 0:
-            raise InvalidArgumentError(f"epoch is {epoch}, not at least 0")
-        if epoch != self.epoch:
-            self.epoch = int(epoch)
-            self._start = self._begun = self._done = 0
+        places = self._begin()
+        return map(int, map(self._arrange(self.epoch).__getitem__, places))
 
     def state_dict(self, *, samples: int | None = None) -> dict[str, Any]:
         """Where this epoch stands, as plain values; the same on all processes after equal steps.
@@ -132,36 +101,19 @@ class MetadataSampler:
                 were handed out, which is the same only without workers, as those are handed samples
                 ahead of time.
         """
-        done = self._done
-        if samples is not None:
-            done = min(self._begun + samples * self.world_size, self.num_samples)
+        return self._state(samples)
+
+    @property
+    def _count(self) -> int:
+        return self.num_samples
+
+    def _identity(self) -> dict[str, Any]:
         return {
-            "version": _STATE_VERSION,
-            "epoch": self.epoch,
-            "samples_done": done,
             "seed": self.seed,
             "replacement": self.replacement,
             "num_samples": self.num_samples,
             "strata_sha256": self._digest(),
         }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state`` was taken: the next iteration gives the rest of its epoch.
-
-        The rest is dealt out anew from there, so that nothing is lost or repeated with another
-        number of processes either; only the last round is that of the new number.
-
-        Raises:
-            InvalidArgumentError: It was taken of other rows, strata or settings.
-        """
-        own = self.state_dict()
-        fixed = own.keys() - {"epoch", "samples_done"}
-        wrong = sorted(name for name in fixed if state.get(name) != own[name])
-        if wrong:
-            facts = ", ".join(f"{name} was {state.get(name)!r}, is {own[name]!r}" for name in wrong)
-            raise InvalidArgumentError(f"the state belongs to another order of samples: {facts}")
-        self.epoch = int(state["epoch"])
-        self._start = self._begun = self._done = int(state["samples_done"])
 
     def _digest(self) -> str:
         digest = hashlib.sha256()
@@ -191,27 +143,6 @@ class MetadataSampler:
         shuffled = self._rows[np.lexsort((bits.random_raw(len(groups)), groups))]
         turns = np.arange(len(groups)) - np.repeat(_starts(sizes), sizes)
         return shuffled[turns < np.repeat(counts, sizes)]
-
-    def _rounds(self, start: int, world_size: int) -> int:
-        """How many samples each process takes from the place ``start`` on."""
-        left = self.num_samples - start
-        return left // world_size if self.drop_last else -(-left // world_size)
-
-    def _deal(self, rows: Ints, rank: int, world_size: int) -> Iterator[int]:
-        epoch, start = self.epoch, self._begun
-        for step in range(self._rounds(start, world_size)):
-            place = start + step * world_size
-            self._record(epoch, min(place + world_size, self.num_samples))
-            # Beyond the end come the first samples of the epoch again.
-            yield int(rows[(place + rank) % self.num_samples])
-        self._record(epoch, self.num_samples)
-        if self.epoch == epoch:
-            self._start = 0
-
-    def _record(self, epoch: int, done: int) -> None:
-        # An iterator that is read on after a new epoch was set has no say in where that one stands.
-        if self.epoch == epoch:
-            self._done = done
 
 
 def _starts(counts: Ints) -> Ints:

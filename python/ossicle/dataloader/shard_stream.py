@@ -13,7 +13,7 @@ from ossicle.collator.faults import Fault
 from ossicle.dataloader.judge import BAD, Judge, SharedEpoch, sample_seed
 from ossicle.dataloader.shard_set import Shards, ShardSet
 from ossicle.errors import InvalidArgumentError
-from ossicle.sampler import _check_ranks, _distributed
+from ossicle.turns import check_ranks, distributed
 
 if TYPE_CHECKING:
     from ossicle.dataloader.columns import Ints
@@ -78,7 +78,7 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
         ledger_path: str | os.PathLike[str] | None = None,
         max_open: int = 16,
     ) -> None:
-        _check_ranks(rank, world_size)
+        check_ranks(rank, world_size)
         if seed < 0 or shuffle_buffer < 0:
             raise InvalidArgumentError(f"seed is {seed}, shuffle_buffer {shuffle_buffer}: below 0")
         if on_error not in ("raise", "skip"):
@@ -100,7 +100,7 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
     def ranks(self) -> tuple[int, int]:
         """The number of this process, and how many there are."""
         if self._rank is None or self._world_size is None:
-            return _distributed("get_rank", 0), _distributed("get_world_size", 1)
+            return distributed("get_rank", 0), distributed("get_world_size", 1)
         return self._rank, self._world_size
 
     @property
