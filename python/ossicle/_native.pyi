@@ -136,7 +136,9 @@ def index_shards(
     force: bool,
     progress: Callable[[int, int], object] | None,
 ) -> list[bool | AudioError]: ...
-def info(source: AudioSource) -> tuple[int, int, int, str, str, int | None]: ...
+def info(
+    source: AudioSource,
+) -> tuple[int, int, int, str, str, int | None, tuple[str, ...]]: ...
 def load(
     source: AudioSource,
     sample_rate: int | None,
@@ -147,6 +149,7 @@ def load(
     verify: bool,
     conceal: bool,
     quality: str,
+    strict: bool,
 ) -> tuple[NDArray[np.float32], int, list[tuple[int, int, AudioError]]]: ...
 def load_batch(
     sources: Sequence[AudioSource],
@@ -158,6 +161,7 @@ def load_batch(
     conceal: bool,
     quality: str,
     out: NDArray[np.float32] | None,
+    strict: bool,
 ) -> tuple[
     NDArray[np.float32],
     NDArray[np.int64],

@@ -67,6 +67,8 @@ class AudioInfo:
         container: Container by FFmpeg's short name: ``wav``, ``flac``, ``ogg``, ``mp4`` ...
         codec: Codec by FFmpeg's short name: ``pcm_s16le``, ``flac``, ``vorbis``, ``aac`` ...
         bits_per_sample: Bits of one sample before it became a float; None for lossy codecs.
+        remarks: What is careless in the file and was read all the same: a short sentence each, with
+            its byte. ``load(..., strict=True)`` makes each of them an error.
     """
 
     sample_rate: int
@@ -75,6 +77,7 @@ class AudioInfo:
     container: str
     codec: str
     bits_per_sample: int | None
+    remarks: tuple[str, ...] = ()
 
     @property
     def duration(self) -> float:
@@ -142,6 +145,7 @@ def load(
     verify: bool = False,
     on_error: Literal["raise"] = "raise",
     quality: Quality = "high",
+    strict: bool = False,
 ) -> tuple[FloatArray, int]: ...
 @overload
 def load(
@@ -155,6 +159,7 @@ def load(
     verify: bool = False,
     on_error: Literal["conceal"],
     quality: Quality = "high",
+    strict: bool = False,
 ) -> tuple[FloatArray, int, list[Gap]]: ...
 def load(
     source: AudioSource,
@@ -167,6 +172,7 @@ def load(
     verify: bool = False,
     on_error: Literal["raise", "conceal"] = "raise",
     quality: Quality = "high",
+    strict: bool = False,
 ) -> tuple[FloatArray, int] | tuple[FloatArray, int, list[Gap]]:
     """Decodes ``source``, or a range of it.
 
@@ -186,6 +192,7 @@ def load(
             silence for what is missing, and return the gaps too. What cannot be opened, or gives
             not one sample, is an error still.
         quality: How well to resample, as for `resample`.
+        strict: Make each remark (`AudioInfo.remarks`) the error that it would be.
 
     Returns:
         ``(waveform, sample_rate)``: float32 in [-1, 1], ``(samples,)`` if mono, else
@@ -198,7 +205,7 @@ def load(
     conceal = _one_of(on_error, "raise", "conceal") == "conceal"
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     arguments = (rate, mono, offset, duration, allow_nonfinite, verify, conceal)
-    waveform, rate, gaps = _native.load(source, *arguments, check_quality(quality))
+    waveform, rate, gaps = _native.load(source, *arguments, check_quality(quality), strict)
     return (waveform, rate, [Gap(*gap) for gap in gaps]) if conceal else (waveform, rate)
 
 
@@ -213,6 +220,7 @@ def load_batch(
     on_error: Literal["raise", "collect", "conceal"] = "raise",
     quality: Quality = "high",
     out: FloatArray | None = None,
+    strict: bool = False,
 ) -> AudioBatch:
     """Decodes many clips to mono at one rate, in one call that releases the GIL.
 
@@ -233,6 +241,7 @@ def load_batch(
             pin_memory=True).numpy()``. All of it is written, with zeros behind each clip, and
             it is the result's ``waveforms``. A clip that is longer than a row ends in an
             `InvalidArgumentError`: ``duration`` sees to it that none is.
+        strict: As for `load`.
 
     Raises:
         AudioError: With ``on_error="raise"``, when a clip cannot be decoded.
@@ -247,7 +256,7 @@ def load_batch(
         _check_rows(out, len(sources))
     grade = check_quality(quality)
     waveforms, lengths, rates, errors, clips = _native.load_batch(
-        sources, rate, starts, duration, count, verify, conceal, grade, out
+        sources, rate, starts, duration, count, verify, conceal, grade, out, strict
     )
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = AudioBatch(waveforms, lengths, rates, errors, gaps)

@@ -72,6 +72,7 @@ impl<'a> CodecReader<'a> {
             container: track.container.into(),
             codec: track.params.codec.name().into(),
             bits_per_sample: track.params.lossless_bits(),
+            remarks: Vec::new(),
         })
     }
 

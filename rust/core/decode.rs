@@ -9,6 +9,7 @@ use crate::demux;
 use crate::error::{Error, Result};
 use crate::flac::Flac;
 use crate::pcm::Pcm;
+use crate::remark::{Remark, Remarks};
 use crate::source::Source;
 
 /// What is known of a clip before it is decoded.
@@ -26,6 +27,8 @@ pub struct AudioInfo {
     pub codec: Cow<'static, str>,
     /// Bits of one sample before it became a float; `None` for lossy codecs.
     pub bits_per_sample: Option<u32>,
+    /// What is careless in the file and was read all the same, in the order of its bytes.
+    pub remarks: Vec<Remark>,
 }
 
 impl AudioInfo {
@@ -36,7 +39,10 @@ impl AudioInfo {
 }
 
 /// An opened clip.
-pub struct Decoder<'a>(Kind<'a>);
+pub struct Decoder<'a> {
+    kind: Kind<'a>,
+    remarks: Remarks,
+}
 
 enum Kind<'a> {
     Pcm(Pcm, Source<'a>),
@@ -49,7 +55,7 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// An empty or broken file, or a container or codec that is not decoded here.
-    pub fn open(mut source: Source<'a>) -> Result<Self> {
+    pub fn open(source: Source<'a>) -> Result<Self> {
         if source.is_empty() {
             return Err(Error::corrupt("the file is empty")
                 .with_source(source.name())
@@ -57,20 +63,25 @@ impl<'a> Decoder<'a> {
         }
         let name = source.name().to_owned();
         let named = |error: Error| error.with_source(name.clone());
-        if let Some(pcm) = Pcm::open(&mut source).map_err(named)? {
-            return Ok(Self(Kind::Pcm(pcm, source)));
+        let remarks = source.remarks();
+        let kind = Self::open_kind(source).map_err(named)?;
+        Ok(Self { kind, remarks })
+    }
+
+    fn open_kind(mut source: Source<'a>) -> Result<Kind<'a>> {
+        if let Some(pcm) = Pcm::open(&mut source)? {
+            return Ok(Kind::Pcm(pcm, source));
         }
-        if let Some(at) = Flac::sniff(&mut source).map_err(named)? {
-            let flac = Flac::open(source, at).map_err(named)?;
-            return Ok(Self(Kind::Flac(Box::new(flac))));
+        if let Some(at) = Flac::sniff(&mut source)? {
+            return Ok(Kind::Flac(Box::new(Flac::open(source, at)?)));
         }
-        let reader = demux::open(source).and_then(CodecReader::open);
-        Ok(Self(Kind::Codec(Box::new(reader.map_err(named)?))))
+        let reader = CodecReader::open(demux::open(source)?)?;
+        Ok(Kind::Codec(Box::new(reader)))
     }
 
     /// Frames per second, in Hz.
     pub fn sample_rate(&self) -> u32 {
-        match &self.0 {
+        match &self.kind {
             Kind::Pcm(pcm, _) => pcm.sample_rate(),
             Kind::Flac(flac) => flac.sample_rate(),
             Kind::Codec(reader) => reader.sample_rate(),
@@ -79,7 +90,7 @@ impl<'a> Decoder<'a> {
 
     /// Whether every sample is sure to be a finite number.
     pub(crate) fn is_finite(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Pcm(pcm, _) => pcm.is_finite(),
             Kind::Flac(_) => true,
             Kind::Codec(_) => false,
@@ -91,11 +102,13 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// As for [`Decoder::decode`], where packets have to be read.
     pub fn info(self) -> Result<AudioInfo> {
-        match self.0 {
+        let info = match self.kind {
             Kind::Pcm(pcm, _) => pcm.info(),
             Kind::Flac(flac) => flac.info(),
             Kind::Codec(reader) => reader.info(),
-        }
+        };
+        let remarks = self.remarks.list();
+        info.map(|info| AudioInfo { remarks, ..info })
     }
 
     /// Decodes frames `range` at the native rate, as one plane per channel or their mean.
@@ -119,7 +132,7 @@ impl<'a> Decoder<'a> {
         mono: bool,
         damage: &mut Damage,
     ) -> Result<Vec<Vec<f32>>> {
-        match self.0 {
+        match self.kind {
             Kind::Pcm(pcm, mut source) => pcm.decode(&mut source, range, mono, damage),
             Kind::Flac(flac) => flac.decode(range, mono, damage),
             Kind::Codec(reader) => reader.decode(range, mono, damage),
@@ -134,7 +147,7 @@ impl<'a> Decoder<'a> {
     /// As for [`Decoder::decode`], and [`Corrupt`](crate::ErrorKind::Corrupt) when the checksum is
     /// another one.
     pub fn decode_verified(self, range: Range<u64>, mono: bool) -> Result<Vec<Vec<f32>>> {
-        if let Kind::Flac(flac) = self.0 {
+        if let Kind::Flac(flac) = self.kind {
             return flac.decode_verified(range, mono);
         }
         let mut planes = self.decode(0..u64::MAX, mono)?;

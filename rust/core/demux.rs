@@ -18,6 +18,8 @@ mod tags;
 #[allow(clippy::expect_used, clippy::panic)]
 mod tests;
 
+use std::sync::Arc;
+
 use crate::error::Result;
 use crate::params::Params;
 use crate::source::Source;
@@ -44,6 +46,9 @@ pub(crate) struct Packet {
     pub(crate) frames: Option<u64>,
     /// How many of them, at its end, are padding.
     pub(crate) padding: u64,
+    /// What this packet and its decoder are made from, where the stream has changed since its beginning (a later
+    /// link of a chain); packets of one link share it. `None`: as the track says.
+    pub(crate) params: Option<Arc<Params>>,
 }
 
 /// Reads the packets of one track.

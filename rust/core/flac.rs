@@ -111,6 +111,7 @@ impl<'a> Flac<'a> {
             container: "flac".into(),
             codec: "flac".into(),
             bits_per_sample: Some(self.info.bits),
+            remarks: Vec::new(),
         })
     }
 

@@ -45,7 +45,7 @@ impl Codec {
 }
 
 /// What containers and codecs' headers tell of a stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Params {
     pub(crate) codec: Codec,
     /// In Hz; 0 where a header says so.

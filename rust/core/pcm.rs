@@ -175,6 +175,7 @@ impl Pcm {
             container: self.layout.container.into(),
             codec: codec.into(),
             bits_per_sample: self.layout.bits,
+            remarks: Vec::new(),
         })
     }
 

@@ -28,6 +28,8 @@ pub struct Request {
     pub verify: bool,
     /// Go on behind damage, with silence for what is missing, and list the gaps.
     pub conceal: bool,
+    /// Make what is careless in the file an error too, not a remark.
+    pub strict: bool,
     /// How well to resample.
     pub quality: Quality,
 }
@@ -42,6 +44,7 @@ impl Default for Request {
             allow_nonfinite: false,
             verify: false,
             conceal: false,
+            strict: false,
             quality: Quality::default(),
         }
     }
@@ -90,7 +93,7 @@ pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 
 fn load_unguarded(source: Source<'_>, request: &Request) -> Result<Clip> {
     check_request(request)?;
-    let decoder = Decoder::open(source)?;
+    let decoder = Decoder::open(source.strict(request.strict))?;
     let native_rate = decoder.sample_rate();
     let sample_rate = request.sample_rate.unwrap_or(native_rate);
     let wanted = sample_range(request, sample_rate);

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Name, Result};
+use crate::remark::Remarks;
 
 /// A stream of a caller's own: a Python file object, a network range reader.
 pub trait ReadSeek: Read + Seek + Send + Sync {}
@@ -23,6 +24,7 @@ pub struct Source<'a> {
     name: Name,
     data: Data<'a>,
     len: u64,
+    remarks: Remarks,
 }
 
 impl Source<'static> {
@@ -49,7 +51,12 @@ impl Source<'static> {
 
 impl<'a> Source<'a> {
     fn new(name: Name, data: Data<'a>, len: u64) -> Self {
-        Self { name, data, len }
+        Self {
+            name,
+            data,
+            len,
+            remarks: Remarks::default(),
+        }
     }
 
     /// Reads `bytes` in place.
@@ -66,6 +73,26 @@ impl<'a> Source<'a> {
         let (base, len) = measure(&mut *stream)
             .map_err(|error| Error::io("seek in the stream", error).with_source(name.clone()))?;
         Ok(Self::new(name, Data::Stream(stream, base), len))
+    }
+
+    /// Makes each remark on this source an error, if `is_strict`.
+    #[must_use]
+    pub fn strict(mut self, is_strict: bool) -> Self {
+        self.remarks = Remarks::new(is_strict);
+        self
+    }
+
+    /// Notes what is careless here and is read all the same.
+    ///
+    /// # Errors
+    /// `carelessness` itself, where the reading is strict.
+    pub(crate) fn remark(&self, carelessness: Error) -> Result<()> {
+        self.remarks.note(carelessness)
+    }
+
+    /// A handle on the remarks, which goes on after the source has been given away.
+    pub(crate) fn remarks(&self) -> Remarks {
+        self.remarks.clone()
     }
 
     /// The name that errors carry.

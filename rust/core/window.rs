@@ -1,6 +1,6 @@
 //! The part of the source that is looked at: all of it in memory, else pieces that are read once.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::source::Source;
 
 /// Bytes per read when a stream is read through: each may be a request over a network.
@@ -32,6 +32,11 @@ impl<'a> Window<'a> {
         self.source
     }
 
+    /// Notes what is careless and is read all the same: [`Source::remark`].
+    pub(crate) fn remark(&self, carelessness: Error) -> Result<()> {
+        self.source.remark(carelessness)
+    }
+
     /// Length of the source.
     pub(crate) fn len(&self) -> u64 {
         self.source.len()
@@ -60,7 +65,8 @@ impl<'a> Window<'a> {
             self.move_to(at, skip, piece)?;
             return Ok(&self.buffer);
         }
-        Ok(self.buffer.get(skip.unwrap_or(0)..).unwrap_or_default())
+        // At the end there is nothing, whatever the buffer still holds of another place.
+        Ok(skip.map_or(&[][..], |skip| &self.buffer[skip..]))
     }
 
     /// At most `length` bytes from `at`, read beside the window, which stays where it is.

@@ -7,18 +7,26 @@ use numpy::{
 use ossicle::pipeline::Row;
 use ossicle::{Clip, Decoder, Gap, Request, Result, pipeline, pool};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::error::{raise, to_exception};
 use crate::resample::quality;
 use crate::source::Input;
 
-/// `(sample_rate, channels, frames, container, codec, bits_per_sample)`.
-type Info = (u32, u32, u64, String, String, Option<u32>);
+/// `(sample_rate, channels, frames, container, codec, bits_per_sample, remarks)`.
+type Info<'py> = (
+    u32,
+    u32,
+    u64,
+    String,
+    String,
+    Option<u32>,
+    Bound<'py, PyTuple>,
+);
 
 /// Facts about one source.
 #[pyfunction]
-pub(crate) fn info(py: Python<'_>, source: &Bound<'_, PyAny>) -> PyResult<Info> {
+pub(crate) fn info<'py>(py: Python<'py>, source: &Bound<'py, PyAny>) -> PyResult<Info<'py>> {
     let input = Input::new(source)?;
     let read = || {
         let source = input.open()?;
@@ -26,6 +34,8 @@ pub(crate) fn info(py: Python<'_>, source: &Bound<'_, PyAny>) -> PyResult<Info> 
         pipeline::guarded(|| Decoder::open(source)?.info()).map_err(|error| error.with_source(name))
     };
     let info = py.detach(read).map_err(|error| raise(py, &error))?;
+    let remarks = info.remarks.iter().map(ToString::to_string);
+    let remarks = PyTuple::new(py, remarks.collect::<Vec<_>>())?;
     let (container, codec) = (info.container.into_owned(), info.codec.into_owned());
     Ok((
         info.sample_rate,
@@ -34,6 +44,7 @@ pub(crate) fn info(py: Python<'_>, source: &Bound<'_, PyAny>) -> PyResult<Info> 
         container,
         codec,
         info.bits_per_sample,
+        remarks,
     ))
 }
 
@@ -51,6 +62,7 @@ pub(crate) fn load<'py>(
     verify: bool,
     conceal: bool,
     quality: &str,
+    strict: bool,
 ) -> PyResult<(Bound<'py, PyAny>, u32, Gaps<'py>)> {
     let input = Input::new(source)?;
     let request = Request {
@@ -61,6 +73,7 @@ pub(crate) fn load<'py>(
         allow_nonfinite,
         verify,
         conceal,
+        strict,
         quality: self::quality(py, quality)?,
     };
     let mut clip = py
@@ -135,6 +148,7 @@ pub(crate) fn load_batch<'py>(
     conceal: bool,
     quality: &str,
     out: Option<Bound<'py, PyArray2<f32>>>,
+    strict: bool,
 ) -> PyResult<Batch<'py>> {
     let inputs = sources
         .iter()
@@ -145,6 +159,7 @@ pub(crate) fn load_batch<'py>(
         duration,
         verify,
         conceal,
+        strict,
         quality: self::quality(py, quality)?,
         ..Request::default()
     };

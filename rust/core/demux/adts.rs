@@ -223,6 +223,7 @@ impl Demuxer for Adts<'_> {
             begin: Some(frame.index.saturating_mul(self.per_packet) as i64),
             frames: Some(self.per_packet),
             padding: 0,
+            params: None,
         }))
     }
 

@@ -341,6 +341,7 @@ impl<'a> Caf<'a> {
             begin: Some(begin),
             frames: Some(if is_short { frames - over } else { frames }),
             padding: if is_short { 0 } else { over },
+            params: None,
         })
     }
 }

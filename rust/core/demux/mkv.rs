@@ -369,6 +369,7 @@ impl<'a> Mkv<'a> {
             begin: *begin,
             frames: *frames,
             padding: padding.min(frames.unwrap_or(padding)),
+            params: None,
         })
     }
 }

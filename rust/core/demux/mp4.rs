@@ -243,6 +243,7 @@ impl Mp4<'_> {
             begin: Some(begin),
             frames: Some(if is_short { frames - over } else { frames }),
             padding: if is_short { 0 } else { over },
+            params: None,
         })
     }
 

@@ -298,6 +298,7 @@ impl Demuxer for Mpeg<'_> {
             begin: Some(self.trim.begin(frame.index)),
             frames: Some(self.trim.per_packet),
             padding: self.trim.padding_in(frame.index),
+            params: None,
         }))
     }
 

@@ -68,6 +68,11 @@ impl<'h, 'a> Header<'h, 'a> {
         self.source.len()
     }
 
+    /// Notes what is careless and is read all the same: [`Source::remark`].
+    pub(crate) fn remark(&self, at: u64, reason: impl Into<String>) -> Result<()> {
+        self.source.remark(self.broken(at, reason))
+    }
+
     /// The bytes at `at`, fewer than `len` where the source ends before.
     pub(crate) fn bytes(&mut self, at: u64, len: usize) -> Result<&[u8]> {
         let end = at.saturating_add(len as u64).min(self.source.len());

@@ -221,6 +221,7 @@ fn row(cells: &mut [Cells<'_>]) -> Option<Row> {
             container: container?.to_owned().into(),
             codec: codec.to_owned().into(),
             bits_per_sample: bits.and_then(|bits| bits.try_into().ok()),
+            remarks: Vec::new(),
         }),
     };
     let member = Member {
