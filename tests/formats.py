@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -57,6 +58,11 @@ def refuse(what: str, reason: str) -> None:
     pages.find(PAGE, "refused", what, reason)
 
 
+def remark(what: str, text: str) -> None:
+    """A careless file (`what`: "container | what is careless") is read, and the remark says `text`."""
+    pages.find(PAGE, "remark", what, re.sub(r" \(byte \d+\)$", "", text))
+
+
 def _rows(found: Iterable[pages.Finding]) -> dict[tuple[str, str], Row]:
     rows: dict[tuple[str, str], Row] = {}
     for _, container, codec, rate, channels, rms in (f for f in found if f[0] == "read"):
@@ -97,12 +103,15 @@ def page(found: list[pages.Finding]) -> str:
     ends += [f"| {CONTAINERS[name]} | {ENDS[name]} |" for name in order]
     refused = ["| what | the error says |", "|---|---|"]
     refused += [f"| {f[1]} | {f[2]} |" for f in sorted(f for f in found if f[0] == "refused")]
+    remarks = ["| container | what is careless | the remark |", "|---|---|---|"]
+    remarks += sorted({f"| {f[1]} | {f[2]} |" for f in found if f[0] == "remark"})
     total = sum(row.cases for row in found_rows.values())
     return TEXT.format(
         total=f"{total:,}",
         read="\n".join(lines),
         ends="\n".join(ends),
         refused="\n".join(refused),
+        remarks="\n".join(remarks),
     )
 
 
@@ -136,6 +145,16 @@ rate.
 Likewise HE-AAC (told by the header or by the packets alone), the profiles Main, SSR and LTP of AAC,
 USAC, AAC with coupling channels, free-format MPEG audio, Opus in CAF and ambisonics, encrypted
 tracks, and what is no recording at all: archives, pictures, pages, pointers of Git LFS.
+
+## Samples, errors and remarks
+
+Reading a file has three outcomes. Bytes that were lost or altered are damage, and damage is an error.
+Where all bytes are there and only a header, a flag or a timestamp is careless, Ossicle reads what
+FFmpeg, libsndfile or the format's reference decoder reads, and `AudioInfo.remarks` says what is
+careless, with its byte. `load(..., strict=True)` raises each remark as an error. Remarks are kept in
+the index of a shard and shown by `ossicle info`.
+
+{remarks}
 
 ## Where a recording ends
 
