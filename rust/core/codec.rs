@@ -5,6 +5,7 @@ mod make;
 mod opus_start;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::aac;
 use crate::damage::Damage;
@@ -12,7 +13,7 @@ use crate::decode::AudioInfo;
 use crate::demux::{Demuxer, Packet};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mix::Mixer;
-use crate::params::Codec;
+use crate::params::{Codec, Params};
 
 pub(crate) use decoder::{Block, PacketDecoder, damaged, not_here};
 
@@ -27,6 +28,9 @@ const MAX_RESERVED_FRAMES: u64 = 1 << 22;
 pub(crate) struct CodecReader<'a> {
     demuxer: Box<dyn Demuxer + 'a>,
     decoder: Box<dyn PacketDecoder>,
+    /// What the decoder was made from, as [`Packet::params`] tells it.
+    link: Option<Arc<Params>>,
+    is_mono: bool,
     sample_rate: u32,
     /// Channels, where a header tells them.
     channels: Option<usize>,
@@ -48,6 +52,8 @@ impl<'a> CodecReader<'a> {
         Ok(Self {
             demuxer,
             decoder,
+            link: None,
+            is_mono: false,
             sample_rate,
             channels: channels.filter(|count| *count > 0),
             ahead: Vec::new(),
@@ -104,6 +110,7 @@ impl<'a> CodecReader<'a> {
         let wanted = range.start.min(end)..end;
         let room = (wanted.end - wanted.start).min(MAX_RESERVED_FRAMES);
         let room = room.min(known.unwrap_or(0)) as usize;
+        self.is_mono = mono;
         self.decoder.set_mono(mono);
         let mut mixer = Mixer::new(self.channels.unwrap_or(0), mono, room);
         if !wanted.is_empty() || self.channels.is_none() {
@@ -149,6 +156,28 @@ impl<'a> CodecReader<'a> {
         Ok(())
     }
 
+    /// Makes the decoder of the link that `packet` belongs to, unless it is the one at hand. A decoder hears
+    /// packets of one link alone: nothing of one is left in the next.
+    fn follow(&mut self, packet: &Packet) -> Result<()> {
+        let is_same = match (&self.link, &packet.params) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        if is_same {
+            return Ok(());
+        }
+        self.decoder = make::decoder(
+            packet
+                .params
+                .as_deref()
+                .unwrap_or(&self.demuxer.track().params),
+        )?;
+        self.decoder.set_mono(self.is_mono);
+        self.link.clone_from(&packet.params);
+        Ok(())
+    }
+
     fn next_packet(&mut self) -> Result<Option<Packet>> {
         match self.ahead.pop() {
             Some(packet) => Ok(Some(packet)),
@@ -178,6 +207,7 @@ impl<'a> CodecReader<'a> {
         {
             return pass.advance(begin, frames);
         }
+        self.follow(packet)?;
         match self.decoder.decode(&packet.data) {
             Ok(block) => {
                 check_rate(&block, self.sample_rate)?;

@@ -1,7 +1,9 @@
 //! Containers: the packets of a file's first audio track, and where in the recording they lie.
 //!
-//! Lengths, seeks and errors are exact. Nothing is decoded here. Positions are frames of the recording, the encoder's delay cut off: the
-//! packets that hold it lie at negative ones.
+//! Lengths, seeks and errors are exact. Nothing is decoded here. Positions are frames of the recording, the
+//! encoder's delay cut off: the packets that hold it lie at negative ones. A recording of several links is
+//! as long as all of them, each counted at its own rate; what a later link has in front of its own beginning
+//! lies over the end of the link before it, and is cut there.
 
 mod adts;
 mod caf;
@@ -46,8 +48,9 @@ pub(crate) struct Packet {
     pub(crate) frames: Option<u64>,
     /// How many of them, at its end, are padding.
     pub(crate) padding: u64,
-    /// What this packet and its decoder are made from, where the stream has changed since its beginning (a later
-    /// link of a chain); packets of one link share it. `None`: as the track says.
+    /// The link of a chain that it belongs to, by what the link's decoder is made from; `None`: the first
+    /// link, which is as the track says. Packets of one link share one [`Arc`], and another [`Arc`] is another
+    /// link, whose decoder is made anew.
     pub(crate) params: Option<Arc<Params>>,
 }
 
@@ -64,7 +67,14 @@ pub(crate) trait Demuxer: Send {
     /// packet whose `begin` is known where the container tells it, or gives `None`.
     fn next_packet(&mut self) -> Result<Option<Packet>>;
 
-    /// Moves to the last packet that begins at `frame` or before it, or to the first of all.
+    /// The frame from which on the recording has another rate than at its beginning, as far as it is known by
+    /// now: once a packet behind it was read, or sought.
+    fn rate_change(&self) -> Option<i64> {
+        None
+    }
+
+    /// Moves to the last packet that begins at `frame` or before it, or to the first of all; to none of a later
+    /// link than the one that has the frame.
     ///
     /// The next packet tells its `begin`.
     ///
