@@ -130,6 +130,7 @@ const WHOLE: Request = Request {
     allow_nonfinite: true,
     verify: false,
     conceal: false,
+    strict: false,
     quality: Quality::High,
 };
 const CONCEALED: Request = Request {

@@ -3,6 +3,7 @@
 mod decoder;
 mod make;
 mod opus_start;
+mod parts;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,12 +11,14 @@ use std::sync::Arc;
 use crate::aac;
 use crate::damage::Damage;
 use crate::decode::AudioInfo;
-use crate::demux::{Demuxer, Packet};
+use crate::demux::{self, Demuxer, Packet};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mix::Mixer;
 use crate::params::{Codec, Params};
+use crate::remark::Remarks;
 
 pub(crate) use decoder::{Block, PacketDecoder, damaged, not_here};
+pub(crate) use parts::Place;
 
 /// Packets in a row that give no sample before a stream counts as stuck.
 const MAX_BARREN_PACKETS: u32 = 65_536;
@@ -31,16 +34,39 @@ pub(crate) struct CodecReader<'a> {
     /// What the decoder was made from, as [`Packet::params`] tells it.
     link: Option<Arc<Params>>,
     is_mono: bool,
+    /// Of the first link.
     sample_rate: u32,
-    /// Channels, where a header tells them.
-    channels: Option<usize>,
+    channels: Channels,
+    /// Whether links of another rate than the first are decoded too.
+    takes_any_rate: bool,
+    /// Whether one was met that was not to be decoded.
+    has_met_rate: bool,
+    remarks: Remarks,
     /// Packets that were read ahead, the next one last.
     ahead: Vec<Packet>,
 }
 
+/// How many channels a recording has.
+#[derive(Default)]
+struct Channels {
+    /// At its beginning, where a header or a packet tells them.
+    first: Option<usize>,
+    /// In the packet that was decoded last.
+    last: Option<usize>,
+}
+
+impl Channels {
+    /// What is careless where a packet has so many channels.
+    fn meet(&mut self, count: usize) -> Option<Error> {
+        let first = *self.first.get_or_insert(count);
+        let last = self.last.replace(count).unwrap_or(first);
+        (last != count).then(|| demux::channels_change(last, count))
+    }
+}
+
 impl<'a> CodecReader<'a> {
     /// Makes the track's decoder.
-    pub(crate) fn open(mut demuxer: Box<dyn Demuxer + 'a>) -> Result<Self> {
+    pub(crate) fn open(mut demuxer: Box<dyn Demuxer + 'a>, remarks: Remarks) -> Result<Self> {
         check_profile(&mut *demuxer)?;
         let params = &demuxer.track().params;
         let sample_rate = params.sample_rate;
@@ -55,7 +81,13 @@ impl<'a> CodecReader<'a> {
             link: None,
             is_mono: false,
             sample_rate,
-            channels: channels.filter(|count| *count > 0),
+            channels: Channels {
+                first: channels.filter(|count| *count > 0),
+                last: None,
+            },
+            takes_any_rate: false,
+            has_met_rate: false,
+            remarks,
             ahead: Vec::new(),
         })
     }
@@ -66,7 +98,7 @@ impl<'a> CodecReader<'a> {
 
     /// Facts from the headers; where none gives the exact length, packets are counted.
     pub(crate) fn info(mut self) -> Result<AudioInfo> {
-        let (channels, frames) = match (self.channels, self.demuxer.track().frames) {
+        let (channels, frames) = match (self.channels.first, self.demuxer.track().frames) {
             (Some(channels), Some(frames)) => (channels, frames),
             _ => self.count()?,
         };
@@ -84,23 +116,28 @@ impl<'a> CodecReader<'a> {
 
     /// Channels and frames, by the packets' headers where they tell and by decoding where they do not.
     fn count(&mut self) -> Result<(usize, u64)> {
-        if let Some(channels) = self.channels
+        if let Some(channels) = self.channels.first
             && let Some(frames) = self.demuxer.frames()?
         {
             return Ok((channels, frames));
         }
         self.demuxer.seek(i64::MIN)?;
+        self.takes_any_rate = true;
+        self.set_mono(true);
         // Nothing is wanted, up to an end that is never reached.
         let mut pass = Pass::new(u64::MAX..u64::MAX);
         let mut mixer = Mixer::new(0, true, 0);
         self.run(&mut pass, &mut mixer, &mut Damage::raise())?;
-        let channels = self.channels.unwrap_or(pass.channels);
+        let channels = self.channels.first.unwrap_or(0);
         Ok((channels, pass.position.max(0) as u64))
     }
 
     /// Decodes frames `range`, cut at the end of the recording.
+    ///
+    /// # Errors
+    /// Damage, a change of the rate ([`CodecReader::has_met_rate`]), and one of the channels unless they are mixed.
     pub(crate) fn decode(
-        mut self,
+        &mut self,
         range: Range<u64>,
         mono: bool,
         damage: &mut Damage,
@@ -110,14 +147,23 @@ impl<'a> CodecReader<'a> {
         let wanted = range.start.min(end)..end;
         let room = (wanted.end - wanted.start).min(MAX_RESERVED_FRAMES);
         let room = room.min(known.unwrap_or(0)) as usize;
-        self.is_mono = mono;
-        self.decoder.set_mono(mono);
-        let mut mixer = Mixer::new(self.channels.unwrap_or(0), mono, room);
-        if !wanted.is_empty() || self.channels.is_none() {
+        self.set_mono(mono);
+        let mut mixer = Mixer::new(self.channels.first.unwrap_or(0), mono, room);
+        if !wanted.is_empty() || self.channels.first.is_none() {
             let mut pass = self.start_near(wanted, damage)?;
             self.run(&mut pass, &mut mixer, damage)?;
         }
         Ok(mixer.into_planes())
+    }
+
+    /// Whether what was to be decoded has other rates than the recording's first.
+    pub(crate) fn has_met_rate(&self) -> bool {
+        self.has_met_rate
+    }
+
+    fn set_mono(&mut self, mono: bool) {
+        self.is_mono = mono;
+        self.decoder.set_mono(mono);
     }
 
     /// Moves to the packet from which the first wanted frame can be decoded exactly.
@@ -140,20 +186,56 @@ impl<'a> CodecReader<'a> {
 
     /// Decodes until the wanted frames are there, or the track ends.
     fn run(&mut self, pass: &mut Pass, mixer: &mut Mixer, damage: &mut Damage) -> Result<()> {
-        while !pass.is_done() {
-            match self.next_packet() {
-                Ok(Some(packet)) => {
-                    let done = self.take(&packet, pass, mixer, damage);
-                    done.map_err(|error| error.at_byte(packet.at))?;
-                }
-                Ok(None) => return self.end(pass, damage),
-                Err(error) => {
-                    damage.meet(error)?;
-                    pass.count_barren()?;
-                }
+        while !pass.is_done() && self.step(pass, mixer, damage)? {}
+        Ok(())
+    }
+
+    /// Decodes one packet; whether there was one, or damage in its place.
+    fn step(&mut self, pass: &mut Pass, mixer: &mut Mixer, damage: &mut Damage) -> Result<bool> {
+        match self.next_packet() {
+            Ok(Some(packet)) => {
+                let done = self.take(&packet, pass, mixer, damage);
+                done.map_err(|error| error.at_byte(packet.at))?;
+            }
+            Ok(None) => {
+                self.end(pass, damage)?;
+                return Ok(false);
+            }
+            Err(error) => {
+                damage.meet(error)?;
+                pass.count_barren()?;
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// The rate of the link that was decoded last.
+    fn rate_here(&self) -> u32 {
+        self.link
+            .as_ref()
+            .map_or(self.sample_rate, |link| link.sample_rate)
+    }
+
+    /// Refuses `packet`, which begins at frame `begin`, if the recording has changed its rate before or does here.
+    fn check_change(&mut self, packet: &Packet, begin: i64) -> Result<()> {
+        let rate = packet
+            .params
+            .as_ref()
+            .map_or(self.sample_rate, |link| link.sample_rate);
+        let has_changed = |frame: i64| frame <= begin;
+        if self.takes_any_rate
+            || rate == self.sample_rate && !self.demuxer.rate_change().is_some_and(has_changed)
+        {
+            return Ok(());
+        }
+        self.has_met_rate = true;
+        let change = match rate == self.sample_rate {
+            true => "its sample rate".to_owned(),
+            false => format!("from {} to {rate} Hz", self.sample_rate),
+        };
+        let reason =
+            format!("the stream changes {change}: ask for a sample rate to get all of it at one");
+        Err(Error::unsupported(reason))
     }
 
     /// Makes the decoder of the link that `packet` belongs to, unless it is the one at hand. A decoder hears
@@ -201,6 +283,7 @@ impl<'a> CodecReader<'a> {
         mixer: &mut Mixer,
         damage: &mut Damage,
     ) -> Result<()> {
+        self.check_change(packet, packet.begin.unwrap_or(pass.next))?;
         let begin = pass.reach(packet, mixer, damage)?;
         if let Some(frames) = packet.frames.map(|frames| frames as i64)
             && begin.saturating_add(frames) < pass.needed_from
@@ -208,9 +291,15 @@ impl<'a> CodecReader<'a> {
             return pass.advance(begin, frames);
         }
         self.follow(packet)?;
+        let rate = self.rate_here();
         match self.decoder.decode(&packet.data) {
             Ok(block) => {
-                check_rate(&block, self.sample_rate)?;
+                check_rate(&block, rate)?;
+                if let Some(change) = self.channels.meet(block.channels)
+                    && self.is_mono
+                {
+                    self.remarks.note(change.at_byte(packet.at))?;
+                }
                 pass.push(&block, begin, packet, mixer)
             }
             // Behind a seek the bit reservoir and the overlap fill up first.
@@ -267,7 +356,6 @@ struct Pass {
     /// Where a packet begins that does not tell.
     next: i64,
     has_begun: bool,
-    channels: usize,
     barren: u32,
     /// Where the last packet ends in the file.
     end_byte: u64,
@@ -282,7 +370,6 @@ impl Pass {
             position: 0,
             next: 0,
             has_begun: false,
-            channels: 0,
             barren: 0,
             end_byte: 0,
         }
@@ -344,7 +431,6 @@ impl Pass {
         packet: &Packet,
         mixer: &mut Mixer,
     ) -> Result<()> {
-        self.channels = block.channels;
         let decoded = block.frames() as u64;
         let frames = packet.frames.unwrap_or(decoded).min(decoded);
         let frames = frames.saturating_sub(packet.padding) as i64;

@@ -9,6 +9,7 @@ use crate::demux;
 use crate::error::{Error, Result};
 use crate::flac::Flac;
 use crate::pcm::Pcm;
+use crate::plane;
 use crate::remark::{Remark, Remarks};
 use crate::source::Source;
 
@@ -75,7 +76,8 @@ impl<'a> Decoder<'a> {
         if let Some(at) = Flac::sniff(&mut source)? {
             return Ok(Kind::Flac(Box::new(Flac::open(source, at)?)));
         }
-        let reader = CodecReader::open(demux::open(source)?)?;
+        let remarks = source.remarks();
+        let reader = CodecReader::open(demux::open(source)?, remarks)?;
         Ok(Kind::Codec(Box::new(reader)))
     }
 
@@ -94,6 +96,15 @@ impl<'a> Decoder<'a> {
             Kind::Pcm(pcm, _) => pcm.is_finite(),
             Kind::Flac(_) => true,
             Kind::Codec(_) => false,
+        }
+    }
+
+    /// The reader of the clip's packets, if what was to be decoded of them had other rates than
+    /// [`Decoder::sample_rate`].
+    pub(crate) fn changed_rate(&mut self) -> Option<&mut CodecReader<'a>> {
+        match &mut self.kind {
+            Kind::Codec(reader) if reader.has_met_rate() => Some(reader),
+            _ => None,
         }
     }
 
@@ -117,7 +128,7 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// The first fault in what has to be decoded for `range`, with its byte.
-    pub fn decode(self, range: Range<u64>, mono: bool) -> Result<Vec<Vec<f32>>> {
+    pub fn decode(mut self, range: Range<u64>, mono: bool) -> Result<Vec<Vec<f32>>> {
         self.decode_through(range, mono, &mut Damage::raise())
     }
 
@@ -127,13 +138,13 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// As for [`Decoder::decode`]; of damage only what nothing can be decoded behind.
     pub fn decode_through(
-        self,
+        &mut self,
         range: Range<u64>,
         mono: bool,
         damage: &mut Damage,
     ) -> Result<Vec<Vec<f32>>> {
-        match self.kind {
-            Kind::Pcm(pcm, mut source) => pcm.decode(&mut source, range, mono, damage),
+        match &mut self.kind {
+            Kind::Pcm(pcm, source) => pcm.decode(source, range, mono, damage),
             Kind::Flac(flac) => flac.decode(range, mono, damage),
             Kind::Codec(reader) => reader.decode(range, mono, damage),
         }
@@ -146,17 +157,14 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// As for [`Decoder::decode`], and [`Corrupt`](crate::ErrorKind::Corrupt) when the checksum is
     /// another one.
-    pub fn decode_verified(self, range: Range<u64>, mono: bool) -> Result<Vec<Vec<f32>>> {
-        if let Kind::Flac(flac) = self.kind {
+    pub fn decode_verified(&mut self, range: Range<u64>, mono: bool) -> Result<Vec<Vec<f32>>> {
+        if let Kind::Flac(flac) = &mut self.kind {
             return flac.decode_verified(range, mono);
         }
-        let mut planes = self.decode(0..u64::MAX, mono)?;
-        for plane in &mut planes {
-            let place = |frame: u64| frame.min(plane.len() as u64) as usize;
-            let (start, end) = (place(range.start), place(range.end));
-            plane.truncate(end.max(start));
-            plane.drain(..start);
-        }
+        let mut planes = self.decode_through(0..u64::MAX, mono, &mut Damage::raise())?;
+        planes
+            .iter_mut()
+            .for_each(|plane| plane::slice(plane, &range));
         Ok(planes)
     }
 }

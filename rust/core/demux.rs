@@ -22,7 +22,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::source::Source;
 
@@ -88,6 +88,24 @@ pub(crate) trait Demuxer: Send {
     /// # Errors
     /// Damage in what has to be read for it.
     fn frames(&mut self) -> Result<Option<u64>>;
+}
+
+/// What is careless in a stream that has other channels from here on.
+pub(crate) fn channels_change(from: usize, to: usize) -> Error {
+    Error::unsupported(format!("the stream changes from {from} to {to} channels"))
+}
+
+/// What is careless in a stream whose next link is described by other words than the one before: its rate
+/// or its channels. Each is a remark where the links are read one after the other.
+pub(crate) fn changes(before: &Params, after: &Params) -> Vec<Error> {
+    let rate = (before.sample_rate != after.sample_rate).then(|| {
+        let (from, to) = (before.sample_rate, after.sample_rate);
+        Error::unsupported(format!("the stream changes from {from} to {to} Hz"))
+    });
+    let channels = before.channels.zip(after.channels);
+    let channels = channels.filter(|(from, to)| from != to);
+    let channels = channels.map(|(from, to)| channels_change(from, to));
+    rate.into_iter().chain(channels).collect()
 }
 
 /// The reader of the source's container.

@@ -117,7 +117,7 @@ impl<'a> Flac<'a> {
 
     /// Decodes samples `range`, cut at the end of the recording.
     pub(crate) fn decode(
-        mut self,
+        &mut self,
         range: Range<u64>,
         mono: bool,
         damage: &mut Damage,
@@ -177,7 +177,7 @@ impl<'a> Flac<'a> {
 
     /// The same; all of the stream is decoded, and its MD5 compared with the header's, if that has one.
     pub(crate) fn decode_verified(
-        mut self,
+        &mut self,
         range: Range<u64>,
         mono: bool,
     ) -> Result<Vec<Vec<f32>>> {
@@ -200,7 +200,7 @@ impl<'a> Flac<'a> {
         if is_told && checksum.finish() != self.info.md5 {
             return Err(
                 Error::corrupt("the MD5 of the samples is not the one in the FLAC header")
-                    .with_source(self.name)
+                    .with_source(self.name.clone())
                     .at_byte(self.first_byte),
             );
         }

@@ -5,7 +5,8 @@
 use std::ops::Range;
 
 use crate::codec::Block;
-use crate::error::{Error, Result};
+use crate::demux;
+use crate::error::Result;
 use crate::plane;
 
 /// Collects samples, one plane per channel or one plane for the mean of them.
@@ -30,6 +31,11 @@ impl Mixer {
     /// The planes, each `(frames,)`.
     pub(crate) fn into_planes(self) -> Vec<Vec<f32>> {
         self.planes
+    }
+
+    /// What was collected so far; the mixer goes on with nothing.
+    pub(crate) fn take_planes(&mut self) -> Vec<Vec<f32>> {
+        self.planes.iter_mut().map(std::mem::take).collect()
     }
 
     /// Appends `frames` frames of silence.
@@ -90,7 +96,7 @@ impl Mixer {
     /// Appends frames `range` of a decoded block.
     ///
     /// # Errors
-    /// When the stream changes its number of channels on the way.
+    /// When the stream changes its number of channels on the way, unless only their mean is collected.
     pub(crate) fn push_block(&mut self, block: &Block<'_>, range: Range<usize>) -> Result<()> {
         if self.channels == 0 {
             // Some headers leave the channels to the stream.
@@ -98,11 +104,8 @@ impl Mixer {
             *self = Self::new(block.channels, self.mono, silence);
             self.push_silence(silence);
         }
-        if block.channels != self.channels {
-            return Err(Error::unsupported(format!(
-                "the stream changes from {} to {} channels",
-                self.channels, block.channels
-            )));
+        if block.channels != self.channels && !self.mono {
+            return Err(demux::channels_change(self.channels, block.channels));
         }
         self.push_planes(block.planes, range);
         Ok(())

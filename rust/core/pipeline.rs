@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::codec::{CodecReader, Place};
 use crate::damage::{Damage, Gap};
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mix::first_nonfinite;
+use crate::plane;
 use crate::pool;
 use crate::resample::{Quality, Resampler, resampled_frames};
 use crate::source::Source;
@@ -93,18 +95,31 @@ pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 
 fn load_unguarded(source: Source<'_>, request: &Request) -> Result<Clip> {
     check_request(request)?;
-    let decoder = Decoder::open(source.strict(request.strict))?;
+    let mut decoder = Decoder::open(source.strict(request.strict))?;
     let native_rate = decoder.sample_rate();
     let sample_rate = request.sample_rate.unwrap_or(native_rate);
     let wanted = sample_range(request, sample_rate);
     let start = wanted.start;
     let mut damage = Damage::new(request.conceal);
-    let planes = if sample_rate == native_rate {
-        decoded(decoder, wanted, request, &mut damage)?
+    let made = if sample_rate == native_rate {
+        decoded(&mut decoder, wanted.clone(), request, &mut damage)
     } else {
-        converted(decoder, wanted, request, sample_rate, &mut damage)?
+        converted(
+            &mut decoder,
+            wanted.clone(),
+            request,
+            sample_rate,
+            &mut damage,
+        )
     };
-    let mut gaps = gaps_from(start, damage.into_gaps(), native_rate, sample_rate);
+    let (planes, places) = match (made, decoder.changed_rate()) {
+        (Err(_), Some(reader)) if request.sample_rate.is_some() => {
+            damage = Damage::new(request.conceal);
+            joined(reader, wanted, request, sample_rate, &mut damage)?
+        }
+        (planes, _) => (planes?, vec![Place::first(native_rate)]),
+    };
+    let mut gaps = gaps_from(start, damage.into_gaps(), &places, sample_rate);
     if planes.first().is_none_or(Vec::is_empty) && !gaps.is_empty() {
         return Err(gaps.swap_remove(0).error);
     }
@@ -116,13 +131,19 @@ fn load_unguarded(source: Source<'_>, request: &Request) -> Result<Clip> {
     })
 }
 
-/// Gaps in samples of the result, which begins at its sample `start`.
-fn gaps_from(start: u64, mut gaps: Vec<Gap>, native_rate: u32, sample_rate: u32) -> Vec<Gap> {
-    let scaled = |frame: u64| u128::from(frame) * u128::from(sample_rate);
-    let native = u128::from(native_rate);
+/// Gaps in samples of the result, which begins at its sample `start`; its parts begin at `places`.
+fn gaps_from(start: u64, mut gaps: Vec<Gap>, places: &[Place], sample_rate: u32) -> Vec<Gap> {
+    let placed = |frame: u64| {
+        let place = places.iter().rfind(|place| place.frame <= frame);
+        let place = place.or(places.first()).copied().unwrap_or(Place::first(1));
+        let scaled = u128::from(frame.saturating_sub(place.frame)) * u128::from(sample_rate);
+        (place.sample, scaled, u128::from(place.rate))
+    };
     for gap in &mut gaps {
-        let first = (scaled(gap.frames.start) / native) as u64;
-        let last = scaled(gap.frames.end).div_ceil(native) as u64;
+        let (sample, scaled, native) = placed(gap.frames.start);
+        let first = sample + (scaled / native) as u64;
+        let (sample, scaled, native) = placed(gap.frames.end);
+        let last = sample + scaled.div_ceil(native) as u64;
         gap.frames = first.saturating_sub(start)..last.saturating_sub(start);
     }
     gaps
@@ -160,7 +181,7 @@ fn sample_range(request: &Request, sample_rate: u32) -> Range<u64> {
 }
 
 fn decoded(
-    decoder: Decoder<'_>,
+    decoder: &mut Decoder<'_>,
     range: Range<u64>,
     request: &Request,
     damage: &mut Damage,
@@ -183,7 +204,7 @@ fn decoded(
 }
 
 fn converted(
-    decoder: Decoder<'_>,
+    decoder: &mut Decoder<'_>,
     wanted: Range<u64>,
     request: &Request,
     sample_rate: u32,
@@ -209,6 +230,25 @@ fn converted(
     let planes = planes.iter().map(convert).collect();
     resampler.give_back();
     Ok(planes)
+}
+
+/// Samples `wanted` of a recording whose rate changes, each part resampled by itself, and where these begin.
+fn joined(
+    reader: &mut CodecReader<'_>,
+    wanted: Range<u64>,
+    request: &Request,
+    sample_rate: u32,
+    damage: &mut Damage,
+) -> Result<(Vec<Vec<f32>>, Vec<Place>)> {
+    let to = (sample_rate, request.quality);
+    if !request.verify {
+        return reader.decode_parts(wanted, to, request.mono, damage);
+    }
+    let (mut planes, places) = reader.decode_parts(0..u64::MAX, to, request.mono, damage)?;
+    planes
+        .iter_mut()
+        .for_each(|plane| plane::slice(plane, &wanted));
+    Ok((planes, places))
 }
 
 /// What was put into a row of a batch.

@@ -4,6 +4,8 @@
 //! does not fit the cache anyway is read into it for nothing before it is written.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
+
 /// So many samples are written around the cache. Shorter planes are still in it when they are used.
 #[cfg(target_arch = "x86_64")]
 const STREAMED: usize = 2 << 20;
@@ -19,6 +21,14 @@ pub(crate) fn with_capacity(capacity: usize) -> Vec<f32> {
     let plane = Vec::with_capacity(capacity);
     prepare(&plane);
     plane
+}
+
+/// Keeps samples `range` alone, cut at the end.
+pub(crate) fn slice(plane: &mut Vec<f32>, range: &Range<u64>) {
+    let place = |sample: u64| sample.min(plane.len() as u64) as usize;
+    let (start, end) = (place(range.start), place(range.end));
+    plane.truncate(end.max(start));
+    plane.drain(..start);
 }
 
 /// Gets the pages of a new plane that will be filled: large ones, or all at once, for half of what it costs
