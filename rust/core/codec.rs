@@ -24,8 +24,8 @@ pub(crate) use parts::Place;
 const MAX_BARREN_PACKETS: u32 = 65_536;
 /// Packets within which HE-AAC shows what its header keeps to itself.
 const PACKETS_SHOWING_SBR: u32 = 2;
-/// Frames reserved at most on a header's word: nothing large is allocated from a declared length.
-const MAX_RESERVED_FRAMES: u64 = 1 << 22;
+/// Samples reserved at most on a header's word, of all planes together.
+const MAX_RESERVED: u64 = 8 << 20;
 
 /// The first audio track of a file, and its decoder.
 pub(crate) struct CodecReader<'a> {
@@ -126,7 +126,7 @@ impl<'a> CodecReader<'a> {
         self.set_mono(true);
         // Nothing is wanted, up to an end that is never reached.
         let mut pass = Pass::new(u64::MAX..u64::MAX);
-        let mut mixer = Mixer::new(0, true, 0);
+        let mut mixer = Mixer::new(0, true, 0)?;
         self.run(&mut pass, &mut mixer, &mut Damage::raise())?;
         let channels = self.channels.first.unwrap_or(0);
         Ok((channels, pass.position.max(0) as u64))
@@ -145,10 +145,12 @@ impl<'a> CodecReader<'a> {
         let known = self.demuxer.track().frames;
         let end = range.end.min(known.unwrap_or(i64::MAX as u64));
         let wanted = range.start.min(end)..end;
-        let room = (wanted.end - wanted.start).min(MAX_RESERVED_FRAMES);
+        let channels = self.channels.first.unwrap_or(0);
+        let planes = if mono { 1 } else { channels.max(1) };
+        let room = (wanted.end - wanted.start).min(MAX_RESERVED / planes as u64);
         let room = room.min(known.unwrap_or(0)) as usize;
         self.set_mono(mono);
-        let mut mixer = Mixer::new(self.channels.first.unwrap_or(0), mono, room);
+        let mut mixer = Mixer::new(channels, mono, room)?;
         if !wanted.is_empty() || self.channels.first.is_none() {
             let mut pass = self.start_near(wanted, damage)?;
             self.run(&mut pass, &mut mixer, damage)?;
@@ -439,6 +441,8 @@ impl Pass {
         let end = begin.saturating_add(frames).min(self.wanted.end as i64);
         if start < end {
             mixer.push_block(block, (start - begin) as usize..(end - begin) as usize)?;
+        } else {
+            mixer.learn(block.channels)?;
         }
         self.advance(begin, frames)
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Frames of silence put in for what is missing at most: more would be a lie about the length.
 const MAX_SILENT_FRAMES: u64 = 1 << 22;
@@ -58,7 +58,7 @@ impl Damage {
 
     /// The same for a packet that a decoder refuses: damaged bits may say that it is of another kind.
     pub(crate) fn meet_packet(&mut self, error: Error) -> Result<()> {
-        if !self.conceal {
+        if !self.conceal || error.kind() == ErrorKind::Limit {
             return Err(error);
         }
         self.pending.get_or_insert(error);
@@ -76,7 +76,7 @@ impl Damage {
         &mut self,
         missing: Range<u64>,
         at: u64,
-        push_silence: impl FnOnce(usize),
+        push_silence: impl FnOnce(usize) -> Result<()>,
     ) -> Result<()> {
         let lost = || {
             let Range { start, end } = &missing;
@@ -92,7 +92,7 @@ impl Damage {
         if !self.conceal || before + length(&missing) > MAX_SILENT_FRAMES {
             return Err(error);
         }
-        push_silence(length(&missing) as usize);
+        push_silence(length(&missing) as usize)?;
         self.note(missing, error);
         Ok(())
     }

@@ -124,7 +124,7 @@ impl<'a> Flac<'a> {
     ) -> Result<Vec<Vec<f32>>> {
         let end = range.end.min(self.declared().unwrap_or(u64::MAX));
         let start = range.start.min(end);
-        let mut output = self.output(start..end, mono);
+        let mut output = self.output(start..end, mono)?;
         if start == end {
             return Ok(output.into_planes());
         }
@@ -135,7 +135,7 @@ impl<'a> Flac<'a> {
             match self.next_frame(end) {
                 Ok(Some(frame)) => {
                     let part = inside(&wanted, begin, frame.header.block_size);
-                    output.push(&self.decoder.block(), part);
+                    output.push(&self.decoder.block(), part)?;
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -183,7 +183,7 @@ impl<'a> Flac<'a> {
     ) -> Result<Vec<Vec<f32>>> {
         let end = self.declared().unwrap_or(u64::MAX);
         let wanted = range.start.min(end)..range.end.min(end);
-        let mut output = self.output(wanted.clone(), mono);
+        let mut output = self.output(wanted.clone(), mono)?;
         let mut checksum = Checksum::new(&self.info);
         while self.position < end {
             let begin = self.position;
@@ -193,7 +193,7 @@ impl<'a> Flac<'a> {
             let block = self.decoder.block();
             let whole = inside(&(0..end), begin, frame.header.block_size);
             checksum.push(&block, whole.len());
-            output.push(&block, inside(&wanted, begin, frame.header.block_size));
+            output.push(&block, inside(&wanted, begin, frame.header.block_size))?;
         }
         self.check_nothing_follows()?;
         let is_told = self.info.md5 != [0; 16];
@@ -207,11 +207,11 @@ impl<'a> Flac<'a> {
         Ok(output.into_planes())
     }
 
-    fn output(&self, wanted: Range<u64>, mono: bool) -> Output {
+    fn output(&self, wanted: Range<u64>, mono: bool) -> Result<Output> {
         let planes = if mono { 1 } else { self.info.channels };
         let most = MAX_RESERVED / u64::from(planes);
         let room = wanted.end - wanted.start.min(wanted.end);
-        Output::new(
+        Output::with_capacity(
             &self.info,
             mono,
             room.min(self.info.frames).min(most) as usize,

@@ -27,6 +27,7 @@ mod plane;
 pub mod pool;
 pub mod remark;
 pub mod resample;
+pub mod room;
 pub mod shard;
 pub mod source;
 mod temp;

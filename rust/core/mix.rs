@@ -18,14 +18,16 @@ pub(crate) struct Mixer {
 
 impl Mixer {
     /// A mixer for `channels` channels with room for `capacity` frames.
-    pub(crate) fn new(channels: usize, mono: bool, capacity: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`Limit`](crate::ErrorKind::Limit) where memory cannot hold them; so do all that append.
+    pub(crate) fn new(channels: usize, mono: bool, capacity: usize) -> Result<Self> {
         let count = if mono { 1 } else { channels };
-        let planes = (0..count).map(|_| plane::with_capacity(capacity)).collect();
-        Self {
+        Ok(Self {
             mono,
             channels,
-            planes,
-        }
+            planes: plane::with_capacity(count, capacity)?,
+        })
     }
 
     /// The planes, each `(frames,)`.
@@ -39,10 +41,8 @@ impl Mixer {
     }
 
     /// Appends `frames` frames of silence.
-    pub(crate) fn push_silence(&mut self, frames: usize) {
-        for plane in &mut self.planes {
-            plane.resize(plane.len() + frames, 0.0);
-        }
+    pub(crate) fn push_silence(&mut self, frames: usize) -> Result<()> {
+        plane::push_silence(&mut self.planes, frames)
     }
 
     /// Whether the mean of two channels is what is collected.
@@ -51,8 +51,11 @@ impl Mixer {
     }
 
     /// Appends the means of frames of two little-endian 16-bit samples to the one plane there is.
-    pub(crate) fn push_means16(&mut self, bytes: &[u8]) {
-        plane::extend_means16(&mut self.planes[0], bytes.as_chunks().0);
+    pub(crate) fn push_means16(&mut self, bytes: &[u8]) -> Result<()> {
+        let frames = bytes.as_chunks().0;
+        plane::reserve(&mut self.planes, frames.len())?;
+        plane::extend_means16(&mut self.planes[0], frames);
+        Ok(())
     }
 
     /// Appends interleaved samples of `N` bytes each; `bytes` holds whole frames.
@@ -60,8 +63,9 @@ impl Mixer {
         &mut self,
         bytes: &[u8],
         sample: impl Fn([u8; N]) -> f32 + Copy,
-    ) {
+    ) -> Result<()> {
         let (samples, _) = bytes.as_chunks::<N>();
+        plane::reserve(&mut self.planes, samples.len() / self.channels.max(1))?;
         match (self.channels, self.mono) {
             (1, _) => self.planes[0].extend(samples.iter().map(|bytes| sample(*bytes))),
             (2, true) => {
@@ -91,6 +95,7 @@ impl Mixer {
                 }
             }
         }
+        Ok(())
     }
 
     /// Appends frames `range` of a decoded block.
@@ -98,16 +103,22 @@ impl Mixer {
     /// # Errors
     /// When the stream changes its number of channels on the way, unless only their mean is collected.
     pub(crate) fn push_block(&mut self, block: &Block<'_>, range: Range<usize>) -> Result<()> {
-        if self.channels == 0 {
-            // Some headers leave the channels to the stream.
-            let silence = self.planes.first().map_or(0, Vec::len);
-            *self = Self::new(block.channels, self.mono, silence);
-            self.push_silence(silence);
-        }
+        self.learn(block.channels)?;
         if block.channels != self.channels && !self.mono {
             return Err(demux::channels_change(self.channels, block.channels));
         }
+        plane::reserve(&mut self.planes, range.len())?;
         self.push_planes(block.planes, range);
+        Ok(())
+    }
+
+    /// Takes the number of channels from the stream, where the header leaves it to that.
+    pub(crate) fn learn(&mut self, channels: usize) -> Result<()> {
+        if self.channels == 0 {
+            let silence = self.planes.first().map_or(0, Vec::len);
+            *self = Self::new(channels, self.mono, silence)?;
+            self.push_silence(silence)?;
+        }
         Ok(())
     }
 

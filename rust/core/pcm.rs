@@ -219,12 +219,11 @@ impl Pcm {
             damage.cut_short(last - origin..wanted - origin, self.data.end)?;
         }
         let channels = self.layout.channels as usize;
-        let mut mixer = Mixer::new(channels, mono, (last - first) as usize);
+        let mut mixer = Mixer::new(channels, mono, (last - first) as usize)?;
         match self.layout.coding {
             Coding::Linear(sample, order) => {
                 self.read(source, first..last, |_, bytes| {
-                    sample.push(bytes, order, &mut mixer);
-                    Ok(())
+                    sample.push(bytes, order, &mut mixer)
                 })?;
             }
             Coding::Adpcm(kind) => {
@@ -239,7 +238,7 @@ impl Pcm {
                         let begin = block * per_block;
                         let inside = |frame: u64| frame.saturating_sub(begin) as usize * channels;
                         let part = inside(first)..inside(last).min(decoded.len());
-                        push_block(decoded.get(part).unwrap_or(&[]), &mut mixer);
+                        push_block(decoded.get(part).unwrap_or(&[]), &mut mixer)?;
                         block += 1;
                     }
                     Ok(())
@@ -304,7 +303,7 @@ fn check(header: &Header<'_, '_>, layout: &Layout, at: u64) -> Result<()> {
     Ok(())
 }
 
-fn push_block(samples: &[i16], mixer: &mut Mixer) {
+fn push_block(samples: &[i16], mixer: &mut Mixer) -> Result<()> {
     let sample = |b| f32::from(i16::from_ne_bytes(b)) * S16;
-    mixer.push_interleaved(bytemuck::cast_slice(samples), sample);
+    mixer.push_interleaved(bytemuck::cast_slice(samples), sample)
 }

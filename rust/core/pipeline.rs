@@ -224,12 +224,12 @@ fn converted(
     };
     let wanted = wanted.start.min(end)..end;
     let convert = |plane: &Vec<f32>| match wanted.is_empty() || got == 0 {
-        true => Vec::new(),
+        true => Ok(Vec::new()),
         false => resampler.process(plane, wanted.clone()),
     };
     let planes = planes.iter().map(convert).collect();
     resampler.give_back();
-    Ok(planes)
+    planes
 }
 
 /// Samples `wanted` of a recording whose rate changes, each part resampled by itself, and where these begin.

@@ -6,6 +6,9 @@
 
 use std::ops::Range;
 
+use crate::error::{Error, ErrorKind, Result};
+use crate::room;
+
 /// So many samples are written around the cache. Shorter planes are still in it when they are used.
 #[cfg(target_arch = "x86_64")]
 const STREAMED: usize = 2 << 20;
@@ -16,11 +19,50 @@ const LARGE_BYTES: usize = 4 << 20;
 #[cfg(target_os = "linux")]
 const FRESH_BYTES: usize = 128 << 10;
 
-/// An empty plane with room for `capacity` samples.
-pub(crate) fn with_capacity(capacity: usize) -> Vec<f32> {
-    let plane = Vec::with_capacity(capacity);
-    prepare(&plane);
-    plane
+/// Samples of one plane at most: a day at 48 kHz. What is longer is read range by range.
+const MAX_SAMPLES: u64 = 1 << 32;
+
+/// `count` empty planes, each with room for `capacity` samples.
+///
+/// # Errors
+/// As for [`reserve`].
+pub(crate) fn with_capacity(count: usize, capacity: usize) -> Result<Vec<Vec<f32>>> {
+    let mut planes = Vec::new();
+    room::resize(&mut planes, count, Vec::new())?;
+    reserve(&mut planes, capacity)?;
+    planes.iter().for_each(prepare);
+    Ok(planes)
+}
+
+/// Makes room for `more` samples in each of `planes`, which are of one length.
+///
+/// # Errors
+/// [`ErrorKind::Limit`] where memory cannot hold them, or a plane gets longer than any may be.
+#[inline]
+pub(crate) fn reserve(planes: &mut [Vec<f32>], more: usize) -> Result<()> {
+    let longest = planes.first().map_or(0, Vec::len) as u64;
+    if longest.saturating_add(more as u64) > MAX_SAMPLES {
+        return Err(too_long());
+    }
+    room::reserve_each(planes, more)
+}
+
+/// Appends `more` samples of silence to each of `planes`.
+///
+/// # Errors
+/// As for [`reserve`].
+pub(crate) fn push_silence(planes: &mut [Vec<f32>], more: usize) -> Result<()> {
+    reserve(planes, more)?;
+    for plane in planes {
+        plane.resize(plane.len() + more, 0.0);
+    }
+    Ok(())
+}
+
+#[cold]
+fn too_long() -> Error {
+    let reason = format!("it has more than {MAX_SAMPLES} samples: read it in ranges");
+    Error::new(ErrorKind::Limit, reason)
 }
 
 /// Keeps samples `range` alone, cut at the end.
@@ -58,7 +100,7 @@ pub(crate) fn prepare(_: &Vec<f32>) {}
 /// Full scale of 16 bits, halved for the mean of two: both are powers of two, the mean is exact.
 const HALF_SCALE: f32 = 0.5 / 32_768.0;
 
-/// Appends the means of frames of two little-endian 16-bit samples.
+/// Appends the means of frames of two little-endian 16-bit samples, for which there is room.
 pub(crate) fn extend_means16(plane: &mut Vec<f32>, mut frames: &[[u8; 4]]) {
     #[cfg(target_arch = "x86_64")]
     if plane.capacity() >= STREAMED {
@@ -118,7 +160,7 @@ mod tests {
         fn a_long_plane_gets_the_means_of_the_samples(
             pieces in prop::collection::vec(prop::collection::vec(any::<[i16; 2]>(), 0..70), 0..12),
         ) {
-            let (mut long, mut short, mut expected) = (with_capacity(2 << 20), Vec::new(), Vec::new());
+            let (mut long, mut short, mut expected) = (Vec::with_capacity(2 << 20), Vec::new(), Vec::new());
             for piece in &pieces {
                 let frames: Vec<[u8; 4]> = piece
                     .iter()

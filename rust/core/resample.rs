@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::idle::Idle;
 use crate::mix::nonfinite_at;
 use crate::plane;
+use crate::room;
 use odd::Odd;
 use overlap::{OverlapSave, Plan, Real};
 pub use quality::Quality;
@@ -60,7 +61,15 @@ trait Engine: Send {
     /// The input samples that output samples `wanted` are made from.
     fn input_window(&self, wanted: &Range<u64>) -> Range<u64>;
     /// Appends output samples `wanted`, made from the input of their window; whether all of that was finite.
-    fn process(&mut self, window: &[f32], wanted: Range<u64>, samples: &mut Vec<f32>) -> bool;
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] where memory cannot hold them.
+    fn process(
+        &mut self,
+        window: &[f32],
+        wanted: Range<u64>,
+        samples: &mut Vec<f32>,
+    ) -> Result<bool>;
 }
 
 impl<T: Real> Engine for OverlapSave<T> {
@@ -80,11 +89,16 @@ impl<T: Real> Engine for OverlapSave<T> {
         OverlapSave::input_window(self, wanted)
     }
 
-    fn process(&mut self, window: &[f32], wanted: Range<u64>, samples: &mut Vec<f32>) -> bool {
-        let end = samples.len() + wanted.end.saturating_sub(wanted.start) as usize;
-        let is_finite = OverlapSave::process(self, window, wanted, samples, T::single);
-        samples.resize(end, 0.0);
-        is_finite
+    fn process(
+        &mut self,
+        window: &[f32],
+        wanted: Range<u64>,
+        samples: &mut Vec<f32>,
+    ) -> Result<bool> {
+        let end = samples.len().saturating_add(length(&wanted));
+        let is_finite = OverlapSave::process(self, window, wanted, samples, T::single)?;
+        room::resize(samples, end, 0.0)?;
+        Ok(is_finite)
     }
 }
 
@@ -105,7 +119,12 @@ impl<T: Real> Engine for Odd<T> {
         Odd::input_window(self, wanted)
     }
 
-    fn process(&mut self, window: &[f32], wanted: Range<u64>, samples: &mut Vec<f32>) -> bool {
+    fn process(
+        &mut self,
+        window: &[f32],
+        wanted: Range<u64>,
+        samples: &mut Vec<f32>,
+    ) -> Result<bool> {
         Odd::process(self, window, wanted, samples)
     }
 }
@@ -176,11 +195,13 @@ impl Resampler {
     /// Output samples `wanted` from `window`, the input from [`Resampler::input_window`] on.
     ///
     /// `window` may end early where the signal ends; zeros follow.
-    pub fn process(&mut self, window: &[f32], wanted: Range<u64>) -> Vec<f32> {
-        let count = wanted.end.saturating_sub(wanted.start) as usize;
-        let mut samples = plane::with_capacity(count);
-        self.engine.process(window, wanted, &mut samples);
-        samples
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] where memory cannot hold them: a file of a few bytes may declare a rate of 1 Hz.
+    pub fn process(&mut self, window: &[f32], wanted: Range<u64>) -> Result<Vec<f32>> {
+        let mut samples = plane::with_capacity(1, length(&wanted))?.remove(0);
+        self.engine.process(window, wanted, &mut samples)?;
+        Ok(samples)
     }
 }
 
@@ -217,7 +238,7 @@ pub fn resample_planes(
     let mut resampler = Resampler::checkout(from, to, quality)?;
     let mut is_finite = true;
     for plane in planes() {
-        is_finite &= resampler.engine.process(plane, 0..made, &mut samples);
+        is_finite &= resampler.engine.process(plane, 0..made, &mut samples)?;
     }
     resampler.give_back();
     if !is_finite {
@@ -226,11 +247,17 @@ pub fn resample_planes(
     Ok(samples)
 }
 
-/// A plane with room for `frames` samples.
+/// How many samples a range has.
+fn length(wanted: &Range<u64>) -> usize {
+    let length = wanted.end.saturating_sub(wanted.start);
+    usize::try_from(length).unwrap_or(usize::MAX)
+}
+
+/// Room for `frames` samples, of all planes together.
 fn reserved(frames: u64) -> Result<Vec<f32>> {
     let mut samples = Vec::new();
     let room = usize::try_from(frames).ok();
-    let room = room.and_then(|frames| samples.try_reserve_exact(frames).ok());
+    let room = room.and_then(|frames| room::reserve(&mut samples, frames).ok());
     let reason = || format!("the result's {frames} samples do not fit into memory");
     room.ok_or_else(|| Error::new(ErrorKind::Limit, reason()))?;
     plane::prepare(&samples);
@@ -261,6 +288,7 @@ fn gcd(a: u32, b: u32) -> u32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use rustfft::FftPlannerScalar;
 
@@ -282,7 +310,7 @@ mod tests {
             let plane = noise(50_000);
             let count = (plane.len() * to / from) as u64;
             if let Some(mut engine) = engine {
-                engine.process(&plane, 0..count, &mut samples);
+                engine.process(&plane, 0..count, &mut samples).unwrap();
             }
             samples
         };

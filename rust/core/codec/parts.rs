@@ -9,6 +9,7 @@ use super::{CodecReader, Pass};
 use crate::damage::Damage;
 use crate::error::Result;
 use crate::mix::Mixer;
+use crate::plane;
 use crate::resample::{Quality, Stream};
 
 /// Where a part begins, in its recording and in what is made of it.
@@ -55,8 +56,7 @@ impl Joined {
             return Ok(());
         };
         let samples = stream.push(&planes.concat())?;
-        self.keep(&samples);
-        Ok(())
+        self.keep(&samples)
     }
 
     /// Ends the part at hand, and begins another.
@@ -75,20 +75,22 @@ impl Joined {
 
     fn finish(&mut self) -> Result<()> {
         if let Some(mut stream) = self.stream.take() {
-            self.keep(&stream.flush()?);
+            self.keep(&stream.flush()?)?;
         }
         Ok(())
     }
 
     /// Keeps what is wanted of the next samples, plane after plane.
-    fn keep(&mut self, samples: &[f32]) {
+    fn keep(&mut self, samples: &[f32]) -> Result<()> {
         let count = samples.len() / self.planes.len().max(1);
         let place = |sample: u64| sample.saturating_sub(self.made).min(count as u64) as usize;
         let kept = place(self.wanted.start)..place(self.wanted.end);
+        plane::reserve(&mut self.planes, kept.len())?;
         for (plane, samples) in self.planes.iter_mut().zip(samples.chunks(count.max(1))) {
             plane.extend_from_slice(samples.get(kept.clone()).unwrap_or_default());
         }
         self.made += count as u64;
+        Ok(())
     }
 
     fn is_done(&self) -> bool {
@@ -122,7 +124,7 @@ impl CodecReader<'_> {
         };
         let end = self.demuxer.track().frames.unwrap_or(u64::MAX);
         let mut pass = Pass::new(0..end);
-        let mut mixer = Mixer::new(self.channels.first.unwrap_or(0), mono, 0);
+        let mut mixer = Mixer::new(self.channels.first.unwrap_or(0), mono, 0)?;
         while !joined.is_done() && !pass.is_done() && self.step(&mut pass, &mut mixer, damage)? {
             let planes = mixer.take_planes();
             let frames = planes.first().map_or(0, Vec::len) as u64;

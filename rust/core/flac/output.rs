@@ -7,6 +7,7 @@ use md5::{Digest, Md5};
 use super::frame::{Block, samples};
 use super::header::Stereo;
 use super::info::StreamInfo;
+use crate::error::Result;
 use crate::plane;
 
 /// Collects samples, one plane per channel or one plane for the mean of them.
@@ -17,14 +18,24 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(info: &StreamInfo, mono: bool, capacity: usize) -> Self {
+    pub(super) fn new(info: &StreamInfo, mono: bool) -> Self {
         let count = if mono { 1 } else { info.channels as usize };
         Self {
             mono,
             // A power of two: every integer up to 24 bits lands exactly on its float.
             scale: 1.0 / (1u64 << (info.bits - 1)) as f32,
-            planes: (0..count).map(|_| plane::with_capacity(capacity)).collect(),
+            planes: vec![Vec::new(); count],
         }
+    }
+
+    /// The same with room for `capacity` samples a plane.
+    ///
+    /// # Errors
+    /// [`Limit`](crate::ErrorKind::Limit) where memory cannot hold them; so do all that append.
+    pub(super) fn with_capacity(info: &StreamInfo, mono: bool, capacity: usize) -> Result<Self> {
+        let mut output = Self::new(info, mono);
+        output.planes = plane::with_capacity(output.planes.len(), capacity)?;
+        Ok(output)
     }
 
     /// The planes, each `(frames,)`.
@@ -43,14 +54,13 @@ impl Output {
     }
 
     /// Appends `frames` samples of silence.
-    pub(super) fn push_silence(&mut self, frames: usize) {
-        for plane in &mut self.planes {
-            plane.resize(plane.len() + frames, 0.0);
-        }
+    pub(super) fn push_silence(&mut self, frames: usize) -> Result<()> {
+        plane::push_silence(&mut self.planes, frames)
     }
 
     /// Appends samples `part` of a block.
-    pub(super) fn push(&mut self, block: &Block<'_>, part: Range<usize>) {
+    pub(super) fn push(&mut self, block: &Block<'_>, part: Range<usize>) -> Result<()> {
+        plane::reserve(&mut self.planes, part.len())?;
         match block {
             Block::Channels(channels) => self.push_channels(channels, part),
             Block::Pair(stereo, first, second) => {
@@ -73,6 +83,7 @@ impl Output {
                 self.pairs(other, side, |other, side| stereo.join_wide(other, side));
             }
         }
+        Ok(())
     }
 
     fn push_channels(&mut self, channels: &[Vec<i32>], part: Range<usize>) {

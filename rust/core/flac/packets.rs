@@ -28,7 +28,7 @@ impl Packets {
             .check()?;
         Ok(Self {
             frames: FrameDecoder::new(&info),
-            output: Output::new(&info, false, 0),
+            output: Output::new(&info, false),
             info,
         })
     }
@@ -45,7 +45,7 @@ impl PacketDecoder for Packets {
             }
         };
         self.output.clear();
-        self.output.push(&self.frames.block(), 0..length);
+        self.output.push(&self.frames.block(), 0..length)?;
         Ok(Block {
             sample_rate: self.info.sample_rate,
             channels: self.info.channels as usize,
@@ -56,6 +56,6 @@ impl PacketDecoder for Packets {
     fn reset(&mut self) {}
 
     fn set_mono(&mut self, mono: bool) {
-        self.output = Output::new(&self.info, mono, 0);
+        self.output = Output::new(&self.info, mono);
     }
 }

@@ -42,10 +42,10 @@ impl PacketDecoder for Packets {
     fn decode(&mut self, packet: &[u8]) -> Result<Block<'_>> {
         let frame_bytes = self.sample.bytes() as usize * self.channels;
         let frames = packet.len() / frame_bytes;
-        let mut mixer = Mixer::new(self.channels, self.is_mono, frames);
+        let mut mixer = Mixer::new(self.channels, self.is_mono, frames)?;
         // What does not fill a frame at the end is none.
         let whole = packet.get(..frames * frame_bytes).unwrap_or_default();
-        self.sample.push(whole, self.order, &mut mixer);
+        self.sample.push(whole, self.order, &mut mixer)?;
         self.planes = mixer.into_planes();
         Ok(Block {
             sample_rate: self.sample_rate,

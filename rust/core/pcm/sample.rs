@@ -4,6 +4,7 @@
 //! its float.
 
 use super::header::Order;
+use crate::error::Result;
 use crate::mix::Mixer;
 
 // Powers of two, so that multiplying is exact.
@@ -76,16 +77,16 @@ impl Sample {
     }
 
     /// Appends whole frames of these.
-    pub(crate) fn push(self, bytes: &[u8], order: Order, mixer: &mut Mixer) {
+    pub(crate) fn push(self, bytes: &[u8], order: Order, mixer: &mut Mixer) -> Result<()> {
         match self {
             Self::Unsigned8 => {
-                mixer.push_interleaved(bytes, |[b]: [u8; 1]| (f32::from(b) - 128.0) / 128.0);
+                mixer.push_interleaved(bytes, |[b]: [u8; 1]| (f32::from(b) - 128.0) / 128.0)
             }
             Self::Signed8 => {
-                mixer.push_interleaved(bytes, |b| f32::from(i8::from_le_bytes(b)) / 128.0);
+                mixer.push_interleaved(bytes, |b| f32::from(i8::from_le_bytes(b)) / 128.0)
             }
             Self::Signed16 if order == Order::Little && mixer.halves_stereo() => {
-                mixer.push_means16(bytes);
+                mixer.push_means16(bytes)
             }
             Self::Signed16 => push_ordered(bytes, order, mixer, |b| {
                 f32::from(i16::from_le_bytes(b)) * S16
@@ -110,7 +111,7 @@ fn push_ordered<const N: usize>(
     order: Order,
     mixer: &mut Mixer,
     sample: impl Fn([u8; N]) -> f32 + Copy,
-) {
+) -> Result<()> {
     match order {
         Order::Little => mixer.push_interleaved(bytes, sample),
         Order::Big => mixer.push_interleaved(bytes, move |mut number: [u8; N]| {

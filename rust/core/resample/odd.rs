@@ -11,6 +11,8 @@ use super::between::Between;
 use super::filter::Band;
 use super::overlap::{OverlapSave, Plan, Real};
 use super::quality::Quality;
+use crate::error::Result;
+use crate::room;
 
 /// Rates further apart than so are divided first, as short filters do that.
 const FAR: usize = 16;
@@ -155,15 +157,19 @@ impl<T: Real> Odd<T> {
 
     /// Appends output samples `wanted` to `samples`, from `window`: the input from
     /// [`Odd::input_window`] on; whether all of that was finite.
+    ///
+    /// # Errors
+    /// [`Limit`](crate::ErrorKind::Limit) where memory cannot hold them.
     pub(super) fn process(
         &mut self,
         window: &[f32],
         wanted: Range<u64>,
         samples: &mut Vec<f32>,
-    ) -> bool {
+    ) -> Result<bool> {
         if wanted.is_empty() {
-            return true;
+            return Ok(true);
         }
+        room::reserve(samples, super::length(&wanted))?;
         let mut is_finite = true;
         let mut needed = vec![self.window(&wanted)];
         for stage in self.stages.iter().skip(1).rev() {
@@ -173,15 +179,15 @@ impl<T: Real> Odd<T> {
         for (stage, needed) in self.stages.iter_mut().zip(needed.iter().rev()) {
             let mut next = Vec::new();
             is_finite &= match &made {
-                None => stage.process(window, needed.clone(), &mut next, |value| value),
-                Some(made) => stage.process(made, needed.clone(), &mut next, |value| value),
+                None => stage.process(window, needed.clone(), &mut next, |value| value)?,
+                Some(made) => stage.process(made, needed.clone(), &mut next, |value| value)?,
             };
             made = Some(next);
         }
         let start = needed.first().map_or(0, |needed| needed.start);
         let made = made.unwrap_or_default();
         self.interpolate(&made, start, wanted, samples);
-        is_finite
+        Ok(is_finite)
     }
 
     /// Appends output samples `wanted` from those of the last stage, of which `signal` begins at `start`.

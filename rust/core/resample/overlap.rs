@@ -14,6 +14,8 @@ use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftDirection, FftNum, FftPlanner};
 
 use super::filter::Band;
+use crate::error::Result;
+use crate::room;
 
 /// A block is at least so many times longer than what it loses on either side.
 const MARGINS: usize = 8;
@@ -158,15 +160,18 @@ impl<T: Real> OverlapSave<T> {
     /// [`OverlapSave::input_window`] on. Where only zeros are left it stops: far rates have blocks of hours.
     ///
     /// Whether all of the input was finite; sums that overflow count as if it was not.
+    ///
+    /// # Errors
+    /// [`Limit`](crate::ErrorKind::Limit) where memory cannot hold them.
     pub(super) fn process<S: Copy + Into<T>, O>(
         &mut self,
         window: &[S],
         wanted: Range<u64>,
         samples: &mut Vec<O>,
         write: impl Fn(T) -> O + Copy,
-    ) -> bool {
+    ) -> Result<bool> {
         let mut is_finite = true;
-        let count = samples.len() + wanted.end.saturating_sub(wanted.start) as usize;
+        let count = samples.len().saturating_add(super::length(&wanted));
         let pairs = self.pairs(&wanted);
         let mut skip = (wanted.start - pairs.start * 2 * self.output.hop as u64) as usize;
         // In front of the signal lie zeros, which the window does not hold.
@@ -183,12 +188,13 @@ impl<T: Real> OverlapSave<T> {
                 let from = skip.min(valid.len());
                 let taken = (valid.len() - from).min(count - samples.len());
                 let kept = &valid[from..from + taken];
+                room::reserve(samples, taken)?;
                 samples.extend(kept.iter().map(|value| write(part(value))));
                 skip -= from;
             }
             at += 2 * self.input.hop as isize;
         }
-        is_finite
+        Ok(is_finite)
     }
 
     /// One pair of blocks, the first at sample `at` of `window`, to what the output's transform gives.

@@ -2,6 +2,7 @@
 
 use super::{Quality, Resampler, check_finite, resampled_frames, reserved};
 use crate::error::{Error, Result};
+use crate::room;
 
 /// Converts channels that come in chunks of any length.
 ///
@@ -72,6 +73,7 @@ impl Stream {
         let frames = chunk.len() / channels;
         let planes = || chunk.chunks(frames.max(1));
         planes().try_for_each(|plane| check_finite(plane, self.given))?;
+        room::reserve_each(&mut self.held, frames)?;
         for (held, plane) in self.held.iter_mut().zip(planes()) {
             held.extend_from_slice(plane);
         }
@@ -119,7 +121,7 @@ impl Stream {
             .saturating_sub(self.start) as usize;
         for held in &self.held {
             let window = held.get(first..).unwrap_or_default();
-            engine.process(window, wanted.clone(), &mut samples);
+            engine.process(window, wanted.clone(), &mut samples)?;
         }
         self.made = wanted.end;
         let next = engine.input_window(&(self.made..self.made + 1)).start;
