@@ -198,7 +198,7 @@ def test_messages_need_a_template() -> None:
     ("audio", "kind"),
     [
         ({"array": np.array([0.0, np.nan] * 999), "sampling_rate": RATE}, NonFiniteSampleError),
-        ({"array": np.zeros(999, np.int16), "sampling_rate": RATE}, DecodeError),
+        ({"array": np.zeros(999, np.int64), "sampling_rate": RATE}, DecodeError),
         ({"array": np.zeros((2, 3, 999)), "sampling_rate": RATE}, DecodeError),
         ({"array": np.zeros(0), "sampling_rate": RATE}, AudioError),
         (array(999, rate=8_000), SampleRateMismatchError),

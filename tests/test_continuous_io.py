@@ -473,10 +473,7 @@ def test_what_is_no_audio(data: Any, message: str) -> None:
             call(data)
 
 
-def test_types_and_samples_that_are_none() -> None:
-    for kind in (np.uint8, np.int64, np.bool_, np.complex64):
-        with pytest.raises(InvalidArgumentError, match="samples are floating, int16 or int32"):
-            WORKER.preprocess((np.zeros((1, 9_000), kind), RATE))
+def test_samples_that_are_none() -> None:
     for rate, bad in ((RATE, np.nan), (RATE, np.inf), (8_000, -np.inf)):
         wave = noise(9_000, 2)
         wave[1, 4_321] = bad

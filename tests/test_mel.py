@@ -107,10 +107,6 @@ def test_anything_that_is_an_array_will_do() -> None:
     expected = ossicle.log_mel_spectrogram(waveform)
     for same in (waveform.astype(np.float64), waveform.tolist(), np.repeat(waveform, 2)[::2]):
         assert np.array_equal(ossicle.log_mel_spectrogram(same), expected)
-    whole = (1_000 * waveform).astype(np.int16)
-    assert np.array_equal(
-        ossicle.log_mel_spectrogram(whole), ossicle.log_mel_spectrogram(whole.astype(np.float32))
-    )
 
 
 @settings(max_examples=40, deadline=None)

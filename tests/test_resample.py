@@ -202,7 +202,7 @@ def test_short_and_silent_clips(source: int, target: int, frames: int) -> None:
         assert one[0, 0] == pytest.approx(min(1, target / source), abs=0.03)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int16])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
 def test_other_types_are_converted(dtype: npt.DTypeLike) -> None:
     ramp = np.arange(-50, 50).astype(dtype)
     expected = ossicle.resample(ramp.astype(np.float32), 8_000, 16_000)

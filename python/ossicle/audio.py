@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ossicle import _native
 from ossicle.errors import InvalidArgumentError
 from ossicle.resampling import Quality, check_quality, check_rate
+from ossicle.waveforms import as_planes
 from ossicle.whole_files import replacing
 
 if TYPE_CHECKING:
@@ -275,15 +276,18 @@ def encode(
     """A WAV or FLAC file in memory.
 
     Args:
-        waveform: ``(samples,)`` or ``(channels, samples)`` in [-1, 1]; what is beyond is clipped.
+        waveform: ``(samples,)`` or ``(channels, samples)``: floats in [-1, 1], beyond which they
+            are clipped, or int8, int16, int32 or uint8 at their full scale. What is int16 comes
+            back to the bit.
         sample_rate: In Hz.
         container: ``"wav"`` or ``"flac"``.
         bits_per_sample: 16 or 24, and in WAV also 32, which is float and exact.
 
     Raises:
-        InvalidArgumentError: A container, depth, rate, shape or sample that cannot be written.
+        InvalidArgumentError: A container, depth, rate, type, shape or sample that cannot be
+            written.
     """
-    planes = np.atleast_2d(np.ascontiguousarray(waveform, dtype=np.float32))
+    planes, _ = as_planes(waveform)
     rate = check_rate(sample_rate, "sample_rate")
     return _native.encode(planes, rate, container, bits_per_sample)
 
@@ -299,7 +303,9 @@ def save(
 
     Args:
         path: Ends in ``.wav`` or ``.flac``; its folder exists.
-        waveform: ``(samples,)`` or ``(channels, samples)`` in [-1, 1]; what is beyond is clipped.
+        waveform: ``(samples,)`` or ``(channels, samples)``: floats in [-1, 1], beyond which they
+            are clipped, or int8, int16, int32 or uint8 at their full scale. What is int16 comes
+            back to the bit.
         sample_rate: In Hz.
         bits_per_sample: 16 or 24, and in WAV also 32, which is float and exact.
 
@@ -307,7 +313,7 @@ def save(
         The path.
 
     Raises:
-        InvalidArgumentError: A suffix, depth, rate, shape or sample that cannot be written.
+        InvalidArgumentError: A suffix, depth, rate, type, shape or sample that cannot be written.
         OSError: The file cannot be written.
     """
     path = Path(path)

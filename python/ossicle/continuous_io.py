@@ -22,6 +22,7 @@ from ossicle.errors import InvalidArgumentError, NonFiniteSampleError
 from ossicle.mel import HOP_LENGTH, SAMPLE_RATE, FloatArray, log_mel_spectrogram
 from ossicle.model.qwen_omni import load_tower, random_tower, tower_shape
 from ossicle.resampling import Quality, check_quality, check_rate, resample
+from ossicle.waveforms import as_float32
 
 __all__ = ["AbsIO", "ContinuousAudioIO", "mel_frames", "register_espnet"]
 
@@ -170,8 +171,9 @@ class ContinuousAudioIO(AbsIO):
         """Log-mel features of one clip, and room for its tokens in a sequence.
 
         Args:
-            data: ``(waveform, rate)``: ``(C, N)`` or ``(N,)``, float, or int16 or int32 at full
-                scale, at any rate in Hz. Channels are averaged, then resampled to 16 kHz.
+            data: ``(waveform, rate)``: ``(C, N)`` or ``(N,)``, floats, or int8, int16, int32 or
+                uint8 at full scale, at any rate in Hz. Channels are averaged, then resampled to
+                16 kHz.
 
         Returns:
             ``(zeros (L, 1) int32, (L, features (T, n_mels) float32), zeros (L, 1) float32)``: the
@@ -253,7 +255,7 @@ class ContinuousAudioIO(AbsIO):
 
     def _clip(self, waveform: npt.ArrayLike, rate: int) -> FloatArray:
         """``(samples,)`` at 16 kHz."""
-        planes = _floats(np.atleast_2d(np.asarray(waveform)))
+        planes = np.atleast_2d(as_float32(waveform))
         clip = planes[0] if len(planes) == 1 else planes.mean(axis=0, dtype=np.float32)
         finite = np.isfinite(clip)
         if not finite.all():
@@ -329,16 +331,6 @@ def _frames(data: Audio | None) -> int:
     if channels == 0 or 0 < samples < channels:
         raise InvalidArgumentError(f"a waveform is (C, N) or (N,), not {shape}")
     return mel_frames(samples, check_rate(rate, "the rate"))
-
-
-def _floats(samples: npt.NDArray[Any]) -> FloatArray:
-    """float32, with the full scale of integers at 1."""
-    if samples.dtype in (np.int16, np.int32):
-        return samples.astype(np.float32) * np.float32(2.0 ** (1 - 8 * samples.itemsize))
-    if samples.dtype.kind != "f":
-        kinds = "floating, int16 or int32"
-        raise InvalidArgumentError(f"samples are {kinds}, not {samples.dtype}")
-    return samples.astype(np.float32, copy=False)
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:

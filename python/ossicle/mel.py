@@ -19,6 +19,7 @@ from ossicle import _native
 from ossicle.audio import Gap, _one_of, _raise_first, _starts, _thread_count
 from ossicle.errors import InvalidArgumentError
 from ossicle.resampling import Quality, check_quality
+from ossicle.waveforms import as_float32
 
 if TYPE_CHECKING:
     from ossicle.audio import AudioSource
@@ -88,7 +89,8 @@ def log_mel_spectrogram(
     """The log-mel spectrogram of one clip, as Whisper takes it.
 
     Args:
-        waveform: ``(samples,)`` at 16 kHz, converted to float32.
+        waveform: ``(samples,)`` at 16 kHz: floats, or int8, int16, int32 or uint8 at their full
+            scale, which becomes 1.
         n_mels: Mel bands: 80, or 128 from Whisper large-v3 on; 1 to 512.
         pad_to_seconds: Fill up with zeros, or cut, to this length; what is filled up costs next to
             nothing. None gives the clip's own frames: the first ``ceil(samples / 160)`` of those
@@ -99,7 +101,7 @@ def log_mel_spectrogram(
         is NaN or infinite, as Hugging Face's extractor gives it.
 
     Raises:
-        InvalidArgumentError: A shape, a number of bands or a length that makes no sense.
+        InvalidArgumentError: A type, a shape, a number of bands or a length that makes no sense.
     """
     clips = [_waveform(waveform)]
     found: FloatArray = _features(clips, _padded(pad_to_seconds), _bands(n_mels), threads=1)[0]
@@ -120,7 +122,8 @@ def log_mel_batch(
     Each row equals `log_mel_spectrogram` of its clip to the bit, on any number of threads.
 
     Args:
-        waveforms: Clips ``(samples,)`` at 16 kHz, of any lengths, or ``(B, samples)``.
+        waveforms: Clips ``(samples,)`` at 16 kHz, of any lengths, or ``(B, samples)``, of the types
+            that `log_mel_spectrogram` takes.
         lengths: Samples of each clip, where the rows of ``waveforms`` are padded; as
             `ossicle.AudioBatch` has them.
         n_mels: As for `log_mel_spectrogram`.
@@ -135,8 +138,8 @@ def log_mel_batch(
         ``(B, n_mels, frames)`` float32; ``out`` if it was given.
 
     Raises:
-        InvalidArgumentError: A shape, a number of bands or threads or a length that makes no sense;
-            nothing was computed.
+        InvalidArgumentError: A type, a shape, a number of bands or threads or a length that makes
+            no sense; nothing was computed.
     """
     clips = [_waveform(waveform) for waveform in waveforms]
     if lengths is not None:
@@ -218,10 +221,10 @@ def _features(
 
 
 def _waveform(waveform: npt.ArrayLike) -> FloatArray:
-    clip = np.asarray(waveform, dtype=np.float32)
+    clip = as_float32(waveform, "the clip")
     if clip.ndim != 1:
         raise InvalidArgumentError(f"a clip is (samples,), mono, not {clip.shape}")
-    return np.ascontiguousarray(clip)
+    return clip
 
 
 def _cut(clips: list[FloatArray], lengths: Sequence[int] | IntArray) -> list[FloatArray]:

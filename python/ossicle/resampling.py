@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ossicle import _native
 from ossicle.errors import InvalidArgumentError
+from ossicle.waveforms import as_float32, as_planes
 
 __all__ = ["Quality", "Resampler", "resample"]
 
@@ -30,8 +31,8 @@ def resample(
     """Converts ``waveform`` from ``orig_rate`` to ``target_rate`` Hz, aligned to the sample.
 
     Args:
-        waveform: ``(samples,)`` or ``(channels, samples)``, converted to float32 (integers keep
-            their values).
+        waveform: ``(samples,)`` or ``(channels, samples)``: floats, or int8, int16, int32 or uint8
+            at their full scale, which becomes 1.
         orig_rate: Its rate in Hz, 1 to 768,000.
         target_rate: The rate of the result, likewise.
         quality: ``"fast"``, ``"high"`` or ``"best"``: flat to 0.9, 0.95 or 0.98 of the lower
@@ -42,12 +43,12 @@ def resample(
         Same rank, ``ceil(samples * target_rate / orig_rate)`` samples, float32, C-contiguous.
 
     Raises:
-        InvalidArgumentError: A rate, quality or shape that makes no sense.
+        InvalidArgumentError: A rate, quality, type or shape that makes no sense.
         NonFiniteSampleError: A sample is NaN or infinite.
         AudioLimitError: The result does not fit into memory.
     """
     rates = check_rate(orig_rate, "orig_rate"), check_rate(target_rate, "target_rate")
-    planes, is_flat = _planes(waveform)
+    planes, is_flat = as_planes(waveform)
     result = _native.resample(planes, *rates, check_quality(quality))
     return result[0] if is_flat else result
 
@@ -107,14 +108,17 @@ class Resampler:
         """Takes a chunk of any length and returns the output that has become certain, maybe none.
 
         Raises:
-            InvalidArgumentError: The chunk has another shape, or `flush` was called.
+            InvalidArgumentError: The chunk has another shape, or a type that samples do not have,
+                or `flush` was called.
             NonFiniteSampleError: A sample is NaN or infinite; the chunk was not taken.
         """
-        planes, is_flat = _planes(chunk)
-        if is_flat != (self._channels is None) or len(planes) != (self._channels or 1):
-            expected = "(T,)" if self._channels is None else f"({self._channels}, T)"
-            raise InvalidArgumentError(f"a chunk is {expected}, not {np.shape(chunk)}")
-        return self._shaped(self._native.push(planes))
+        array = as_float32(chunk, "the chunk")
+        # Any number of samples, of many channels too: the channels are known here.
+        expected = () if self._channels is None else (self._channels,)
+        if array.ndim != len(expected) + 1 or array.shape[:-1] != expected:
+            text = "(T,)" if self._channels is None else f"({self._channels}, T)"
+            raise InvalidArgumentError(f"a chunk is {text}, not {array.shape}")
+        return self._shaped(self._native.push(np.atleast_2d(array)))
 
     def flush(self) -> npt.NDArray[np.float32]:
         """Returns the rest of the output; after it only `reset` makes sense.
@@ -143,14 +147,6 @@ def check_quality(quality: str) -> Quality:
         if quality == known:
             return cast(Quality, known)
     raise InvalidArgumentError(f'the quality is "fast", "high" or "best", not {quality!r}')
-
-
-def _planes(waveform: npt.ArrayLike) -> tuple[npt.NDArray[np.float32], bool]:
-    """``(channels, samples)``, and whether there was no axis of channels."""
-    array = np.ascontiguousarray(waveform, dtype=np.float32)
-    if array.ndim not in (1, 2):
-        raise InvalidArgumentError(f"a waveform is (T,) or (C, T), not of {array.ndim} dimensions")
-    return np.atleast_2d(array), array.ndim == 1
 
 
 def check_rate(rate: int, name: str) -> int:

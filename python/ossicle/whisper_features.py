@@ -14,6 +14,7 @@ from transformers.models.whisper.feature_extraction_whisper import WhisperFeatur
 from transformers.utils.generic import PaddingStrategy
 
 from ossicle.mel import HOP_LENGTH, MAX_MELS, SAMPLE_RATE, FloatArray, _features
+from ossicle.waveforms import as_float32
 
 __all__ = ["WhisperFeatures"]
 
@@ -61,9 +62,12 @@ class WhisperFeatures(WhisperFeatureExtractor):
     ) -> BatchFeature:
         """Features of one clip or of several, as ``WhisperFeatureExtractor`` gives them.
 
+        Integers mean their full scale, as everywhere in ossicle and unlike in the extractor that
+        this stands for, which takes their values as they are.
+
         Args:
-            raw_speech: A mono clip, or several: arrays ``(samples,)`` or lists of numbers, or one
-                array ``(B, samples)``.
+            raw_speech: A mono clip, or several: arrays ``(samples,)`` or lists of floats, or one
+                array ``(B, samples)``; floats, or int8, int16, int32 or uint8 at their full scale.
             truncation: Cut what is longer than ``max_length``.
             pad_to_multiple_of: Pad to a multiple of so many samples.
             return_tensors: ``"np"`` or ``"pt"``; None gives arrays too.
@@ -80,7 +84,9 @@ class WhisperFeatures(WhisperFeatureExtractor):
 
         Raises:
             ValueError: Another sampling rate, or what is not mono.
+            InvalidArgumentError: A ValueError, for samples of another type.
         """
+        raw_speech = _as_floats(raw_speech)
         is_plain = (
             sampling_rate in (None, self.sampling_rate)
             and not do_normalize
@@ -166,7 +172,7 @@ class WhisperFeatures(WhisperFeatureExtractor):
         is_batch = waveforms.ndim == 2 and waveforms.shape[1] >= HOP_LENGTH
         if not (
             is_batch
-            and waveforms.dtype.kind in _REAL
+            and waveforms.dtype.kind == "f"
             and str(device) == "cpu"
             and self._is_whispers()
         ):
@@ -187,8 +193,6 @@ _MORE_ARGUMENTS: Final = tuple(
     inspect.signature(WhisperFeatureExtractor.__call__).parameters.keys()
     - inspect.signature(WhisperFeatures.__call__).parameters.keys()
 )
-# Kinds of NumPy's dtypes: floats and integers.
-_REAL: Final = "fiu"
 
 
 @lru_cache
@@ -198,6 +202,15 @@ def _slaney(bands: int) -> npt.NDArray[np.float64]:
     )
     filters.setflags(write=False)
     return filters
+
+
+def _as_floats(raw_speech: Any) -> Any:
+    """Clips whose samples are floats, with full scale at 1; floats of any kind as they came."""
+    if isinstance(raw_speech, list | tuple) and (not raw_speech or np.ndim(raw_speech[0])):
+        return [_as_floats(one) for one in raw_speech]
+    kind = str(getattr(raw_speech, "dtype", "")).removeprefix("torch.")
+    is_float = kind in ("float16", "float32", "float64")
+    return raw_speech if is_float else as_float32(raw_speech, "raw_speech")
 
 
 def _mono(raw_speech: Any) -> list[FloatArray] | None:
@@ -211,8 +224,8 @@ def _mono(raw_speech: Any) -> list[FloatArray] | None:
         rows = list(raw_speech) if is_batch else [raw_speech]
     else:
         rows = [raw_speech]
-    clips = [row if isinstance(row, np.ndarray) else np.asarray(row, np.float32) for row in rows]
-    if not clips or any(clip.ndim != 1 or clip.dtype.kind not in _REAL for clip in clips):
+    clips = [np.asarray(row) for row in rows]
+    if not clips or any(clip.ndim != 1 for clip in clips):
         return None
     return [np.ascontiguousarray(clip, np.float32) for clip in clips]
 

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from ossicle.cache import AudioCacheKey, WaveformCache, WaveformCacheKey
 from ossicle.collator.errors import ClipTooShortError, RowError, SampleRateMismatchError
 from ossicle.collator.rows import Example
-from ossicle.errors import AudioError, DecodeError, NonFiniteSampleError
+from ossicle.errors import AudioError, DecodeError, InvalidArgumentError, NonFiniteSampleError
 from ossicle.recordings import Clip, Samples
 from ossicle.resampling import resample
+from ossicle.waveforms import as_float32, check_shape
 
 if TYPE_CHECKING:
     from ossicle.audio import AudioBatch
@@ -155,13 +156,12 @@ def _place(clip: Clip) -> dict[str, Any]:
 
 
 def _mono(array: npt.NDArray[Any], name: str) -> Waveform:
-    if array.dtype.kind != "f" or array.ndim not in (1, 2):
-        raise DecodeError(
-            f"an array of audio is (samples,) or (channels, samples) of floats, not {array.dtype} "
-            f"{array.shape}",
-            source=name,
-        )
-    mono = np.asarray(array if array.ndim == 1 else array.mean(axis=0), dtype=np.float32)
+    try:
+        check_shape(array.shape)
+        planes = array if array.dtype.kind == "f" else as_float32(array, "the array")
+    except InvalidArgumentError as error:
+        raise DecodeError(error.reason, source=name) from error
+    mono = np.asarray(planes if planes.ndim == 1 else planes.mean(axis=0), dtype=np.float32)
     wrong = np.flatnonzero(~np.isfinite(mono))
     if len(wrong):
         raise NonFiniteSampleError(

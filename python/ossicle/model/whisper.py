@@ -29,6 +29,7 @@ from ossicle.model.whisper_layers import (
     run_layers,
 )
 from ossicle.model.whisper_stream import WhisperStream
+from ossicle.waveforms import as_float32
 
 __all__ = ["Layer", "Projector", "WhisperEncoder", "WhisperLoadError"]
 
@@ -118,7 +119,8 @@ class WhisperEncoder(nn.Module):
         """The log-mel features of clips, only as many frames as the longest of them has.
 
         Args:
-            audio_arrays: Mono waveforms, float32 ``(samples,)``, at `sampling_rate`.
+            audio_arrays: Mono waveforms ``(samples,)`` at `sampling_rate`: floats, or int8, int16,
+                int32 or uint8 at their full scale.
             pad_to_seconds: Pads or cuts every clip to this, with what Hugging Face's extractor puts
                 there; 30.0 gives its own output.
 
@@ -129,8 +131,8 @@ class WhisperEncoder(nn.Module):
             behind them are zeros.
 
         Raises:
-            ValueError: If a waveform has more than one axis, or is longer than the encoder can take
-                while nothing says that it may be cut.
+            ValueError: If a waveform has more than one axis or a type that samples do not have, or
+                is longer than the encoder can take while nothing says that it may be cut.
         """
         if pad_to_seconds is None:
             kept = self.max_frames
@@ -161,7 +163,7 @@ class WhisperEncoder(nn.Module):
         seconds = self.max_frames * HOP_LENGTH / self.sampling_rate
         samples = round((pad_to_seconds or seconds) * self.sampling_rate)
         out = self.feature_extractor(
-            np.asarray(clip, dtype=np.float32),
+            as_float32(clip),
             sampling_rate=self.sampling_rate,
             max_length=samples,
             return_tensors="np",

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ossicle.mel import HOP_LENGTH
 from ossicle.model.whisper_layers import run_layers
+from ossicle.waveforms import as_float32
 
 if TYPE_CHECKING:
     from ossicle.model.whisper import WhisperEncoder
@@ -207,12 +208,13 @@ class StreamingLogMel:
         """Takes samples, and gives the frames that they complete, float32 (n_mels, T_mel).
 
         Raises:
-            ValueError: If the waveform has more than one axis.
+            ValueError: If the waveform has more than one axis, or a type that samples do not have.
         """
-        if np.ndim(waveform) != 1:
-            raise ValueError(f"a waveform must be (samples,), not {np.shape(waveform)}")
-        self._received += len(waveform)
-        self._samples = np.concatenate([self._samples, np.asarray(waveform, np.float32)])
+        clip = as_float32(waveform)
+        if clip.ndim != 1:
+            raise ValueError(f"a waveform must be (samples,), not {clip.shape}")
+        self._received += len(clip)
+        self._samples = np.concatenate([self._samples, clip])
         return self._frames()
 
     def finish(self) -> NDArray[np.float32]:
