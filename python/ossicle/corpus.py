@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ossicle.audio import save
+from ossicle.outputs import claim_folder
 
 if TYPE_CHECKING:
     from ossicle.audio import FloatArray
 
-__all__ = ["make_demo", "make_sines", "mp3_encoder"]
+__all__ = ["claim", "make_demo", "make_sines", "mp3_encoder"]
 
 # Names, frequencies and words of nanochat-omni's smoke, so that runs compare.
 SINES = {
@@ -44,6 +45,15 @@ class Clip(NamedTuple):
     text: str
     sample_rate: int
     waveform: FloatArray
+
+
+def claim(folder: Path | str) -> Path:
+    """The folder of a corpus, which is made, or was made by an earlier call.
+
+    Raises:
+        InvalidArgumentError: It holds other things.
+    """
+    return claim_folder(folder, ".ossicle-corpus", "ossicle corpus")
 
 
 def make_sines(folder: Path | str) -> Path:

@@ -20,6 +20,7 @@ from ossicle import __build__, __version__
 from ossicle.audio import info, load_batch
 from ossicle.cache import WaveformCache, WaveformCacheKey
 from ossicle.corpus import make_demo
+from ossicle.outputs import claim_folder
 from ossicle.shard import Shard, ShardWriter
 from ossicle.train.clips import Clip, read_manifest
 
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from ossicle.audio import AudioInfo
     from ossicle.train.align import AlignResult
 
-__all__ = ["DemoResult", "Stage", "run"]
+__all__ = ["DemoResult", "Stage", "claim", "run"]
+
+MARKER = ".ossicle-demo"
+"""Is in the folders that a demonstration made; in no other does it write or clear anything."""
 
 SAMPLE_RATE = 16_000
 MAX_SECONDS = 30.0
@@ -106,7 +110,8 @@ def run(
     """Goes the whole path over ``data``, or over a corpus of tones that it makes.
 
     Args:
-        out: Folder of the corpus, the cache, the shard, ``report.png`` and ``report.json``.
+        out: Folder of the corpus, the cache, the shard, ``report.png`` and ``report.json``: a new
+            or an empty one, or one that an earlier call made.
         data: A manifest of one's own: JSON lines with ``wav`` or ``audio_path``, and ``text``.
         clips: Size of the corpus that is made without ``data``.
         steps: Optimizer steps.
@@ -114,11 +119,11 @@ def run(
         progress: Told of every step forward.
 
     Raises:
+        InvalidArgumentError: ``out`` holds other things; nothing was touched.
         AudioError: A clip cannot be decoded; nothing is left out in silence.
         LossDidNotFallError: The training did not learn.
     """
-    out, report = Path(out), progress or (lambda *_: None)
-    out.mkdir(parents=True, exist_ok=True)
+    out, report = claim(out), progress or (lambda *_: None)
     if data is None:
         data = make_demo(
             out / "corpus", clips=clips, seed=seed, on_clip=lambda n: report("corpus", n, clips)
@@ -134,6 +139,15 @@ def run(
     picture = _picture(out, training, clock.stages)
     numbers = _numbers(out, training, clock.stages, facts)
     return DemoResult(clock.stages, facts, training, picture, numbers)
+
+
+def claim(out: Path | str) -> Path:
+    """The folder ``out``, which is made, or was made by an earlier demonstration.
+
+    Raises:
+        InvalidArgumentError: It holds other things.
+    """
+    return claim_folder(out, MARKER, "ossicle demo")
 
 
 def _decode_and_cache(

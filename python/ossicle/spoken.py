@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from ossicle.audio import save
+from ossicle.outputs import claim_folder
 
 __all__ = [
     "Speaker",
@@ -193,8 +194,8 @@ def make_spoken(
 
     Raises:
         SynthesiserError: If espeak-ng is missing or fails.
-        ValueError: If the folder holds a corpus of another configuration, or the grammar has not
-            as many sentences as are asked for.
+        ValueError: If the folder holds a corpus of another configuration or other things, or the
+            grammar has not as many sentences as are asked for.
     """
     folder, config = Path(folder), config or SpokenConfig()
     _claim(folder, config)
@@ -220,8 +221,8 @@ def _claim(folder: Path, config: SpokenConfig) -> None:
     if path.exists() and path.read_text(encoding="utf-8") != text:
         found = path.read_text(encoding="utf-8")
         raise ValueError(f"{folder} holds another corpus ({found}): choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    # Also because a file of a clip's name is taken for that clip.
+    claim_folder(folder, path.name, "ossicle corpus spoken", text)
 
 
 def _parts(config: SpokenConfig) -> tuple[list[Utterance], list[Utterance], list[str]]:

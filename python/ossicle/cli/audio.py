@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 import ossicle
 from ossicle.cli.base import app, console, errors, progress_bars, reported, require
+from ossicle.outputs import refuse_same_file
 from ossicle.resampling import check_quality
+from ossicle.whole_files import replacing
 
 # Files of one batch: progress shows, and only so many are in memory.
 _FILES_AT_ONCE = 32
@@ -30,7 +33,8 @@ def info(
 ) -> None:
     """Say what recordings hold, from their headers.
 
-    A file that cannot be read is reported beside the others; the exit code is then 1.
+    What is careless in a file that is whole is a remark. A file that cannot be read is reported
+    beside the others; the exit code is then 1.
     """
     facts = list(_facts(files))
     if as_json:
@@ -63,13 +67,18 @@ def decode(
     quality: Annotated[
         str, typer.Option(help="Of resampling: [bold]fast[/], [bold]high[/] or [bold]best[/].")
     ] = "high",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse what is careless, too (see ossicle info).")
+    ] = False,
 ) -> None:
     """Decode a recording, or a range of it, to WAV, FLAC (16 bit) or a NumPy array of float32.
 
     An array is (samples,), or (channels, samples) with --no-mono. Damage is an error, and nothing
-    is written; with --conceal it is silence and a warning, and the exit code is 1 still.
+    is written; with --conceal it is silence and a warning, and the exit code is 1 still. What is
+    careless in a file that is whole is a remark. A range behind the end is empty, with a warning.
     """
     with reported():
+        refuse_same_file([target], [source])
         gaps: list[ossicle.Gap] = []
         profile = check_quality(quality)
         if conceal:
@@ -82,6 +91,7 @@ def decode(
                 verify=verify,
                 on_error="conceal",
                 quality=profile,
+                strict=strict,
             )
         else:
             waveform, rate = ossicle.load(
@@ -92,11 +102,14 @@ def decode(
                 duration=duration,
                 verify=verify,
                 quality=profile,
+                strict=strict,
             )
         if target.suffix == ".npy":
-            np.save(target, waveform)
+            with replacing(target) as partial, partial.open("wb") as file:
+                np.save(file, waveform)
         else:
             ossicle.save(target, waveform, rate)
+    _print_warnings(source, offset)
     console.print(f"wrote {target}: {waveform.shape[-1]} samples at {rate} Hz", highlight=False)
     for gap in gaps:
         errors.print("[bold yellow]damage:[/] ", end="")
@@ -135,12 +148,32 @@ def features(
     seconds, failed = None if unpadded else pad_to, 0
     with reported():
         _check_targets(files, out, unpadded, picture)
+        refuse_same_file(_outputs(files, out, picture), files)
         if picture is not None:
             _draw_features(picture, files[0], n_mels, seconds)
         if out is not None:
             failed = _write_features(out, files, n_mels, seconds)
     if failed:
         raise typer.Exit(1)
+
+
+def _print_warnings(source: Path, offset: float) -> None:
+    """What is careless in a recording that was read, and an offset that lies behind its end."""
+    try:
+        facts = ossicle.info(source)
+    except ossicle.AudioError:
+        return  # told as damage
+    _print_remarks(errors, str(source), facts.remarks)
+    if offset > 0 and offset >= facts.duration:
+        text = f"the offset of {offset:g} s lies past the end of {source} at {facts.duration:g} s"
+        errors.print("[bold yellow]warning:[/] ", end="")
+        errors.print(f"{text}: no samples", markup=False, highlight=False)
+
+
+def _print_remarks(to: Console, file: str, remarks: Sequence[str]) -> None:
+    for remark in remarks:
+        to.print("[bold yellow]remark:[/] ", end="")
+        to.print(f"{file}: {remark}", markup=False, highlight=False)
 
 
 def _facts(files: list[Path]) -> Iterator[dict[str, Any]]:
@@ -177,6 +210,8 @@ def _print_facts(facts: list[dict[str, Any]]) -> None:
     if table.row_count:
         console.print(table)
     for fact in facts:
+        _print_remarks(console, fact["file"], fact.get("remarks", ()))
+    for fact in facts:
         if "error" in fact:
             at = "" if fact["byte_offset"] is None else f" (byte {fact['byte_offset']})"
             text = f"{fact['error']}: {fact['file']}: {fact['reason']}{at}"
@@ -200,6 +235,14 @@ def _check_targets(
         raise ValueError(f"several recordings are called {', '.join(twice)}")
 
 
+def _outputs(files: list[Path], out: Path | None, picture: Path | None) -> list[Path]:
+    """Every file that `features` writes."""
+    arrays = [] if out is None else [out]
+    if out is not None and out.suffix != ".npz":
+        arrays = [out / f"{file.name}.npy" for file in files]
+    return arrays if picture is None else [*arrays, picture]
+
+
 def _write_features(out: Path, files: list[Path], n_mels: int, seconds: float | None) -> int:
     """How many recordings could not be decoded."""
     is_archive = out.suffix == ".npz"
@@ -214,15 +257,18 @@ def _write_features(out: Path, files: list[Path], n_mels: int, seconds: float | 
         for row, file in enumerate(part):
             if batch.errors[row] is None:
                 own = batch.frames[row] if seconds is None else None
-                np.save(out / f"{file.name}.npy", batch.input_features[row, :, :own])
+                array = batch.input_features[row, :, :own]
+                with replacing(out / f"{file.name}.npy") as partial, partial.open("wb") as written:
+                    np.save(written, array)
     if is_archive:
-        np.savez(
-            out,
-            input_features=np.concatenate([batch.input_features for batch in batches]),
-            lengths=np.concatenate([batch.lengths for batch in batches]),
-            files=np.array([str(file) for file in files]),
-            errors=np.array(texts),
-        )
+        with replacing(out) as partial, partial.open("wb") as written:
+            np.savez(
+                written,
+                input_features=np.concatenate([batch.input_features for batch in batches]),
+                lengths=np.concatenate([batch.lengths for batch in batches]),
+                files=np.array([str(file) for file in files]),
+                errors=np.array(texts),
+            )
     failed = sum(map(bool, texts))
     console.print(f"wrote {out}: {len(files) - failed} of {len(files)}", highlight=False)
     return failed

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from ossicle.cli.base import Bars, app, console, progress_bars, reported, require
-from ossicle.cli.train import corpus_app
+from ossicle.cli.train import claimed, corpus_app
 from ossicle.spoken import Speaker, SpokenConfig
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def experiment_weak_align(
     from ossicle.train import experiment
 
     torch.set_num_threads(threads)
+    claimed(experiment.claim, out, "OUT")
     config = (experiment.quick if quick else experiment.whole)(speaker, seed)
     with reported(), progress_bars() as progress:
         result = experiment.run_experiment(out, config, report=Bars(progress))

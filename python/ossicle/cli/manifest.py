@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ossicle.cli.base import app, console, errors, reported
+from ossicle.outputs import refuse_same_file
 
 if TYPE_CHECKING:
     from ossicle.dataloader import MetadataManifest
@@ -74,6 +75,8 @@ def build(
             min_duration=min_duration,
             max_duration=max_duration,
         )
+        if out is not None:
+            refuse_same_file([out], _tables(folder))
         with errors.status("joining"):
             whole = build_manifest(folder, stages=stage or None, how=how)
             made = build_manifest(folder, filters, stage or None, how=how)
@@ -124,6 +127,8 @@ def join(
     from ossicle.dataloader import ManifestJoiner, MetadataManifest
 
     with reported():
+        if out is not None:
+            refuse_same_file([out], files)
         joiner = ManifestJoiner(how, conflict)
         with errors.status("joining"):
             parts = [MetadataManifest.from_parquet(file, file.stem) for file in files]
@@ -131,6 +136,12 @@ def join(
                 joiner.add(part)
             sizes = {str(file): len(part) for file, part in zip(files, parts, strict=True)}
             _finish(joiner.join(), out, as_json, {"files": sizes})
+
+
+def _tables(folder: Path) -> list[Path]:
+    """What the stages of a pipeline left in its folder."""
+    kinds = ("meta", "raw", "merged")
+    return [path for kind in kinds for path in folder.glob(f"*_{kind}/*.parquet")]
 
 
 def _count(made: MetadataManifest) -> int:

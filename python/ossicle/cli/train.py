@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from ossicle.cli.base import Bars, app, console, progress_bars, reported, require
+from ossicle.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from ossicle.demo import DemoResult
@@ -35,11 +37,13 @@ def demo(
 ) -> None:
     """Make a corpus, decode, cache, shard, collate, train, and say what took how long.
 
-    Writes a picture, report.png, and the numbers, report.json.
+    Writes a picture, report.png, and the numbers, report.json. The folder is a new or an empty one,
+    or that of an earlier demo.
     """
     _require_training()
     from ossicle import demo as library
 
+    claimed(library.claim, out, "--out")
     with reported(), progress_bars() as progress:
         result = library.run(
             out, data=data, clips=clips, steps=steps, seed=seed, progress=Bars(progress)
@@ -52,8 +56,9 @@ def corpus_sines(
     folder: Annotated[Path, typer.Argument(help="Where to put the clips and manifest.jsonl.")],
 ) -> None:
     """Make five sines of five seconds with five texts: the smallest set that can be learned."""
-    from ossicle.corpus import make_sines
+    from ossicle.corpus import claim, make_sines
 
+    claimed(claim, folder, "FOLDER")
     with reported():
         console.print(f"wrote {make_sines(folder)}", highlight=False)
 
@@ -65,14 +70,24 @@ def corpus_demo(
     seed: Annotated[int, typer.Option(min=0, help="Of lengths, phases and noise.")] = 0,
 ) -> None:
     """Make tones in WAV, FLAC and (with an encoder at hand) MP3, at five rates, mono and stereo."""
-    from ossicle.corpus import make_demo
+    from ossicle.corpus import claim, make_demo
 
+    claimed(claim, folder, "FOLDER")
     with reported(), progress_bars() as progress:
         bars = Bars(progress)
         manifest = make_demo(
             folder, clips=clips, seed=seed, on_clip=lambda done: bars("corpus", done, clips)
         )
     console.print(f"wrote {manifest}", highlight=False)
+
+
+def claimed(claim: Callable[[Path], Any], folder: Path, option: str) -> None:
+    """Ends with exit code 2 where a folder is not one that the command may write over."""
+    with reported():
+        try:
+            claim(folder)
+        except InvalidArgumentError as error:
+            raise typer.BadParameter(str(error), param_hint=option) from error
 
 
 def _require_training() -> None:

@@ -10,6 +10,9 @@ from typing import Annotated
 import typer
 
 from ossicle.cli.base import Bars, app, console, errors, progress_bars, reported
+from ossicle.errors import InvalidArgumentError
+from ossicle.outputs import refuse_same_file
+from ossicle.whole_files import replacing
 
 
 @app.command(
@@ -77,9 +80,14 @@ def repair(
 
     Samples that have lost a member are left out whole. The exit code is 1 where anything is lost.
     """
+    from ossicle.shard import index_path
     from ossicle.shard.verify import fault_row, repair_shard
 
     with reported():
+        if lost is not None:
+            refuse_same_file([lost], [shard, index_path(shard)])
+            if lost.resolve() in (target.resolve(), index_path(target).resolve()):
+                raise InvalidArgumentError(f"--lost is {target}, where the new shard goes")
         with progress_bars(in_bytes=True) as progress:
             bars = Bars(progress)
             done = repair_shard(
@@ -92,7 +100,8 @@ def repair(
         rows = [fault_row(str(shard), error) for error in done.errors]
         if lost is not None:
             lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-            lost.write_text("".join(f"{line}\n" for line in lines))
+            with replacing(lost) as partial:
+                partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     for row in rows:
         _print_fault(row)
     if done.path is None:

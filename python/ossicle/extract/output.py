@@ -118,21 +118,31 @@ class Output:
 
         Raises:
             FingerprintError: If another encoder made them.
-            ExtractError: If they are of another extraction.
+            ExtractError: If they are of another extraction, or there is no plan that says of which.
         """
         if overwrite:
+            self._check_made_here()
             self._remove()
         shards = self.shards()
         if not shards:
             self.save(plan)
-        elif self.plan_path.exists():
-            self._check(plan)
         else:
-            raise ExtractError(str(shards[0]), f"is there without {self.plan_path.name}")
+            self._check_made_here()
+            self._check(plan)
         last = _last_row(shards[-1], plan.fingerprint) if shards else 0
         kept = [asdict(fault) for fault in read_ledger(self.ledger_path) if fault.row <= last]
         _replace(self.ledger_path, "".join(json.dumps(fault) + "\n" for fault in kept))
         return last
+
+    def files(self) -> list[Path]:
+        """All that an extraction may write over or remove, whether it is there or not."""
+        return [*self._numbered().values(), self.plan_path, self.ledger_path]
+
+    def _check_made_here(self) -> None:
+        found = self._numbered()
+        if found and not self.plan_path.exists():
+            first = found[min(found)]
+            raise ExtractError(str(first), f"is there without {self.plan_path.name}")
 
     def save(self, plan: Plan, outcome: Mapping[str, Any] | None = None) -> None:
         """Writes the plan, at the end with what came of it."""

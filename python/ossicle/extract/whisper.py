@@ -19,6 +19,7 @@ from ossicle.extract.features import bf16_array
 from ossicle.extract.output import Output, Plan, ShardRoll
 from ossicle.mel import HOP_LENGTH, SAMPLE_RATE, FeatureBatch, load_features
 from ossicle.model.whisper import WhisperEncoder
+from ossicle.outputs import refuse_same_file
 from ossicle.shard import Shard
 from ossicle.shard.writer import json_bytes
 from ossicle.train.clips import Clip, manifest_sha256, read_manifest
@@ -99,15 +100,15 @@ def extract_whisper(
         batch_seconds: Of sound in one forward pass, padding counted in; None takes 30 on the CPU
             and 960 elsewhere.
         threads: That decode; None takes one for each processor.
-        overwrite: Remove the shards that are there and begin anew.
+        overwrite: Remove the shards of an earlier extraction that are there and begin anew.
         progress: Called with the rows that are done and their number.
 
     Raises:
         ManifestError: If a row of the manifest is no row.
         FingerprintError: If the shards that are there were made by another encoder.
         ExtractError: If they are of another extraction.
-        InvalidArgumentError: If an argument makes no sense, or the encoder's features are not
-            Whisper's.
+        InvalidArgumentError: If an argument makes no sense, a file that would be written is the
+            manifest or a clip, or the encoder's features are not Whisper's.
         AudioError: If not one row can be used: that of the first.
     """
     clips = read_manifest(os.fspath(manifest))
@@ -124,6 +125,7 @@ def extract_whisper(
         batch_seconds=batch_seconds,
     )
     output = Output(out)
+    refuse_same_file(output.files(), [manifest, *(clip.path for clip in clips)])
     last = output.begin(plan, overwrite=overwrite)
     new, new_seconds = 0, 0.0
     first = sum(clip.row <= last for clip in clips)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import glob
 import json
 import os
+import re
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +23,7 @@ from ossicle.errors import (
     AudioIOError,
     InvalidArgumentError,
 )
+from ossicle.outputs import refuse_same_file
 from ossicle.resampling import check_rate
 from ossicle.shard.manifest import PackError, Task, count_rows, tasks_of, unreadable
 from ossicle.shard.writer import ShardWriter, WrittenShard, json_bytes
@@ -33,6 +36,7 @@ __all__ = ["PackError", "PackResult", "pack"]
 # Encoded recordings that wait for their turn, for each thread.
 _AHEAD = 2
 _STEP = 32_768.0
+_FIELD = re.compile(r"%(0\d+)?d")
 
 
 class PackResult(NamedTuple):
@@ -118,7 +122,8 @@ def pack(
 
     Raises:
         AudioIOError: The manifest cannot be read, a shard cannot be written, or there is one.
-        InvalidArgumentError: An argument makes no sense, or no column holds recordings.
+        InvalidArgumentError: An argument makes no sense, no column holds recordings, or a file that
+            would be written is the manifest or a recording of it.
         AudioError: With ``on_error="raise"``, of the first row that is no good.
     """
     manifest = Path(manifest)
@@ -131,7 +136,10 @@ def pack(
     writer = ShardWriter(
         out, max_bytes=max_bytes, max_samples=max_samples, index=index, overwrite=overwrite
     )
-    errors = _ErrorList(Path(f"{writer.path}.errors.jsonl"))
+    list_path = Path(f"{writer.path}.errors.jsonl")
+    inputs = _inputs(manifest, tasks_of(manifest, audio, key))
+    refuse_same_file([*_existing(writer.path), list_path], inputs)
+    errors = _ErrorList(list_path)
     samples, seconds, clipped = 0, 0.0, 0
     in_order = _in_order(tasks, lambda task: _sample(task, rate), count)
     with writer, errors, closing(in_order) as results:
@@ -149,6 +157,20 @@ def pack(
                 progress(done, total)
     size = sum(shard.bytes for shard in writer.shards)
     return PackResult(writer.shards, samples, size, seconds, clipped, errors.all, errors.path)
+
+
+def _existing(pattern: str) -> list[Path]:
+    """The files that a shard may replace."""
+    path = Path(pattern)
+    name = _FIELD.sub("*", glob.escape(path.name))
+    return [*path.parent.glob(name), *path.parent.glob(f"{name}.index.parquet")]
+
+
+def _inputs(manifest: Path, tasks: Iterable[Task | PackError]) -> Iterator[Path]:
+    yield manifest
+    for task in tasks:
+        if isinstance(task, Task):
+            yield task.path
 
 
 def _one_of(name: str, value: Any, *known: Any) -> None:

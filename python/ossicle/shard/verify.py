@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from ossicle import _native
 from ossicle.audio import _thread_count
-from ossicle.errors import AudioError, InvalidArgumentError
-from ossicle.shard.index import Progress, Shards, listed
+from ossicle.errors import AudioError
+from ossicle.outputs import refuse_same_file
+from ossicle.shard.index import Progress, Shards, index_path, listed
 
 if TYPE_CHECKING:
     import polars
@@ -121,11 +122,11 @@ def repair_shard(
     Raises:
         AudioIOError: The shard cannot be read or changes meanwhile, the new one cannot be written,
             or ``target`` exists.
-        InvalidArgumentError: ``target`` is the damaged shard.
+        InvalidArgumentError: ``target`` or its index is the damaged shard or that one's index: a
+            shard is not repaired in place.
     """
     source, new = os.fspath(path), Path(target)
-    if new.exists() and Path(source).exists() and new.samefile(source):
-        raise InvalidArgumentError("a shard is not repaired in place", source=source)
+    refuse_same_file([new, index_path(new)], [source, index_path(source)])
     samples, members, size, errors = _native.repair_shard(
         source, os.fspath(target), decode, overwrite, progress
     )

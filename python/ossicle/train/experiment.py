@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import torch
 
+from ossicle.outputs import claim_folder
 from ossicle.spoken import Speaker, Spoken, SpokenConfig, make_spoken
 from ossicle.train import trainer
 from ossicle.train.clips import Clip, read_manifest
@@ -130,18 +131,29 @@ def run_experiment(
     On the CPU the figures are a function of the configuration, for one number of torch threads.
 
     Args:
-        out: Folder of all stages, ``result.json`` and the pictures.
+        out: Folder of all stages, ``result.json`` and the pictures: a new or an empty one, or one
+            that an earlier call made.
         config: Sizes, steps and seeds of all stages.
         report: Told of every step forward.
 
     Raises:
         SynthesiserError: If espeak-ng is missing.
-        ValueError: If ``out`` holds a corpus of another configuration.
+        ValueError: If ``out`` holds a corpus of another configuration, or other things.
     """
-    out, config = Path(out), config or ExperimentConfig()
+    # A stage of another configuration is removed with all that is in its folder.
+    out, config = claim(out), config or ExperimentConfig()
     experiment = _Experiment(out, config, report or (lambda *_: None))
     with torch.random.fork_rng(devices=[]):
         return experiment.run()
+
+
+def claim(out: Path | str) -> Path:
+    """The folder ``out``, which is made, or was made by an earlier experiment.
+
+    Raises:
+        InvalidArgumentError: It holds other things.
+    """
+    return claim_folder(out, ".ossicle-experiment", "ossicle experiment")
 
 
 class _Experiment:

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from ossicle.model import Projector
+from ossicle.train.logs import METRICS
 from ossicle.train.meter import StepCounts, bottleneck, figures
 from ossicle.train.result import TrainResult
 from ossicle.train.sources import Skipped
 
-__all__ = ["draw_layers", "summary", "write"]
+__all__ = ["FILES", "draw_layers", "summary", "write"]
+
+FILES = ("config.yaml", METRICS, "result.json", "skipped.jsonl", "report.png", "layers.png")
+"""What a run writes in its folder, whatever lies there, beside its checkpoints."""
 
 TITLES = {
     "align": "Alignment: loss on the words of the clips",

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ossicle.outputs import refuse_same_file
 from ossicle.train import checkpoint, finish, state
 from ossicle.train.checkpoint import CheckpointError
 from ossicle.train.config import TrainConfig
@@ -71,6 +72,7 @@ def run(
         FingerprintError: If features were extracted by another encoder.
         CheckpointError: If ``out`` has checkpoints and neither ``resume`` nor ``overwrite`` says
             what is to become of them, or if they are of another run.
+        InvalidArgumentError: If a file that would be written in ``out`` is the data.
     """
     processes = joined(config.device)
     cuda = [processes.device] if processes.device.type == "cuda" else []
@@ -111,7 +113,11 @@ class _Run:
 
     def _check_out(self) -> None:
         """Before anything slow: a run must not mix its checkpoints with those of another."""
-        if self.out is None or self.config.resume or self.config.overwrite:
+        if self.out is None:
+            return
+        inputs = filter(None, (self.config.data, self.config.eval_data))
+        refuse_same_file([self.out / name for name in finish.FILES], inputs)
+        if self.config.resume or self.config.overwrite:
             return
         if checkpoint.any_in(self.out):
             raise CheckpointError(
