@@ -32,7 +32,7 @@ def refuse_same_file(outputs: Iterable[PathLike], inputs: Iterable[PathLike]) ->
         if identity in read:
             raise InvalidArgumentError(
                 f"the output {os.fspath(path)} is the input {os.fspath(read[identity])}: "
-                "nothing was written"
+                "nothing is written in place"
             )
 
 

@@ -115,7 +115,7 @@ class _Run:
         """Before anything slow: a run must not mix its checkpoints with those of another."""
         if self.out is None:
             return
-        inputs = filter(None, (self.config.data, self.config.eval_data))
+        inputs = [one for one in (self.config.data, self.config.eval_data) if one is not None]
         refuse_same_file([self.out / name for name in finish.FILES], inputs)
         if self.config.resume or self.config.overwrite:
             return
