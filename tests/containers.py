@@ -25,20 +25,28 @@ def wav(
     extension: bytes = b"",
     magic: bytes = b"RIFF",
     size: int | None = None,
+    riff: int | None = None,
     front: bytes = b"",
     behind: bytes = b"",
 ) -> bytes:
-    """RIFF, RIFX, RF64 or BW64; the latter two with the size of the samples in ``ds64``."""
+    """RIFF, RIFX, RF64 or BW64; the latter two with the sizes in ``ds64``.
+
+    `size` and `riff` lie about the samples and about the outermost chunk.
+    """
     order = ">" if magic == b"RIFX" else "<"
     block = channels * -(-bits // 8) if block is None else block
     body = struct.pack(f"{order}HHIIHH", tag, channels, rate, rate * block, block, bits)
+    format_ = chunk(b"fmt ", body + extension, order)
+    riff_size = 4 + len(front) + len(format_) + 8 + len(data) + len(behind)
     if magic in (b"RF64", b"BW64"):
-        front = chunk(b"ds64", struct.pack("<QQQI", 0, len(data), 0, 0)) + front
-        size = 0xFFFF_FFFF
-    chunks = front + chunk(b"fmt ", body + extension, order)
+        riff_size += 36
+        front = chunk(b"ds64", struct.pack("<QQQI", riff_size, len(data), 0, 0)) + front
+        riff_size = size = 0xFFFF_FFFF
+    chunks = front + format_
     chunks += b"data" + struct.pack(f"{order}I", len(data) if size is None else size)
     chunks += data + behind
-    return magic + struct.pack(f"{order}I", 4 + len(chunks)) + b"WAVE" + chunks
+    riff_size = riff_size if riff is None else riff
+    return magic + struct.pack(f"{order}I", riff_size) + b"WAVE" + chunks
 
 
 def extension(valid_bits: int, mask: int, tag: int) -> bytes:

@@ -28,9 +28,15 @@ fn wav(magic: &[u8; 4], fields: [u16; 4], extension: &[u8], front: &[u8], data: 
     } else {
         [0xFF; 4]
     };
+    let outer = 4 + front.len() + 8 + format.len() + 12 + 8 + data.len();
+    let riff = if magic == b"RIFF" {
+        le(outer)
+    } else {
+        [0xFF; 4]
+    };
     [
         &magic[..],
-        &[0xFF; 4],
+        &riff,
         b"WAVE",
         front,
         b"fmt ",
@@ -52,7 +58,7 @@ fn wave64(data: &[u8]) -> Vec<u8> {
     let long = |size: usize| (size as u64).to_le_bytes();
     [
         &b"riff\x2E\x91\xCF\x11\xA5\xD6\x28\xDB\x04\xC1\0\0"[..],
-        &[0xFF; 8],
+        &long(40 + 40 + 24 + data.len()),
         b"wave",
         tail,
         b"fmt ",
@@ -73,7 +79,8 @@ fn aiff(tag: Option<&[u8; 4]>, channels: u16, bits: u16, data: &[u8]) -> Vec<u8>
     common.extend(tag.map_or(Vec::new(), |tag| [&tag[..], b"\0\0"].concat()));
     let form = if tag.is_some() { b"AIFC" } else { b"AIFF" };
     [
-        &b"FORM\0\0\0\0"[..],
+        &b"FORM"[..],
+        &be(4 + 12 + 8 + common.len() + 8 + 8 + 2 + data.len()),
         form,
         b"NAME",
         &be(3),
@@ -119,7 +126,7 @@ fn files() -> Vec<(&'static str, u64, Vec<u8>)> {
     let ds64 = [
         &b"ds64"[..],
         &le(24),
-        &[0; 8],
+        &[132, 0, 0, 0, 0, 0, 0, 0],
         &[48, 0, 0, 0, 0, 0, 0, 0],
         &[0; 8],
     ]

@@ -367,7 +367,7 @@ def test_only_the_header_and_the_range_are_read(name: str) -> None:
 # A file of 5 GiB by its header, of which the end is written and the rest is a hole.
 HUGE: dict[str, Callable[[int], bytes]] = {
     "rf64": lambda size: containers.wav(b"", 1, 2, 16, magic=b"RF64").replace(
-        struct.pack("<IQQ", 28, 0, 0), struct.pack("<IQQ", 28, 0, size), 1
+        struct.pack("<IQQ", 28, 80, 0), struct.pack("<IQQ", 28, 80 + size, size), 1
     ),
     "w64": lambda size: containers.wave64(b"", 2, 16, size=24 + size),
     "caf": lambda size: containers.caf(b"", b"lpcm", 2, 2, 16, size=4 + size),

@@ -15,7 +15,7 @@ mod mkv;
 mod mp4;
 mod mpeg;
 mod ogg;
-mod tags;
+pub(crate) mod tags;
 #[cfg(test)]
 #[allow(clippy::expect_used, clippy::panic)]
 mod tests;

@@ -7,6 +7,7 @@ mod adpcm;
 mod aiff;
 mod au;
 mod caf;
+mod extent;
 mod header;
 mod packets;
 mod sample;
@@ -108,21 +109,31 @@ pub(crate) struct Pcm {
 }
 
 impl Pcm {
-    /// Reads the header; `None` when this is no container of PCM, or another reader's codec in one.
+    /// Reads the header, at the start or behind an ID3 tag; `None` when this is no container of PCM, or
+    /// another reader's codec in one.
     ///
     /// # Errors
     /// When the header is broken, or names a codec that is not decoded.
     pub(crate) fn open(source: &mut Source<'_>) -> Result<Option<Self>> {
         let mut header = Header::new(source);
-        let magic = header.bytes(0, 16)?;
-        match (magic.get(..4), magic.get(8..12)) {
-            (Some(b"RIFF" | b"RIFX" | b"RF64" | b"BW64"), Some(b"WAVE")) => wav::open(&mut header),
-            (Some(b"riff"), _) if magic == wav::WAVE64 => wav::open_wave64(&mut header).map(Some),
-            (Some(b"FORM"), Some(b"AIFF" | b"AIFC")) => aiff::open(&mut header).map(Some),
-            (Some(b".snd"), _) => au::open(&mut header).map(Some),
-            (Some(b"caff"), _) => caf::open(&mut header),
+        let base = header.behind_id3()?;
+        let magic = header.bytes(base, 16)?;
+        let found = match (magic.get(..4), magic.get(8..12)) {
+            (Some(b"RIFF" | b"RIFX" | b"RF64" | b"BW64"), Some(b"WAVE")) => {
+                wav::open(&mut header, base)
+            }
+            (Some(b"riff"), _) if magic == wav::WAVE64 => {
+                wav::open_wave64(&mut header, base).map(Some)
+            }
+            (Some(b"FORM"), Some(b"AIFF" | b"AIFC")) => aiff::open(&mut header, base).map(Some),
+            (Some(b".snd"), _) => au::open(&mut header, base).map(Some),
+            (Some(b"caff"), _) => caf::open(&mut header, base),
             _ => Ok(None),
+        }?;
+        if base > 0 && found.is_some() {
+            header.remark(0, "an ID3 tag stands in front of the header: it is passed over")?;
         }
+        Ok(found)
     }
 
     /// The clip whose samples begin at byte `at`; of `size` bytes, or up to the end of the source.
@@ -158,6 +169,11 @@ impl Pcm {
         self.layout.sample_rate
     }
 
+    /// Frames of the recording, as the header promises them.
+    fn frames(&self) -> u64 {
+        self.recording.end - self.recording.start
+    }
+
     /// What the header says.
     ///
     /// # Errors
@@ -171,7 +187,7 @@ impl Pcm {
         Ok(AudioInfo {
             sample_rate: self.layout.sample_rate,
             channels: self.layout.channels,
-            frames: self.recording.end - self.recording.start,
+            frames: self.frames(),
             container: self.layout.container.into(),
             codec: codec.into(),
             bits_per_sample: self.layout.bits,

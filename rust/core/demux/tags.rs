@@ -76,7 +76,7 @@ fn last(window: &mut Window<'_>, end: u64) -> Result<Option<u64>> {
 }
 
 /// Length of the ID3v2 tag with this header or footer.
-fn id3v2(head: &[u8], name: &[u8; 3]) -> Option<u64> {
+pub(crate) fn id3v2(head: &[u8], name: &[u8; 3]) -> Option<u64> {
     let [a, b, c, major, minor, flags, size @ ..] = head.first_chunk::<10>()?;
     let is_legal = *major < 0xFF && *minor < 0xFF && size.iter().all(|byte| *byte < 0x80);
     if [*a, *b, *c] != *name || !is_legal {

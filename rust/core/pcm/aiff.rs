@@ -4,22 +4,23 @@
 //! compression types that QuickTime has added.
 
 use super::adpcm::{self, Adpcm};
+use super::extent::Declared;
 use super::header::{Chunk, Header, MAX_CHUNKS, Order};
 use super::sample::Sample;
 use crate::error::{Error, Result};
 use crate::pcm::{Coding, Layout, Pcm};
 
-/// What writers that cannot seek back leave as a size; sox rounds its down to whole frames.
-const UNKNOWN: u32 = u32::MAX;
-const SOX_UNKNOWN: u64 = 0x7F00_0000;
-
-/// Reads the header.
+/// Reads the header, which begins at `base`.
+///
+/// Sizes that cannot be right are judged as [`extent`](super::extent) says.
 ///
 /// # Errors
 /// When it is broken: no format or no samples, less of them than promised; or of another codec.
-pub(crate) fn open(header: &mut Header<'_, '_>) -> Result<Pcm> {
-    let is_compressed = header.bytes(8, 4)? == b"AIFC";
-    let (mut at, mut common, mut sound) = (12u64, None, None);
+pub(crate) fn open(header: &mut Header<'_, '_>, base: u64) -> Result<Pcm> {
+    let is_compressed = header.bytes(base + 8, 4)? == b"AIFC";
+    let form = header.array(base + 4)?.map_or(0, u32::from_be_bytes);
+    let form_end = base + 8 + u64::from(form);
+    let (mut at, mut common, mut sound) = (base + 12, None, None);
     for _ in 0..MAX_CHUNKS {
         let Some(chunk) = header.chunk(at, Order::Big)? else {
             break;
@@ -33,7 +34,7 @@ pub(crate) fn open(header: &mut Header<'_, '_>) -> Result<Pcm> {
             _ => {}
         }
         if let (Some(common), Some(sound)) = (common, sound) {
-            return finish(header, common, sound);
+            return finish(header, common, sound, form_end);
         }
         at = header.behind(chunk)?;
     }
@@ -61,9 +62,11 @@ fn read_common(header: &mut Header<'_, '_>, chunk: Chunk, is_compressed: bool) -
     let tag = match (is_compressed, tag) {
         (false, _) => *b"NONE",
         (true, Some(&[a, b, c, d])) => [a, b, c, d],
+        // As FFmpeg and libsndfile.
         (true, _) => {
-            let reason = "the AIFF-C format chunk (COMM) names no codec";
-            return Err(header.broken(chunk.at, reason));
+            let reason = "the AIFF-C format chunk (COMM) names no codec: plain samples are read";
+            header.remark(chunk.at, reason)?;
+            *b"NONE"
         }
     };
     let layout = layout(tag, u32::from(u16::from_be_bytes([b0, b1])))?;
@@ -94,7 +97,7 @@ fn layout(tag: [u8; 4], bits: u32) -> Result<Layout> {
     };
     Ok(match &tag {
         b"NONE" | b"twos" => integer(Order::Big)?,
-        b"sowt" => integer(Order::Little)?,
+        b"sowt" | b"SOWT" => integer(Order::Little)?,
         b"raw " if bits == 8 => linear(Sample::Unsigned8, Order::Big),
         b"in24" => linear(Sample::Signed24, Order::Big),
         b"in32" => linear(Sample::Signed32, Order::Big),
@@ -134,7 +137,12 @@ fn extended(bytes: [u8; 10]) -> Option<u32> {
 }
 
 /// The samples lie behind two numbers, of which the first tells how far.
-fn finish(header: &mut Header<'_, '_>, common: Common, sound: Chunk) -> Result<Pcm> {
+fn finish(
+    header: &mut Header<'_, '_>,
+    common: Common,
+    sound: Chunk,
+    form_end: u64,
+) -> Result<Pcm> {
     let Some([offset, _block]) = header.array::<8>(sound.at)?.map(|head| {
         let [a, b, c, d, rest @ ..] = head;
         [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes(rest)]
@@ -144,17 +152,30 @@ fn finish(header: &mut Header<'_, '_>, common: Common, sound: Chunk) -> Result<P
     let layout = common.layout;
     let in_front = 8 + u64::from(offset);
     let at = sound.at.saturating_add(in_front).min(header.source_len());
-    let size = u64::from(sound.size);
-    let sox = SOX_UNKNOWN.checked_div(layout.block_bytes);
-    let is_sox = size.saturating_sub(8).checked_div(layout.block_bytes) == sox;
     // An empty clip's chunk is of 8 bytes, not of none.
-    if matches!(sound.size, 0 | UNKNOWN) || (is_sox && sound.at + size > header.source_len()) {
-        return Pcm::new(header, layout, at, None);
+    let is_none = sound.size == 0;
+    let size = match u64::from(sound.size).checked_sub(in_front) {
+        None if !is_none => {
+            return Err(header.broken(sound.at, "the AIFF samples begin behind their chunk"));
+        }
+        size => size.unwrap_or(0),
+    };
+    let declared = Declared {
+        container: "AIFF",
+        at,
+        size,
+        outer_end: Some(form_end).filter(|_| !is_none),
+        block_bytes: layout.block_bytes,
+    };
+    let size = declared.bytes(header)?;
+    let pcm = Pcm::new(header, layout, at, size)?;
+    // As by all others, the chunk's own size is believed.
+    let counted = u64::from(common.frames);
+    if size.is_some() && matches!(layout.coding, Coding::Linear(..)) && counted != pcm.frames() {
+        let reason = "the AIFF format chunk (COMM) counts other frames than the sound chunk (SSND) holds, which is believed";
+        header.remark(sound.at, reason)?;
     }
-    match size.checked_sub(in_front) {
-        Some(size) => Pcm::new(header, layout, at, Some(size)),
-        None => Err(header.broken(sound.at, "the AIFF samples begin behind their chunk")),
-    }
+    Ok(pcm)
 }
 
 #[cfg(test)]

@@ -2,20 +2,21 @@
 //!
 //! Format: the manual page `audio_file_header(5)` of Solaris.
 
+use super::extent::Declared;
 use super::header::{Header, Order};
 use super::sample::Sample;
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm};
 
-/// What a writer that cannot seek back leaves as a size.
+/// The size of what a writer cannot know, by the format's own text.
 const UNKNOWN: u32 = u32::MAX;
 
-/// Reads the header.
+/// Reads the header, which begins at `base`.
 ///
 /// # Errors
 /// When it is cut short or contradicts itself or the file, or names another codec.
-pub(crate) fn open(header: &mut Header<'_, '_>) -> Result<Pcm> {
-    let Some(head) = header.array::<24>(0)? else {
+pub(crate) fn open(header: &mut Header<'_, '_>, base: u64) -> Result<Pcm> {
+    let Some(head) = header.array::<24>(base)? else {
         return Err(header.broken(header.source_len(), "the AU header is cut short"));
     };
     let field = |at: usize| {
@@ -23,15 +24,25 @@ pub(crate) fn open(header: &mut Header<'_, '_>) -> Result<Pcm> {
         bytes.map_or(0, u32::from_be_bytes)
     };
     let (at, size) = (u64::from(field(4)), field(8));
-    if at < 24 || at > header.source_len() {
+    if at < 24 || base + at > header.source_len() {
         let reason = format!("the AU header puts the samples at byte {at}");
-        return Err(header.broken(4, reason));
+        return Err(header.broken(base + 4, reason));
     }
-    let sample = sample(field(12)).map_err(|error| error.at_byte(12))?;
-    let layout = Layout::linear("au", sample, Order::Big);
-    // libsndfile's and older streams have 0, of which an empty clip's is no different.
-    let size = (!matches!(size, 0 | UNKNOWN)).then_some(u64::from(size));
-    Pcm::new(header, layout.of(field(20), field(16)), at, size)
+    let sample = sample(field(12)).map_err(|error| error.at_byte(base + 12))?;
+    let layout = Layout::linear("au", sample, Order::Big).of(field(20), field(16));
+    let at = base + at;
+    let declared = Declared {
+        container: "AU",
+        at,
+        size: u64::from(size),
+        outer_end: None,
+        block_bytes: layout.block_bytes,
+    };
+    let size = match size {
+        UNKNOWN => None,
+        _ => declared.bytes(header)?,
+    };
+    Pcm::new(header, layout, at, size)
 }
 
 fn sample(encoding: u32) -> Result<Sample> {

@@ -3,24 +3,25 @@
 //! Format: Apple's "Core Audio Format Specification 1.0".
 
 use super::adpcm::{self, Adpcm};
+use super::extent::Declared;
 use super::header::{Header, MAX_CHUNKS, Order};
 use super::sample::Sample;
 use crate::error::{Error, Result};
 use crate::pcm::{Coding, Layout, Pcm};
 
-/// What a writer that cannot seek back leaves as a size of the samples.
+/// The size of samples that a writer cannot know, by the format's own text.
 const UNKNOWN: u64 = u64::MAX;
 /// In front of the samples stands a counter of edits.
 const EDIT_COUNT: u64 = 4;
 const IS_FLOAT: u32 = 1;
 const IS_LITTLE: u32 = 2;
 
-/// Reads the header; `None` when its codec comes in packets.
+/// Reads the header, which begins at `base`; `None` when its codec comes in packets.
 ///
 /// # Errors
 /// When the header is broken: no description or no samples, less of them than promised.
-pub(crate) fn open(header: &mut Header<'_, '_>) -> Result<Option<Pcm>> {
-    let (mut at, mut layout, mut table, mut samples) = (8u64, None, None, None);
+pub(crate) fn open(header: &mut Header<'_, '_>, base: u64) -> Result<Option<Pcm>> {
+    let (mut at, mut layout, mut table, mut samples) = (base + 8, None, None, None);
     for _ in 0..MAX_CHUNKS {
         let Some([a, b, c, d, size @ ..]) = header.array::<12>(at)? else {
             break;
@@ -172,9 +173,18 @@ fn finish(
     (at, size): (u64, u64),
 ) -> Result<Pcm> {
     let begin = at.saturating_add(EDIT_COUNT).min(header.source_len());
+    let declared = Declared {
+        container: "CAF",
+        at: begin,
+        size: size.saturating_sub(EDIT_COUNT),
+        outer_end: None,
+        block_bytes: layout.block_bytes,
+    };
     let size = match size {
-        0 | UNKNOWN => None,
-        size => Some(size.saturating_sub(EDIT_COUNT)),
+        UNKNOWN => None,
+        // An empty clip's size is that of the counter.
+        EDIT_COUNT => Some(0),
+        _ => declared.bytes(header)?,
     };
     let pcm = Pcm::new(header, layout, begin, size)?;
     let Some(table) = table else {

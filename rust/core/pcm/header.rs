@@ -1,5 +1,6 @@
 //! Headers read through a window: a walk over chunks costs one call to the system, not one a chunk.
 
+use crate::demux::tags::id3v2;
 use crate::error::{Error, Result};
 use crate::source::Source;
 
@@ -86,6 +87,15 @@ impl<'h, 'a> Header<'h, 'a> {
             self.start = at;
         }
         Ok(&self.window[(at - self.start) as usize..(end - self.start) as usize])
+    }
+
+    /// Where the ID3v2 tags that the file begins with end: 0 where there are none.
+    pub(crate) fn behind_id3(&mut self) -> Result<u64> {
+        let mut at = 0u64;
+        while let Some(length) = id3v2(self.bytes(at, 10)?, b"ID3") {
+            at = at.saturating_add(length);
+        }
+        Ok(at)
     }
 
     /// The `N` bytes at `at`, if they are there.

@@ -4,6 +4,7 @@
 //! BS.2088 for BW64, and Sony's "Wave64 file format" for the last.
 
 use super::adpcm::{self, Adpcm};
+use super::extent::Declared;
 use super::header::{Header, MAX_CHUNKS, Order};
 use super::sample::Sample;
 use crate::error::{Error, Result};
@@ -12,9 +13,13 @@ use crate::pcm::{Coding, Layout, Pcm};
 /// The identifier that a Wave64 file begins with; the rest of the others is [`WAVE64_TAIL`].
 pub(crate) const WAVE64: &[u8; 16] = b"riff\x2E\x91\xCF\x11\xA5\xD6\x28\xDB\x04\xC1\0\0";
 const WAVE64_TAIL: &[u8; 12] = b"\xF3\xAC\xD3\x11\x8C\xD1\0\xC0\x4F\x8E\xDB\x8A";
-/// What a writer that cannot seek back leaves as a size; sox rounds its down to whole blocks.
-const UNKNOWN: u32 = u32::MAX;
-const SOX_UNKNOWN: u64 = 0x7FFF_F000;
+/// RF64's sign that a size stands in `ds64`.
+const IN_DS64: u32 = u32::MAX;
+/// The format chunk up to its bits a sample; the oldest writers end it before those.
+const FORMAT_BYTES: usize = 16;
+const OLDEST_FORMAT_BYTES: usize = 14;
+/// What `WAVEFORMATEXTENSIBLE` adds to that, its own size not counted.
+const EXTENSION_BYTES: u16 = 22;
 /// The end of a sub-format's GUID behind a format tag, and that of a tag for Ambisonics.
 const SUB_FORMATS: [&[u8; 14]; 2] = [
     b"\0\0\0\0\x10\0\x80\0\0\xAA\0\x38\x9B\x71",
@@ -22,18 +27,27 @@ const SUB_FORMATS: [&[u8; 14]; 2] = [
 ];
 const EXTENSIBLE: u16 = 0xFFFE;
 
-/// Reads the header of anything but Wave64; `None` for an MPEG stream in a WAV, which is no PCM.
+/// Reads the header, which begins at `base`, of anything but Wave64; `None` for an MPEG stream in a WAV,
+/// which is no PCM.
+///
+/// Sizes that writers to a pipe leave, and others that cannot be right, are judged as [`extent`](super::extent)
+/// says. Bits, block size and G.711's depth that contradict each other are read as FFmpeg and libsndfile do.
 ///
 /// # Errors
 /// When it is broken: no format before the samples, less of them than promised; or of another codec.
-pub(crate) fn open(header: &mut Header<'_, '_>) -> Result<Option<Pcm>> {
-    let magic = header.array(0)?;
+pub(crate) fn open(header: &mut Header<'_, '_>, base: u64) -> Result<Option<Pcm>> {
+    let magic = header.array(base)?;
     let order = if magic == Some(*b"RIFX") {
         Order::Big
     } else {
         Order::Little
     };
-    let (mut at, mut layout, mut long) = (12u64, None, None);
+    let riff = header.array(base + 4)?.map_or(0, |size| order.u32(size));
+    let mut sizes = Sizes {
+        riff: u64::from(riff),
+        data: None,
+    };
+    let (mut at, mut layout) = (base + 12, None);
     for _ in 0..MAX_CHUNKS {
         let Some(chunk) = header.chunk(at, order)? else {
             break;
@@ -44,10 +58,20 @@ pub(crate) fn open(header: &mut Header<'_, '_>) -> Result<Option<Pcm>> {
                 let found = read_format(header, chunk.at, chunk.size, order, "wav");
                 layout = Some(found.map_err(|error| error.at_byte(chunk.at))?);
             }
-            b"ds64" => long = header.array(chunk.at + 8)?.map(u64::from_le_bytes),
+            b"ds64" => sizes = Sizes::long(header, chunk.at, sizes)?,
             b"data" => {
-                let layout = layout.ok_or_else(|| no_format(header, chunk.at))?;
-                let size = data_size(header, chunk.at, chunk.size, long, &layout)?;
+                let layout: Layout = layout.ok_or_else(|| no_format(header, chunk.at))?;
+                let size = sizes.of_data(chunk.size);
+                let riff_end = sizes.riff.saturating_add(base + 8);
+                let declared = Declared {
+                    container: "WAV",
+                    at: chunk.at,
+                    size,
+                    // Nobody needs RF64 for no samples.
+                    outer_end: Some(riff_end).filter(|_| size > 0 || sizes.data.is_none()),
+                    block_bytes: layout.block_bytes,
+                };
+                let size = declared.bytes(header)?;
                 return Pcm::new(header, layout, chunk.at, size).map(Some);
             }
             _ => {}
@@ -57,18 +81,46 @@ pub(crate) fn open(header: &mut Header<'_, '_>) -> Result<Option<Pcm>> {
     Err(header.broken(at, "the WAV file ends before its data chunk"))
 }
 
+/// The outermost size, and that of the samples where `ds64` tells it.
+#[derive(Clone, Copy)]
+struct Sizes {
+    riff: u64,
+    data: Option<u64>,
+}
+
+impl Sizes {
+    /// What `ds64` says, where the sizes of 32 bits leave it to that.
+    fn long(header: &mut Header<'_, '_>, at: u64, short: Self) -> Result<Self> {
+        let riff = header.array(at)?.map(u64::from_le_bytes);
+        let data = header.array(at + 8)?.map(u64::from_le_bytes);
+        let is_short = short.riff != u64::from(IN_DS64);
+        Ok(Self {
+            riff: riff.filter(|_| !is_short).unwrap_or(short.riff),
+            data,
+        })
+    }
+
+    fn of_data(self, short: u32) -> u64 {
+        match (short, self.data) {
+            (0 | IN_DS64, Some(long)) => long,
+            _ => u64::from(short),
+        }
+    }
+}
+
 /// Whether the format chunk at `at` tells of MPEG audio.
 fn is_mpeg(header: &mut Header<'_, '_>, at: u64) -> Result<bool> {
     Ok(matches!(header.array(at)?, Some([0x50 | 0x55, 0])))
 }
 
-/// Reads the header of Wave64: names and sizes are longer, and sizes count the chunk's own head.
+/// Reads the header of Wave64 at `base`: names and sizes are longer, and sizes count the chunk's own head.
 ///
 /// # Errors
 /// As for [`open`].
-pub(crate) fn open_wave64(header: &mut Header<'_, '_>) -> Result<Pcm> {
+pub(crate) fn open_wave64(header: &mut Header<'_, '_>, base: u64) -> Result<Pcm> {
     const HEAD: u64 = 24;
-    let (mut at, mut layout) = (HEAD + 16, None);
+    let riff = header.array(base + 16)?.map_or(0, u64::from_le_bytes);
+    let (mut at, mut layout) = (base + HEAD + 16, None);
     for _ in 0..MAX_CHUNKS {
         let (Some([a, b, c, d, tail @ ..]), Some(size)) =
             (header.array::<16>(at)?, header.array(at + 16)?)
@@ -79,57 +131,33 @@ pub(crate) fn open_wave64(header: &mut Header<'_, '_>) -> Result<Pcm> {
         let body = at + HEAD;
         match (&[a, b, c, d], &tail == WAVE64_TAIL) {
             (b"fmt ", true) => {
-                let size = size.saturating_sub(HEAD).min(u64::from(UNKNOWN)) as u32;
+                let size = u32::try_from(size.saturating_sub(HEAD)).unwrap_or(u32::MAX);
                 let found = read_format(header, body, size, Order::Little, "w64");
                 layout = Some(found.map_err(|error| error.at_byte(body))?);
             }
             (b"data", true) => {
-                let layout = layout.ok_or_else(|| no_format(header, body))?;
-                // FFmpeg's streams have the largest signed number.
-                let size = (size < i64::MAX as u64).then(|| size.saturating_sub(HEAD));
+                let layout: Layout = layout.ok_or_else(|| no_format(header, body))?;
+                let declared = Declared {
+                    container: "Wave64",
+                    at: body,
+                    size: size.saturating_sub(HEAD),
+                    outer_end: Some(riff.saturating_add(base)),
+                    block_bytes: layout.block_bytes,
+                };
+                let size = declared.bytes(header)?;
                 return Pcm::new(header, layout, body, size);
             }
             _ => {}
         }
-        at = at
-            .saturating_add(size.max(HEAD))
-            .min(u64::MAX - HEAD)
-            .next_multiple_of(8);
+        // Aligned to the file's own beginning.
+        let inside = (at - base).saturating_add(size.max(HEAD));
+        at = base + inside.min(i64::MAX as u64).next_multiple_of(8);
     }
     Err(header.broken(at, "the Wave64 file ends before its data chunk"))
 }
 
 fn no_format(header: &Header<'_, '_>, at: u64) -> Error {
     header.broken(at, "the WAV file has no format chunk before its data")
-}
-
-/// Bytes of samples; `None`: all that are there.
-fn data_size(
-    header: &mut Header<'_, '_>,
-    at: u64,
-    declared: u32,
-    long: Option<u64>,
-    layout: &Layout,
-) -> Result<Option<u64>> {
-    let size = u64::from(declared);
-    let sox = SOX_UNKNOWN.checked_div(layout.block_bytes);
-    let is_sox = size.checked_div(layout.block_bytes) == sox && at + size > header.source_len();
-    Ok(match (declared, long) {
-        (UNKNOWN, Some(long)) if !matches!(long, 0 | u64::MAX) => Some(long),
-        (0, None) if riff_is_whole(header)? => Some(0),
-        (0, None) | (UNKNOWN, _) => None,
-        _ => Some(size).filter(|_| !is_sox),
-    })
-}
-
-/// Whether the outermost size fits the file: then a data size of 0 means an empty recording.
-fn riff_is_whole(header: &mut Header<'_, '_>) -> Result<bool> {
-    let order = match header.bytes(0, 4)? {
-        b"RIFX" => Order::Big,
-        _ => Order::Little,
-    };
-    let size = header.array(4)?.map_or(0, |size| order.u32(size));
-    Ok(u64::from(size) + 8 == header.source_len())
 }
 
 /// The fields of a format chunk.
@@ -150,7 +178,11 @@ fn read_format(
     order: Order,
     container: &'static str,
 ) -> Result<Layout> {
-    let body = header.bytes(at, size.min(40) as usize)?;
+    let mut body = header.bytes(at, size.min(40) as usize)?.to_vec();
+    if body.len() == OLDEST_FORMAT_BYTES {
+        // No bits: the block size tells.
+        body.resize(FORMAT_BYTES, 0);
+    }
     let Some(&[t0, t1, c0, c1, r0, r1, r2, r3, _, _, _, _, a0, a1, b0, b1]) = body.first_chunk()
     else {
         return Err(header.broken(at, "the WAV format chunk is cut short"));
@@ -164,33 +196,71 @@ fn read_format(
         bits,
         valid_bits: bits,
     };
-    if let (EXTENSIBLE, Some(&[v0, v1, _, _, _, _, s0, s1, ref guid @ ..])) = (
-        format.tag,
-        body.get(18..).and_then(|rest| rest.first_chunk::<22>()),
-    ) {
-        if !SUB_FORMATS.contains(&guid) {
-            let hex: String = [s0, s1]
-                .iter()
-                .chain(guid)
-                .map(|b| format!("{b:02X}"))
-                .collect();
-            return Err(refused(&format!("of sub-format {hex}")));
-        }
-        format.tag = order.u16([s0, s1]);
-        let valid = u32::from(order.u16([v0, v1]));
-        format.valid_bits = if valid == 0 { bits } else { valid.min(bits) };
+    if format.tag == EXTENSIBLE
+        && let Some(extension) = body.get(FORMAT_BYTES..).and_then(<[u8]>::first_chunk)
+    {
+        read_extension(header, at, extension, order, &mut format)?;
     }
+    settle(header, at, &mut format)?;
     let layout = layout(&format, order, container)?;
-    let contradicts = u64::from(format.block_bytes) != layout.block_bytes;
     // No channels, no block: that has an error of its own.
-    if contradicts && format.channels > 0 {
-        let reason = format!(
-            "the WAV header's block size {} contradicts its format",
-            format.block_bytes
-        );
-        return Err(header.broken(at, reason));
+    if u64::from(format.block_bytes) != layout.block_bytes && format.channels > 0 {
+        let reason = "the WAV block size contradicts bits and channels, which are believed";
+        header.remark(at, reason)?;
     }
     Ok(layout)
+}
+
+/// What `WAVEFORMATEXTENSIBLE` adds: the bits that count, and the format tag in a sub-format's GUID.
+fn read_extension(
+    header: &Header<'_, '_>,
+    at: u64,
+    extension: &[u8; 24],
+    order: Order,
+    format: &mut Format,
+) -> Result<()> {
+    let &[n0, n1, v0, v1, _, _, _, _, s0, s1, ref guid @ ..] = extension;
+    if !SUB_FORMATS.contains(&guid) {
+        let bytes = [s0, s1].into_iter().chain(*guid);
+        let hex: String = bytes.map(|byte| format!("{byte:02X}")).collect();
+        return Err(refused(&format!("of sub-format {hex}")));
+    }
+    if order.u16([n0, n1]) < EXTENSION_BYTES {
+        let reason = "the WAV format's extension is longer than its size (cbSize) says";
+        header.remark(at, reason)?;
+    }
+    format.tag = order.u16([s0, s1]);
+    let valid = u32::from(order.u16([v0, v1]));
+    if valid > format.bits && format.bits > 0 {
+        let reason = "the WAV header declares more valid bits than a sample has";
+        header.remark(at, reason)?;
+    }
+    let is_told = (1..=format.bits).contains(&valid);
+    format.valid_bits = if is_told { valid } else { format.bits };
+    Ok(())
+}
+
+/// Bits of a sample where the header contradicts itself.
+fn settle(header: &Header<'_, '_>, at: u64, format: &mut Format) -> Result<()> {
+    let is_even = format.block_bytes.checked_rem(format.channels) == Some(0);
+    let sample_bytes = format.block_bytes.checked_div(format.channels);
+    let container = 8 * sample_bytes.filter(|_| is_even).unwrap_or(0);
+    let (bits, reason) = match (format.tag, format.bits) {
+        // G.711 has 8 of them, whatever is declared.
+        (6 | 7, bits) if bits != 8 => (8, "the WAV header declares other than 8 bits for G.711"),
+        (2, bits) if bits != 4 => (4, "the WAV header declares other than 4 bits for ADPCM"),
+        (1 | 3, 0) if container > 0 => {
+            (container, "the WAV header declares no bits: the block size tells them")
+        }
+        // As FFmpeg and libsndfile: 24 bits in 4 bytes are the upper ones of 32.
+        (1, 24) if container == 32 => {
+            (32, "the WAV header declares 24 bits, and blocks of 32 a sample")
+        }
+        _ => return Ok(()),
+    };
+    format.valid_bits = if format.bits == 24 { 24 } else { bits };
+    format.bits = bits;
+    header.remark(at, reason)
 }
 
 fn layout(format: &Format, order: Order, container: &'static str) -> Result<Layout> {

@@ -1,0 +1,93 @@
+//! Where the samples end, when not every size in a header can be believed.
+//!
+//! A writer to a pipe cannot go back to fill the sizes in: it leaves placeholders. A file that was cut
+//! short has sizes too that point beyond its end. What tells them apart is the size of the outermost
+//! chunk (RIFF, FORM):
+//!
+//! - A data size that is one of the placeholders that are known: the samples go to the end of the file.
+//! - Any other data size beyond the end of the file, where the outermost size ends inside the file, is a
+//!   placeholder or could not hold so much data: nothing says that there was more. To the end of the file.
+//! - Both sizes agree and point beyond the end: the file was cut short, which is an error.
+//!
+//! The first two are remarks. What follows the samples of such a file cannot be known: all of the rest
+//! counts as samples, as for FFmpeg and libsndfile, and a part of a frame at its end as none.
+
+use std::ops::RangeInclusive;
+
+use super::header::Header;
+use crate::error::Result;
+
+/// What a size may be above a placeholder: some writers add the header's own length.
+const HEADER_BYTES: u64 = 0x100;
+/// Placeholders: `(from, to)`, from which a writer may have rounded down to whole blocks.
+const PLACEHOLDERS: [(u64, u64); 5] = [
+    // sox in AIFF.
+    (0x7F00_0000, 0x7F00_0000),
+    (2_000_000_000, 2_000_000_000),
+    // sox and espeak-ng 0x7FFF_F000, arecord 0x7FFF_FF00 and 0x8000_0000, others 0x7FFF_FFFF.
+    (0x7FFF_F000, 0x8000_0000),
+    // FFmpeg and many others; some take a header off.
+    (0xFFFF_FF00, 0xFFFF_FFFF),
+    // Of 64 bits: FFmpeg's Wave64; -1.
+    (i64::MAX as u64 - HEADER_BYTES, u64::MAX),
+];
+
+/// What a header says of where the samples lie.
+#[derive(Clone, Copy)]
+pub(super) struct Declared {
+    /// What to call the size, in a remark.
+    pub(super) container: &'static str,
+    /// Where the samples begin.
+    pub(super) at: u64,
+    /// Bytes of samples.
+    pub(super) size: u64,
+    /// Bytes up to the end of the outermost chunk, by its own size; `None` where the container has none.
+    pub(super) outer_end: Option<u64>,
+    /// Bytes of a frame or block.
+    pub(super) block_bytes: u64,
+}
+
+impl Declared {
+    /// Bytes of samples; `None`: all that are there. More than there are: the file was cut short.
+    ///
+    /// # Errors
+    /// A remark, where the reading is strict.
+    pub(super) fn bytes(self, header: &Header<'_, '_>) -> Result<Option<u64>> {
+        let len = header.source_len();
+        let fits = self.at.saturating_add(self.size) <= len;
+        // Where the outermost size is right and holds the data, theirs is no placeholder.
+        let is_told = fits && self.outer_end == Some(len);
+        let is_empty = self.size == 0 && self.at >= len;
+        if is_told || is_empty {
+            return Ok(Some(self.size));
+        }
+        if self.is_placeholder(self.size) {
+            let reason = "data size is the placeholder of a writer to a pipe";
+            return self.to_the_end(header, reason);
+        }
+        if !fits && self.outer_end.is_some_and(|end| self.is_no_witness(end, len)) {
+            let reason = "data size points beyond the end of the file and the outermost size does not agree with it";
+            return self.to_the_end(header, reason);
+        }
+        Ok(Some(self.size))
+    }
+
+    fn to_the_end(self, header: &Header<'_, '_>, reason: &str) -> Result<Option<u64>> {
+        let Self { container, at, .. } = self;
+        let reason = format!("the {container} {reason}: the samples are read to the end of the file");
+        header.remark(at, reason)?;
+        Ok(None)
+    }
+
+    /// Whether the outermost size is none that says that the file was longer once.
+    fn is_no_witness(self, end: u64, len: u64) -> bool {
+        end <= len || end < self.size || self.is_placeholder(end)
+    }
+
+    fn is_placeholder(self, size: u64) -> bool {
+        let rounded = |(from, to): (u64, u64)| -> RangeInclusive<u64> {
+            from.saturating_sub(self.block_bytes)..=to.saturating_add(HEADER_BYTES)
+        };
+        size == 0 || PLACEHOLDERS.into_iter().any(|span| rounded(span).contains(&size))
+    }
+}
