@@ -131,7 +131,10 @@ impl Pcm {
             _ => Ok(None),
         }?;
         if base > 0 && found.is_some() {
-            header.remark(0, "an ID3 tag stands in front of the header: it is passed over")?;
+            header.remark(
+                0,
+                "an ID3 tag stands in front of the header: it is passed over",
+            )?;
         }
         Ok(found)
     }

@@ -137,12 +137,7 @@ fn extended(bytes: [u8; 10]) -> Option<u32> {
 }
 
 /// The samples lie behind two numbers, of which the first tells how far.
-fn finish(
-    header: &mut Header<'_, '_>,
-    common: Common,
-    sound: Chunk,
-    form_end: u64,
-) -> Result<Pcm> {
+fn finish(header: &mut Header<'_, '_>, common: Common, sound: Chunk, form_end: u64) -> Result<Pcm> {
     let Some([offset, _block]) = header.array::<8>(sound.at)?.map(|head| {
         let [a, b, c, d, rest @ ..] = head;
         [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes(rest)]

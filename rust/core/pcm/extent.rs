@@ -65,7 +65,11 @@ impl Declared {
             let reason = "data size is the placeholder of a writer to a pipe";
             return self.to_the_end(header, reason);
         }
-        if !fits && self.outer_end.is_some_and(|end| self.is_no_witness(end, len)) {
+        if !fits
+            && self
+                .outer_end
+                .is_some_and(|end| self.is_no_witness(end, len))
+        {
             let reason = "data size points beyond the end of the file and the outermost size does not agree with it";
             return self.to_the_end(header, reason);
         }
@@ -74,7 +78,8 @@ impl Declared {
 
     fn to_the_end(self, header: &Header<'_, '_>, reason: &str) -> Result<Option<u64>> {
         let Self { container, at, .. } = self;
-        let reason = format!("the {container} {reason}: the samples are read to the end of the file");
+        let reason =
+            format!("the {container} {reason}: the samples are read to the end of the file");
         header.remark(at, reason)?;
         Ok(None)
     }
@@ -88,6 +93,9 @@ impl Declared {
         let rounded = |(from, to): (u64, u64)| -> RangeInclusive<u64> {
             from.saturating_sub(self.block_bytes)..=to.saturating_add(HEADER_BYTES)
         };
-        size == 0 || PLACEHOLDERS.into_iter().any(|span| rounded(span).contains(&size))
+        size == 0
+            || PLACEHOLDERS
+                .into_iter()
+                .any(|span| rounded(span).contains(&size))
     }
 }

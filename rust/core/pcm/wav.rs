@@ -249,13 +249,16 @@ fn settle(header: &Header<'_, '_>, at: u64, format: &mut Format) -> Result<()> {
         // G.711 has 8 of them, whatever is declared.
         (6 | 7, bits) if bits != 8 => (8, "the WAV header declares other than 8 bits for G.711"),
         (2, bits) if bits != 4 => (4, "the WAV header declares other than 4 bits for ADPCM"),
-        (1 | 3, 0) if container > 0 => {
-            (container, "the WAV header declares no bits: the block size tells them")
-        }
-        // As FFmpeg and libsndfile: 24 bits in 4 bytes are the upper ones of 32.
-        (1, 24) if container == 32 => {
-            (32, "the WAV header declares 24 bits, and blocks of 32 a sample")
-        }
+        (1 | 3, 0) if container > 0 => (
+            container,
+            "the WAV header declares no bits: the block size tells them",
+        ),
+        // The upper ones of 32, as in the extensible form. FFmpeg takes them for the floats of Cool Edit, libsndfile
+        // and sox for samples of 3 bytes; each of the three is noise for files of the other two.
+        (1, 24) if container == 32 => (
+            32,
+            "the WAV header declares 24 bits, and blocks of 32 a sample",
+        ),
         _ => return Ok(()),
     };
     format.valid_bits = if format.bits == 24 { 24 } else { bits };
