@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import careless
 import numpy as np
 import oracle
 import pytest
@@ -235,3 +236,192 @@ def test_an_encrypted_track_is_named(make_clip) -> None:
     changed = data.replace(b"mp4a", b"enca", 1)
     with pytest.raises(ossicle.UnsupportedFormatError, match="encrypted"):
         ossicle.info(changed)
+
+
+def replaced(data: bytes, path: Sequence[bytes], new: bytes) -> bytes:
+    """`data` with `new` for the first box at the end of `path`; the samples lie in front of it."""
+    at = 0
+    while data[at + 4 : at + 8] != path[0]:
+        at += struct.unpack_from(">I", data, at)[0]
+    size = struct.unpack_from(">I", data, at)[0]
+    body = data[at + 8 : at + size]
+    inner = new if len(path) == 1 else box(path[0], replaced(body, path[1:], new))
+    return data[:at] + inner + data[at + size :]
+
+
+def table(kind: bytes, rows: Iterable[Sequence[int]]) -> bytes:
+    entries = [struct.pack(f">{len(row)}I", *row) for row in rows]
+    return box(kind, struct.pack(">II", 0, len(entries)), *entries)
+
+
+TABLES = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
+
+
+def retimed(data: bytes, durations: Iterable[int], edits: Iterable[tuple[int, int]]) -> bytes:
+    """`data` with these times of its samples, in ticks; edits: milliseconds, and a begin."""
+    rows = [(1, ticks) for ticks in durations]
+    data = replaced(data, (*TABLES, b"stts"), table(b"stts", rows))
+    for kind, skip, value in ((b"mdhd", 16, sum(ticks for _, ticks in rows)), (b"mvhd", 12, 1000)):
+        at = data.index(kind) + 4 + skip
+        data = data[:at] + struct.pack(">I", value) + data[at + 4 :]
+    rows = [(length, begin & 0xFFFF_FFFF, 0x1_0000) for length, begin in edits]
+    return replaced(data, (b"moov", b"trak", b"edts"), box(b"edts", table(b"elst", rows)))
+
+
+def in_milliseconds(lengths: Sequence[int], delay: int, rate: int) -> list[int]:
+    """How long packets last by time stamps that were rounded to milliseconds, as Matroska's are."""
+    ends = np.cumsum([-delay, *lengths])
+    # A half goes away from zero, as in FFmpeg.
+    stamps = np.sign(ends) * np.floor(np.abs(1000 * ends / rate) + 0.5) * rate / 1000
+    return [int(ticks) for ticks in np.diff(np.rint(stamps))]
+
+
+JOINED = "the times of an MP4 track are not the lengths of its packets, which were joined"
+SKIPPED = "an MP4 edit list leaves in what the header of Opus tells to skip: it was skipped"
+
+
+def by_libopus(path: Path, channels: int) -> np.ndarray:
+    """All that the packets decode to, the codec's delay cut off."""
+    out = path.with_suffix(".f32")
+    command = ["-c:a", "libopus", "-i", path, "-c:a", "pcm_f32le", "-f", "f32le", out]
+    oracle.ffmpeg(oracle.bundled(), command)
+    return np.fromfile(out, "<f4").reshape(-1, channels).T
+
+
+def test_opus_whose_times_were_rounded_to_milliseconds(make_clip, tmp_path: Path) -> None:
+    data = clip(make_clip, "opus", "mp4", "end", rate=48_000).read_bytes()
+    count = struct.unpack_from(">I", data, data.index(b"stsz") + 12)[0]
+    frames = 960 * count - 312
+    path = tmp_path / "rounded.mp4"
+    path.write_bytes(retimed(data, in_milliseconds([960] * count, 312, 48_000), [(99_999, 0)]))
+    expected = by_libopus(path, 2)
+    assert expected.shape == (2, frames)
+    what = "MP4 | Opus whose times were rounded, as a copy from WebM leaves them"
+    careless.check(path, expected, JOINED, what=what, tolerance=1e-4)
+
+
+def test_the_delay_of_opus_is_its_own_where_the_edit_list_has_none(make_clip, tmp_path) -> None:
+    data = clip(make_clip, "opus", "mp4", "end", rate=48_000).read_bytes()
+    count = struct.unpack_from(">I", data, data.index(b"stsz") + 12)[0]
+    path = tmp_path / "delay.mp4"
+    path.write_bytes(retimed(data, [960] * count, [(99_999, 0)]))
+    what = "MP4 | Opus without its delay in the edit list, as copied from WebM of GStreamer"
+    careless.check(path, by_libopus(path, 2), SKIPPED, what=what, tolerance=1e-4)
+    # Where it begins later, the list is what counts.
+    path.write_bytes(retimed(data, [960] * count, [(99_999, 5000)]))
+    careless.check(path, by_libopus(path, 2), "", tolerance=1e-4)
+
+
+@pytest.mark.parametrize("codec", ["flac", "alac"])
+def test_lossless_packets_are_joined_whatever_their_times_are(
+    codec: str, make_clip, tmp_path: Path
+) -> None:
+    source = clip(make_clip, codec, "mp4", "end", rate=22_050)
+    data, frames = source.read_bytes(), 2 * 22_050 + 1013
+    length = struct.unpack_from(">I", data, data.index(b"stts") + 16)[0]
+    lengths = [length] * (frames // length) + [frames % length]
+    path = tmp_path / f"{codec}.mp4"
+    path.write_bytes(retimed(data, in_milliseconds(lengths, 0, 22_050), [(99_999, 0)]))
+    # FFmpeg 9 takes what the rounding left of the last packet off.
+    (expected,) = oracle.decode(oracle.bundled(), [source], 2)
+    assert expected.shape == (2, frames)
+    what = f"MP4 | {codec.upper()} whose times were rounded"
+    careless.check(path, expected, JOINED, what=what)
+    # A cut in front of the end of a packet by less than the rounding is one at its end.
+    end = [(8000 * length // 22_050, 0)]
+    path.write_bytes(retimed(data, in_milliseconds(lengths, 0, 22_050), end))
+    assert ossicle.info(path).frames == 8 * length
+
+
+def description(kind: bytes, channels: int, bits: int, version: int, extension: bytes) -> bytes:
+    head = struct.pack(">6xHHH4xHHhHI", 1, version, 0, channels, bits, 0, 0, 16_000 << 16)
+    return box(b"stsd", struct.pack(">II", 0, 1), box(kind, head, extension))
+
+
+def movie(stsd: bytes, data: bytes, frame_bytes: int, *, size: int | None = None) -> bytes:
+    """MOV of one track of PCM at 16 kHz, its samples in one chunk."""
+    frames = len(data) // frame_bytes
+    head = box(b"ftyp", b"qt  ", bytes(4), b"qt  ") + box(b"mdat", data)
+    tables = [
+        stsd,
+        table(b"stts", [(frames, 1)]),
+        table(b"stsc", [(1, frames, 1)]),
+        box(b"stsz", struct.pack(">III", 0, frame_bytes if size is None else size, frames)),
+        table(b"stco", [(28,)]),
+    ]
+    header = struct.pack(">12xII4x", 16_000, frames)
+    minf = box(b"minf", box(b"stbl", *tables))
+    mdia = box(b"mdia", box(b"mdhd", header), box(b"hdlr", bytes(8), b"soun", bytes(12)), minf)
+    trak = box(b"trak", box(b"tkhd", struct.pack(">3xB8xI68x", 1, 1)), mdia)
+    return head + box(b"moov", box(b"mvhd", header, bytes(80)), trak)
+
+
+NUMBERS = {8: "i1", 16: "i2", 24: "i4", 32: "i4"}
+
+
+def packed(samples: np.ndarray, bits: int, order: str) -> bytes:
+    """The upper `bits` of 32 of each sample."""
+    whole = (samples >> (32 - bits)).astype(f"{order}i4")
+    if bits == 24:
+        bytes_of = whole.reshape(-1, 1).view("u1")
+        return bytes_of[:, 1:].tobytes() if order == ">" else bytes_of[:, :3].tobytes()
+    return whole.astype(order + NUMBERS[bits]).tobytes()
+
+
+def enda(little: int) -> bytes:
+    return box(b"wave", box(b"frma", b"in24"), box(b"enda", struct.pack(">H", little)), bytes(8))
+
+
+LPCM = struct.pack(">IdIIIIII", 72, 16_000.0, 2, 0x7F00_0000, 24, 4 | 8, 6, 1)
+PCM_OLD = {
+    # As GStreamer's qtmux writes them: the old names, with the size of a sample.
+    "sowt8": (b"sowt", 8, 0, "<", b""),
+    "sowt16": (b"sowt", 16, 0, "<", b""),
+    "sowt24": (b"sowt", 24, 1, "<", struct.pack(">IIII", 1, 3, 6, 3)),
+    "sowt32": (b"sowt", 32, 1, "<", struct.pack(">IIII", 1, 4, 8, 4)),
+    "twos8": (b"twos", 8, 0, ">", b""),
+    "twos24": (b"twos", 24, 1, ">", struct.pack(">IIII", 1, 3, 6, 3)),
+    "twos32": (b"twos", 32, 1, ">", struct.pack(">IIII", 1, 4, 8, 4)),
+    "twos-enda": (b"twos", 24, 1, "<", struct.pack(">IIII", 1, 3, 6, 3) + enda(1)),
+    "raw16": (b"raw ", 16, 0, ">", b""),
+    "NONE16": (b"NONE", 16, 0, ">", b""),
+    "zero16": (bytes(4), 16, 0, ">", b""),
+    "lpcm1": (b"lpcm", 24, 1, ">", struct.pack(">IIII", 1, 3, 6, 3)),
+    "lpcm2": (b"lpcm", 16, 2, "<", LPCM),
+    # As QuickTime does: 16 bits whatever the name says.
+    "in24-16": (b"in24", 16, 1, ">", struct.pack(">IIII", 1, 2, 6, 2) + enda(0)),
+    "in24-enda": (b"in24", 16, 1, "<", struct.pack(">IIII", 1, 3, 6, 2) + enda(1)),
+    "in32-enda": (b"in32", 24, 1, "<", struct.pack(">IIII", 1, 4, 8, 2) + enda(1)),
+}
+
+
+@pytest.mark.parametrize("name", PCM_OLD)
+def test_pcm_is_as_wide_as_name_and_size_say(name: str, tmp_path: Path) -> None:
+    kind, bits, version, order, extension = PCM_OLD[name]
+    wide = {b"in24": 24, b"in32": 32}.get(kind, 24 if name == "lpcm2" else bits)
+    samples = np.random.default_rng(3).integers(-(2**31), 2**31, (2, 1440)).astype("i4")
+    data = packed(samples.T.ravel(), wide, order)
+    path = tmp_path / f"{name}.mov"
+    stsd = description(kind, 2, bits, version, extension)
+    path.write_bytes(movie(stsd, data, 2 * wide // 8))
+    expected = ((samples >> (32 - wide)) / 2.0 ** (wide - 1)).astype(np.float32)
+    careless.check(path, expected, "")
+    for ffmpeg in oracle.decoders().values():
+        np.testing.assert_array_equal(oracle.decode(ffmpeg, [path], 2)[0], expected)
+
+
+def test_pcm_that_fills_only_a_part_of_its_place_is_no_noise(tmp_path: Path) -> None:
+    linear = struct.pack(">IdIIIIII", 72, 16_000.0, 2, 0x7F00_0000, 24, 4, 8, 1)
+    stsd = description(b"lpcm", 2, 16, 2, linear)
+    with pytest.raises(ossicle.UnsupportedFormatError, match="lpcm"):
+        ossicle.load(movie(stsd, bytes(800), 8))
+    stsd = description(b"raw ", 2, 24, 0, b"")
+    with pytest.raises(ossicle.UnsupportedFormatError, match="raw"):
+        ossicle.load(movie(stsd, bytes(600), 6))
+
+
+def test_no_plane_is_reserved_for_channels_that_only_a_header_has() -> None:
+    for mono in (False, True):
+        stsd = description(b"sowt", 49_795, 16, 0, b"")
+        with pytest.raises(ossicle.UnsupportedFormatError, match="1024 are the most"):
+            ossicle.load(movie(stsd, bytes(2 * 49_795), 2 * 49_795), mono=mono)

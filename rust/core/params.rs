@@ -58,12 +58,18 @@ pub(crate) struct Params {
 }
 
 impl Params {
-    /// Of a codec without a header of its own.
+    /// Of a codec without a header of its own. A container that declares more channels than the codec has leaves
+    /// them to the stream.
     pub(crate) fn new(codec: Codec, sample_rate: u32, channels: Option<usize>) -> Self {
+        let most = match codec {
+            Codec::Mp1 | Codec::Mp2 | Codec::Mp3 => 2,
+            Codec::Aac | Codec::Alac | Codec::Flac => 8,
+            _ => usize::MAX,
+        };
         Self {
             codec,
             sample_rate,
-            channels,
+            channels: channels.filter(|count| *count <= most),
             bits_per_sample: None,
             header: Vec::new(),
         }

@@ -13,12 +13,14 @@ mod table;
 #[cfg(test)]
 #[allow(clippy::panic)]
 mod tests;
+mod timing;
 
 use self::edit::Scales;
 use self::entry::{Lengths, PCM_FRAMES};
 use self::fragments::Fragments;
 use self::index::Index;
 use self::plain::{Plain, Sample};
+use super::lengths;
 use super::{Demuxer, Packet, Track};
 use crate::error::{Error, Result};
 use crate::params::Codec;
@@ -31,13 +33,17 @@ const MAX_PACKET: u64 = 1 << 24;
 /// Beyond any recording, and small enough to be added to and taken from.
 const FAR: u64 = 1 << 60;
 /// Bytes of a packet that tell its length.
-const PACKET_HEAD: u64 = 16;
+const PACKET_HEAD: u64 = lengths::HEAD_BYTES as u64;
 
 /// A reader of the file's first audio track.
 pub(crate) struct Mp4<'a> {
     window: Window<'a>,
     track: Track,
     lengths: Lengths,
+    /// What packets say of their lengths.
+    counter: lengths::Lengths,
+    /// The byte of the table of times.
+    stts: u64,
     scales: Scales,
     /// The sample entry that `track` was made from.
     description: u32,
@@ -135,11 +141,7 @@ impl Mp4<'_> {
             Lengths::Fixed(frames) => frames,
             Lengths::Bytes(block) => sample.size / block.max(1),
             Lengths::Ticks => sample.duration,
-            Lengths::Counted => {
-                let head = sample.size.min(PACKET_HEAD) as usize;
-                let bytes = self.window.at(sample.at, head, PACKET_HEAD)?;
-                self.track.params.packet_frames(bytes).unwrap_or(0)
-            }
+            Lengths::Counted => self.own_frames(sample)?.unwrap_or(0),
         })
     }
 
@@ -230,6 +232,9 @@ impl Mp4<'_> {
         let told = opus
             .then(|| self.track.params.packet_frames(&data))
             .flatten();
+        if self.lengths == Lengths::Ticks && told.is_some_and(|told| told > frames) {
+            self.check_last(sample)?;
+        }
         let (frames, shown) = (told.unwrap_or(frames).min(FAR), frames.min(FAR));
         let end = self.track.frames.map_or(i64::MAX, |end| end as i64);
         let end = end.min(begin.saturating_add(shown as i64));
@@ -245,6 +250,16 @@ impl Mp4<'_> {
             padding: if is_short { 0 } else { over },
             params: None,
         })
+    }
+
+    /// The error of a packet that is longer than its time where others follow, which would begin inside of it.
+    fn check_last(&mut self, sample: &Sample) -> Result<()> {
+        self.rest = self.next_sample()?;
+        if self.rest.is_none() {
+            return Ok(());
+        }
+        let reason = "an MP4 packet is longer than the time that its table gives it";
+        Err(Error::corrupt(reason).at_byte(sample.at))
     }
 
     /// The frame at which the sample `index` of `moov` begins; `None` where only the samples tell.
@@ -286,13 +301,12 @@ impl Mp4<'_> {
         }
         (self.frame, self.tick) = (0, 0);
         self.plain.go_to(0);
-        let (mut last, len) = ((0, 0), self.window.len());
+        let mut last = (0, 0);
         loop {
             let index = self.plain.next;
             let sample = self.plain.next(&mut self.window, 1)?;
             // What lies outside of the file has no length: the reader of packets says so.
-            let is_there = |sample: &Sample| sample.at.saturating_add(sample.size) <= len;
-            let (begin, frames) = match sample.filter(is_there) {
+            let (begin, frames) = match sample.filter(|sample| self.is_there(sample)) {
                 Some(sample) => self.pass(&sample)?,
                 None => break,
             };
@@ -366,8 +380,7 @@ impl Mp4<'_> {
             };
             let tick = self.tick;
             let (begin, frames) = self.pass(&sample)?;
-            let is_there = sample.at.saturating_add(sample.size) <= self.window.len();
-            if begin.saturating_add(frames) > frame || !is_there {
+            if begin.saturating_add(frames) > frame || !self.is_there(&sample) {
                 (self.frame, self.tick) = (begin, tick);
                 if let Some(fragments) = &mut self.fragments {
                     fragments.put_back(sample);

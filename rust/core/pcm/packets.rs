@@ -1,5 +1,6 @@
 //! Packets of plain samples out of MP4, MOV and Matroska.
 
+use super::MAX_CHANNELS;
 use super::header::Order;
 use super::sample::Sample;
 use crate::codec::{Block, PacketDecoder, not_here};
@@ -21,17 +22,22 @@ impl Packets {
     /// A decoder for the track that `params` describe.
     ///
     /// # Errors
-    /// When it is no PCM, or has no channels.
+    /// When it is no PCM, or has no channels or too many.
     pub(crate) fn new(params: &Params) -> Result<Self> {
         let Codec::Pcm(sample, order) = params.codec else {
             return Err(not_here(params.codec.name()));
         };
         let channels = params.channels.filter(|count| *count > 0);
+        let channels = channels.ok_or_else(|| Error::corrupt("PCM of 0 channels"))?;
+        if channels > MAX_CHANNELS as usize {
+            let reason = format!("{channels} channels: {MAX_CHANNELS} are the most that are read");
+            return Err(Error::unsupported(reason));
+        }
         Ok(Self {
             sample,
             order,
             sample_rate: params.sample_rate,
-            channels: channels.ok_or_else(|| Error::corrupt("PCM of 0 channels"))?,
+            channels,
             is_mono: false,
             planes: Vec::new(),
         })

@@ -42,9 +42,10 @@ impl Scales {
         bounded(product / u128::from(self.media.max(1)))
     }
 
-    /// Ticks of the movie in frames; what is begun does not count.
-    fn of_movie(&self, ticks: u64) -> u64 {
-        bounded(u128::from(ticks) * u128::from(self.rate) / u128::from(self.movie.max(1)))
+    /// Ticks of the movie in frames, to the nearest.
+    pub(super) fn of_movie(&self, ticks: u64) -> u64 {
+        let product = u128::from(ticks) * u128::from(self.rate) + u128::from(self.movie / 2);
+        bounded(product / u128::from(self.movie.max(1)))
     }
 }
 

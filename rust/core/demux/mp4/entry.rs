@@ -44,8 +44,15 @@ struct Sound {
     channels: u32,
     bits: u32,
     rate: u32,
-    /// QuickTime's flags of linear PCM.
+    /// What QuickTime's version 2 says of linear PCM.
+    linear: Option<Linear>,
+}
+
+/// The fields of `lpcm` in a sound description of version 2: flags, and the bytes of a frame.
+#[derive(Clone, Copy, Debug)]
+struct Linear {
     flags: u32,
+    frame_bytes: u32,
 }
 
 /// The entry number `description`, from 1, of a track that counts `timescale` ticks a second.
@@ -78,7 +85,7 @@ fn sound(kind: [u8; 4], bytes: &[u8], quicktime: bool) -> Option<(Sound, &[u8])>
         channels: u32::from(be16(bytes, 16)?),
         bits: u32::from(be16(bytes, 18)?),
         rate: be32(bytes, 24)? >> 16,
-        flags: 0,
+        linear: None,
     };
     let behind = match be16(bytes, 8)? {
         1 if quicktime => 44,
@@ -86,7 +93,10 @@ fn sound(kind: [u8; 4], bytes: &[u8], quicktime: bool) -> Option<(Sound, &[u8])>
             sound.rate = f64::from_bits(be64(bytes, 32)?) as u32;
             sound.channels = be32(bytes, 40)?;
             sound.bits = be32(bytes, 48)?;
-            sound.flags = be32(bytes, 52)?;
+            sound.linear = Some(Linear {
+                flags: be32(bytes, 52)?,
+                frame_bytes: be32(bytes, 56)?,
+            });
             64
         }
         _ => 28,
@@ -145,40 +155,62 @@ pub(crate) fn counted(channels: u32) -> Option<usize> {
 }
 
 /// The codec, where it is PCM.
+///
+/// The old names say the order of bytes and not their number: `sowt` and `twos` are of 8, 16, 24 or 32 bits, as the
+/// size of a sample says, while `in24` and its like have 16 there whatever they are.
 fn pcm(sound: Sound, enda: Option<&[u8]>, pcmc: Option<&[u8]>) -> Option<Codec> {
     let enda = enda.and_then(|enda| be16(enda, 0));
-    let enda = enda.is_some_and(|little| little & 1 != 0);
-    let narrow = if sound.bits == 8 { 8 } else { 16 };
-    let flag = |mask| sound.flags & mask != 0;
-    // Whether it is a float, whether it has a sign, and whether the low byte comes first.
-    let (float, signed, little, bits) = match &sound.kind {
-        b"ulaw" => return Some(Codec::Pcm(Sample::MuLaw, Order::Big)),
-        b"alaw" => return Some(Codec::Pcm(Sample::ALaw, Order::Big)),
-        b"sowt" => (false, true, true, narrow),
-        b"twos" => (false, true, false, narrow),
-        b"NONE" | b"raw " => (false, sound.bits == 16, false, narrow),
-        b"in24" => (false, true, enda, 24),
-        b"in32" => (false, true, enda, 32),
-        b"fl32" => (true, true, enda, 32),
-        b"fl64" => (true, true, enda, 64),
-        b"lpcm" => (flag(1), flag(4), !flag(2), sound.bits),
+    let little = enda.is_some_and(|little| little & 1 != 0);
+    let wide = match sound.bits {
+        bits @ (8 | 24 | 32) => bits,
+        _ => 16,
+    };
+    let (sample, little) = match &sound.kind {
+        b"ulaw" => (Some(Sample::MuLaw), false),
+        b"alaw" => (Some(Sample::ALaw), false),
+        b"sowt" => (Sample::signed(wide), true),
+        b"twos" => (Sample::signed(wide), little),
+        b"NONE" | b"raw " | [0, 0, 0, 0] if sound.bits == 16 => (Sample::signed(16), little),
+        b"NONE" | b"raw " | [0, 0, 0, 0] if sound.bits <= 8 => (Some(Sample::Unsigned8), false),
+        b"in24" => (Sample::signed(24), little),
+        b"in32" => (Sample::signed(32), little),
+        b"fl32" => (Sample::float(32), little),
+        b"fl64" => (Sample::float(64), little),
+        b"lpcm" => match sound.linear {
+            Some(linear) => (linear.sample(sound), linear.flags & 2 == 0),
+            None => (Sample::signed(wide), little),
+        },
         b"ipcm" | b"fpcm" => {
-            let (flags, bits) = (pcmc?.get(4)?, pcmc?.get(5)?);
-            let float = &sound.kind == b"fpcm";
-            (float, true, flags & 1 != 0, u32::from(*bits))
+            let (flags, bits) = (pcmc?.get(4)?, u32::from(*pcmc?.get(5)?));
+            let is_float = &sound.kind == b"fpcm";
+            let sample = if is_float {
+                Sample::float(bits)
+            } else {
+                Sample::signed(bits)
+            };
+            (sample, flags & 1 != 0)
         }
-        _ => return None,
+        _ => (None, false),
     };
-    let sample = match (float, bits, signed) {
-        (true, bits, _) => Sample::float(bits)?,
-        (false, 8, false) => Sample::Unsigned8,
-        (false, 8 | 16 | 24 | 32, true) => Sample::signed(bits)?,
-        _ => return None,
-    };
-    Some(Codec::Pcm(
-        sample,
-        if little { Order::Little } else { Order::Big },
-    ))
+    let order = if little { Order::Little } else { Order::Big };
+    Some(Codec::Pcm(sample?, order))
+}
+
+impl Linear {
+    /// The sample, by flags (1: float, 4: signed) and bits in whole bytes. Where it has fewer bytes than its place in
+    /// the frame, Core Audio's flags 8 and 16 say on which side of it: such ones are not read.
+    fn sample(self, sound: Sound) -> Option<Sample> {
+        let flag = |mask| self.flags & mask != 0;
+        let bits = sound.bits.div_ceil(8) * 8;
+        let fits = u64::from(bits / 8) * u64::from(sound.channels) == u64::from(self.frame_bytes);
+        match (flag(1), bits, flag(4)) {
+            _ if self.frame_bytes > 0 && !fits => None,
+            (true, bits, _) => Sample::float(bits),
+            (false, 8, false) => Some(Sample::Unsigned8),
+            (false, bits, true) => Sample::signed(bits),
+            _ => None,
+        }
+    }
 }
 
 fn pcm_entry(sound: Sound, codec: Codec) -> Result<Entry> {

@@ -7,7 +7,7 @@ use super::fragments::{Defaults, Fragments};
 use super::index::Index;
 use super::plain::Plain;
 use super::table::{Sizes, cut};
-use super::{FAR, Mp4, Track};
+use super::{FAR, Mp4, Track, lengths};
 use crate::error::{Error, ErrorKind, Result};
 use crate::opus;
 use crate::params::Codec;
@@ -134,6 +134,7 @@ impl<'a> Mp4<'a> {
         let broken = || Error::corrupt("an MP4 track without its tables").at_byte(trak.span.start);
         let stbl = descend(&mut window, trak.mdia, &[b"minf", b"stbl"])?.ok_or_else(broken)?;
         let stsd = child(&mut window, stbl, b"stsd")?.ok_or_else(broken)?;
+        let stts = child(&mut window, stbl, b"stts")?.map_or(stbl.start, |stts| stts.start);
         let movie = timescale(&mut window, moov, b"mvhd")?;
         let media = timescale(&mut window, trak.mdia, b"mdhd")?;
         let (fragments, default) = fragments(&mut window, moov, trak.id, &layout)?;
@@ -158,12 +159,14 @@ impl<'a> Mp4<'a> {
         }
         let mut mp4 = Self {
             window,
+            counter: lengths::Lengths::new(&params),
             track: Track {
                 container: "mp4",
                 params,
                 frames: None,
             },
             lengths,
+            stts,
             scales: Scales { movie, media, rate },
             description,
             delay: 0,
@@ -187,7 +190,9 @@ impl<'a> Mp4<'a> {
         let edit = Edit::read(&mut self.window, trak, self.scales)?;
         let is_opus = self.track.params.codec == Codec::Opus;
         let pre_skip = is_opus.then(|| u64::from(opus::pre_skip(&self.track.params)));
+        let counted = self.settle_lengths()?;
         let (total, ticks) = self.plain_length()?;
+        let total = total.or(counted);
         if self.fragments.is_some() {
             // What FFmpeg takes off fragments: the delay of AAC, which alone has it in an edit list,
             // and nothing at the end.
@@ -198,7 +203,11 @@ impl<'a> Mp4<'a> {
             return Ok(());
         }
         let cut = match (edit, total) {
-            (Some(edit), Some(total)) => edit.cut(self.scales, total),
+            (Some(edit), Some(total)) => {
+                let cut = edit.cut(self.scales, total);
+                let cut = self.at_packet(cut, total)?;
+                self.cut_of_opus(cut, pre_skip, trak)?
+            }
             (Some(edit), None) => Cut {
                 delay: edit.delay(self.scales),
                 padding: 0,
@@ -218,6 +227,18 @@ impl<'a> Mp4<'a> {
         Ok(())
     }
 
+    /// An edit list that begins at 0 knows nothing of the delay of Opus, which its own header says.
+    fn cut_of_opus(&self, cut: Cut, pre_skip: Option<u64>, trak: Span) -> Result<Cut> {
+        let Some(delay) = pre_skip.filter(|delay| *delay > 0 && cut.delay == 0) else {
+            return Ok(cut);
+        };
+        let reason =
+            "an MP4 edit list leaves in what the header of Opus tells to skip: it was skipped";
+        self.window
+            .remark(Error::corrupt(reason).at_byte(trak.start))?;
+        Ok(Cut { delay, ..cut })
+    }
+
     /// iTunes counts padding from the end of the last packet, which the tables may have cut already.
     fn itunes(&self, cut: Cut, total: u64) -> Cut {
         let whole = match self.lengths {
@@ -231,12 +252,17 @@ impl<'a> Mp4<'a> {
         }
     }
 
+    /// Ticks of the samples in `moov`.
+    pub(super) fn plain_ticks(&mut self) -> Result<u64> {
+        let last = self.plain.last_run(&mut self.window)?;
+        let ticks = last.count.saturating_mul(last.delta);
+        Ok(last.tick.saturating_add(ticks))
+    }
+
     /// Frames and ticks of the samples in `moov`; frames only where the tables tell them.
     fn plain_length(&mut self) -> Result<(Option<u64>, u64)> {
         let last = self.plain.last_run(&mut self.window)?;
-        let ticks = last
-            .tick
-            .saturating_add(last.count.saturating_mul(last.delta));
+        let ticks = self.plain_ticks()?;
         let count = self.plain.len();
         let sizes = &mut self.plain.sizes;
         let frames = match self.lengths {

@@ -172,6 +172,16 @@ impl Durations {
         Ok(found.unwrap_or_default())
     }
 
+    /// What all samples last but the last one, and what that lasts; `None` where more than it differs.
+    pub(super) fn regular(&mut self, window: &mut Window<'_>) -> Result<Option<(u64, u64)>> {
+        self.rewind();
+        let first = self.find(window, |run| run.count > 0)?.unwrap_or_default();
+        let last = self.last(window)?;
+        let ends = last.sample + last.count;
+        let is_regular = first.count == ends || (first.count + 1 == ends && last.count == 1);
+        Ok((first.count > 0 && is_regular).then_some((first.delta, last.delta)))
+    }
+
     /// The last run that holds a sample; the table is read through.
     pub(super) fn last(&mut self, window: &mut Window<'_>) -> Result<Run> {
         self.rewind();
