@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,11 +37,14 @@ class AudioLengths:
         samples: ``(N,)`` int64, samples a channel that `ossicle.load` gives, at the rate that was
             asked for or at each clip's own; -1 where it failed.
         errors: For each row None, or the error that it ended in.
+        remarks: For each row what is careless in its recordings, as `ossicle.AudioInfo` has it;
+            empty where lengths come from an index.
     """
 
     seconds: npt.NDArray[np.float64]
     samples: npt.NDArray[np.int64]
     errors: list[AudioError | None]
+    remarks: list[tuple[str, ...]]
 
     def __len__(self) -> int:
         return len(self.seconds)
@@ -52,7 +55,13 @@ class AudioLengths:
         return ~np.isnan(self.seconds)
 
 
-_Measured = tuple[float, int, AudioError | None]
+class _Measured(NamedTuple):
+    """What is known of a row."""
+
+    seconds: float
+    samples: int
+    error: AudioError | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def audio_lengths(
@@ -133,7 +142,7 @@ def _measure_all(
     try:
         for measured in pool.map(measure_chunk, range(0, len(rows), _CHUNK)):
             if on_error == "raise":
-                _raise_first([error for _, _, error in measured])
+                _raise_first([one.error for one in measured])
             yield from measured
             done += len(measured)
             if progress is not None:
@@ -147,9 +156,12 @@ def _measure(index: int, row: Any, rate: int | None) -> _Measured:
         clips = [header(clip) for clip in _clips(row)]
     except AudioError as error:
         error.add_note(f"in row {index}")
-        return float("nan"), -1, error
-    seconds = sum(frames / native for native, frames in clips)
-    return seconds, sum(_samples(frames, native, rate) for native, frames in clips), None
+        return _Measured(float("nan"), -1, error)
+    return _Measured(
+        sum(clip.frames / clip.sample_rate for clip in clips),
+        sum(_samples(clip.frames, clip.sample_rate, rate) for clip in clips),
+        remarks=tuple(remark for clip in clips for remark in clip.remarks),
+    )
 
 
 def _samples(frames: int, native: int, rate: int | None) -> int:
@@ -172,12 +184,13 @@ def _is_audio(row: Mapping[str, Any]) -> bool:
 
 
 def _gather(measured: Iterator[_Measured]) -> AudioLengths:
-    seconds, samples, errors = [], [], []
-    for length, count, error in measured:
-        seconds.append(length)
-        samples.append(count)
-        errors.append(error)
-    return AudioLengths(np.array(seconds, np.float64), np.array(samples, np.int64), errors)
+    rows = list(measured)
+    return AudioLengths(
+        np.array([row.seconds for row in rows], np.float64),
+        np.array([row.samples for row in rows], np.int64),
+        [row.error for row in rows],
+        [row.remarks for row in rows],
+    )
 
 
 def _of_index(index: Any, rate: int | None) -> AudioLengths:
@@ -192,4 +205,5 @@ def _of_index(index: Any, rate: int | None) -> AudioLengths:
     for row in np.flatnonzero(~ok).tolist():
         errors[row] = error = InvalidArgumentError("the index has no frames and sample_rate here")
         error.add_note(f"in row {row}")
-    return AudioLengths(np.where(ok, frames / rates, np.nan), np.where(ok, samples, -1), errors)
+    seconds = np.where(ok, frames / rates, np.nan)
+    return AudioLengths(seconds, np.where(ok, samples, -1), errors, [()] * len(ok))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,9 @@ import numpy.typing as npt
 from ossicle.audio import ShardMember, info
 from ossicle.errors import InvalidArgumentError
 from ossicle.resampling import check_rate
+from ossicle.waveforms import check_shape
 
-__all__ = ["ROW_KEYS", "Clip", "Samples", "clip_of", "header", "named_by"]
+__all__ = ["ROW_KEYS", "Clip", "Header", "Samples", "clip_of", "header", "named_by"]
 
 ROW_KEYS = ("audio_path", "audio")
 """Where a row has its recordings; the first that is there counts."""
@@ -120,8 +121,22 @@ def _of_dict(found: Mapping[str, Any]) -> Clip:
     )
 
 
-def header(clip: Clip) -> tuple[int, int]:
-    """Its rate in Hz and its samples a channel; nothing is decoded.
+class Header(NamedTuple):
+    """What is known of a recording without decoding it.
+
+    Attributes:
+        sample_rate: Its own, in Hz.
+        frames: Its samples a channel.
+        remarks: What is careless in it, as `ossicle.AudioInfo` has it.
+    """
+
+    sample_rate: int
+    frames: int
+    remarks: tuple[str, ...] = ()
+
+
+def header(clip: Clip) -> Header:
+    """Its rate, its length and the remarks on it; nothing is decoded.
 
     Raises:
         AudioError: It cannot be read.
@@ -129,8 +144,7 @@ def header(clip: Clip) -> tuple[int, int]:
     """
     if not isinstance(clip.source, Samples):
         facts = info(clip.source)
-        return facts.sample_rate, facts.frames
+        return Header(facts.sample_rate, facts.frames, facts.remarks)
     shape = clip.source.array.shape
-    if len(shape) not in (1, 2):
-        raise InvalidArgumentError(f"an array of {len(shape)} dimensions is no waveform")
-    return check_rate(clip.source.sample_rate, "sampling_rate"), int(shape[-1])
+    check_shape(shape)
+    return Header(check_rate(clip.source.sample_rate, "sampling_rate"), int(shape[-1]))

@@ -130,6 +130,8 @@ def _print(result: TrainResult) -> None:
     _print_evaluation(result)
     if result.skipped:
         console.print(f"{result.skipped:,} clips left out", highlight=False)
+    for reason, clips in result.remarks.items():
+        console.print(f"{clips:,} clips with a remark: {reason}", markup=False, highlight=False)
     for path in filter(None, (result.checkpoint, result.best, result.report)):
         console.print(f"wrote {path}", highlight=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from ossicle.cli.base import Bars, app, console, errors, progress_bars, reported
 from ossicle.errors import InvalidArgumentError
 from ossicle.outputs import refuse_same_file
 from ossicle.whole_files import replacing
+
+if TYPE_CHECKING:
+    from ossicle.shard.verify import Remark
 
 
 @app.command(
@@ -27,15 +30,21 @@ def verify(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Shards read at a time (by default one a processor).")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 for remarks on recordings, too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Read shards to their last byte and say what is damaged in them; the exit code is then 1.
+
+    What is careless in recordings that are whole is a remark, which changes no exit code.
 
     Payloads are compared with the SHA-256 of an index beside the shard (see [bold]ossicle
     index[/]); without one only headers can be checked, and with --decode what the audio says of
     itself.
     """
     from ossicle.shard import verify_shards
+    from ossicle.shard.verify import shard_remarks
 
     with reported(), progress_bars(in_bytes=True) as progress:
         bars = Bars(progress)
@@ -45,15 +54,23 @@ def verify(
             threads=threads,
             progress=lambda done, total: bars("verify", done, total),
         )
+        remarks = shard_remarks(shards, threads=threads)
     for row in faults.iter_rows(named=True):
         if as_json:
             typer.echo(json.dumps(row, ensure_ascii=False))
         else:
             _print_fault(row)
+    for remark in remarks:
+        if as_json:
+            typer.echo(json.dumps(remark._asdict(), ensure_ascii=False))
+        else:
+            _print_remark(remark, strict)
     if not as_json:
         damaged = faults["shard"].n_unique()
-        console.print(f"{len(shards) - damaged} of {len(shards)} shards are whole", highlight=False)
-    if not faults.is_empty():
+        told = f", {len(remarks):,} remarks" if remarks else ""
+        whole = f"{len(shards) - damaged} of {len(shards)} shards are whole{told}"
+        console.print(whole, highlight=False)
+    if not faults.is_empty() or (strict and remarks):
         raise typer.Exit(1)
 
 
@@ -111,6 +128,12 @@ def repair(
         console.print(text, highlight=False)
     if rows:
         raise typer.Exit(1)
+
+
+def _print_remark(remark: Remark, strict: bool) -> None:
+    errors.print("[bold red]error:[/] " if strict else "[bold yellow]remark:[/] ", end="")
+    text = f"{remark.shard} [{remark.member}]: {remark.remark}"
+    errors.print(text, markup=False, highlight=False)
 
 
 def _print_fault(row: Mapping[str, object]) -> None:

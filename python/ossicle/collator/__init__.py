@@ -106,6 +106,8 @@ class AudioLmCollator:
             its batch. Rows that are not of the form that is asked for always raise.
         max_bad_share: How many of the last 1,000 rows that a process has seen may be bad, as a
             share of 1,000; more end the run.
+        strict: Take what is careless in a file that is whole (`ossicle.AudioInfo.remarks`) for an
+            error; clips that a cache holds are not looked at again.
         ledger_path: A file that each process, workers too, adds a line of JSON to for each bad row;
             `read_ledger` reads it. ``ledger`` holds those of this process.
 
@@ -127,6 +129,7 @@ class AudioLmCollator:
         max_bad_share: float = 0.01,
         ledger_path: str | os.PathLike[str] | None = None,
         feature_cache: AudioCache | None = None,
+        strict: bool = False,
     ) -> None:
         check_limits(sample_rate, max_length_seconds, max_length)
         check_processor(processor, sample_rate)
@@ -148,6 +151,7 @@ class AudioLmCollator:
             auto_resample=auto_resample,
             min_samples=self._family.min_samples,
             cache=waveform_cache,
+            strict=strict,
         )
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:

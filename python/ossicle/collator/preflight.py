@@ -16,6 +16,7 @@ from ossicle.collator.errors import CollatorError
 from ossicle.collator.loss import IGNORE_INDEX, token_id
 from ossicle.errors import AudioError
 from ossicle.recordings import Clip, Samples, header
+from ossicle.remarks import count_reasons
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,6 +41,7 @@ class _Found:
     encoder_tokens: int | None = None
     labels: int | None = None
     duplicate_of: int | None = None
+    remarks: list[str] = field(default_factory=list)
     problem: str | None = None
 
 
@@ -64,13 +66,14 @@ def preflight(
         model: A model that is to be trained by adapters of ``peft``: that none is attached, or none
             of their weights is trained, is a problem with ``row`` None.
         batch_size: Rows that are decoded at a time.
-        show: Print the problems and a summary.
+        show: Print the problems, the reasons for remarks and a summary.
 
     Returns:
         A Polars frame, a line a row: ``row`` (its place), ``id``, ``files``, ``seconds`` (of all
         its recordings), ``sample_rates`` (native, in Hz), ``tokens``, ``audio_tokens`` (the
         placeholders among them), ``encoder_tokens``, ``labels`` (tokens that are learned),
-        ``duplicate_of`` (the earlier row), and ``problem``, None where all is well.
+        ``duplicate_of`` (the earlier row), ``remarks`` (what is careless in its recordings, as
+        `ossicle.AudioInfo` has it), and ``problem``, None where all is well.
     """
     seen: dict[str, int] = {}
     parts = _parts(rows, batch_size)
@@ -118,11 +121,12 @@ def _describe(found: _Found, item: _Item) -> None:
     seconds = 0.0
     for clip in example.clips:
         try:
-            rate, frames = header(clip)
+            told = header(clip)
         except AudioError:
             return
-        found.sample_rates.append(rate)
-        seconds += frames / rate
+        found.sample_rates.append(told.sample_rate)
+        found.remarks += told.remarks
+        seconds += told.frames / told.sample_rate
     found.seconds = seconds
 
 
@@ -211,6 +215,7 @@ def _frame(found: list[_Found]) -> pl.DataFrame:
         "encoder_tokens": pl.Int64,
         "labels": pl.Int64,
         "duplicate_of": pl.Int64,
+        "remarks": pl.List(pl.String),
         "problem": pl.String,
     }
     lines = [vars(one) | {"row": one.row if one.row >= 0 else None} for one in found]
@@ -229,6 +234,11 @@ def _print(frame: pl.DataFrame) -> None:
             place = "" if line["row"] is None else str(line["row"])
             table.add_row(place, "\n".join(line["files"]), line["problem"])
         console.print(table)
+    if reasons := count_reasons(frame["remarks"].to_list()):
+        table = Table("rows", "remark", title="remarks")
+        for reason, rows in reasons.items():
+            table.add_row(f"{rows:,}", reason)
+        console.print(table)
     console.print(_summary(frame, len(bad)))
 
 
@@ -239,6 +249,7 @@ def _summary(frame: pl.DataFrame, bad: int) -> Any:
     rows = frame.filter(frame["row"].is_not_null())
     table.add_row("rows", f"{len(rows):,}")
     table.add_row("problems", f"{bad:,}")
+    table.add_row("rows with remarks", f"{(rows['remarks'].list.len() > 0).sum():,}")
     table.add_row("duplicates", f"{rows['duplicate_of'].is_not_null().sum():,}")
     table.add_row("hours", f"{(rows['seconds'].sum() or 0.0) / 3600:,.2f}")
     rates = rows["sample_rates"].explode().drop_nulls().value_counts(sort=True)

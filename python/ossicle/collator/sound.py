@@ -37,6 +37,8 @@ class Loader:
         auto_resample: Whether recordings of another rate are resampled, or are errors.
         min_samples: Shorter ones are errors.
         cache: Where waveforms are kept; None for nowhere.
+        strict: Whether what is careless in a file (`ossicle.AudioInfo.remarks`) is an error; what
+            the cache holds is not looked at again.
     """
 
     sample_rate: int
@@ -44,6 +46,7 @@ class Loader:
     auto_resample: bool = False
     min_samples: int = 1
     cache: WaveformCache | None = None
+    strict: bool = False
 
     def __call__(self, pairs: Sequence[Pair], load_batch: Callable[..., AudioBatch]) -> list[Sound]:
         """For each recording its waveform ``(samples,)`` or its error, in order."""
@@ -107,6 +110,7 @@ class Loader:
             self.sample_rate,
             duration=self.max_length_seconds,
             on_error="collect",
+            strict=self.strict,
         )
         sounds: list[Sound] = []
         for clip, error, padded, length, rate in zip(

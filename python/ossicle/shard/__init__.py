@@ -3,7 +3,7 @@
 from ossicle.shard.index import index_path, index_shards
 from ossicle.shard.pack import PackError, PackResult, pack
 from ossicle.shard.reader import AUDIO_EXTENSIONS, Member, Shard
-from ossicle.shard.verify import Repair, repair_shard, verify_shards
+from ossicle.shard.verify import Remark, Repair, repair_shard, shard_remarks, verify_shards
 from ossicle.shard.writer import ShardWriter, WrittenShard
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Member",
     "PackError",
     "PackResult",
+    "Remark",
     "Repair",
     "Shard",
     "ShardWriter",
@@ -19,5 +20,6 @@ __all__ = [
     "index_shards",
     "pack",
     "repair_shard",
+    "shard_remarks",
     "verify_shards",
 ]

@@ -140,6 +140,13 @@ class Shard:
             raise self._unclear(number, f"no member with the extension {chosen!r}")
         return found
 
+    def recordings(self) -> Iterator[_native.ShardMember]:
+        """Each member that is audio by its extension, as `member` gives it, by sample."""
+        for number in range(len(self)):
+            for extension in self._shard.extensions(number):
+                if extension.rpartition(".")[2] in AUDIO_EXTENSIONS:
+                    yield self.member(number, extension)
+
     @overload
     def load(
         self,

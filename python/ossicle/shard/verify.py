@@ -8,20 +8,22 @@ headers alone, or, with ``decode=True``, in audio that no longer decodes.
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ossicle import _native
-from ossicle.audio import _thread_count
+from ossicle.audio import ShardMember, _thread_count, info
 from ossicle.errors import AudioError
 from ossicle.outputs import refuse_same_file
 from ossicle.shard.index import Progress, Shards, index_path, listed
+from ossicle.shard.reader import Shard
 
 if TYPE_CHECKING:
     import polars
 
-__all__ = ["Repair", "repair_shard", "verify_shards"]
+__all__ = ["Remark", "Repair", "repair_shard", "shard_remarks", "verify_shards"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,55 @@ def verify_shards(
         "reason": polars.String,
     }
     return polars.DataFrame(rows, schema=schema)
+
+
+class Remark(NamedTuple):
+    """What is careless in a recording of a shard, whose bytes are whole.
+
+    Attributes:
+        shard: The shard's path.
+        member: The recording's name in it.
+        remark: As `ossicle.AudioInfo` has it.
+    """
+
+    shard: str
+    member: str
+    remark: str
+
+
+def shard_remarks(paths: Shards, *, threads: int | None = None) -> list[Remark]:
+    """What is careless in the recordings of shards, from their headers; nothing is decoded.
+
+    Args:
+        paths: One shard or several.
+        threads: How many shards are read at a time; None takes as many as the process may use.
+
+    Returns:
+        All remarks, in the order of the shards. Damaged shards and recordings have none:
+        `verify_shards` says what is wrong with them.
+    """
+    with ThreadPoolExecutor(_thread_count(threads), "ossicle-remarks") as pool:
+        return [one for found in pool.map(_remarks, listed(paths)) for one in found]
+
+
+def _remarks(path: str) -> list[Remark]:
+    try:
+        shard = Shard(path)
+    except AudioError:
+        return []
+    with shard:
+        return [
+            Remark(path, member.name, remark)
+            for member in shard.recordings()
+            for remark in _remarks_on(member)
+        ]
+
+
+def _remarks_on(member: ShardMember) -> tuple[str, ...]:
+    try:
+        return info(member).remarks
+    except AudioError:
+        return ()
 
 
 def fault_row(shard: str, error: AudioError) -> dict[str, str | int | None]:

@@ -81,4 +81,5 @@ def _draw(out: Path, result: TrainResult, title: str) -> Path | None:
         title=title,
         evaluations=result.evaluations,
         figures=result.figures,
+        remarks=result.remarks,
     )

@@ -38,6 +38,7 @@ def write_report(
     subtitle: str | None = None,
     evaluations: Sequence[Mapping[str, float]] = (),
     figures: Mapping[str, float] | None = None,
+    remarks: Mapping[str, int] | None = None,
 ) -> Path:
     """Writes a PNG with one panel for each part that is given.
 
@@ -51,6 +52,7 @@ def write_report(
         evaluations: Held-out losses, each with its ``step``: ``loss``, ``shuffled`` and ``none``
             are drawn where they are there.
         figures: Speeds and shares of the run, for a line of text.
+        remarks: How many clips have each reason for a remark, for that line too.
 
     Returns:
         The path.
@@ -67,7 +69,8 @@ def write_report(
     layout = ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.1, rect=panels)
     figure = Figure(figsize=(10, height), dpi=130, layout=layout)
     FigureCanvasAgg(figure)
-    _title(figure, title, subtitle or "; ".join(filter(None, (_summary(losses), _speeds(figures)))))
+    told = (_summary(losses), _speeds(figures), _careless(remarks))
+    _title(figure, title, subtitle or "; ".join(filter(None, told)))
     grid = figure.add_gridspec(2 if below else 1, max(len(below), 1))
     _draw_losses(figure.add_subplot(grid[0, :]), losses, evaluations)
     for column, draw in enumerate(below):
@@ -95,6 +98,11 @@ def _speeds(figures: Mapping[str, float] | None) -> str:
     shares = {"data_wait": "waiting for data", "padding": "padding", "mfu": "MFU"}
     told += [f"{figures[name]:.1%} {words}" for name, words in shares.items() if name in figures]
     return ", ".join(told)
+
+
+def _careless(remarks: Mapping[str, int] | None) -> str:
+    count = sum((remarks or {}).values())
+    return f"{count:,} remarks on clips, in result.json" if count else ""
 
 
 def _title(figure: Figure, title: str, subtitle: str) -> None:

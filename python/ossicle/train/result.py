@@ -50,6 +50,8 @@ class TrainResult:
         feed_seconds: Seconds that the background spent reading clips, beside the stages.
         clips: Clips of the data.
         skipped: Clips that could not be used, each counted once.
+        remarks: How many clips have each reason for a remark (`ossicle.AudioInfo`), where their
+            headers were read: with a budget of seconds or tokens.
         audio_seconds: Seconds of audio that this call's steps trained on, over all processes; a
             clip counts each time.
         soft_tokens: Audio positions of the longest clip of the last step.
@@ -78,6 +80,7 @@ class TrainResult:
     device: str
     feed_seconds: float = 0.0
     skipped: int = 0
+    remarks: dict[str, int] = field(default_factory=dict)
     processes: int = 1
     is_first: bool = True
     figures: dict[str, float] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from ossicle.extract.features import FRAMES, FeatureShards
 from ossicle.lengths import audio_lengths
 from ossicle.mel import load_features
 from ossicle.model import WhisperEncoder
+from ossicle.remarks import count_reasons
 from ossicle.shard import AUDIO_EXTENSIONS, Shard
 from ossicle.train.clips import Clip, ManifestError, manifest_sha256, rows_of
 from ossicle.train.config import TrainConfig
@@ -76,12 +77,15 @@ class ClipSource(Protocol):
     Attributes:
         is_encoded: Whether examples hold an encoder's frames, rather than log-mel features.
         skipped: Rows of the data that are no clips, where they may be left out.
+        remarks: How many clips have each reason for a remark, once `seconds` has read headers.
     """
 
     @property
     def is_encoded(self) -> bool: ...  # noqa: D102
     @property
     def skipped(self) -> list[Skipped]: ...  # noqa: D102
+    @property
+    def remarks(self) -> dict[str, int]: ...  # noqa: D102
 
     def __len__(self) -> int: ...
 
@@ -119,6 +123,7 @@ class AudioClips:
         pad_to_seconds: What they are padded to with silence; None pads none.
         threads: To decode on; None takes one a processor.
         skipped: See `ClipSource`.
+        remarks: See `ClipSource`.
     """
 
     clips: list[Clip]
@@ -129,6 +134,7 @@ class AudioClips:
     threads: int | None = None
     skipped: list[Skipped] = field(default_factory=list)
     is_encoded: bool = field(default=False, init=False)
+    remarks: dict[str, int] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -149,7 +155,8 @@ class AudioClips:
     def seconds(self) -> NDArray[np.float64]:
         """The length of every clip as it is cut, (N,), from headers; NaN where that fails."""
         rows = [self._recording(row) for row in range(len(self))]
-        found = audio_lengths(rows, threads=self.threads, on_error="collect").seconds
+        lengths = audio_lengths(rows, threads=self.threads, on_error="collect")
+        self.remarks, found = count_reasons(lengths.remarks), lengths.seconds
         if self.pad_to_seconds is not None:
             return np.where(np.isnan(found), np.nan, self.pad_to_seconds)
         return np.minimum(found, self.max_seconds)
@@ -191,11 +198,13 @@ class EncodedFeatures:
     Attributes:
         shards: Where it lies.
         skipped: See `ClipSource`.
+        remarks: See `ClipSource`.
     """
 
     shards: FeatureShards
     skipped: list[Skipped] = field(default_factory=list)
     is_encoded: bool = field(default=True, init=False)
+    remarks: dict[str, int] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self.shards)

@@ -368,6 +368,7 @@ class _Run:
             device=str(self.device),
             feed_seconds=feed.seconds,
             skipped=len(skipped),
+            remarks=source.remarks,
             processes=self.processes.count,
             is_first=self.processes.is_first,
             evaluations=self.history.evaluations,
