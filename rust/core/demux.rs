@@ -95,17 +95,21 @@ pub(crate) fn channels_change(from: usize, to: usize) -> Error {
     Error::unsupported(format!("the stream changes from {from} to {to} channels"))
 }
 
-/// What is careless in a stream whose next link is described by other words than the one before: its rate
-/// or its channels. Each is a remark where the links are read one after the other.
+/// What is careless in a stream whose next link is described by other words than the one before: its codec,
+/// its rate or its channels. Each is a remark where the links are read one after the other.
 pub(crate) fn changes(before: &Params, after: &Params) -> Vec<Error> {
     let rate = (before.sample_rate != after.sample_rate).then(|| {
         let (from, to) = (before.sample_rate, after.sample_rate);
         Error::unsupported(format!("the stream changes from {from} to {to} Hz"))
     });
+    let codec = (before.codec != after.codec).then(|| {
+        let (from, to) = (before.codec.name(), after.codec.name());
+        Error::unsupported(format!("the stream changes from {from} to {to}"))
+    });
     let channels = before.channels.zip(after.channels);
     let channels = channels.filter(|(from, to)| from != to);
     let channels = channels.map(|(from, to)| channels_change(from, to));
-    rate.into_iter().chain(channels).collect()
+    codec.into_iter().chain(rate).chain(channels).collect()
 }
 
 /// The reader of the source's container.

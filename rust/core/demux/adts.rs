@@ -2,7 +2,7 @@
 //!
 //! Nothing is trimmed, as FFmpeg does it: nothing in the stream tells how late its encoder is.
 
-use super::frames::{self, Frame, Frames, find_first, is_container};
+use super::frames::{self, Frame, Frames, Header as _, find_first, is_container};
 use super::{Demuxer, Packet, Track, tags};
 use crate::aac::{self, AacConfig};
 use crate::error::{Error, Result};
@@ -51,14 +51,6 @@ impl Header {
             self.channel_configuration(),
         )
     }
-
-    fn refuse(self, at: u64) -> Result<()> {
-        if self.has_one_block() {
-            return Ok(());
-        }
-        let reason = "ADTS with several AAC packets in a frame is not decoded here";
-        Err(Error::unsupported(reason).at_byte(at))
-    }
 }
 
 impl frames::Header for Header {
@@ -101,14 +93,21 @@ impl frames::Header for Header {
         true
     }
 
-    fn describe(&self) -> String {
-        match self.config() {
-            Ok(config) => {
-                let channels = config.channels().unwrap_or_default();
-                format!("{} Hz and {channels} channel(s)", config.sample_rate)
-            }
-            Err(_) => "a profile that is not decoded here".to_owned(),
+    fn samples(&self) -> u64 {
+        1024
+    }
+
+    fn params(&self) -> Result<Params> {
+        if !self.has_one_block() {
+            let reason = "ADTS with several AAC packets in a frame is not decoded here";
+            return Err(Error::unsupported(reason));
         }
+        let config = self.config()?;
+        Ok(Params::new(
+            Codec::Aac,
+            config.sample_rate,
+            config.channels(),
+        ))
     }
 }
 
@@ -116,7 +115,6 @@ impl frames::Header for Header {
 pub(crate) struct Adts<'a> {
     frames: Frames<'a, Header>,
     track: Track,
-    per_packet: u64,
 }
 
 impl<'a> Adts<'a> {
@@ -142,8 +140,8 @@ impl<'a> Adts<'a> {
     }
 
     fn new(window: Window<'a>, at: u64, header: Header) -> Result<Self> {
-        let config = header.config().map_err(|error| error.at_byte(at))?;
-        header.refuse(at)?;
+        let params = header.params().map_err(|error| error.at_byte(at))?;
+        let config = header.config()?;
         let end = window.len();
         let mut frames = Frames::new(window, at, end, header);
         if has_sbr(&mut frames, &config)? {
@@ -154,10 +152,9 @@ impl<'a> Adts<'a> {
             frames,
             track: Track {
                 container: "aac",
-                params: params(&config),
+                params,
                 frames: None,
             },
-            per_packet: u64::from(config.frame_length),
         })
     }
 }
@@ -180,10 +177,6 @@ fn has_sbr(frames: &mut Frames<'_, Header>, config: &AacConfig) -> Result<bool> 
 fn block<'f>(frames: &'f mut Frames<'_, Header>, frame: &Frame<Header>) -> Result<&'f [u8]> {
     let bytes = frames.bytes(frame)?;
     Ok(bytes.get(frame.header.head()..).unwrap_or_default())
-}
-
-fn params(config: &AacConfig) -> Params {
-    Params::new(Codec::Aac, config.sample_rate, config.channels())
 }
 
 /// A stream of AAC that is no ADTS, by its name: ISO/IEC 14496-3, sections 1.A.2.1 and 1.7.2.
@@ -220,20 +213,23 @@ impl Demuxer for Adts<'_> {
         Ok(Some(Packet {
             at: frame.at,
             data: block(&mut self.frames, &frame)?.to_vec(),
-            begin: Some(frame.index.saturating_mul(self.per_packet) as i64),
-            frames: Some(self.per_packet),
+            begin: Some(frame.begin as i64),
+            frames: Some(frame.header.samples()),
             padding: 0,
-            params: None,
+            params: self.frames.link(&frame),
         }))
     }
 
+    fn rate_change(&self) -> Option<i64> {
+        self.frames.rate_change().map(|sample| sample as i64)
+    }
+
     fn seek(&mut self, frame: i64) -> Result<()> {
-        self.frames
-            .seek(frame.max(0) as u64 / self.per_packet.max(1))
+        self.frames.seek(frame.max(0) as u64)
     }
 
     fn frames(&mut self) -> Result<Option<u64>> {
-        Ok(Some(self.frames.count()?.saturating_mul(self.per_packet)))
+        Ok(Some(self.frames.count()?.1))
     }
 }
 

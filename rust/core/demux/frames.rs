@@ -4,15 +4,19 @@
 //! they begin is kept for every [`MARK`]th.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use super::{foreign, tags};
-use crate::error::{Error, Result};
+use super::{changes, foreign, tags};
+use crate::error::{Error, ErrorKind, Result};
+use crate::params::Params;
 use crate::window::Window;
 
 /// Frames between two places that are kept.
 const MARK: u64 = 1024;
 /// Rubbish that may lie in front of the first frame, behind the tags.
 const MAX_RUBBISH: u64 = 64 * 1024;
+/// Changes on the way of one stream at most: each costs a decoder.
+const MAX_CHANGES: usize = 4096;
 /// Bytes that are searched for a header at once.
 const SEARCHED: usize = 64 * 1024;
 
@@ -25,19 +29,36 @@ pub(super) trait Header: Copy + Send {
     /// Bytes of the longest frame.
     const LONGEST: usize;
 
+    /// A header that tells its frame's length.
     fn parse(bytes: &[u8]) -> Option<Self>;
+
+    /// The same in a stream that `like` is of, which may tell its frames' length where they do not.
+    fn parse_like(bytes: &[u8], _like: &Self) -> Option<Self> {
+        Self::parse(bytes)
+    }
 
     /// Bytes of the whole frame.
     fn length(&self) -> usize;
 
+    /// Samples of each channel in the frame.
+    fn samples(&self) -> u64;
+
     /// Whether both can be of one stream.
     fn is_like(&self, other: &Self) -> bool;
+
+    /// Whether a decoder of the one stream goes on with the other: only the channels change.
+    fn shares_decoder(&self, _other: &Self) -> bool {
+        false
+    }
 
     /// Whether one that fills a file is no chance.
     fn counts_alone(&self) -> bool;
 
-    /// What the frames of a stream have in common, for messages.
-    fn describe(&self) -> String;
+    /// What a decoder of the stream is made from.
+    ///
+    /// # Errors
+    /// A stream that is not decoded here.
+    fn params(&self) -> Result<Params>;
 }
 
 /// One frame of a stream.
@@ -45,35 +66,55 @@ pub(super) trait Header: Copy + Send {
 pub(super) struct Frame<H> {
     pub(super) at: u64,
     pub(super) header: H,
-    /// How many there are before it.
+    /// How many there are before it, and how many samples of each channel they hold.
     pub(super) index: u64,
+    pub(super) begin: u64,
+    /// How often the stream has changed before it.
+    part: usize,
+}
+
+/// What the frames have in common up to the next change.
+struct Part {
+    /// Samples before it.
+    begin: u64,
+    params: Arc<Params>,
+    /// The part whose decoder it goes on with, where it is another one than its own.
+    decoder: usize,
 }
 
 /// How sure it must be that frames begin at some place.
 #[derive(Clone, Copy)]
-struct Proof {
-    /// Frames that follow each other.
-    frames: usize,
+pub(super) struct Proof {
+    /// Frames that follow each other, [`MOST_PROOF`] at most.
+    pub(super) frames: usize,
     /// Frames that are enough where the file ends behind them, or a tag follows.
-    at_end: usize,
+    pub(super) at_end: usize,
 }
+
+/// Frames that are looked at for a proof at most.
+const MOST_PROOF: usize = 4;
 
 /// The frames of one stream.
 pub(super) struct Frames<'a, H> {
     window: Window<'a>,
-    first: H,
-    begin: u64,
+    first: Frame<H>,
     end: u64,
-    at: u64,
-    index: u64,
+    /// Where it stands. The header is of the frame before, or of the one that comes.
+    place: Frame<H>,
+    /// The parts, once the stream has changed.
+    parts: Vec<Part>,
+    /// How many frames a header promises.
+    promised: u64,
     /// The bytes of the frame that was met last.
     last: Range<u64>,
     /// Where the last of all frames that were met ends.
     last_end: u64,
-    /// Where every [`MARK`]th frame begins.
-    marks: Vec<u64>,
-    /// How many frames there are, once all were passed.
-    total: Option<u64>,
+    /// Every [`MARK`]th frame.
+    marks: Vec<Frame<H>>,
+    /// The last of all frames that were met.
+    last_frame: Option<Frame<H>>,
+    /// How many frames and samples there are, once all were passed.
+    total: Option<(u64, u64)>,
     /// Where the tags at the end begin, once they were looked for.
     tail: Option<u64>,
 }
@@ -129,18 +170,19 @@ pub(super) fn find_first<H: Header>(
         at_end: 2,
     };
     let to = end.min(from.saturating_add(MAX_RUBBISH));
-    find(window, from..to, end, None, proof)
+    let accept = |bytes: &[u8], is_rest| run(bytes, None, proof, is_rest);
+    find(window, from..to, end, accept)
 }
 
-/// The first place in `range` at which frames begin, of the stream that `like` is of if it is known.
+/// The first place in `range` at which frames begin that `accept` takes, which is told whether the file ends
+/// with the bytes it is given.
 fn find<H: Header>(
     window: &mut Window<'_>,
     range: Range<u64>,
     end: u64,
-    like: Option<&H>,
-    proof: Proof,
+    accept: impl Fn(&[u8], bool) -> Option<H>,
 ) -> Result<Option<(u64, H)>> {
-    let ahead = proof.frames * H::LONGEST + H::BYTES;
+    let ahead = MOST_PROOF * H::LONGEST + H::BYTES;
     let mut at = range.start;
     while at < range.end {
         let bytes = until(window.at(at, SEARCHED + ahead, u64::MAX)?, end - at);
@@ -149,7 +191,7 @@ fn find<H: Header>(
         for place in 0..searched {
             let rest = bytes.get(place..).unwrap_or_default();
             if rest.first() == Some(&0xFF)
-                && let Some(header) = run(rest, like, proof, is_rest)
+                && let Some(header) = accept(rest, is_rest)
             {
                 return Ok(Some((at + place as u64, header)));
             }
@@ -160,8 +202,13 @@ fn find<H: Header>(
 }
 
 /// The header that `bytes` begin with, if enough others follow it; `is_rest`: the file ends behind.
-fn run<H: Header>(bytes: &[u8], like: Option<&H>, proof: Proof, is_rest: bool) -> Option<H> {
-    let first = H::parse(bytes)?;
+pub(super) fn run<H: Header>(
+    bytes: &[u8],
+    like: Option<&H>,
+    proof: Proof,
+    is_rest: bool,
+) -> Option<H> {
+    let first = like.map_or_else(|| H::parse(bytes), |like| H::parse_like(bytes, like))?;
     if like.is_some_and(|like| !like.is_like(&first)) {
         return None;
     }
@@ -171,7 +218,7 @@ fn run<H: Header>(bytes: &[u8], like: Option<&H>, proof: Proof, is_rest: bool) -
             // The last one was cut: its header counts, and those before it.
             return (is_rest && frames > proof.at_end.max(1)).then_some(first);
         };
-        match H::parse(rest).filter(|header| header.is_like(&first)) {
+        match H::parse_like(rest, &first).filter(|header| header.is_like(&first)) {
             Some(header) => at += header.length(),
             None => {
                 let is_end = is_rest && rest.is_empty() || is_tag(rest);
@@ -197,16 +244,24 @@ fn until(bytes: &[u8], length: u64) -> &[u8] {
 impl<'a, H: Header> Frames<'a, H> {
     /// The stream whose first frame was found at `begin`, and that ends at `end` or before.
     pub(super) fn new(window: Window<'a>, begin: u64, end: u64, first: H) -> Self {
+        let first = Frame {
+            at: begin,
+            header: first,
+            index: 0,
+            begin: 0,
+            part: 0,
+        };
         Self {
             window,
             first,
-            begin,
             end,
-            at: begin,
-            index: 0,
+            place: first,
+            parts: Vec::new(),
+            promised: 0,
             last: begin..begin,
             last_end: begin,
             marks: Vec::new(),
+            last_frame: None,
             total: None,
             tail: None,
         }
@@ -215,84 +270,136 @@ impl<'a, H: Header> Frames<'a, H> {
     /// The next frame; `None` behind the last.
     ///
     /// # Errors
-    /// Bytes between frames that are no tag, a frame that is cut, and another stream behind this one.
-    /// The next call goes on behind what was met.
+    /// Bytes between frames that are no tag, a frame that is cut where more are promised, and another
+    /// stream behind this one that is not decoded here. The next call goes on behind what was met.
     pub(super) fn next(&mut self) -> Result<Option<Frame<H>>> {
-        while self.at < self.end {
-            let bytes = self.window.at(self.at, H::BYTES, u64::MAX)?;
-            let header = H::parse(until(bytes, self.end - self.at));
+        while self.place.at < self.end {
+            let at = self.place.at;
+            let bytes = self.window.at(at, H::BYTES, u64::MAX)?;
+            let header = H::parse_like(until(bytes, self.end - at), &self.place.header);
             match header {
-                Some(header) if header.is_like(&self.first) => return self.take(header).map(Some),
-                _ => self.pass(header)?,
+                Some(header) if !header.is_like(&self.place.header) => self.pass(Some(header))?,
+                Some(header) if header.length() as u64 > self.end - at => self.meet_cut(header)?,
+                Some(header) => return Ok(Some(self.take(header))),
+                None => self.pass(None)?,
             }
         }
-        self.total = Some(self.index);
+        self.total = Some((self.place.index, self.place.begin));
         Ok(None)
     }
 
-    fn take(&mut self, header: H) -> Result<Frame<H>> {
-        let (at, length) = (self.at, header.length() as u64);
-        let left = self.end - at;
-        if length > left {
-            self.at = self.end;
-            let reason = format!(
-                "the last {} frame has {left} of {length} bytes: the file was cut short",
-                H::NAME
-            );
-            return Err(Error::corrupt(reason).at_byte(at));
-        }
-        let index = self.index;
+    fn take(&mut self, header: H) -> Frame<H> {
+        let frame = Frame {
+            header,
+            ..self.place
+        };
+        let index = frame.index;
         if index.is_multiple_of(MARK) && index / MARK == self.marks.len() as u64 {
-            self.marks.push(at);
+            self.marks.push(frame);
         }
-        self.at += length;
-        self.index += 1;
-        self.last = at..self.at;
-        self.last_end = self.last_end.max(self.at);
-        Ok(Frame { at, header, index })
+        if self.last_frame.is_none_or(|last| last.at <= frame.at) {
+            self.last_frame = Some(frame);
+        }
+        self.place = Frame {
+            at: frame.at + header.length() as u64,
+            index: index + 1,
+            begin: frame.begin + header.samples(),
+            ..frame
+        };
+        self.last = frame.at..self.place.at;
+        self.last_end = self.last_end.max(self.place.at);
+        frame
+    }
+
+    /// The last frame is not all there: damage if a header promises it, else a writer was stopped.
+    fn meet_cut(&mut self, header: H) -> Result<()> {
+        let (at, left) = (self.place.at, self.end - self.place.at);
+        self.place.at = self.end;
+        if self.place.index >= self.promised {
+            let reason = format!("the last {} frame is cut short, and left out", H::NAME);
+            return self.remark(Error::corrupt(reason).at_byte(at));
+        }
+        let reason = format!(
+            "the last {} frame has {left} of {} bytes: the file was cut short",
+            H::NAME,
+            header.length()
+        );
+        Err(Error::corrupt(reason).at_byte(at))
     }
 
     /// Passes over what is no frame of this stream.
     fn pass(&mut self, header: Option<H>) -> Result<()> {
-        let at = self.at;
+        let at = self.place.at;
         if let Some(behind) = tags::behind(&mut self.window, at)? {
-            self.at = behind.min(self.end);
+            self.place.at = behind.min(self.end);
             return Ok(());
         }
         let tail = self.tail()?;
         if at >= tail || self.is_zero(at..tail)? {
-            self.at = self.end;
+            self.place.at = self.end;
             return Ok(());
         }
-        if let Some(header) = header
-            && self.is_stream(at)?
-        {
-            self.at = self.end;
-            let (from, to) = (self.first.describe(), header.describe());
-            let reason = format!("the {} stream changes from {from} to {to}", H::NAME);
-            return Err(Error::unsupported(reason).at_byte(at));
+        match header {
+            Some(header) if self.is_stream(at)? => self.change(header),
+            _ => self.resume(at..tail),
         }
-        self.resume(at..tail)
+    }
+
+    /// Lets the stream go on as `header` says, which is of another one.
+    fn change(&mut self, header: H) -> Result<()> {
+        let before = self.place;
+        let part = before.part + 1;
+        let params = header.params().and_then(|params| match part {
+            ..=MAX_CHANGES => Ok(params),
+            _ => Err(Error::new(ErrorKind::Limit, "the stream changes too often")),
+        });
+        let params = params.map_err(|error| {
+            self.place.at = self.end;
+            error.at_byte(before.at)
+        })?;
+        for change in changes(&before.header.params()?, &params) {
+            self.remark(change.at_byte(before.at))?;
+        }
+        if self.parts.is_empty() {
+            let params = Arc::new(self.first.header.params()?);
+            let (begin, decoder) = (0, 0);
+            self.parts.push(Part {
+                begin,
+                params,
+                decoder,
+            });
+        }
+        if part == self.parts.len() {
+            let is_shared = header.shares_decoder(&before.header);
+            let decoder = self.parts.get(before.part).map(|part| part.decoder);
+            self.parts.push(Part {
+                begin: before.begin,
+                params: Arc::new(params),
+                decoder: decoder.filter(|_| is_shared).unwrap_or(part),
+            });
+        }
+        self.place = Frame {
+            header,
+            part,
+            ..before
+        };
+        Ok(())
     }
 
     /// Goes on at the next frame behind damage.
     fn resume(&mut self, damaged: Range<u64>) -> Result<()> {
         let at = damaged.start;
-        let proof = Proof {
-            frames: 2,
-            at_end: 1,
+        let place = self.place;
+        let proof = |frames, at_end| Proof { frames, at_end };
+        let accept = |bytes: &[u8], is_rest| {
+            run(bytes, Some(&place.header), proof(2, 1), is_rest)
+                .or_else(|| run(bytes, None, proof(4, 2), is_rest))
         };
-        let like = Some(&self.first);
-        let found = find(
-            &mut self.window,
-            at + 1..damaged.end,
-            damaged.end,
-            like,
-            proof,
-        )?;
-        let mean = (at - self.begin) / self.index.max(1);
+        let range = at + 1..damaged.end;
+        let found = find(&mut self.window, range, damaged.end, accept)?;
+        let mean = (at - self.first.at) / place.index.max(1);
         let Some((next, _)) = found else {
-            self.at = self.end;
+            self.place.at = self.end;
             let rest = damaged.end - at;
             // Some writers leave rubbish there; what is lost would be as long as a frame.
             if rest < mean.max(H::BYTES as u64) {
@@ -302,8 +409,15 @@ impl<'a, H: Header> Frames<'a, H> {
             return Err(Error::corrupt(reason).at_byte(at));
         };
         let bytes = next - at;
-        self.index += self.lost(at..next, mean.max(1));
-        self.at = next;
+        let lost = self.lost(at..next, mean.max(1));
+        self.place = Frame {
+            at: next,
+            index: place.index.saturating_add(lost),
+            begin: place
+                .begin
+                .saturating_add(lost.saturating_mul(place.header.samples())),
+            ..place
+        };
         let reason = format!("{bytes} bytes between {} frames are none", H::NAME);
         Err(Error::corrupt(reason).at_byte(at))
     }
@@ -325,7 +439,8 @@ impl<'a, H: Header> Frames<'a, H> {
             frames: 3,
             at_end: 2,
         };
-        Ok(find::<H>(&mut self.window, at..at + 1, self.end, None, proof)?.is_some())
+        let accept = |bytes: &[u8], is_rest| run::<H>(bytes, None, proof, is_rest);
+        Ok(find(&mut self.window, at..at + 1, self.end, accept)?.is_some())
     }
 
     /// Whether there are only zeros in `range`.
@@ -359,12 +474,39 @@ impl<'a, H: Header> Frames<'a, H> {
         Ok(until(bytes, length as u64))
     }
 
-    /// Lets the stream begin behind `frame`.
-    pub(super) fn begin_behind(&mut self, frame: &Frame<H>) {
-        self.begin = (frame.at + frame.header.length() as u64).min(self.end);
-        self.at = self.begin;
-        self.last_end = self.begin;
-        self.last = self.begin..self.begin;
+    /// Lets the stream begin behind `frame`, and have as many frames as a header in there promises.
+    pub(super) fn begin_behind(&mut self, frame: &Frame<H>, promised: Option<u64>) {
+        let at = (frame.at + frame.header.length() as u64).min(self.end);
+        self.first = Frame { at, ..*frame };
+        self.place = self.first;
+        self.last_end = at;
+        self.last = at..at;
+        self.promised = promised.unwrap_or(0);
+    }
+
+    /// Notes what is careless in the stream.
+    pub(super) fn remark(&self, carelessness: Error) -> Result<()> {
+        self.window.remark(carelessness)
+    }
+
+    /// The first frame of the stream.
+    pub(super) fn first(&self) -> Frame<H> {
+        self.first
+    }
+
+    /// The link of [`Packet::params`](super::Packet::params) that `frame` belongs to.
+    pub(super) fn link(&self, frame: &Frame<H>) -> Option<Arc<Params>> {
+        let part = self.parts.get(frame.part)?;
+        let decoder = self.parts.get(part.decoder).filter(|_| part.decoder > 0)?;
+        Some(Arc::clone(&decoder.params))
+    }
+
+    /// Samples before the first frame of another rate than the stream's first, once one was met.
+    pub(super) fn rate_change(&self) -> Option<u64> {
+        let rate = |part: &Part| part.params.sample_rate;
+        let first = self.parts.first().map(rate)?;
+        let other = self.parts.iter().find(|part| rate(part) != first)?;
+        Some(other.begin)
     }
 
     /// Where the stream ends at the latest.
@@ -377,40 +519,36 @@ impl<'a, H: Header> Frames<'a, H> {
         self.last_end
     }
 
-    /// Moves in front of frame `index`, or of the last one.
-    pub(super) fn seek(&mut self, index: u64) -> Result<()> {
-        let index = index.min(self.total.map_or(u64::MAX, |total| total.saturating_sub(1)));
-        self.rewind(index);
-        while self.index < index {
-            if self.next()?.is_none() {
-                // Behind the end: the total is known now.
-                return match self.index {
-                    0 => Ok(()),
-                    total => self.seek(total - 1),
-                };
+    /// Moves in front of the frame that holds sample `sample`, or of the last one.
+    pub(super) fn seek(&mut self, sample: u64) -> Result<()> {
+        self.rewind(sample);
+        while let Some(frame) = self.next()? {
+            if self.place.begin > sample {
+                self.place = frame;
+                return Ok(());
             }
         }
+        self.place = self.last_frame.unwrap_or(self.place);
         Ok(())
     }
 
-    /// Moves to the last mark at `index` or before it, if the way from there is shorter.
-    fn rewind(&mut self, index: u64) {
-        let mark = (index / MARK).min((self.marks.len() as u64).saturating_sub(1));
-        if self.index <= index && mark * MARK <= self.index {
-            return;
+    /// Moves to the last mark before `sample`, if the way from there is shorter.
+    fn rewind(&mut self, sample: u64) {
+        let behind = self.marks.partition_point(|mark| mark.begin <= sample);
+        let mark = behind.checked_sub(1).and_then(|last| self.marks.get(last));
+        let mark = mark.copied().unwrap_or(self.first);
+        if self.place.begin > sample || self.place.begin < mark.begin {
+            self.place = mark;
         }
-        let at = self.marks.get(mark as usize).copied();
-        self.at = at.unwrap_or(self.begin);
-        self.index = mark * MARK;
     }
 
-    /// How many frames there are.
-    pub(super) fn count(&mut self) -> Result<u64> {
+    /// How many frames there are, and how many samples they hold.
+    pub(super) fn count(&mut self) -> Result<(u64, u64)> {
         if let Some(total) = self.total {
             return Ok(total);
         }
         self.rewind(u64::MAX);
         while self.next()?.is_some() {}
-        Ok(self.index)
+        Ok((self.place.index, self.place.begin))
     }
 }

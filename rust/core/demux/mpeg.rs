@@ -9,14 +9,16 @@ mod info;
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests;
 
-use super::frames::{Frame, Frames, find_first, is_container};
+use super::frames::{Frames, Header as _, Proof, find_first, is_container, run};
 use super::{Demuxer, Packet, Track, tags};
 use crate::error::{Error, Result};
-use crate::params::{Codec, Params};
 use crate::source::Source;
 use crate::window::Window;
-use header::{Header, are_alike, is_free_format};
+use header::Header;
 use info::Info;
+
+/// Bytes of a frame of a free bit rate at most: 640 kbit/s at 8 kHz, and to spare.
+const LONGEST_FREE: usize = 8 * 1024;
 
 /// A stream of MPEG audio.
 pub(crate) struct Mpeg<'a> {
@@ -35,10 +37,9 @@ struct Declared {
     end: Option<u64>,
 }
 
-/// Which of the decoded samples are none of the recording. Positions count from the first packet on.
+/// Which of the decoded samples are none of the recording. Samples count from the first packet on.
 #[derive(Clone, Copy, Default)]
 struct Trim {
-    per_packet: u64,
     delay: u64,
     /// Where the padding lies: in front of the end that the header tells.
     padding: (u64, u64),
@@ -46,44 +47,38 @@ struct Trim {
 
 impl Trim {
     fn new(header: Header, info: &Info, is_count_used: bool) -> Self {
-        let per_packet = header.frames();
         let packets = info.packets.filter(|_| is_count_used).unwrap_or(0);
-        let end = packets * per_packet;
+        let end = packets * header.frames();
         Self {
-            per_packet,
             delay: info.delay,
             padding: (end.saturating_sub(info.padding), end),
         }
     }
 
-    /// Samples of padding before position `raw`.
+    /// Samples of padding before sample `raw`.
     fn padding_before(&self, raw: u64) -> u64 {
         raw.clamp(self.padding.0, self.padding.1) - self.padding.0
     }
 
-    /// The frame of the recording with which packet `index` begins.
-    fn begin(&self, index: u64) -> i64 {
-        let raw = index.saturating_mul(self.per_packet);
+    /// The frame of the recording that sample `raw` is.
+    fn begin(&self, raw: u64) -> i64 {
         (raw - self.padding_before(raw)) as i64 - self.delay as i64
     }
 
-    /// How much of packet `index` is padding.
-    fn padding_in(&self, index: u64) -> u64 {
-        let raw = index.saturating_mul(self.per_packet);
-        self.padding_before(raw.saturating_add(self.per_packet)) - self.padding_before(raw)
+    /// How many of `samples` samples from `raw` on are padding.
+    fn padding_in(&self, raw: u64, samples: u64) -> u64 {
+        self.padding_before(raw.saturating_add(samples)) - self.padding_before(raw)
     }
 
-    /// The last packet that begins at `frame` or before it.
-    fn packet_at(&self, frame: i64) -> u64 {
+    /// The sample that is frame `frame` of the recording, or the first one.
+    fn sample_at(&self, frame: i64) -> u64 {
         let Ok(raw) = u64::try_from(frame.saturating_add(self.delay as i64)) else {
             return 0;
         };
-        let behind = if raw >= self.padding.0 {
-            self.padding.1 - self.padding.0
-        } else {
-            0
-        };
-        raw.saturating_add(behind) / self.per_packet.max(1)
+        match raw >= self.padding.0 {
+            true => raw.saturating_add(self.padding.1 - self.padding.0),
+            false => raw,
+        }
     }
 }
 
@@ -92,18 +87,23 @@ impl<'a> Mpeg<'a> {
     /// there are none.
     ///
     /// # Errors
-    /// A bit rate that is "free".
+    /// An ID3v2 tag behind which there is nothing.
     pub(crate) fn open(source: Source<'a>) -> Result<std::result::Result<Self, Source<'a>>> {
         let mut window = Window::new(source);
         let Some(place) = find_stream(&mut window)? else {
             return Ok(Err(window.into_source()));
         };
         let end = place.end.min(window.len());
-        match find_first::<Header>(&mut window, place.from, end)? {
+        let found = find_first::<Header>(&mut window, place.from, end)?;
+        let found = match found {
+            None => find_free(&mut window, place.from, end)?,
+            found => found,
+        };
+        match found {
             Some((at, header)) => Self::new(window, place.container, at, end, header).map(Ok),
-            None if is_free(&mut window, place.from)? => {
-                let reason = "MPEG audio of a free bit rate is not decoded here";
-                Err(Error::unsupported(reason).at_byte(place.from))
+            None if place.from >= end && place.container == "mp3" => {
+                let reason = "an ID3v2 tag reaches to the end of the file: no audio follows it";
+                Err(Error::corrupt(reason).at_byte(end))
             }
             None => Ok(Err(window.into_source())),
         }
@@ -117,20 +117,16 @@ impl<'a> Mpeg<'a> {
         header: Header,
     ) -> Result<Self> {
         let mut frames = Frames::new(window, at, end, header);
-        let first = Frame {
-            at,
-            header,
-            index: 0,
-        };
+        let first = frames.first();
         let info = Info::read(header, frames.bytes(&first)?);
-        if info.is_some() {
-            frames.begin_behind(&first);
+        if let Some(info) = &info {
+            frames.begin_behind(&first, info.packets);
         }
         let info = info.unwrap_or_default();
         let mut new = Self {
             track: Track {
                 container,
-                params: params(header),
+                params: header.params()?,
                 frames: None,
             },
             trim: Trim::default(),
@@ -159,27 +155,33 @@ impl<'a> Mpeg<'a> {
         self.track.frames = info
             .packets
             .filter(|_| is_sure)
-            .map(|packets| self.length(packets));
+            .map(|packets| self.length(packets.saturating_mul(header.frames())));
         Ok(())
     }
 
-    /// Frames of the recording in so many packets.
-    fn length(&self, packets: u64) -> u64 {
-        self.trim.begin(packets).max(0) as u64
+    /// Frames of the recording in so many samples.
+    fn length(&self, samples: u64) -> u64 {
+        self.trim.begin(samples).max(0) as u64
     }
 
-    /// What the header in front of the audio promises and is not there.
+    /// What the header in front of the audio promises and is not there, or does not know of.
     fn check_count(&self, packets: u64) -> Result<()> {
-        let Some(declared) = self.declared.filter(|declared| packets < declared.packets) else {
+        let Some(declared) = self.declared else {
             return Ok(());
         };
+        if packets > declared.packets {
+            let at = declared.end.unwrap_or(self.frames.last_end());
+            let reason =
+                "the stream goes on after the frames that the header in front of it counts";
+            return self.frames.remark(Error::corrupt(reason).at_byte(at));
+        }
         let last = self.frames.last_end();
         let is_cut = match declared.end {
             Some(end) => last < end,
             // Some writers count the header's own frame.
             None => packets + 1 < declared.packets,
         };
-        if !is_cut {
+        if packets == declared.packets || !is_cut {
             return Ok(());
         }
         let reason = format!(
@@ -247,34 +249,24 @@ fn find_in_wav(window: &mut Window<'_>) -> Result<Option<Place>> {
     Ok(None)
 }
 
-/// Whether frames of a free bit rate begin at `at`: three headers at equal distances.
-fn is_free(window: &mut Window<'_>, at: u64) -> Result<bool> {
-    const LONGEST: usize = 8 * 1024;
-    let bytes = window.at(at, 3 * LONGEST, u64::MAX)?;
+/// The header at `from`, if frames of a free bit rate begin there: what comes behind the second header has
+/// to lie where the distance of the first two says.
+fn find_free(window: &mut Window<'_>, from: u64, end: u64) -> Result<Option<(u64, Header)>> {
+    let from = from.min(end);
+    let bytes = window.at(from, 4 * LONGEST_FREE, u64::MAX)?;
+    let bytes = bytes.get(..(end - from).min(bytes.len() as u64) as usize);
+    let bytes = bytes.unwrap_or_default();
+    let is_rest = bytes.len() as u64 == end - from;
     let word = |at: usize| Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
-    let Some(first) = word(0).filter(|word| is_free_format(*word)) else {
-        return Ok(false);
+    let proof = Proof {
+        frames: 4,
+        at_end: 2,
     };
-    let alike =
-        |at: usize| word(at).is_some_and(|word| is_free_format(word) && are_alike(word, first));
-    // A frame is as long as the others, or one slot longer.
-    let slots = [0, 1, 4];
-    let follows = |at: usize, length: usize| {
-        slots
-            .iter()
-            .any(|slot| alike(at + length + slot) || alike((at + length).saturating_sub(*slot)))
-    };
-    Ok((24..LONGEST).any(|length| alike(length) && follows(length, length)))
-}
-
-fn params(header: Header) -> Params {
-    let codec = match header.layer() {
-        1 => Codec::Mp1,
-        2 => Codec::Mp2,
-        _ => Codec::Mp3,
-    };
-    let channels = Some(header.channels());
-    Params::new(codec, header.sample_rate(), channels)
+    let header = (24..=LONGEST_FREE).find_map(|distance| {
+        let header = Header::of_free(word(0)?, word(distance)?, distance)?;
+        run(bytes, Some(&header), proof, is_rest)
+    });
+    Ok(header.map(|header| (from, header)))
 }
 
 impl Demuxer for Mpeg<'_> {
@@ -284,7 +276,7 @@ impl Demuxer for Mpeg<'_> {
 
     fn next_packet(&mut self) -> Result<Option<Packet>> {
         let Some(frame) = self.frames.next()? else {
-            let packets = self.frames.count()?;
+            let (packets, _) = self.frames.count()?;
             let is_told = std::mem::replace(&mut self.told, true);
             return if is_told {
                 Ok(None)
@@ -295,20 +287,24 @@ impl Demuxer for Mpeg<'_> {
         Ok(Some(Packet {
             at: frame.at,
             data: self.frames.bytes(&frame)?.to_vec(),
-            begin: Some(self.trim.begin(frame.index)),
-            frames: Some(self.trim.per_packet),
-            padding: self.trim.padding_in(frame.index),
-            params: None,
+            begin: Some(self.trim.begin(frame.begin)),
+            frames: Some(frame.header.frames()),
+            padding: self.trim.padding_in(frame.begin, frame.header.frames()),
+            params: self.frames.link(&frame),
         }))
     }
 
     fn seek(&mut self, frame: i64) -> Result<()> {
-        self.frames.seek(self.trim.packet_at(frame))
+        self.frames.seek(self.trim.sample_at(frame))
+    }
+
+    fn rate_change(&self) -> Option<i64> {
+        self.frames.rate_change().map(|raw| self.trim.begin(raw))
     }
 
     fn frames(&mut self) -> Result<Option<u64>> {
-        let packets = self.frames.count()?;
+        let (packets, samples) = self.frames.count()?;
         self.check_count(packets)?;
-        Ok(Some(self.length(packets)))
+        Ok(Some(self.length(samples)))
     }
 }

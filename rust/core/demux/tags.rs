@@ -57,7 +57,8 @@ fn last(window: &mut Window<'_>, end: u64) -> Result<Option<u64>> {
             .get(bytes.len().saturating_sub(length)..)
             .unwrap_or_default()
     };
-    if let Some((length, has_header)) = ape(foot(32)) {
+    // A footer counts itself.
+    if let Some((length, has_header)) = ape(foot(32)).filter(|(length, _)| *length >= 32) {
         return Ok(Some(length + 32 * u64::from(has_header)));
     }
     if let Some(length) = id3v2(foot(10), b"3DI") {

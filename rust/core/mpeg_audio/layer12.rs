@@ -117,7 +117,8 @@ pub(super) fn decode<const FUSED: bool>(
     planes: &mut [Plane],
 ) -> Result<()> {
     let bits = &mut Bits::new(frame);
-    let frame = Frame::read(bits, header)?;
+    let rate = kbits(header, frame.len());
+    let frame = Frame::read(bits, header, rate)?;
     let slots = if frame.layer == 1 { PART } else { MOST };
     let mut samples = [[[0.0; SUBBANDS]; MOST]; 2];
     frame.read_samples(bits, &mut samples);
@@ -139,7 +140,8 @@ pub(super) fn decode<const FUSED: bool>(
 }
 
 impl Frame {
-    fn read(bits: &mut Bits<'_>, header: Header) -> Result<Self> {
+    /// Of a stream of `rate` kbit/s.
+    fn read(bits: &mut Bits<'_>, header: Header, rate: u32) -> Result<Self> {
         let mut new = Self {
             layer: header.layer(),
             channels: header.channels(),
@@ -149,7 +151,7 @@ impl Frame {
         };
         match new.layer {
             1 => new.read_layer1(bits)?,
-            _ => new.read_layer2(bits, ROWS[layer2_table(header)]),
+            _ => new.read_layer2(bits, ROWS[layer2_table(header, rate)]),
         }
         Ok(new)
     }
@@ -281,10 +283,20 @@ impl Quantizer {
     }
 }
 
+/// Kilobits per second; where the header says "free", by the length of the frame, of which `rest` bytes are
+/// behind its header and checksum: encoders choose their tables by it.
+fn kbits(header: Header, rest: usize) -> u32 {
+    let bytes = (Header::BYTES + header.checksum_bytes() + rest) as u64;
+    match header.bit_rate() {
+        0 => (8 * bytes * u64::from(header.sample_rate()) / 1000).div_ceil(header.frames()) as u32,
+        told => told,
+    }
+}
+
 /// Which allocation table of [`ROWS`] a frame uses: section 2.4.3.3.1. Some bit rates MPEG 1 does not
 /// allow with one channel or with two: theirs is the table of their rate per channel, as in FFmpeg.
-fn layer2_table(header: Header) -> usize {
-    let rate = header.bit_rate() / header.channels() as u32;
+fn layer2_table(header: Header, rate: u32) -> usize {
+    let rate = rate / header.channels() as u32;
     let hz = header.sample_rate();
     match (header.is_mpeg1(), rate) {
         (false, _) => 4,

@@ -3,22 +3,45 @@
 use std::ops::Deref;
 
 use crate::demux::frames;
+use crate::error::Result;
 use crate::mpeg_audio;
+use crate::params::{Codec, Params};
 
 /// Sync word, version, layer and rate.
 const STREAM: u32 = 0xFFFE_0C00;
 
-/// A header whose bit rate is not "free".
+/// A header, and how long its frame is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Header(mpeg_audio::Header);
+pub(super) struct Header {
+    header: mpeg_audio::Header,
+    /// Bytes of a frame without padding where the bit rate is "free": the same in all of a stream, and told by
+    /// nothing but where the next header lies (ISO/IEC 11172-3, section 2.4.2.3).
+    free_length: usize,
+}
 
-/// Whether `word` is a legal header whose bit rate is to be found by the next one.
-pub(super) fn is_free_format(word: u32) -> bool {
-    mpeg_audio::Header::of(word).is_some_and(|header| header.bit_rate() == 0)
+impl Header {
+    /// A header of a free bit rate; `next` is a header of the same stream `distance` bytes behind it.
+    pub(super) fn of_free(word: u32, next: u32, distance: usize) -> Option<Self> {
+        let free = |word| mpeg_audio::Header::of(word).filter(|header| header.bit_rate() == 0);
+        let (header, _) = (free(word)?, free(next)?);
+        let new = Self {
+            header,
+            free_length: 0,
+        };
+        let free_length = distance.checked_sub(new.padding())?;
+        let is_one = are_alike(word, next) && free_length > 4;
+        is_one.then_some(Self { free_length, ..new })
+    }
+
+    /// Bytes of the slot that some frames have more than others.
+    fn padding(&self) -> usize {
+        let slot = if self.layer() == 1 { 4 } else { 1 };
+        slot * (self.word() >> 9 & 1) as usize
+    }
 }
 
 /// Whether two words can be headers of one stream.
-pub(super) fn are_alike(one: u32, other: u32) -> bool {
+fn are_alike(one: u32, other: u32) -> bool {
     let is_mono = |word: u32| word >> 6 & 3 == 3;
     (one ^ other) & STREAM == 0 && is_mono(one) == is_mono(other)
 }
@@ -27,7 +50,7 @@ impl Deref for Header {
     type Target = mpeg_audio::Header;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.header
     }
 }
 
@@ -38,20 +61,40 @@ impl frames::Header for Header {
     const LONGEST: usize = 2881;
 
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let header = mpeg_audio::Header::of(u32::from_be_bytes(*bytes.first_chunk()?));
-        header.filter(|header| header.bit_rate() > 0).map(Self)
+        let header = mpeg_audio::Header::of(u32::from_be_bytes(*bytes.first_chunk()?))?;
+        (header.bit_rate() > 0).then_some(Self {
+            header,
+            free_length: 0,
+        })
+    }
+
+    fn parse_like(bytes: &[u8], like: &Self) -> Option<Self> {
+        let header = mpeg_audio::Header::of(u32::from_be_bytes(*bytes.first_chunk()?))?;
+        // Only of one rate and layer: elsewhere the same time takes another number of bytes.
+        let is_free = like.free_length > 0 && (header.word() ^ like.word()) & STREAM == 0;
+        match header.bit_rate() {
+            0 => is_free.then_some(Self { header, ..*like }),
+            _ => Self::parse(bytes),
+        }
     }
 
     fn length(&self) -> usize {
-        let (rate, padding) = (self.sample_rate(), self.word() >> 9 & 1);
+        if self.free_length > 0 && self.bit_rate() == 0 {
+            return self.free_length + self.padding();
+        }
+        let rate = self.sample_rate();
         let bits = 1000 * self.bit_rate();
         let bytes = match (self.layer(), self.frames()) {
             // Slots of Layer I have four bytes.
-            (1, _) => 4 * (12 * bits / rate + padding),
-            (_, 576) => 72 * bits / rate + padding,
-            _ => 144 * bits / rate + padding,
+            (1, _) => 4 * (12 * bits / rate),
+            (_, 576) => 72 * bits / rate,
+            _ => 144 * bits / rate,
         };
-        bytes as usize
+        bytes as usize + self.padding()
+    }
+
+    fn samples(&self) -> u64 {
+        self.frames()
     }
 
     fn is_like(&self, other: &Self) -> bool {
@@ -63,9 +106,18 @@ impl frames::Header for Header {
         self.layer() == 3
     }
 
-    fn describe(&self) -> String {
-        let (layer, rate, channels) = (self.layer(), self.sample_rate(), self.channels());
-        format!("Layer {layer} of {rate} Hz and {channels} channel(s)")
+    fn shares_decoder(&self, other: &Self) -> bool {
+        (self.word() ^ other.word()) & STREAM == 0
+    }
+
+    fn params(&self) -> Result<Params> {
+        let codec = match self.layer() {
+            1 => Codec::Mp1,
+            2 => Codec::Mp2,
+            _ => Codec::Mp3,
+        };
+        let channels = Some(self.channels());
+        Ok(Params::new(codec, self.sample_rate(), channels))
     }
 }
 

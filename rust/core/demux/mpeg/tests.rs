@@ -194,14 +194,14 @@ proptest! {
         let info = Info { packets: Some(packets), delay, padding, ..Info::default() };
         let trim = Trim::new(header, &info, true);
         for index in 0..packets + more {
-            let kept = trim.per_packet - trim.padding_in(index);
-            prop_assert_eq!(trim.begin(index) + kept as i64, trim.begin(index + 1));
+            let kept = 1152 - trim.padding_in(1152 * index, 1152);
+            prop_assert_eq!(trim.begin(1152 * index) + kept as i64, trim.begin(1152 * (index + 1)));
         }
         let cut = padding.min(1152 * packets);
-        prop_assert_eq!(trim.begin(packets + more), (1152 * (packets + more) - cut) as i64 - delay as i64);
-        let index = trim.packet_at(frame);
-        prop_assert!(trim.begin(index) <= frame || index == 0);
-        prop_assert!(trim.begin(index + 1) > frame);
+        prop_assert_eq!(trim.begin(1152 * (packets + more)), (1152 * (packets + more) - cut) as i64 - delay as i64);
+        let index = trim.sample_at(frame) / 1152;
+        prop_assert!(trim.begin(1152 * index) <= frame || index == 0);
+        prop_assert!(trim.begin(1152 * (index + 1)) > frame);
     }
 }
 
@@ -253,13 +253,20 @@ fn every_flip_and_every_cut_is_survived() {
 }
 
 #[test]
-fn a_cut_is_an_error() {
+fn a_cut_is_an_error_where_more_is_promised() {
     let file = [frame(WORDS[1], 0), frame(WORDS[1], 1), frame(WORDS[1], 2)].concat();
     for length in 900..file.len() {
-        let (packets, errors) = read(&mut *open(&file[..length], false).unwrap(), 100);
-        assert_eq!((packets.len(), errors.len()), (2, 1), "{length}");
-        assert!(errors[0].reason().contains("cut short"));
+        let source = source(&file[..length], false);
+        let remarks = source.remarks();
+        let (packets, errors) = read(&mut *demux::open(source).unwrap(), 100);
+        assert_eq!((packets.len(), errors.len()), (2, 0), "{length}");
+        assert!(remarks.list()[0].reason.contains("cut short"));
     }
+    let counted = with_info();
+    let cut = &counted[..counted.len() - 128 - 5];
+    let (packets, errors) = read(&mut *open(cut, false).unwrap(), 100);
+    assert_eq!((packets.len(), errors.len()), (3, 2));
+    assert!(errors[0].reason().contains("cut short"));
     // Between two frames only the count in front of them tells.
     let counted = with_info();
     let cut = &counted[..counted.len() - 128 - frame(WORDS[0], 0).len()];
@@ -287,31 +294,77 @@ fn a_stream_in_an_archive_is_none() {
 }
 
 #[test]
-fn another_stream_behind_is_an_error() {
-    // 44.1 kHz, then 48 kHz, 32 kHz, and mono.
-    for word in [0xFFFB_9464_u32, 0xFFFB_9864, 0xFFFB_90C4] {
-        let two = |word| (0..4).flat_map(|n| frame(word, n)).collect::<Vec<u8>>();
-        let file = [two(WORDS[1]), two(word)].concat();
-        let (packets, errors) = read(&mut *open(&file, false).unwrap(), 100);
-        assert_eq!((packets.len(), errors.len()), (4, 1));
-        assert_eq!(errors[0].kind(), ErrorKind::Unsupported);
+fn another_stream_behind_is_a_part_of_its_own() {
+    // 44.1 kHz, then 48 kHz, 32 kHz, 22.05 kHz, another layer, and mono.
+    for (word, samples, is_link) in [
+        (0xFFFB_9464_u32, 1152, true),
+        (0xFFFB_9864, 1152, true),
+        (0xFFF3_9064, 576, true),
+        (0xFFFD_9064, 1152, true),
+        (0xFFFB_90C4, 1152, false),
+    ] {
+        let some = |word| (0..4).flat_map(|n| frame(word, n)).collect::<Vec<u8>>();
+        let file = [some(WORDS[1]), id3v2(50, false), some(word), some(WORDS[1])].concat();
+        let source = source(&file, false);
+        let remarks = source.remarks();
+        let mut demuxer = demux::open(source).unwrap();
+        let (packets, errors) = read(&mut *demuxer, 100);
+        assert_eq!((packets.len(), errors.len()), (12, 0));
+        let link = |index: usize| packets[index].params.as_ref().map(std::sync::Arc::as_ptr);
+        assert_eq!(link(3), None);
+        assert_eq!((link(4).is_some(), link(4) == link(7)), (is_link, true));
+        assert_eq!(link(8) == link(7), !is_link);
         assert!(
-            errors[0].reason().contains("changes from"),
-            "{}",
-            errors[0].reason()
+            remarks
+                .list()
+                .iter()
+                .all(|remark| remark.reason.contains("changes from"))
         );
+        assert_eq!(remarks.list().len(), 2);
+        let begins: Vec<i64> = packets.iter().map(|packet| packet.begin.unwrap()).collect();
+        let length = |index: i64| {
+            1152 * index.min(4) + samples * (index - 4).clamp(0, 4) + 1152 * (index - 8).max(0)
+        };
+        assert_eq!(begins, (0..12).map(length).collect::<Vec<i64>>());
+        assert_eq!(demuxer.frames().unwrap(), Some(length(12) as u64));
+        let is_rate = word >> 10 & 3 != 0 || samples == 576;
+        assert_eq!(demuxer.rate_change(), is_rate.then_some(4 * 1152));
+        for frame in (0..length(12) / 100).rev().map(|step| 100 * step) {
+            demuxer.seek(frame).unwrap();
+            let packet = demuxer.next_packet().unwrap().unwrap();
+            let index = begins.iter().rposition(|begin| *begin <= frame).unwrap();
+            assert_eq!(packet, packets[index]);
+        }
     }
 }
 
 #[test]
-fn a_free_bit_rate_is_named() {
-    let free = 0xFFFB_0064_u32.to_be_bytes();
-    let file: Vec<u8> = (0..5)
-        .flat_map(|_| free.into_iter().chain([3; 500]))
-        .collect();
-    let error = demux::open(source(&file, false)).err().unwrap();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.reason().contains("free bit rate"));
+fn frames_of_a_free_bit_rate_are_as_long_as_the_first() {
+    let paddings = [0u32, 1, 1, 0, 1, 0, 0, 1, 0, 0];
+    // Layers III, II and I, whose slots have four bytes.
+    for (word, slot) in [(0xFFFB_0064_u32, 1), (0xFFFD_0064, 1), (0xFFFF_0064, 4)] {
+        for first in 0..2 {
+            let of = |(salt, padding): (usize, &u32)| {
+                let body =
+                    (0..500 + slot * *padding as usize).map(move |at| (at * 7 + salt) as u8 & 0x7F);
+                (word | padding << 9)
+                    .to_be_bytes()
+                    .into_iter()
+                    .chain(body)
+                    .collect::<Vec<u8>>()
+            };
+            let frames: Vec<Vec<u8>> = paddings[first..].iter().enumerate().map(of).collect();
+            let file = [id3v2(30, false), frames.concat(), id3v1()].concat();
+            let mut demuxer = open(&file, true).unwrap();
+            let (packets, errors) = read(&mut *demuxer, 100);
+            assert_eq!(errors.len(), 0);
+            let data: Vec<Vec<u8>> = packets.into_iter().map(|packet| packet.data).collect();
+            assert_eq!(data, frames);
+            for damaged in damaged(&file) {
+                survives(&damaged);
+            }
+        }
+    }
 }
 
 #[test]
