@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import careless
 import numpy as np
 import oracle
 import pytest
@@ -272,3 +273,23 @@ def test_damage_gives_samples_or_an_error(suffix: str, encode: Encode) -> None:
         except ossicle.AudioError:
             continue
         assert np.isfinite(waveform).all()
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_header_that_depends_on_a_core_coder(
+    channels: int, encode: Encode, tmp_path: Path
+) -> None:
+    """A flag that makes no sense of LC (``12 12`` for ``12 10``): FFmpeg passes over it."""
+    clip = encode("m4a", "tones", 44_100, channels)
+    config = bytes([0x12, channels << 3])
+    data = clip.read_bytes()
+    at = data.index(config + b"\x56\xe5\x00")
+    path = tmp_path / "core.m4a"
+    path.write_bytes(data[: at + 1] + bytes([data[at + 1] | 2]) + data[at + 2 :])
+    expected, _ = ossicle.load(clip, mono=False)
+    for executable in oracle.decoders().values():
+        [decoded] = oracle.decode(executable, [path], channels)
+        both = min(decoded.shape[1], expected.shape[1])
+        assert oracle.rms(decoded[:, :both] - expected[:, :both]) < TOLERANCE
+    what = "MP4, Matroska | AAC LC whose header depends on a core coder (0x1212)"
+    careless.check(path, expected, "core coder", what=what, tolerance=1e-6)

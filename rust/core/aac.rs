@@ -49,6 +49,8 @@ pub(crate) struct AacConfig {
     /// Whether the header says that there is no spectral band replication. If not, only the packets
     /// tell whether the stream is HE-AAC.
     pub(crate) is_plain: bool,
+    /// Whether the header says that another coder's stream is at the core, which LC never has.
+    pub(crate) depends_on_core: bool,
 }
 
 /// What an `AudioSpecificConfig` declares, decoded here or not.
@@ -62,6 +64,8 @@ struct Declared {
     frame_length: u32,
     sbr: Option<bool>,
     ps: bool,
+    /// A flag that makes no sense of LC.
+    depends_on_core: bool,
 }
 
 /// Why a packet cannot be decoded.
@@ -93,6 +97,7 @@ impl AacConfig {
             layout: Layout::of(configuration),
             frame_length: 1024,
             is_plain: false,
+            depends_on_core: false,
         }
     }
 
@@ -175,10 +180,13 @@ impl Declared {
             declared.object_type = read_object_type(bits)?;
         }
         if declared.object_type == AAC_LC {
+            let mut rest = bits.clone();
             declared.read_general(bits)?;
+            if declared.program.is_some() {
+                rest = bits.clone();
+            }
             if declared.sbr.is_none() {
-                // Padding, where it is none.
-                let _ = declared.read_extension(bits);
+                declared.find_extension(&mut rest);
             }
         }
         Ok(declared)
@@ -187,9 +195,10 @@ impl Declared {
     /// `GASpecificConfig`.
     fn read_general(&mut self, bits: &mut Bits<'_>) -> std::result::Result<(), Fault> {
         self.frame_length = if bits.flag()? { 960 } else { 1024 };
-        let depends_on_core = bits.flag()?;
-        if depends_on_core {
-            bits.skip(14)?;
+        self.depends_on_core = bits.flag()?;
+        if self.depends_on_core {
+            // The delay of a core coder that LC never has: some writers set the flag and write no delay.
+            let _ = bits.skip(14);
         }
         bits.skip(1)?;
         if self.channel_configuration == 0 {
@@ -198,19 +207,32 @@ impl Declared {
         Ok(())
     }
 
-    /// The explicit signalling that older decoders take for padding.
-    fn read_extension(&mut self, bits: &mut Bits<'_>) -> std::result::Result<(), Fault> {
+    /// The explicit signalling that older decoders take for padding, wherever it stands in `rest`: FFmpeg
+    /// looks for it bit by bit, as the fields before it are not always what they should be.
+    fn find_extension(&mut self, rest: &mut Bits<'_>) {
         const SYNC_SBR: u32 = 0x2B7;
+        while rest.left() > 15 {
+            if rest.peek(11) == SYNC_SBR {
+                rest.advance(11);
+                // Cut off, it says nothing.
+                let _ = self.read_extension(rest);
+                return;
+            }
+            rest.advance(1);
+        }
+    }
+
+    /// What follows the sync word.
+    fn read_extension(&mut self, bits: &mut Bits<'_>) -> std::result::Result<(), Fault> {
         const SYNC_PS: u32 = 0x548;
-        if bits.read(11)? != SYNC_SBR || read_object_type(bits)? != SBR {
+        if read_object_type(bits)? != SBR {
             return Ok(());
         }
         let sbr = bits.flag()?;
-        self.sbr = Some(sbr);
-        if sbr {
-            read_rate(bits)?;
-            self.ps = bits.read(11)? == SYNC_PS && bits.flag()?;
-        }
+        // At the rate of the core there is nothing to replicate: only the packets tell.
+        let is_sure = !sbr || read_rate(bits)? != self.sample_rate;
+        self.sbr = is_sure.then_some(sbr);
+        self.ps = sbr && bits.read(11)? == SYNC_PS && bits.flag()?;
         Ok(())
     }
 
@@ -241,6 +263,7 @@ impl Declared {
             layout,
             frame_length: self.frame_length,
             is_plain: self.sbr == Some(false),
+            depends_on_core: self.depends_on_core,
         })
     }
 }
@@ -388,9 +411,36 @@ mod tests {
         assert!(refused(&with(&sbr)).starts_with("HE-AAC (SBR)"));
         let ps = [&sbr[..], &[(0x548, 11), (1, 1)]].concat();
         assert!(refused(&with(&ps)).starts_with("HE-AAC v2"));
+        // Of the stream's own rate; behind a word of padding, and behind a byte of rubbish.
+        let same_rate = [(0x2B7, 11), (5, 5), (1, 1), (4, 4), (0, 8)];
+        assert!(!check(&pack(&with(&same_rate))).unwrap().is_plain);
+        for padding in [(0, 5), (0, 32), (0xA5, 8)] {
+            let late = [&[padding], &sbr[..], &[(0, 9)]].concat();
+            assert!(refused(&with(&late)).starts_with("HE-AAC (SBR)"));
+        }
         let none = [(0x2B7, 11), (5, 5), (0, 1)];
         assert!(check(&pack(&with(&none))).unwrap().is_plain);
         assert!(!check(&pack(&with(&[(0, 32)]))).unwrap().is_plain);
+    }
+
+    /// A core coder that is not there: FFmpeg reads LC of 44.1 kHz in stereo from each of these.
+    #[test]
+    fn a_flag_of_a_core_coder_is_careless() {
+        for config in [
+            &[0x12, 0x12][..],
+            &[0x12, 0x12, 0x56, 0xE5, 0x00],
+            &[0x12, 0x12, 0x00, 0x04, 0x56, 0xE5, 0x00],
+        ] {
+            let config_read = check(config).unwrap();
+            assert_eq!(
+                (config_read.sample_rate, config_read.channels()),
+                (44_100, Some(2))
+            );
+            assert_eq!(config_read.is_plain, config.len() > 2);
+            assert!(config_read.depends_on_core);
+        }
+        let replicated = check(&[0x12, 0x12, 0x56, 0xE5, 0x98, 0x80]).unwrap_err();
+        assert!(replicated.reason().starts_with("HE-AAC (SBR)"));
     }
 
     /// A mono frame of silence, and what comes in front of its end.

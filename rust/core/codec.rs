@@ -67,7 +67,7 @@ impl Channels {
 impl<'a> CodecReader<'a> {
     /// Makes the track's decoder.
     pub(crate) fn open(mut demuxer: Box<dyn Demuxer + 'a>, remarks: Remarks) -> Result<Self> {
-        check_profile(&mut *demuxer)?;
+        check_profile(&mut *demuxer, &remarks)?;
         let params = &demuxer.track().params;
         let sample_rate = params.sample_rate;
         if sample_rate == 0 {
@@ -317,12 +317,16 @@ impl<'a> CodecReader<'a> {
 }
 
 /// Refuses the profiles of AAC that would be decoded to half of their rate or to noise.
-fn check_profile(demuxer: &mut dyn Demuxer) -> Result<()> {
+fn check_profile(demuxer: &mut dyn Demuxer, remarks: &Remarks) -> Result<()> {
     let params = &demuxer.track().params;
     if params.codec != Codec::Aac || params.header.is_empty() {
         return Ok(());
     }
     let config = aac::check(&params.header)?;
+    if config.depends_on_core {
+        let reason = "the AAC header depends on a core coder that AAC LC does not have";
+        remarks.note(Error::corrupt(reason))?;
+    }
     if config.is_plain {
         return Ok(());
     }

@@ -286,7 +286,8 @@ impl Quantizer {
 /// Kilobits per second; where the header says "free", by the length of the frame, of which `rest` bytes are
 /// behind its header and checksum: encoders choose their tables by it.
 fn kbits(header: Header, rest: usize) -> u32 {
-    let bytes = (Header::BYTES + header.checksum_bytes() + rest) as u64;
+    let padding = (header.word() >> 9 & 1) as usize;
+    let bytes = (Header::BYTES + header.checksum_bytes() + rest).saturating_sub(padding) as u64;
     match header.bit_rate() {
         0 => (8 * bytes * u64::from(header.sample_rate()) / 1000).div_ceil(header.frames()) as u32,
         told => told,
