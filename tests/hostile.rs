@@ -1,5 +1,9 @@
 //! Every flipped bit and every cut of a small file of each kind: samples or one error, in time and memory.
 //!
+//! All of them are read in memory; some also by path and as streams, which must come to the same.
+//! `OSSICLE_HOSTILE=mp3` takes only the files with that in their names, and `OSSICLE_MUTATIONS=100000` makes
+//! so many files of heavier damage instead of a few, each read by every way.
+//!
 //! `tests/data/hostile/README.md` says how the files were made; `regressions/` beside them holds what
 //! the fuzz targets have found, which is run as it is.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -9,6 +13,7 @@ mod heap;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,6 +31,10 @@ const HANG: Duration = Duration::from_secs(60);
 const SPARE_BYTES: usize = 64 << 20;
 /// How many faults are printed, of each kind in each file.
 const SHOWN: usize = 3;
+/// Of flips and cuts one in so many is read by every way.
+const SAMPLED: u64 = 48;
+/// Files of heavier damage, where the environment does not ask for another number.
+const MUTATIONS: usize = 600;
 /// Places in other people's code that are known to panic on damage, by the file and why it stays.
 const KNOWN_PANICS: [(&str, &str); 0] = [];
 
@@ -66,6 +75,10 @@ enum Change {
     Cut {
         length: usize,
     },
+    /// Some of everything.
+    Mutation {
+        seed: u64,
+    },
 }
 
 impl fmt::Display for Change {
@@ -74,6 +87,7 @@ impl fmt::Display for Change {
             Self::None => write!(f, "as it is"),
             Self::Flip { bit } => write!(f, "byte {} bit {} flipped", bit / 8, bit % 8),
             Self::Cut { length } => write!(f, "cut to {length} bytes"),
+            Self::Mutation { seed } => write!(f, "mutation {seed}"),
         }
     }
 }
@@ -91,8 +105,96 @@ impl Change {
             Self::None => {}
             Self::Flip { bit } => changed[bit / 8] ^= 0x80 >> (bit % 8),
             Self::Cut { length } => changed.truncate(length),
+            Self::Mutation { seed } => mutate(&mut changed, Random(seed)),
         }
         changed
+    }
+
+    /// Whether this one is read by every way.
+    fn is_sampled(self) -> bool {
+        let number = match self {
+            Self::None | Self::Mutation { .. } => return true,
+            Self::Flip { bit } => bit,
+            Self::Cut { length } => length,
+        };
+        Random(number as u64).next().is_multiple_of(SAMPLED)
+    }
+}
+
+/// SplitMix64 (Steele, Lea and Flood, 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound.max(1) as u64) as usize
+    }
+}
+
+/// One to eight changes: most of them near the beginning, where headers are.
+fn mutate(bytes: &mut Vec<u8>, mut random: Random) {
+    for _ in 0..=random.below(8) {
+        let reach = [64, 512, bytes.len()][random.below(3)].min(bytes.len());
+        let at = random.below(reach);
+        let end = (at + 1 + random.below(64)).min(bytes.len());
+        match random.below(7) {
+            _ if bytes.is_empty() => {}
+            0 => bytes[at] ^= 1 << random.below(8),
+            1 => bytes[at..end].fill([0, 0x7F, 0xFF][random.below(3)]),
+            2 => bytes.truncate(at),
+            3 => drop(bytes.drain(at..end)),
+            4 => bytes.extend_from_within(at..end),
+            5 => {
+                let part = bytes[at..end].to_vec();
+                bytes.splice(at..at, part);
+            }
+            _ => bytes[at..end].rotate_left(1),
+        }
+    }
+}
+
+/// How a file comes in, other than in memory.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Path,
+    Stream,
+    /// A stream that gives less than it is asked for.
+    ShortReads,
+}
+
+struct Trickle<'a>(Cursor<&'a [u8]>);
+
+impl Read for Trickle<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = 1 + self.0.position() as usize * 7 % 911;
+        let count = most.min(buffer.len());
+        self.0.read(&mut buffer[..count])
+    }
+}
+
+impl Seek for Trickle<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+impl Way {
+    const ALL: [Self; 3] = [Self::Path, Self::Stream, Self::ShortReads];
+
+    /// `bytes`, which also lie at `path`.
+    fn open<'a>(self, bytes: &'a [u8], path: &Path) -> Result<Source<'a>> {
+        let cursor = Cursor::new(bytes);
+        match self {
+            Self::Path => Source::open(path),
+            Self::Stream => Source::from_stream("test", Box::new(cursor)),
+            Self::ShortReads => Source::from_stream("test", Box::new(Trickle(cursor))),
+        }
     }
 }
 
@@ -203,8 +305,8 @@ fn same(left: &[Vec<f32>], right: &[Vec<f32>]) -> bool {
     left == right || bits(left) == bits(right)
 }
 
-/// All that is asked of one damaged file.
-fn run(sample: &Sample, change: Change) -> Vec<Fault> {
+/// All that is asked of one damaged file; `scratch` is a place for it.
+fn run(sample: &Sample, change: Change, scratch: &Path) -> Vec<Fault> {
     let bytes = change.apply(&sample.bytes);
     let mut faults = Vec::new();
     let info = checked(&bytes, &mut faults, |_| 0, || info_of(&bytes));
@@ -215,8 +317,18 @@ fn run(sample: &Sample, change: Change) -> Vec<Fault> {
     };
     let whole = loaded(&WHOLE);
     let concealed = loaded(&CONCEALED);
-    let _ = loaded(&RANGE);
+    let range = loaded(&RANGE);
     faults.extend(info_fault(&info, &whole));
+    if change.is_sampled() {
+        std::fs::write(scratch, &bytes).unwrap();
+        let in_memory = [(&WHOLE, &whole), (&CONCEALED, &concealed), (&RANGE, &range)];
+        for way in Way::ALL {
+            way_faults(way, &bytes, scratch, &info, in_memory, &mut faults);
+        }
+    }
+    if matches!(change, Change::Mutation { .. }) {
+        return faults;
+    }
     let told = info.as_ref().map_or(0, |info| info.frames as usize);
     let frames = [told, sample.planes.first().map_or(0, Vec::len)];
     faults.extend(conceal_fault(&whole, &concealed, frames));
@@ -224,6 +336,44 @@ fn run(sample: &Sample, change: Change) -> Vec<Fault> {
         faults.extend(sample_fault(sample, &whole, &concealed));
     }
     faults
+}
+
+/// Every way comes to what memory does.
+fn way_faults(
+    way: Way,
+    bytes: &[u8],
+    path: &Path,
+    info: &Result<AudioInfo>,
+    in_memory: [(&Request, &Result<Clip>); 3],
+    faults: &mut Vec<Fault>,
+) {
+    let call = || guarded(|| Decoder::open(way.open(bytes, path)?)?.info());
+    let told = checked(bytes, faults, |_| 0, call);
+    let differs = match (&told, info) {
+        (Ok(told), Ok(info)) => told != info,
+        (told, info) => failure(told) != failure(info),
+    };
+    if differs {
+        let fault = format!("{way:?}: info {told:?}, in memory {info:?}");
+        faults.push(("way", fault));
+    }
+    for (request, wanted) in in_memory {
+        let call = || load(way.open(bytes, path)?, request);
+        let given = checked(bytes, faults, sample_count, call);
+        let differs = match (&given, wanted) {
+            (Ok(given), Ok(wanted)) => !same(&given.planes, &wanted.planes),
+            (given, wanted) => failure(given) != failure(wanted),
+        };
+        if differs {
+            let (given, wanted) = (failure(&given), failure(wanted));
+            let fault = format!("{way:?}: {given:?}, in memory {wanted:?} (None: samples)");
+            faults.push(("way", fault));
+        }
+    }
+}
+
+fn failure<T>(result: &Result<T>) -> Option<(&str, Option<u64>)> {
+    result.as_ref().err().map(text)
 }
 
 /// `info` tells what `load` gives.
@@ -337,10 +487,12 @@ fn run_all(samples: &[Sample], changes: &[(usize, Change)]) -> Report {
     let (next, report) = (AtomicUsize::new(0), Mutex::new(Report::new()));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let busy: Vec<Busy> = (0..threads).map(|_| Mutex::new(None)).collect();
-    let work = |busy: &Busy| {
+    let folder = tempfile::tempdir().unwrap();
+    let work = |thread: usize, busy: &Busy| {
+        let scratch = folder.path().join(thread.to_string());
         while let Some(&(index, change)) = changes.get(next.fetch_add(1, Ordering::Relaxed)) {
             *busy.lock().unwrap() = Some((Instant::now(), index, change));
-            for (kind, fault) in run(&samples[index], change) {
+            for (kind, fault) in run(&samples[index], change, &scratch) {
                 let mut report = report.lock().unwrap();
                 let entry = report
                     .entry((samples[index].name.clone(), kind))
@@ -354,7 +506,9 @@ fn run_all(samples: &[Sample], changes: &[(usize, Change)]) -> Report {
         *busy.lock().unwrap() = None;
     };
     std::thread::scope(|scope| {
-        let started: Vec<_> = busy.iter().map(|busy| scope.spawn(|| work(busy))).collect();
+        let started = busy.iter().enumerate();
+        let started = started.map(|(thread, busy)| scope.spawn(move || work(thread, busy)));
+        let started: Vec<_> = started.collect();
         while started.iter().any(|thread| !thread.is_finished()) {
             std::thread::sleep(Duration::from_millis(20));
             stop_hangs(samples, &busy);
@@ -395,18 +549,34 @@ fn files(folder: &str) -> Vec<PathBuf> {
 
 #[test]
 fn every_flipped_bit_and_every_cut_is_survived() {
-    // OSSICLE_HOSTILE=mp3 takes only the files with that in their names.
-    let only = std::env::var("OSSICLE_HOSTILE").unwrap_or_default();
-    let samples: Vec<_> = files("").iter().map(|path| Sample::read(path)).collect();
-    let chosen = samples
-        .iter()
-        .enumerate()
-        .filter(|(_, sample)| sample.name.contains(&only));
-    let changes = chosen.flat_map(|(index, sample)| {
+    let samples = chosen(&files(""));
+    let changes = samples.iter().enumerate().flat_map(|(index, sample)| {
         let changes = Change::all(sample.bytes.len());
         changes.into_iter().map(move |change| (index, change))
     });
     fail_with(&run_all(&samples, &changes.collect::<Vec<_>>()));
+}
+
+/// The samples that the environment lets through.
+fn chosen(paths: &[PathBuf]) -> Vec<Sample> {
+    let only = std::env::var("OSSICLE_HOSTILE").unwrap_or_default();
+    let samples = paths.iter().map(|path| Sample::read(path));
+    samples
+        .filter(|sample| sample.name.contains(&only))
+        .collect()
+}
+
+#[test]
+fn heavier_damage_is_survived_by_every_way_in() {
+    let asked = std::env::var("OSSICLE_MUTATIONS").ok();
+    let count = asked.map_or(MUTATIONS, |count| count.parse().unwrap());
+    let samples = chosen(&[files(""), files("regressions")].concat());
+    let mutation = |index: usize| {
+        let seed = index as u64;
+        (index % samples.len().max(1), Change::Mutation { seed })
+    };
+    let changes: Vec<_> = (0..count).map(mutation).collect();
+    fail_with(&run_all(&samples, &changes));
 }
 
 #[test]

@@ -381,10 +381,11 @@ impl Cache {
         }
     }
 
-    /// Counts, and removes what is wrong; a disk that does not answer says nothing about the entry.
+    /// Counts, and removes what is wrong; a disk that does not answer and memory that is short say nothing about
+    /// the entry.
     fn missed(&self, path: &Path, error: &Error) {
         add(&self.counters.misses, 1);
-        if error.kind() == ErrorKind::Io {
+        if matches!(error.kind(), ErrorKind::Io | ErrorKind::Limit) {
             return;
         }
         add(&self.counters.corrupt, 1);

@@ -23,7 +23,7 @@ use std::os::unix::fs::FileExt;
 use bytemuck::{cast_slice, cast_slice_mut};
 use memmap2::Mmap;
 
-use crate::{Error, Result, map};
+use crate::{Error, Result, map, room};
 use frame::{Facts, Frame, MAX_DIMS, npy_header, payload_bytes};
 
 pub use dtype::{Dtype, Samples, Target};
@@ -108,7 +108,7 @@ impl Opened {
         &self.facts.shape
     }
 
-    /// How many elements there are. So many can be reserved: the file has been found to be that long.
+    /// How many elements there are. The file has been found to be that long.
     pub fn count(&self) -> usize {
         self.bytes / self.dtype.bytes()
     }
@@ -320,11 +320,14 @@ fn write_all(out: &mut impl Write, mut slices: &mut [IoSlice<'_>]) -> io::Result
 /// Reads an entry whole, if it is exactly what [`Entry`] makes for this label.
 ///
 /// # Errors
-/// `Corrupt` when any byte is off or the label is another one, `Io` when reading fails.
+/// `Corrupt` when any byte is off or the label is another one, `Io` when reading fails, `Limit` where memory
+/// cannot hold it.
 pub fn read(file: &File, label: &Label) -> Result<Array> {
     let entry = Opened::new(file, label)?;
     let shape = entry.shape().to_vec();
-    let mut samples = vec![0.0; entry.count()];
+    // Of half precision they take twice the file, and a file may be mostly holes.
+    let mut samples = Vec::new();
+    room::resize(&mut samples, entry.count(), 0.0)?;
     entry.read_into(file, Target::Float32(&mut samples))?;
     Ok(Array { shape, samples })
 }

@@ -305,13 +305,7 @@ fn check(header: &Header<'_, '_>, layout: &Layout, at: u64) -> Result<()> {
         let reason = "the header declares no channels or a rate of 0 Hz";
         return Err(header.broken(at, reason));
     }
-    if layout.channels > MAX_CHANNELS {
-        let reason = format!(
-            "{} channels: {MAX_CHANNELS} are the most that are read",
-            layout.channels
-        );
-        return Err(Error::unsupported(reason).at_byte(at));
-    }
+    check_channels(layout.channels).map_err(|error| error.at_byte(at))?;
     if layout.block_bytes == 0 || layout.block_frames() == 0 {
         let reason = format!(
             "blocks of {} bytes hold no sample of each channel",
@@ -320,6 +314,14 @@ fn check(header: &Header<'_, '_>, layout: &Layout, at: u64) -> Result<()> {
         return Err(header.broken(at, reason));
     }
     Ok(())
+}
+
+fn check_channels(channels: u32) -> Result<()> {
+    if channels <= MAX_CHANNELS {
+        return Ok(());
+    }
+    let reason = format!("{channels} channels: {MAX_CHANNELS} are the most that are read");
+    Err(Error::unsupported(reason))
 }
 
 fn push_block(samples: &[i16], mixer: &mut Mixer) -> Result<()> {

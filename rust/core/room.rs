@@ -53,7 +53,8 @@ pub(crate) fn resize<T: Clone>(items: &mut Vec<T>, length: usize, value: T) -> R
 /// # Errors
 /// [`ErrorKind::Limit`] where they cannot.
 pub fn check(bytes: usize) -> Result<()> {
-    if bytes < ASKED_FROM || bytes as u64 <= available::bytes() {
+    let is_little = bytes < ASKED_FROM;
+    if is_little || (isize::try_from(bytes).is_ok() && bytes as u64 <= available::bytes()) {
         return Ok(());
     }
     Err(refusal(bytes))
@@ -89,7 +90,8 @@ fn has_grown<T>(items: &mut Vec<T>, count: usize) -> bool {
         && (!spares || spare.try_reserve_exact(SPARE_BYTES).is_ok())
 }
 
-fn refusal(bytes: usize) -> Error {
+/// The error of what needs `bytes` more than there are.
+pub fn refusal(bytes: usize) -> Error {
     let size = bytes.div_ceil(1 << 20);
     let reason = format!("it needs {size} MiB more of memory, which cannot be had");
     Error::new(ErrorKind::Limit, reason)

@@ -6,6 +6,15 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Name, Result};
 use crate::remark::Remarks;
+use crate::room;
+
+/// Steps that reading a source may take: these, and so many for each of its bytes. A step is a look at what is
+/// there, or a byte read. A reader takes a few for a byte; one that a hostile file leads in a circle takes them all
+/// in about a second.
+const STEPS: u64 = 1 << 24;
+const STEPS_PER_BYTE: u64 = 64;
+/// What a call to the system or to a caller's code counts for.
+const STEPS_PER_READ: u64 = 64;
 
 /// A stream of a caller's own: a Python file object, a network range reader.
 pub trait ReadSeek: Read + Seek + Send + Sync {}
@@ -24,6 +33,8 @@ pub struct Source<'a> {
     name: Name,
     data: Data<'a>,
     len: u64,
+    /// Steps that are left.
+    steps: u64,
     remarks: Remarks,
 }
 
@@ -35,10 +46,17 @@ impl Source<'static> {
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let failed = |error| Error::io("open the file", error).with_source(name.clone());
-        let file = File::open(path).map_err(failed)?;
+        let irregular = || Error::new(ErrorKind::Io, "not a regular file");
+        let file = match open_at_once(path) {
+            // A socket cannot be opened at all.
+            Err(_) if path.metadata().is_ok_and(|facts| !facts.is_file()) => {
+                return Err(irregular().with_source(name));
+            }
+            opened => opened.map_err(failed)?,
+        };
         let facts = file.metadata().map_err(failed)?;
         if !facts.is_file() {
-            return Err(Error::new(ErrorKind::Io, "not a regular file").with_source(name));
+            return Err(irregular().with_source(name));
         }
         Ok(Self::from_file(name, file, facts.len()))
     }
@@ -55,6 +73,7 @@ impl<'a> Source<'a> {
             name,
             data,
             len,
+            steps: STEPS.saturating_add(len.saturating_mul(STEPS_PER_BYTE)),
             remarks: Remarks::default(),
         }
     }
@@ -95,6 +114,29 @@ impl<'a> Source<'a> {
         self.remarks.clone()
     }
 
+    /// Counts `steps` of reading at byte `at`: every reader passes here, so that none goes round for ever.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] when there are far more of them than reading this source can take.
+    #[inline]
+    pub(crate) fn spend(&mut self, at: u64, steps: u64) -> Result<()> {
+        match self.steps.checked_sub(steps) {
+            Some(left) => {
+                self.steps = left;
+                Ok(())
+            }
+            None => Err(self.circling(at)),
+        }
+    }
+
+    #[cold]
+    fn circling(&self, at: u64) -> Error {
+        let reason = "the file is read again and again, and the reading does not advance";
+        Error::new(ErrorKind::Limit, reason)
+            .with_source(self.name.clone())
+            .at_byte(at.min(self.len))
+    }
+
     /// The name that errors carry.
     pub fn name(&self) -> &Name {
         &self.name
@@ -121,9 +163,10 @@ impl<'a> Source<'a> {
         let offset = offset.min(self.len);
         let len = (self.len - offset).min(len as u64) as usize;
         if let Data::Memory(bytes) = self.data {
+            self.spend(offset, 1)?;
             return Ok(&bytes[offset as usize..offset as usize + len]);
         }
-        scratch.resize(len, 0);
+        room::resize(scratch, len, 0)?;
         self.fill(offset, scratch)?;
         Ok(scratch)
     }
@@ -138,7 +181,7 @@ impl<'a> Source<'a> {
         if self.in_memory().is_some() {
             return self.bytes_at(offset, len, scratch);
         }
-        scratch.resize(scratch.len().max(len), 0);
+        room::resize(scratch, scratch.len().max(len), 0)?;
         self.fill(offset, &mut scratch[..len])?;
         Ok(&scratch[..len])
     }
@@ -158,6 +201,7 @@ impl<'a> Source<'a> {
 
     /// Reads exactly `buffer` from `offset`.
     pub(crate) fn fill(&mut self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.spend(offset, STEPS_PER_READ + buffer.len() as u64)?;
         self.read_exact_at(offset, buffer).map_err(|error| {
             Error::io("read", error)
                 .with_source(self.name.clone())
@@ -183,6 +227,22 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Opens a file to read, and waits for nobody: a pipe without a writer opens too, and is told by its kind.
+#[cfg(unix)]
+fn open_at_once(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let mut options = File::options();
+    options.read(true).custom_flags(flags.bits() as i32);
+    options.open(path)
+}
+
+#[cfg(not(unix))]
+fn open_at_once(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
 fn read_exact_from(stream: &mut (impl Read + Seek), at: u64, buffer: &mut [u8]) -> io::Result<()> {
     stream.seek(SeekFrom::Start(at))?;
     stream.read_exact(buffer)
@@ -193,4 +253,48 @@ fn measure(stream: &mut dyn ReadSeek) -> io::Result<(u64, u64)> {
     let base = stream.stream_position()?;
     let end = stream.seek(SeekFrom::End(0))?;
     Ok((base, end.saturating_sub(base)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Cursor;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::window::Window;
+
+    /// A reader that does not notice that it stands still.
+    fn circle(source: Source<'_>, far: u64) -> Error {
+        let mut window = Window::new(source);
+        loop {
+            // The second look throws away what the first one has read.
+            let looks = window.at(0, 10, 10).map(|_| ());
+            if let Err(error) = looks.and_then(|()| window.at(far, 10, 10).map(|_| ())) {
+                return error;
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_that_goes_round_is_stopped() {
+        let bytes = vec![7; 300_000];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, &bytes).unwrap();
+        for far in [0, 200_000] {
+            for source in [
+                Source::from_bytes("bytes", &bytes),
+                Source::open(&path).unwrap(),
+                Source::from_stream("stream", Box::new(Cursor::new(&bytes))).unwrap(),
+            ] {
+                let start = Instant::now();
+                let error = circle(source, far);
+                assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+                assert!(error.byte_offset().is_some_and(|at| at <= far), "{error}");
+                // Far more than it takes, for machines with other work.
+                assert!(start.elapsed() < Duration::from_secs(60));
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The part of the source that is looked at: all of it in memory, else pieces that are read once.
 
 use crate::error::{Error, Result};
+use crate::room;
 use crate::source::Source;
 
 /// Bytes per read when a stream is read through: each may be a request over a network.
@@ -47,6 +48,7 @@ impl<'a> Window<'a> {
     /// What has to be read is `expected` long at most, where `need` is not longer.
     pub(crate) fn at(&mut self, at: u64, need: usize, expected: u64) -> Result<&[u8]> {
         let at = at.min(self.len());
+        self.source.spend(at, 1)?;
         if let Some(bytes) = self.source.in_memory() {
             return Ok(bytes.get(at as usize..).unwrap_or_default());
         }
@@ -90,7 +92,7 @@ impl<'a> Window<'a> {
         };
         self.start = at;
         // What is there is written over: zeros for it would be a pass over the memory for nothing.
-        self.buffer.resize(length.max(kept), 0);
+        room::resize(&mut self.buffer, length.max(kept), 0)?;
         let fresh = self.buffer.get_mut(kept..).unwrap_or_default();
         let read = self.source.fill(at + kept as u64, fresh);
         if read.is_err() {

@@ -5,10 +5,11 @@ use numpy::{
     PyUntypedArrayMethods,
 };
 use ossicle::pipeline::Row;
-use ossicle::{Clip, Decoder, Gap, Request, Result, pipeline, pool};
+use ossicle::{Clip, Decoder, Error, Gap, Request, Result, pipeline, pool};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
+use crate::array::{fitted, zeros};
 use crate::error::{raise, to_exception};
 use crate::resample::quality;
 use crate::source::Input;
@@ -85,7 +86,14 @@ pub(crate) fn load<'py>(
         plane(py, clip).into_any()
     } else {
         let planes: Vec<&[f32]> = clip.planes.iter().map(Vec::as_slice).collect();
-        stacked(py, &planes)?.into_any()
+        let stacked = stacked(py, &planes)?;
+        let named = |error: Error| match input.open() {
+            Ok(source) => error.with_source(source.name()),
+            Err(_) => error,
+        };
+        stacked
+            .map_err(|error| raise(py, &named(error)))?
+            .into_any()
     };
     Ok((array, rate, gaps))
 }
@@ -112,9 +120,12 @@ fn plane(py: Python<'_>, mut clip: Clip) -> Bound<'_, PyArray1<f32>> {
 
 /// Planes one below the other, zeros behind the short ones. Row by row: `from_vec2` copies sample by
 /// sample.
-fn stacked<'py>(py: Python<'py>, planes: &[&[f32]]) -> PyResult<Bound<'py, PyArray2<f32>>> {
+fn stacked<'py>(py: Python<'py>, planes: &[&[f32]]) -> PyResult<Result<Bound<'py, PyArray2<f32>>>> {
     let longest = planes.iter().map(|plane| plane.len()).max().unwrap_or(0);
-    let array = PyArray2::zeros(py, [planes.len(), longest], false);
+    let array = match zeros(py, &[planes.len(), longest])? {
+        Ok(array) => array.cast_into::<PyArray2<f32>>()?,
+        Err(error) => return Ok(Err(error)),
+    };
     {
         let mut writable = array.readwrite();
         let rows = writable.as_slice_mut()?.chunks_exact_mut(longest.max(1));
@@ -122,7 +133,7 @@ fn stacked<'py>(py: Python<'py>, planes: &[&[f32]]) -> PyResult<Bound<'py, PyArr
             row[..plane.len()].copy_from_slice(plane);
         }
     }
-    Ok(array)
+    Ok(Ok(array))
 }
 
 /// `(waveforms (B, T), lengths (B,), native rates (B,), errors, gaps)`.
@@ -187,12 +198,13 @@ type Decoded<'py> = (Bound<'py, PyArray2<f32>>, Vec<Result<Row>>);
 
 /// Opened by the thread that decodes it: no more files are open at once than threads.
 fn decode<'py>(py: Python<'py>, clips: Clips<'_>, threads: usize) -> PyResult<Decoded<'py>> {
-    let one = |(input, request): (&Input, Request)| ossicle::load(input.open()?, &request);
-    let weight = |(input, _): &(&Input, Request)| input.bytes();
-    let clips = py.detach(|| pool::each_heaviest_first(clips, threads, weight, one));
-    let (planes, rows): (Vec<_>, Vec<_>) = clips.into_iter().map(parted).unzip();
-    let width = planes.iter().map(Vec::len).max().unwrap_or(0);
-    let waveforms = PyArray2::zeros(py, [planes.len(), width], false);
+    let (inputs, mut planes, mut rows) = decode_apart(py, clips, threads);
+    let count = planes.len();
+    let waveforms = fitted(py, &inputs, &mut planes, &mut rows, |width| {
+        zeros(py, &[count, width])
+    })?;
+    let waveforms = waveforms.cast_into::<PyArray2<f32>>()?;
+    let width = waveforms.shape()[1];
     {
         let mut writable = waveforms.readwrite();
         let samples = writable.as_slice_mut()?;
@@ -201,7 +213,20 @@ fn decode<'py>(py: Python<'py>, clips: Clips<'_>, threads: usize) -> PyResult<De
     Ok((waveforms, rows))
 }
 
-pub(crate) fn parted(clip: Result<Clip>) -> (Vec<f32>, Result<Row>) {
+/// Inputs, and what became of each: its samples, none of an error, and the rest.
+type Apart<'a> = (Vec<&'a Input>, Vec<Vec<f32>>, Vec<Result<Row>>);
+
+/// Decodes each clip into a plane of its own.
+pub(crate) fn decode_apart<'a>(py: Python<'_>, clips: Clips<'a>, threads: usize) -> Apart<'a> {
+    let inputs = clips.iter().map(|(input, _)| *input).collect();
+    let one = |(input, request): (&Input, Request)| ossicle::load(input.open()?, &request);
+    let weight = |(input, _): &(&Input, Request)| input.bytes();
+    let clips = py.detach(|| pool::each_heaviest_first(clips, threads, weight, one));
+    let (planes, rows) = clips.into_iter().map(parted).unzip();
+    (inputs, planes, rows)
+}
+
+fn parted(clip: Result<Clip>) -> (Vec<f32>, Result<Row>) {
     let clip = match clip {
         Ok(clip) => clip,
         Err(error) => return (Vec::new(), Err(error)),

@@ -12,6 +12,7 @@ use numpy::{
 use ossicle::cache::{Cache as Core, Found, Key};
 use ossicle::npz::{Dtype, Samples, Target, View};
 use ossicle::{Error, Result, pool};
+use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -259,11 +260,13 @@ impl Cache {
         let find = |key: &Key| Ok(self.0.find(key));
         let found = py.detach(|| pool::each(keys.iter().collect(), threads, find));
         let found: Vec<_> = found.into_iter().map(|one| one.ok().flatten()).collect();
+        // What memory cannot hold is a miss.
         let empty = |(key, found): (&Key, &Option<Found>)| {
-            let one = found
-                .as_ref()
-                .map(|found| empty(py, found.shape(), key.dtype()));
-            one.transpose()
+            let Some(found) = found else { return Ok(None) };
+            match empty(py, found.shape(), key.dtype()) {
+                Err(error) if error.is_instance_of::<PyMemoryError>(py) => Ok(None),
+                made => made.map(Some),
+            }
         };
         let arrays: Vec<_> = keys
             .iter()

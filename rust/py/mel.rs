@@ -1,12 +1,13 @@
 //! `log_mel`, `load_features`: Whisper's features of many clips, around one GIL-free call each.
 
-use numpy::{PyArray3, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray3};
+use numpy::{PyArray3, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray3, PyUntypedArrayMethods};
 use ossicle::mel::LogMel;
 use ossicle::pipeline::Row;
 use ossicle::{Request, Result, features, pipeline, pool};
 use pyo3::prelude::*;
 
-use crate::audio::{Batch, Clips, batch, parted};
+use crate::array::{fitted, zeros};
+use crate::audio::{Batch, Clips, batch, decode_apart};
 use crate::error::raise;
 use crate::source::Input;
 
@@ -97,14 +98,14 @@ fn load<'py>(
     mel: &LogMel,
     threads: usize,
 ) -> PyResult<(Features<'py>, Vec<Result<Row>>)> {
-    let one = |(input, request): (&Input, Request)| ossicle::load(input.open()?, &request);
-    let weight = |(input, _): &(&Input, Request)| input.bytes();
-    let clips = py.detach(|| pool::each_heaviest_first(clips, threads, weight, one));
-    let (planes, rows): (Vec<_>, Vec<_>) = clips.into_iter().map(parted).unzip();
+    let (inputs, mut planes, mut rows) = decode_apart(py, clips, threads);
+    let (count, n_mels) = (planes.len(), mel.n_mels());
+    let array = fitted(py, &inputs, &mut planes, &mut rows, |longest| {
+        zeros(py, &[count, n_mels, features::frames(None, longest)])
+    })?;
+    let array = array.cast_into::<PyArray3<f32>>()?;
+    let frames = array.shape()[2];
     let planes: Vec<&[f32]> = planes.iter().map(Vec::as_slice).collect();
-    let longest = planes.iter().map(|plane| plane.len()).max().unwrap_or(0);
-    let frames = features::frames(None, longest);
-    let array = PyArray3::zeros(py, [planes.len(), mel.n_mels(), frames], false);
     let mut writable = array.readwrite();
     let out = writable.as_slice_mut()?;
     py.detach(|| features::write_batch(mel, &planes, None, out, threads))

@@ -13,6 +13,7 @@ import io
 import math
 import os
 import re
+import stat
 import struct
 import zipfile
 import zlib
@@ -41,7 +42,12 @@ _LOCAL = struct.Struct("<4s22x2H")
 _HEADER = re.compile(
     rb"\{'descr': '([^']+)', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \}\s*\Z"
 )
-_FAULTS = (ValueError, struct.error, zlib.error, zipfile.BadZipFile, UnicodeError, EOFError)
+# No byte of deflate stands for more (zlib.net/zlib_tech.html): a larger size is a lie.
+_MOST_DEFLATED = 1_032
+_FAULTS = (
+    *(ValueError, struct.error, zlib.error, zipfile.BadZipFile, UnicodeError, EOFError),
+    MemoryError,
+)
 
 
 class _Header(NamedTuple):
@@ -89,8 +95,12 @@ class Npz:
         if isinstance(source, bytes):
             content, size = source, len(source)
         else:
-            self._descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-            size = os.fstat(self._descriptor).st_size
+            # A pipe would wait for its writer.
+            self._descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            facts = os.fstat(self._descriptor)
+            if not stat.S_ISREG(facts.st_mode):
+                raise ValueError("it is not a regular file")
+            size = facts.st_size
             if size > _WHOLE_BYTES:
                 self._read = functools.partial(_pread, self._descriptor)
                 return size
@@ -148,6 +158,8 @@ class Npz:
             raise ValueError("a member is not where the directory says")
         data = self._read(local + _LOCAL.size + name_bytes + extra_bytes, stored)
         if method == _DEFLATED:
+            if full > _MOST_DEFLATED * stored:
+                raise ValueError(f"a member of {stored} bytes cannot have the size of {full}")
             data = zlib.decompressobj(-15).decompress(data, full + 1)
         if len(data) != full or zlib.crc32(data) != crc:
             raise ValueError("a member's checksum or length is wrong")
@@ -168,6 +180,8 @@ class Npz:
     def _broken(self, error: Exception, name: str | None = None) -> MetadataError:
         if isinstance(error, OSError):
             why = f"cannot read the file: {error.strerror or error}"
+        elif isinstance(error, MemoryError):
+            why = "what it holds does not fit into memory"
         else:
             why = f"is no whole NumPy archive: {error}"
         return MetadataError(why, source=self._source, column=name)

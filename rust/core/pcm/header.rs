@@ -78,6 +78,7 @@ impl<'h, 'a> Header<'h, 'a> {
     pub(crate) fn bytes(&mut self, at: u64, len: usize) -> Result<&[u8]> {
         let end = at.saturating_add(len as u64).min(self.source.len());
         let at = at.min(end);
+        self.source.spend(at, 1)?;
         if let Some(all) = self.source.in_memory() {
             return Ok(&all[at as usize..end as usize]);
         }

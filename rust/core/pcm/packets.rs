@@ -1,6 +1,5 @@
 //! Packets of plain samples out of MP4, MOV and Matroska.
 
-use super::MAX_CHANNELS;
 use super::header::Order;
 use super::sample::Sample;
 use crate::codec::{Block, PacketDecoder, not_here};
@@ -29,10 +28,7 @@ impl Packets {
         };
         let channels = params.channels.filter(|count| *count > 0);
         let channels = channels.ok_or_else(|| Error::corrupt("PCM of 0 channels"))?;
-        if channels > MAX_CHANNELS as usize {
-            let reason = format!("{channels} channels: {MAX_CHANNELS} are the most that are read");
-            return Err(Error::unsupported(reason));
-        }
+        super::check_channels(u32::try_from(channels).unwrap_or(u32::MAX))?;
         Ok(Self {
             sample,
             order,
