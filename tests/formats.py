@@ -59,7 +59,7 @@ def refuse(what: str, reason: str) -> None:
 
 
 def remark(what: str, text: str) -> None:
-    """A careless file (`what`: "container | what is careless") is read, and the remark says `text`."""
+    """A careless file (`what`: "container | what is careless") is read, with `text` as remark."""
     pages.find(PAGE, "remark", what, re.sub(r" \(byte \d+\)$", "", text))
 
 
@@ -148,11 +148,24 @@ tracks, and what is no recording at all: archives, pictures, pages, pointers of 
 
 ## Samples, errors and remarks
 
-Reading a file has three outcomes. Bytes that were lost or altered are damage, and damage is an error.
-Where all bytes are there and only a header, a flag or a timestamp is careless, Ossicle reads what
-FFmpeg, libsndfile or the format's reference decoder reads, and `AudioInfo.remarks` says what is
-careless, with its byte. `load(..., strict=True)` raises each remark as an error. Remarks are kept in
-the index of a shard and shown by `ossicle info`.
+Reading a file ends in one of three ways.
+
+- **Samples**: the file is as its format asks.
+- **An error**: bytes are lost or altered. The file is cut short, a checksum fails, a packet does
+  not decode. The error says which byte and why; `load(..., on_error="conceal")` goes on after the
+  damage and lists what it has cost.
+- **Samples and a remark**: every byte is there, and only a header, a flag or a timestamp is
+  careless. Ossicle reads what FFmpeg, libsndfile or the format's reference decoder reads, and
+  `AudioInfo.remarks` says what is careless and at which byte.
+
+`load(..., strict=True)` raises each remark as an error, and so does `load_batch`. With remarks as
+without, `info().frames` is what `load` gives at the native rate, and a range is a slice of the
+whole.
+
+`ossicle info` shows remarks, and so do `ossicle decode`, `ossicle verify` and `preflight`;
+`--strict` makes the two commands fail. A collator with `strict=True` takes a remark for a bad
+row. A training run that reads headers (with a budget of seconds or tokens) counts its clips by
+the reasons of their remarks in `result.json`.
 
 {remarks}
 

@@ -177,7 +177,9 @@ def load(
 ) -> tuple[FloatArray, int] | tuple[FloatArray, int, list[Gap]]:
     """Decodes ``source``, or a range of it.
 
-    A range equals the same slice of the whole clip, and no more than it needs is decoded.
+    A range equals the same slice of the whole clip, and no more than it needs is decoded. Lost or
+    altered bytes are an error; where all bytes are there and only a header, a flag or a timestamp
+    is careless, all that is there is decoded, and `info` has a remark.
 
     Args:
         source: A path, bytes in place, or a binary file object, of which no more is read than the
@@ -185,6 +187,7 @@ def load(
         sample_rate: Rate of the result in Hz; None keeps the native one.
         mono: Take the mean of the channels (before resampling), else keep them all.
         offset: Where to begin, in seconds: sample ``round(offset * rate)`` of the result's rate.
+            Past the end there are no samples, which is no error.
         duration: How much to take, in seconds; None takes all. Less is given where the clip ends.
         allow_nonfinite: Let NaN and infinite samples through.
         verify: Decode all of the clip, whatever the range, so that damage anywhere is an error, and

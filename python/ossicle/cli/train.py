@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ossicle.cli.base import Bars, app, console, progress_bars, reported, require
 from ossicle.errors import InvalidArgumentError
+from ossicle.remarks import count_reasons
 
 if TYPE_CHECKING:
     from ossicle.demo import DemoResult
@@ -112,6 +113,8 @@ def _print_demo(result: DemoResult) -> None:
     console.print(table)
     kinds = sorted({f"{fact.codec}@{fact.sample_rate}" for fact in result.facts})
     console.print(f"{len(result.facts)} clips: {', '.join(kinds)}", highlight=False)
+    for reason, clips in count_reasons(fact.remarks for fact in result.facts).items():
+        console.print(f"{clips:,} clips with a remark: {reason}", markup=False, highlight=False)
     print_losses(result.training)
     for path in filter(None, (result.report, result.numbers)):
         console.print(f"wrote {path}", highlight=False)
