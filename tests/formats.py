@@ -162,10 +162,10 @@ Reading a file ends in one of three ways.
 without, `info().frames` is what `load` gives at the native rate, and a range is a slice of the
 whole.
 
-`ossicle info` shows remarks, and so do `ossicle decode`, `ossicle verify` and `preflight`;
-`--strict` makes the two commands fail. A collator with `strict=True` takes a remark for a bad
-row. A training run that reads headers (with a budget of seconds or tokens) counts its clips by
-the reasons of their remarks in `result.json`.
+`ossicle info` shows remarks, and so do `ossicle decode`, `ossicle verify` and `preflight`; with
+`--strict`, `decode` and `verify` fail for them. A collator with `strict=True` takes a remark for
+a bad row. A training run that reads headers (with a budget of seconds or tokens) counts its clips
+by the reasons of their remarks in `result.json`.
 
 {remarks}
 
