@@ -425,3 +425,77 @@ def test_no_plane_is_reserved_for_channels_that_only_a_header_has() -> None:
         stsd = description(b"sowt", 49_795, 16, 0, b"")
         with pytest.raises(ossicle.UnsupportedFormatError, match="1024 are the most"):
             ossicle.load(movie(stsd, bytes(2 * 49_795), 2 * 49_795), mono=mono)
+
+
+def top_boxes(data: bytes) -> list[tuple[int, bytes]]:
+    found, at = [], 0
+    while at < len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        found.append((at, kind))
+        at += size
+    return found
+
+
+UNSIZED = "an MP4 box without a size is followed by others, which were read"
+
+
+@pytest.mark.parametrize("kind", [b"moof", b"mdat"])
+@pytest.mark.parametrize("layout", ["no-index", "moof-based", "global-sidx", "fragments"])
+def test_fragments_behind_a_box_without_a_size_are_read(
+    layout: str, kind: bytes, make_clip, tmp_path: Path
+) -> None:
+    source = clip(make_clip, "aac", "mp4", layout, rate=22_050)
+    whole, _ = ossicle.load(source, mono=False)
+    data = bytearray(source.read_bytes())
+    boxes = [at for at, name in top_boxes(data) if name == kind]
+    for at in (boxes[1], boxes[-1]):
+        data[at : at + 4] = bytes(4)
+    waveform, _ = ossicle.load(bytes(data), mono=False)
+    assert np.array_equal(waveform, whole)
+    assert ossicle.info(bytes(data)).frames == whole.shape[1]
+    with pytest.raises(ossicle.AudioError, match=UNSIZED):
+        ossicle.load(bytes(data), strict=True)
+    if layout == "no-index":
+        path = tmp_path / "unsized.mp4"
+        path.write_bytes(data)
+        what = f"MP4 | a fragment whose {kind.decode()} has no size"
+        careless.check(path, whole, UNSIZED, what=what, tolerance=1e-5)
+
+
+def test_a_moof_that_swallows_what_is_behind_it_is_an_error(make_clip) -> None:
+    data = bytearray(clip(make_clip, "aac", "mp4", "no-index", rate=22_050).read_bytes())
+    boxes = [at for at, name in top_boxes(data) if name == b"moof"]
+    struct.pack_into(">I", data, boxes[1], boxes[3] - boxes[1])
+    with pytest.raises(ossicle.CorruptAudioError, match="what belongs behind it") as caught:
+        ossicle.load(bytes(data))
+    assert caught.value.byte_offset is not None
+
+
+def test_fragments_without_their_defaults_say_all_or_are_an_error(make_clip) -> None:
+    source = clip(make_clip, "aac", "mp4", "moof-based", rate=22_050)
+    data, (whole, _) = source.read_bytes(), ossicle.load(source, mono=False)
+    without = replaced(data, (b"moov", b"mvex"), box(b"mvex", box(b"free", bytes(24))))
+    waveform, _ = ossicle.load(without, mono=False)
+    assert np.array_equal(waveform, whole)
+    without = replaced(data, (b"moov", b"mvex"), box(b"free", bytes(32)))
+    with pytest.raises(ossicle.CorruptAudioError, match="does not announce"):
+        ossicle.load(without)
+
+
+@pytest.mark.parametrize("codec", ["aac", "flac", "opus"])
+@pytest.mark.parametrize("layout", ["no-index", "dash", "fragments"])
+def test_fragments_whose_times_were_rounded_are_joined(
+    codec: str, layout: str, make_clip, tmp_path: Path
+) -> None:
+    """As a copy from Matroska leaves them."""
+    rate = RATES.get(codec, 44_100)
+    options = f"{CODECS[codec]} -f matroska"
+    source = make_clip("mka", rate=rate, channels=2, frames=rate + 77, options=options)
+    path = tmp_path / "copy.mp4"
+    flags = LAYOUTS[layout].split()
+    oracle.ffmpeg(oracle.bundled(), ["-i", source, "-c", "copy", *flags, path])
+    expected = (
+        by_libopus(path, 2) if codec == "opus" else oracle.decode(oracle.bundled(), [path], 2)[0]
+    )
+    what = f"MP4 | fragments of {codec.upper()} whose times were rounded"
+    careless.check(path, expected, JOINED, what=what, tolerance=0 if codec == "flac" else 1e-4)

@@ -438,8 +438,9 @@ impl Pass {
         mixer: &mut Mixer,
     ) -> Result<()> {
         let decoded = block.frames() as u64;
-        let frames = packet.frames.unwrap_or(decoded).min(decoded);
-        let frames = frames.saturating_sub(packet.padding) as i64;
+        let told = packet.frames.unwrap_or(decoded);
+        let shown = |frames: u64| frames.saturating_sub(packet.padding) as i64;
+        let frames = shown(told.min(decoded));
         // The block may begin in front of the recording, or before what is there already.
         let start = self.position.max(self.wanted.start as i64);
         let end = begin.saturating_add(frames).min(self.wanted.end as i64);
@@ -448,6 +449,9 @@ impl Pass {
         } else {
             mixer.learn(block.channels)?;
         }
-        self.advance(begin, frames)
+        self.advance(begin, frames)?;
+        // What a packet lacks of what it tells is missing, behind the last one too.
+        self.next = begin.saturating_add(shown(told));
+        Ok(())
     }
 }

@@ -32,6 +32,8 @@ pub(crate) use open::sniff;
 const MAX_PACKET: u64 = 1 << 24;
 /// Beyond any recording, and small enough to be added to and taken from.
 const FAR: u64 = 1 << 60;
+/// Milliseconds that times are off by where they were rounded to one, in the file and in what it was copied from.
+const ROUNDED_MS: u64 = 2;
 /// Bytes of a packet that tell its length.
 const PACKET_HEAD: u64 = lengths::HEAD_BYTES as u64;
 
@@ -109,30 +111,50 @@ impl Mp4<'_> {
 
     /// Enters the next row of samples; a fragment's own time shows what is missing in front of it.
     fn enter_row(&mut self) -> Result<bool> {
-        let is_exact = self.is_exact();
         let Some(fragments) = &mut self.fragments else {
             return Ok(false);
         };
         if !fragments.enter_row(&mut self.window)? {
             return Ok(false);
         }
-        let Some(time) = fragments.begun() else {
-            return Ok(true);
-        };
-        let tick = self.tick;
-        let base = *self.base.get_or_insert(time.saturating_sub(tick));
-        if is_exact {
-            let missing = time.saturating_sub(base).saturating_sub(tick);
-            self.frame = self.frame.saturating_add(missing);
-            self.tick = tick.saturating_add(missing);
-            if self.index.is_some() && self.frame != time.saturating_sub(base) {
-                let reason = "an MP4 fragment whose time does not fit the samples in front of it";
-                let at = fragments.place();
-                fragments.stop(&self.window);
-                return Err(Error::corrupt(reason).at_byte(at));
+        if let Some(time) = fragments.begun() {
+            let base = *self.base.get_or_insert(time.saturating_sub(self.tick));
+            if self.is_exact() {
+                self.reach(time.saturating_sub(base))?;
             }
         }
         Ok(true)
+    }
+
+    /// Moves to a fragment that begins at `time`, in ticks from the first of all. A step that is shorter than time
+    /// stamps are exact is none.
+    fn reach(&mut self, time: u64) -> Result<()> {
+        let missing = time.saturating_sub(self.tick);
+        let place = self.fragments.as_ref().map_or(0, Fragments::place);
+        let is_rounding = missing * 1000 <= ROUNDED_MS * self.scales.media;
+        if missing > 0 && is_rounding && !self.has_index() {
+            let reason =
+                "the time of an MP4 fragment is rounded: its samples were joined to those in front";
+            self.window.remark(Error::corrupt(reason).at_byte(place))?;
+            self.tick = time;
+            return Ok(());
+        }
+        self.frame = self.frame.saturating_add(missing);
+        self.tick = self.tick.saturating_add(missing);
+        // By an index, positions are those of the times.
+        if self.has_index() && self.frame != time {
+            let reason = "an MP4 fragment whose time does not fit the samples in front of it";
+            if let Some(fragments) = &mut self.fragments {
+                fragments.stop(&self.window);
+            }
+            return Err(Error::corrupt(reason).at_byte(place));
+        }
+        Ok(())
+    }
+
+    /// Whether there is an index that leads to positions: where packets are counted, none does.
+    fn has_index(&self) -> bool {
+        self.index.is_some() && self.is_exact() && self.lengths != Lengths::Counted
     }
 
     /// Frames of a sample; the packet itself is looked at where nothing else tells.
@@ -323,7 +345,7 @@ impl Mp4<'_> {
     /// Moves to a fragment that begins at `frame` or before it: by the index, where it can be trusted.
     fn near_fragment(&mut self, frame: u64) -> Result<()> {
         self.enter_fragments();
-        if self.index.is_none() || !self.is_exact() || !self.enter_row()? {
+        if !self.has_index() || !self.enter_row()? {
             return Ok(());
         }
         let (Some(base), Some(index), Some(fragments)) =

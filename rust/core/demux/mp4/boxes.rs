@@ -5,6 +5,8 @@ use crate::window::Window;
 
 /// Children of one box that are looked at: hostile files have millions.
 const MAX_CHILDREN: usize = 4096;
+/// Bytes looked at per search for a fragment.
+const SEARCH_BYTES: usize = 64 * 1024;
 /// Bytes read at once where boxes are walked over: most of them are short.
 const AHEAD: u64 = 2048;
 
@@ -18,6 +20,8 @@ pub(super) struct Span {
     pub(super) at: u64,
     /// Where it ends by its own word.
     pub(super) end: u64,
+    /// Its size is 0: it reaches to the end of what it is in.
+    pub(super) open: bool,
 }
 
 impl Span {
@@ -35,7 +39,7 @@ impl Span {
 pub(super) fn header(window: &mut Window<'_>, at: u64, end: u64) -> Result<Option<Span>> {
     let room = end.min(window.len()).saturating_sub(at);
     let bytes = window.at(at, 16, AHEAD)?;
-    let (Some(size), Some(kind)) = (be32(bytes, 0), bytes.get(4..8)) else {
+    let (Some(size_word), Some(kind)) = (be32(bytes, 0), bytes.get(4..8)) else {
         return Ok(None);
     };
     if room < 8 {
@@ -43,7 +47,7 @@ pub(super) fn header(window: &mut Window<'_>, at: u64, end: u64) -> Result<Optio
     }
     let mut name = [0; 4];
     name.copy_from_slice(kind);
-    let (header, size) = match (size, be64(bytes, 8)) {
+    let (header, size) = match (size_word, be64(bytes, 8)) {
         (0, _) => (8, end - at),
         (1, Some(size)) if room >= 16 => (16, size),
         (1, _) => return Ok(None),
@@ -58,7 +62,27 @@ pub(super) fn header(window: &mut Window<'_>, at: u64, end: u64) -> Result<Optio
         start: at,
         at: at + header,
         end: at.saturating_add(size),
+        open: size_word == 0,
     }))
+}
+
+/// The first fragment in an `mdat` whose size is 0, as one has that was being written: a `moof` that begins with its
+/// number. It is looked for in all of the box, since nothing else says where that ends.
+pub(super) fn fragment_inside(window: &mut Window<'_>, mdat: Span) -> Result<Option<u64>> {
+    const MARK: &[u8] = b"moof\0\0\0\x10mfhd";
+    let (mut at, mut scratch) = (mdat.at, Vec::new());
+    while at < mdat.end {
+        let bytes = window.aside(at, SEARCH_BYTES, &mut scratch)?;
+        let found = bytes.windows(MARK.len()).position(|part| part == MARK);
+        if let Some(found) = found {
+            return Ok((at + found as u64).checked_sub(4));
+        }
+        if bytes.len() < SEARCH_BYTES {
+            break;
+        }
+        at += (SEARCH_BYTES - MARK.len() + 1) as u64;
+    }
+    Ok(None)
 }
 
 /// The boxes in `parent`, cut at its end.

@@ -2,7 +2,7 @@
 //!
 //! Nothing of a fragment is kept but where its reader stands, whatever number of samples it claims.
 
-use super::boxes::{Span, be32, be64, body, child, header};
+use super::boxes::{Span, be32, be64, body, child, fragment_inside, header};
 use super::plain::Sample;
 use super::table::{Table, cut};
 use crate::error::{Error, ErrorKind, Result};
@@ -10,6 +10,9 @@ use crate::window::Window;
 
 /// Boxes in a row without a sample before a file counts as stuck.
 const MAX_BARREN: u32 = 65_536;
+
+/// What is said of a box of size 0 that others follow.
+pub(super) const UNSIZED: &str = "an MP4 box without a size is followed by others, which were read";
 
 /// What a track's samples have where a fragment does not say: `trex`, and then `tfhd`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -21,6 +24,15 @@ pub(super) struct Defaults {
 }
 
 impl Defaults {
+    /// None but the track's first description.
+    pub(super) fn of(track: u32) -> Self {
+        Self {
+            track,
+            description: 1,
+            ..Self::default()
+        }
+    }
+
     /// Those of the `trex` of a track.
     pub(super) fn read(window: &mut Window<'_>, trex: Span) -> Result<Option<Self>> {
         let bytes = body(window, trex, 24)?;
@@ -127,6 +139,17 @@ impl Fragments {
         }
     }
 
+    /// The next sample of all; `None` at the end of the file.
+    pub(super) fn next(&mut self, window: &mut Window<'_>) -> Result<Option<Sample>> {
+        while self.enter_row(window)? {
+            if let Some(sample) = self.next_of_row(window)? {
+                return Ok(Some(sample));
+            }
+            self.leave_row();
+        }
+        Ok(None)
+    }
+
     /// The byte of the fragment.
     pub(super) fn place(&self) -> u64 {
         self.moof.map_or(self.at, |(moof, _)| moof.start)
@@ -221,6 +244,13 @@ impl Fragments {
         if &found.kind == b"moof" {
             self.moof = Some((found, found.at));
         }
+        if &found.kind == b"mdat"
+            && found.open
+            && let Some(at) = fragment_inside(window, found)?
+        {
+            window.remark(Error::corrupt(UNSIZED).at_byte(found.start))?;
+            self.at = at;
+        }
         Ok(true)
     }
 
@@ -229,6 +259,9 @@ impl Fragments {
             self.moof = None;
             return Ok(());
         };
+        if is_of_file(found.kind) {
+            return self.leave_moof(window, moof, at);
+        }
         let end = found.end.min(moof.end);
         self.moof = Some((moof, end));
         if &found.kind == b"traf" {
@@ -237,6 +270,17 @@ impl Fragments {
             self.part = self.enter_part(window, Span { end, ..found }, moof, is_first)?;
             self.begun = self.part.and_then(|part| part.time).or(self.begun);
         }
+        Ok(())
+    }
+
+    /// Goes on at `at` with what lies behind a fragment whose size is 0.
+    fn leave_moof(&mut self, window: &Window<'_>, moof: Span, at: u64) -> Result<()> {
+        if !moof.open {
+            let reason = "an MP4 fragment holds what belongs behind it";
+            return Err(Error::corrupt(reason).at_byte(at));
+        }
+        window.remark(Error::corrupt(UNSIZED).at_byte(moof.start))?;
+        (self.moof, self.at) = (None, at);
         Ok(())
     }
 
@@ -324,6 +368,14 @@ impl Fragments {
         self.part = Some(part);
         Ok(())
     }
+}
+
+/// Whether such a box lies in the file, and never in a fragment.
+fn is_of_file(kind: [u8; 4]) -> bool {
+    matches!(
+        &kind,
+        b"mdat" | b"moof" | b"moov" | b"styp" | b"sidx" | b"mfra"
+    )
 }
 
 /// Whether a box can be called so: zeros are padding behind the last one.

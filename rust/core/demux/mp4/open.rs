@@ -1,9 +1,9 @@
 //! What `moov` says of the file: its first audio track, and which part of that is the recording.
 
-use super::boxes::{Span, be32, body, child, children, descend, header};
+use super::boxes::{Span, be32, body, child, children, descend, fragment_inside, header};
 use super::edit::{Cut, Edit, Scales, itunes_cut};
 use super::entry::{self, Entry, Lengths};
-use super::fragments::{Defaults, Fragments};
+use super::fragments::{Defaults, Fragments, UNSIZED};
 use super::index::Index;
 use super::plain::Plain;
 use super::table::{Sizes, cut};
@@ -43,6 +43,14 @@ impl Layout {
                 return Ok(layout);
             };
             at = found.end;
+            if &found.kind == b"mdat"
+                && found.open
+                && layout.moov.is_some()
+                && let Some(fragment) = fragment_inside(window, found)?
+            {
+                window.remark(Error::corrupt(UNSIZED).at_byte(found.start))?;
+                at = fragment;
+            }
             match &found.kind {
                 b"moov" if found.end > len => return Err(cut(len)),
                 b"moov" if layout.moov.is_none() => {
@@ -140,9 +148,8 @@ impl<'a> Mp4<'a> {
         let (fragments, default) = fragments(&mut window, moov, trak.id, &layout)?;
         let mut plain = Plain::new(&mut window, stbl)?;
         let description = plain.description(&mut window)?.unwrap_or(default);
-        if fragments.is_none() && plain.len() == 0 && child(&mut window, moov, b"mvex")?.is_some() {
-            let reason = "an MP4 file of fragments that has none: it was cut short";
-            return Err(Error::corrupt(reason).at_byte(window.len()));
+        if fragments.is_none() && plain.len() == 0 {
+            check_empty(&mut window, moov)?;
         }
         let Entry { params, lengths } = entry::read(&mut window, stsd, description, media)?;
         let rate = u64::from(params.sample_rate).max(1);
@@ -283,6 +290,29 @@ impl<'a> Mp4<'a> {
     }
 }
 
+/// The error of a header without samples where fragments were announced, or are there.
+fn check_empty(window: &mut Window<'_>, moov: Span) -> Result<()> {
+    if child(window, moov, b"mvex")?.is_some() {
+        let reason = "an MP4 file of fragments that has none: it was cut short";
+        return Err(Error::corrupt(reason).at_byte(window.len()));
+    }
+    let len = window.len();
+    let file = Span {
+        kind: *b"file",
+        start: 0,
+        at: 0,
+        end: len,
+        open: true,
+    };
+    match child(window, file, b"moof")? {
+        None => Ok(()),
+        Some(moof) => {
+            let reason = "MP4 fragments that the header does not announce (mvex)";
+            Err(Error::corrupt(reason).at_byte(moof.start))
+        }
+    }
+}
+
 /// The reader of the fragments, where the file has any, and their number of sample description.
 fn fragments(
     window: &mut Window<'_>,
@@ -293,16 +323,19 @@ fn fragments(
     let (Some(moof), Some(mvex)) = (layout.moof, child(window, moov, b"mvex")?) else {
         return Ok((None, 1));
     };
+    // Where there is none, each fragment has to say all.
+    let mut defaults = Defaults::of(track);
     for trex in children(window, mvex)? {
         if &trex.kind == b"trex"
-            && let Some(defaults) = Defaults::read(window, trex)?
-            && defaults.track == track
+            && let Some(found) = Defaults::read(window, trex)?
+            && found.track == track
         {
-            let description = defaults.description;
-            return Ok((Some(Fragments::new(defaults, moof.start)), description));
+            defaults = found;
+            break;
         }
     }
-    Ok((None, 1))
+    let fragments = Fragments::new(defaults, moof.start);
+    Ok((Some(fragments), defaults.description))
 }
 
 /// Ticks per second out of an `mvhd` or `mdhd`.

@@ -12,7 +12,7 @@ use crate::params::Codec;
 
 /// How often the bytes of a file may be part of a packet.
 const MAX_OVERLAP: u64 = 4;
-/// Samples of the first fragment whose times are compared with their packets.
+/// Samples of the first fragments whose times are compared with their packets.
 const MAX_COMPARED: u32 = 64;
 
 /// Lengths of all samples in `moov`, by their packets.
@@ -30,6 +30,18 @@ impl Mp4<'_> {
     /// # Errors
     /// What a strict reading makes of times that are others.
     pub(super) fn settle_lengths(&mut self) -> Result<Option<u64>> {
+        if let Lengths::Fixed(frames) = self.lengths
+            && self.fragments.is_some()
+            && self.is_exact()
+        {
+            let whole = self.plain.len().saturating_mul(frames);
+            if self.plain_ticks()? != whole || !self.first_samples_agree()? {
+                // It leads to times, which are no positions then.
+                self.index = None;
+                self.remark_joined()?;
+            }
+            return Ok(None);
+        }
         if !matches!(self.lengths, Lengths::Ticks | Lengths::Counted) {
             return Ok(None);
         }
@@ -42,13 +54,17 @@ impl Mp4<'_> {
             return Ok(None);
         }
         if !scan.agrees || (is_exact && self.fragments.is_some()) {
-            let reason =
-                "the times of an MP4 track are not the lengths of its packets, which were joined";
-            self.window
-                .remark(Error::corrupt(reason).at_byte(self.stts))?;
+            self.remark_joined()?;
         }
         self.lengths = Lengths::Counted;
         Ok(Some(scan.frames))
+    }
+
+    fn remark_joined(&self) -> Result<()> {
+        let reason =
+            "the times of an MP4 track are not the lengths of its packets, which were joined";
+        self.window
+            .remark(Error::corrupt(reason).at_byte(self.stts))
     }
 
     /// Whether all times are alike but the last one, and those of the first and the last packet.
@@ -57,7 +73,7 @@ impl Mp4<'_> {
             return Ok(true);
         }
         if self.fragments.is_some() {
-            return Ok(self.plain.len() == 0 && self.first_row_agrees()?);
+            return Ok(self.plain.len() == 0 && self.first_samples_agree()?);
         }
         let Some((delta, last)) = self.plain.durations.regular(&mut self.window)? else {
             return Ok(self.plain.len() == 0);
@@ -161,27 +177,22 @@ impl Mp4<'_> {
         Ok(scan)
     }
 
-    /// Whether the samples of the first fragment last as long as their packets; its last one may be the last of all.
-    fn first_row_agrees(&mut self) -> Result<bool> {
-        let mut agrees = true;
+    /// Whether the first samples of the fragments last as long as their packets; one may be the last of all.
+    fn first_samples_agree(&mut self) -> Result<bool> {
         let Some(mut fragments) = self.fragments.take() else {
             return Ok(true);
         };
-        // What is broken in it is told when it is read.
-        if let Ok(true) = fragments.enter_row(&mut self.window) {
-            let mut before = None;
-            for _ in 0..MAX_COMPARED {
-                let Ok(Some(sample)) = fragments.next_of_row(&mut self.window) else {
-                    break;
-                };
-                agrees &= before
-                    .take()
-                    .is_none_or(|(frames, duration)| frames == duration);
-                let frames = self.own_frames(&sample)?;
-                before = Some((frames.unwrap_or(sample.duration), sample.duration));
-            }
-            agrees &= before.is_none_or(|(frames, duration)| duration <= frames);
+        let (mut agrees, mut before) = (true, None);
+        for _ in 0..MAX_COMPARED {
+            // What is broken is told when it is read.
+            let Ok(Some(sample)) = fragments.next(&mut self.window) else {
+                break;
+            };
+            agrees &= before.is_none_or(|(own, told)| own == told);
+            let own = self.own_frames(&sample)?;
+            before = Some((own.unwrap_or(sample.duration), sample.duration));
         }
+        agrees &= before.is_none_or(|(own, told)| told <= own);
         fragments.rewind();
         self.fragments = Some(fragments);
         self.counter.reset();
