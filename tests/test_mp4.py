@@ -499,3 +499,32 @@ def test_fragments_whose_times_were_rounded_are_joined(
     )
     what = f"MP4 | fragments of {codec.upper()} whose times were rounded"
     careless.check(path, expected, JOINED, what=what, tolerance=0 if codec == "flac" else 1e-4)
+
+
+@pytest.mark.parametrize("codec", ["aac", "alac"])
+def test_parts_of_an_edit_list_are_one_recording_or_an_error(codec: str, make_clip) -> None:
+    source = clip(make_clip, codec, "mp4", "end", rate=48_000)
+    data, (whole, _) = source.read_bytes(), ossicle.load(source, mono=False)
+    at = data.index(b"mvhd") + 16
+    data = data[:at] + struct.pack(">I", 1000) + data[at + 4 :]
+    begin = 1024 if codec == "aac" else 0
+
+    def load(*edits: tuple[int, int]) -> np.ndarray:
+        rows = [(length, at & 0xFFFF_FFFF, 0x1_0000) for length, at in edits]
+        edited = replaced(data, (b"moov", b"trak", b"edts"), box(b"edts", table(b"elst", rows)))
+        waveform, _ = ossicle.load(edited, mono=False)
+        assert ossicle.info(edited).frames == waveform.shape[1]
+        return waveform
+
+    second = 48_000 + begin
+    for edits in (
+        [(500, begin), (500, begin + 24_000)],
+        [(300, -1), (500, begin), (500, begin + 24_000)],
+        [(500, begin), (500, begin + 24_000), (300, -1)],
+    ):
+        np.testing.assert_array_equal(load(*edits), whole[:, :48_000])
+    for edits in ([(500, begin), (500, second)], [(500, second), (500, begin)]):
+        with pytest.raises(ossicle.UnsupportedFormatError, match="several parts"):
+            load(*edits)
+    with pytest.raises(ossicle.UnsupportedFormatError, match="a pause between two parts"):
+        load((500, begin), (300, -1), (500, begin + 24_000))

@@ -68,13 +68,18 @@ impl Edit {
         };
         let long = body(window, elst, 1)?.first() == Some(&1);
         let mut table = Table::counted(window, elst, if long { 20 } else { 12 })?;
-        let mut played: Option<Self> = None;
+        let (mut played, mut has_paused) = (None::<Self>, false);
         for index in 0..table.len().min(MAX_EDITS) {
             let entry = table.entry(window, index)?.unwrap_or_default();
-            // A negative time is a pause in front: silence that is not in the track.
+            // A negative time is a pause: in front and at the end, silence that is not in the track.
             let Some(edit) = Self::parse(entry, long) else {
+                has_paused = played.is_some();
                 continue;
             };
+            if has_paused {
+                let reason = "an MP4 edit list with a pause between two parts is not read here";
+                return Err(Error::unsupported(reason).at_byte(elst.start));
+            }
             played = match played {
                 None => Some(edit),
                 Some(before) => Some(before.joined(edit, scales).ok_or_else(|| {
