@@ -134,6 +134,41 @@ def test_what_lies_outside_of_gaps_is_what_it_was(clip) -> None:
         assert noticed >= 25
 
 
+def test_a_range_of_what_is_concealed_is_a_slice_of_it(clip) -> None:
+    _, data = clip
+    rate = ossicle.info(data).sample_rate
+    random = np.random.default_rng(11)
+    for _ in range(6):
+        damaged = bytearray(data)
+        place = int(random.integers(len(data) // 4, 3 * len(data) // 4))
+        damaged[place : place + 90] = random.bytes(90)
+        result = concealed(bytes(damaged))
+        assert result is not None
+        whole, gaps = result
+        gaps = [gap for gap in gaps if gap.start < gap.end <= len(whole)]
+        # Across its beginning, across its end, and inside of it alone.
+        starts = [(gap.start - 40, gap.start + 40) for gap in gaps]
+        starts += [(gap.end - 40, gap.end + 40) for gap in gaps]
+        starts += [(gap.start + 9, gap.end - 9) for gap in gaps if gap.end - gap.start > 20]
+        for start, end in starts:
+            first = max(start, 0) / rate
+            arguments = {"offset": first, "duration": end / rate - first}
+            part, _, inner = ossicle.load(damaged, on_error="conceal", **arguments)
+            wanted = whole[max(start, 0) : end]
+            assert part.shape == wanted.shape
+            assert np.abs(part - wanted).max(initial=0) < 1e-4
+            assert any(gap.start < gap.end for gap in inner)
+            # Not concealed it is an error, and never a shorter clip.
+            assert isinstance(load_or_error(damaged, **arguments), ossicle.AudioError)
+
+
+def test_a_range_of_nothing_has_all_channels(clip) -> None:
+    _, data = clip
+    for arguments in ({"duration": 0.0}, {"offset": 0.5, "duration": 0.0}, {"offset": 99.0}):
+        for rate in (None, 8_000):
+            assert ossicle.load(data, rate, mono=False, **arguments)[0].shape == (1, 0)
+
+
 def test_a_cut_gives_what_is_there_and_says_what_is_missing(clip) -> None:
     kind, data = clip
     expected, _ = ossicle.load(data)

@@ -177,11 +177,13 @@ impl<'a> CodecReader<'a> {
         let needed_from = wanted.start as i64 - params.preroll_frames() as i64;
         let mut pass = Pass::new(wanted);
         if needed_from > 0 {
-            while let Err(error) = self.demuxer.seek(needed_from) {
-                damage.meet(error)?;
-                pass.count_barren()?;
-            }
             pass.needed_from = needed_from;
+            if let Err(error) = self.demuxer.seek(needed_from) {
+                damage.meet(error)?;
+                // Met again from the beginning on, where it shows what it costs.
+                damage.forget();
+                self.demuxer.seek(i64::MIN)?;
+            }
         }
         Ok(pass)
     }
@@ -305,7 +307,7 @@ impl<'a> CodecReader<'a> {
                 pass.push(&block, begin, packet, mixer)
             }
             // Behind a seek the bit reservoir and the overlap fill up first.
-            Err(_) if begin < pass.wanted.start as i64 && pass.needed_from > 0 => {
+            Err(_) if pass.is_ahead(begin, packet) => {
                 pass.advance(begin, packet.frames.unwrap_or(0) as i64)
             }
             Err(error) => {
@@ -399,10 +401,22 @@ impl Pass {
             self.position = begin.min(self.wanted.start as i64);
         }
         let missing = self.inside(self.position)..self.inside(begin.max(self.position));
+        if missing.is_empty() && begin <= self.wanted.start as i64 && self.wanted.start > 0 {
+            damage.forget();
+        }
         damage.fill(missing, packet.at, |frames| mixer.push_silence(frames))?;
         self.end_byte = packet.at + packet.data.len() as u64;
         self.position = self.position.max(begin);
         Ok(begin)
+    }
+
+    /// Whether a packet was only to prepare the decoder for what is wanted: none of that is in it.
+    fn is_ahead(&self, begin: i64, packet: &Packet) -> bool {
+        let start = self.wanted.start as i64;
+        let end = packet
+            .frames
+            .map(|frames| begin.saturating_add(frames as i64));
+        self.needed_from > 0 && begin < start && end.is_none_or(|end| end <= start)
     }
 
     fn inside(&self, frame: i64) -> u64 {

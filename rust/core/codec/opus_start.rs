@@ -26,8 +26,8 @@ impl CodecReader<'_> {
             if start <= preroll {
                 break;
             }
-            self.demuxer.seek(start - preroll)?;
-            let Ok((packets, end)) = self.packets_before(start) else {
+            let sought = self.demuxer.seek(start - preroll);
+            let Ok((packets, end)) = sought.and_then(|()| self.packets_before(start)) else {
                 // Whatever is damaged there is met again from the start on.
                 break;
             };
