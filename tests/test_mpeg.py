@@ -426,6 +426,29 @@ def test_a_wav_of_mp3(with_xing: tuple[bytes, bytes], tmp_path: Path) -> None:
         assert np.array_equal(ossicle.load(padded)[0], whole)
 
 
+def test_a_wav_of_mp3_by_a_writer_to_a_pipe(with_xing: tuple[bytes, bytes], tmp_path: Path) -> None:
+    source, path = tmp_path / "source.mp3", tmp_path / "mp3.wav"
+    source.write_bytes(with_xing[1])
+    command = [oracle.bundled(), "-v", "error", "-i", source, "-c", "copy", "-f", "wav", "-"]
+    data = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+    at = data.index(b"data") + 4
+    whole, _ = ossicle.load(with_xing[1], mono=False)
+    sizes = {data[at : at + 4], b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", bytes(4)}
+    for size in sizes:
+        path.write_bytes(data[:at] + size + data[at + 4 :])
+        what = "MPEG audio in WAV | the data size is a placeholder of a writer to a pipe"
+        careless.check(path, whole, "placeholder of a writer", what=what, tolerance=1e-6)
+    # Both sizes right: the file was cut short.
+    chunk = struct.pack("<I", len(data) - at - 4)
+    right = data[:4] + struct.pack("<I", len(data) - 8) + data[8:at] + chunk + data[at + 4 :]
+    assert ossicle.info(right).remarks == ()
+    raises(right[:-100], ossicle.CorruptAudioError, "promises")
+    # ID3 in front, as some taggers write it.
+    tagged = id3v2(300) + right
+    assert (ossicle.info(tagged).container, ossicle.info(tagged).codec) == ("wav", "mp3")
+    assert np.array_equal(ossicle.load(tagged, mono=False)[0], whole)
+
+
 # Damage.
 
 
@@ -530,8 +553,8 @@ def test_a_change_of_channels_is_mixed_to_mono(
     parts = means(clips, channels)
     expected = np.concatenate(parts)
     if suffix != "aac":
-        # Filters and bit reservoir of MPEG audio go on, here and in FFmpeg: the end of a part is heard in
-        # the next one's first frame.
+        # Filters and bit reservoir of MPEG audio go on, here and in FFmpeg: the end of a part is
+        # heard in the next one's first frame.
         waveform, _ = ossicle.load(path)
         for begin in np.cumsum([len(part) for part in parts[:-1]]):
             expected[begin : begin + 1152] = waveform[begin : begin + 1152]
@@ -541,6 +564,35 @@ def test_a_change_of_channels_is_mixed_to_mono(
     assert any("from 2 to 1 channels" in text for text in ossicle.info(path).remarks)
     with pytest.raises(ossicle.UnsupportedFormatError, match="changes from 1 to 2 channels"):
         ossicle.load(path, mono=False)
+
+
+def test_channels_that_change_with_every_frame(make_clip, tmp_path: Path) -> None:
+    """What the mode of a frame may do: one decoder goes on, with what is in the bit reservoir."""
+    options = "-c:a mp2 -b:a 128k"
+    clips = [make_clip("mp2", rate=48_000, channels=count, options=options) for count in (1, 2)]
+    size = 384
+    frames = [
+        [data[at : at + size] for at in range(0, len(data), size)]
+        for data in (clip.read_bytes() for clip in clips)
+    ]
+    modes = [0, 1, 1, 0, 1, 0, 0, 0, 1, 1]
+    path, out = tmp_path / "modes.mp2", tmp_path / "clip.f32"
+    path.write_bytes(b"".join(frames[mode][index] for index, mode in enumerate(modes)))
+    means = []
+    for count, clip in enumerate(clips, 1):
+        oracle.ffmpeg(oracle.bundled(), ["-c:a", "mp2float", "-i", clip, "-f", "f32le", out])
+        means.append(np.fromfile(out, "<f4").reshape(-1, count).mean(axis=1))
+    waveform, _ = ossicle.load(path)
+    assert len(waveform) == ossicle.info(path).frames == 1152 * len(modes)
+    for index, mode in enumerate(modes):
+        # The filters remember 480 samples of the frame before.
+        memory = 0 if index == 0 or mode == modes[index - 1] else 480
+        part = slice(1152 * index + memory, 1152 * (index + 1))
+        assert np.abs(waveform[part] - means[mode][part]).max() < 1e-5, index
+    part, rate = ossicle.load(path, offset=5_000 / 48_000, duration=3_000 / 48_000)
+    assert rate == 48_000
+    assert np.abs(part - waveform[5_000:8_000]).max() < 1e-5
+    assert ossicle.info(path).remarks[0].startswith("the stream changes from 1 to 2 channels")
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "aac"])
@@ -590,7 +642,9 @@ def test_parts_of_other_rates_are_resampled_by_themselves(
 
 
 def test_damage_in_a_part_of_another_rate_is_concealed_in_place(make_clip) -> None:
-    clips = [make_clip("aac", rate=rate, frames=rate, options=BARE["aac"]) for rate in (16_000, 8_000)]
+    clips = [
+        make_clip("aac", rate=rate, frames=rate, options=BARE["aac"]) for rate in (16_000, 8_000)
+    ]
     first, second = (clip.read_bytes() for clip in clips)
     middle = len(second) // 2
     data = first + second[:middle] + bytes(300) + second[middle + 300 :]
@@ -650,7 +704,9 @@ def test_a_free_bit_rate_of_layer_1() -> None:
 
 @pytest.mark.skipif(not (shutil.which("lame") and shutil.which("mpg123")), reason="no LAME")
 @pytest.mark.parametrize("rate", [8_000, 24_000, 44_100])
-@pytest.mark.parametrize("options", [("150", "-m", "j"), ("320", "-m", "s"), ("97", "-m", "m", "-t")])
+@pytest.mark.parametrize(
+    "options", [("150", "-m", "j"), ("320", "-m", "s"), ("97", "-m", "m", "-t")]
+)
 def test_a_free_bit_rate_of_layer_3(rate: int, options: tuple[str, ...], tmp_path: Path) -> None:
     """LAME writes it; FFmpeg does not read it, mpg123 does."""
     wav, path, decoded = (tmp_path / name for name in ("in.wav", "free.mp3", "out.wav"))
@@ -669,7 +725,12 @@ def test_a_free_bit_rate_of_layer_3(rate: int, options: tuple[str, ...], tmp_pat
 def test_a_file_that_ends_in_a_tag_is_one_error_at_once(plain: bytes, tmp_path: Path) -> None:
     cut = (id3v2(60_000) + plain)[:40_000]
     picture = (id3v2(60_000, footer=True) + plain)[: 60_000 + 15]
-    wav = b"RIFF\x24\x9c\0\0WAVEfmt \x1e\0\0\0\x55\0" + bytes(28) + b"LIST\xd0\x9b\0\0" + bytes(39_888)
+    wav = (
+        b"RIFF\x24\x9c\0\0WAVEfmt \x1e\0\0\0\x55\0"
+        + bytes(28)
+        + b"LIST\xd0\x9b\0\0"
+        + bytes(39_888)
+    )
     empty_ape = struct.pack("<8s6I", b"APETAGEX", 2000, 0, 0, 0, 0, 0)
     files = {
         "cut in the cover": (cut, "ID3v2 tag reaches to the end"),

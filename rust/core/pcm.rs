@@ -7,7 +7,7 @@ mod adpcm;
 mod aiff;
 mod au;
 mod caf;
-mod extent;
+pub(crate) mod extent;
 mod header;
 mod packets;
 mod sample;

@@ -97,6 +97,10 @@ impl frames::Header for Header {
         1024
     }
 
+    fn channels(&self) -> usize {
+        self.channel_configuration() as usize
+    }
+
     fn params(&self) -> Result<Params> {
         if !self.has_one_block() {
             let reason = "ADTS with several AAC packets in a frame is not decoded here";

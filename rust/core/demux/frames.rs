@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{changes, foreign, tags};
+use super::{changes, channels_change, foreign, tags};
 use crate::error::{Error, ErrorKind, Result};
 use crate::params::Params;
 use crate::window::Window;
@@ -43,13 +43,11 @@ pub(super) trait Header: Copy + Send {
     /// Samples of each channel in the frame.
     fn samples(&self) -> u64;
 
-    /// Whether both can be of one stream.
-    fn is_like(&self, other: &Self) -> bool;
+    /// Channels of the frame, or what stands for them.
+    fn channels(&self) -> usize;
 
-    /// Whether a decoder of the one stream goes on with the other: only the channels change.
-    fn shares_decoder(&self, _other: &Self) -> bool {
-        false
-    }
+    /// Whether both can be of one stream, which one decoder takes.
+    fn is_like(&self, other: &Self) -> bool;
 
     /// Whether one that fills a file is no chance.
     fn counts_alone(&self) -> bool;
@@ -73,13 +71,11 @@ pub(super) struct Frame<H> {
     part: usize,
 }
 
-/// What the frames have in common up to the next change.
+/// What the frames have in common up to the next change of the stream: one decoder takes them.
 struct Part {
     /// Samples before it.
     begin: u64,
     params: Arc<Params>,
-    /// The part whose decoder it goes on with, where it is another one than its own.
-    decoder: usize,
 }
 
 /// How sure it must be that frames begin at some place.
@@ -280,7 +276,7 @@ impl<'a, H: Header> Frames<'a, H> {
             match header {
                 Some(header) if !header.is_like(&self.place.header) => self.pass(Some(header))?,
                 Some(header) if header.length() as u64 > self.end - at => self.meet_cut(header)?,
-                Some(header) => return Ok(Some(self.take(header))),
+                Some(header) => return self.take(header).map(Some),
                 None => self.pass(None)?,
             }
         }
@@ -288,7 +284,11 @@ impl<'a, H: Header> Frames<'a, H> {
         Ok(None)
     }
 
-    fn take(&mut self, header: H) -> Frame<H> {
+    fn take(&mut self, header: H) -> Result<Frame<H>> {
+        let (from, to) = (self.place.header.channels(), header.channels());
+        if from != to {
+            self.remark(channels_change(from, to).at_byte(self.place.at))?;
+        }
         let frame = Frame {
             header,
             ..self.place
@@ -308,7 +308,7 @@ impl<'a, H: Header> Frames<'a, H> {
         };
         self.last = frame.at..self.place.at;
         self.last_end = self.last_end.max(self.place.at);
-        frame
+        Ok(frame)
     }
 
     /// The last frame is not all there: damage if a header promises it, else a writer was stopped.
@@ -362,20 +362,12 @@ impl<'a, H: Header> Frames<'a, H> {
         }
         if self.parts.is_empty() {
             let params = Arc::new(self.first.header.params()?);
-            let (begin, decoder) = (0, 0);
-            self.parts.push(Part {
-                begin,
-                params,
-                decoder,
-            });
+            self.parts.push(Part { begin: 0, params });
         }
         if part == self.parts.len() {
-            let is_shared = header.shares_decoder(&before.header);
-            let decoder = self.parts.get(before.part).map(|part| part.decoder);
             self.parts.push(Part {
                 begin: before.begin,
                 params: Arc::new(params),
-                decoder: decoder.filter(|_| is_shared).unwrap_or(part),
             });
         }
         self.place = Frame {
@@ -496,9 +488,8 @@ impl<'a, H: Header> Frames<'a, H> {
 
     /// The link of [`Packet::params`](super::Packet::params) that `frame` belongs to.
     pub(super) fn link(&self, frame: &Frame<H>) -> Option<Arc<Params>> {
-        let part = self.parts.get(frame.part)?;
-        let decoder = self.parts.get(part.decoder).filter(|_| part.decoder > 0)?;
-        Some(Arc::clone(&decoder.params))
+        let part = self.parts.get(frame.part).filter(|_| frame.part > 0)?;
+        Some(Arc::clone(&part.params))
     }
 
     /// Samples before the first frame of another rate than the stream's first, once one was met.

@@ -12,6 +12,7 @@ mod tests;
 use super::frames::{Frames, Header as _, Proof, find_first, is_container, run};
 use super::{Demuxer, Packet, Track, tags};
 use crate::error::{Error, Result};
+use crate::pcm::extent::Declared;
 use crate::source::Source;
 use crate::window::Window;
 use header::Header;
@@ -26,13 +27,13 @@ pub(crate) struct Mpeg<'a> {
     track: Track,
     trim: Trim,
     /// Where the audio ends by the header in front of it, and how many packets it says there are.
-    declared: Option<Declared>,
+    declared: Option<Promised>,
     /// That the stream is shorter than declared was said.
     told: bool,
 }
 
 #[derive(Clone, Copy)]
-struct Declared {
+struct Promised {
     packets: u64,
     end: Option<u64>,
 }
@@ -150,7 +151,9 @@ impl<'a> Mpeg<'a> {
         let is_far = more.end - more.start > info.bytes.unwrap_or(0) >> 4;
         let is_count_used = !is_far || self.frames.is_zero(more)?;
         self.trim = Trim::new(header, info, is_count_used);
-        self.declared = info.packets.map(|packets| Declared { packets, end });
+        self.declared = info.packets.map(|packets| Promised { packets, end });
+        // A checksum and the right length in bytes: LAME wrote all of it in one go, at one rate. What changes on
+        // the way of such a file is met by decoding alone.
         let is_sure = info.is_sure && end == Some(tail);
         self.track.frames = info
             .packets
@@ -201,40 +204,35 @@ struct Place {
 
 /// `None` where the file is of another format.
 fn find_stream(window: &mut Window<'_>) -> Result<Option<Place>> {
-    let head = window.at(0, 12, u64::MAX)?;
+    let from = tags::behind_id3v2(window, 0)?;
+    let head = window.at(from, 12, u64::MAX)?;
     if head.starts_with(b"RIFF") && head.get(8..12) == Some(b"WAVE") {
-        return find_in_wav(window);
+        return find_in_wav(window, from);
     }
     if is_container(window)? {
         return Ok(None);
     }
     Ok(Some(Place {
         container: "mp3",
-        from: tags::behind_id3v2(window, 0)?,
+        from,
         end: u64::MAX,
     }))
 }
 
-/// The data of a WAV whose format is MPEG audio.
-fn find_in_wav(window: &mut Window<'_>) -> Result<Option<Place>> {
-    let (mut at, mut is_mpeg) = (12, false);
+/// The data of a WAV from byte `base` on whose format is MPEG audio.
+fn find_in_wav(window: &mut Window<'_>, base: u64) -> Result<Option<Place>> {
+    let number = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
+    let head = window.at(base, 12, u64::MAX)?;
+    let size = head.get(4..).and_then(<[u8]>::first_chunk);
+    let outer_end = size.map(|size| (base + 8).saturating_add(number(size)));
+    let (mut at, mut is_mpeg) = (base + 12, false);
     while let Some(head) = window.at(at, 10, u64::MAX)?.first_chunk::<10>() {
         let [a, b, c, d, size @ .., low, high] = *head;
-        let begin = at + 8;
-        let size = u64::from(u32::from_le_bytes(size));
+        let (begin, size) = (at + 8, number(&size));
         match &[a, b, c, d] {
             b"fmt " => is_mpeg = matches!(u16::from_le_bytes([low, high]), 0x50 | 0x55),
             b"data" if is_mpeg => {
-                // 0 and the largest number stand for "until the end", as in other WAVs.
-                let is_open = matches!(size, 0 | 0xFFFF_FFFF);
-                let end = if is_open { u64::MAX } else { begin + size };
-                if end < u64::MAX && end > window.len() {
-                    let (there, len) = (window.len() - begin, window.len());
-                    let reason = format!(
-                        "the WAV header promises {size} bytes of data and {there} are there"
-                    );
-                    return Err(Error::corrupt(reason).at_byte(len));
-                }
+                let end = end_of_data(window, begin, size, outer_end)?;
                 return Ok(Some(Place {
                     container: "wav",
                     from: begin,
@@ -247,6 +245,29 @@ fn find_in_wav(window: &mut Window<'_>) -> Result<Option<Place>> {
         at = begin + size + size % 2;
     }
     Ok(None)
+}
+
+/// Where `size` bytes of data end that begin at `begin`, judged as those of PCM are.
+fn end_of_data(window: &Window<'_>, begin: u64, size: u64, outer_end: Option<u64>) -> Result<u64> {
+    let len = window.len();
+    let declared = Declared {
+        container: "WAV",
+        at: begin,
+        size,
+        // No MPEG audio is no recording: 0 is a placeholder.
+        outer_end: outer_end.filter(|_| size > 0),
+        block_bytes: 1,
+    };
+    if let Some(reason) = declared.carelessness(len) {
+        window.remark(Error::corrupt(reason).at_byte(begin))?;
+        return Ok(u64::MAX);
+    }
+    let there = len.saturating_sub(begin);
+    if size > there {
+        let reason = format!("the WAV header promises {size} bytes of data and {there} are there");
+        return Err(Error::corrupt(reason).at_byte(len));
+    }
+    Ok(begin + size)
 }
 
 /// The header at `from`, if frames of a free bit rate begin there: what comes behind the second header has

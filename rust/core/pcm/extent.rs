@@ -34,17 +34,17 @@ const PLACEHOLDERS: [(u64, u64); 5] = [
 
 /// What a header says of where the samples lie.
 #[derive(Clone, Copy)]
-pub(super) struct Declared {
+pub(crate) struct Declared {
     /// What to call the size, in a remark.
-    pub(super) container: &'static str,
+    pub(crate) container: &'static str,
     /// Where the samples begin.
-    pub(super) at: u64,
+    pub(crate) at: u64,
     /// Bytes of samples.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     /// Bytes up to the end of the outermost chunk, by its own size; `None` where the container has none.
-    pub(super) outer_end: Option<u64>,
+    pub(crate) outer_end: Option<u64>,
     /// Bytes of a frame or block.
-    pub(super) block_bytes: u64,
+    pub(crate) block_bytes: u64,
 }
 
 impl Declared {
@@ -53,35 +53,36 @@ impl Declared {
     /// # Errors
     /// A remark, where the reading is strict.
     pub(super) fn bytes(self, header: &Header<'_, '_>) -> Result<Option<u64>> {
-        let len = header.source_len();
+        match self.carelessness(header.source_len()) {
+            Some(reason) => header.remark(self.at, reason).map(|()| None),
+            None => Ok(Some(self.size)),
+        }
+    }
+
+    /// Why the samples go to the end of the file, which has `len` bytes, whatever the size says.
+    pub(crate) fn carelessness(self, len: u64) -> Option<String> {
         let fits = self.at.saturating_add(self.size) <= len;
         // Where the outermost size is right and holds the data, theirs is no placeholder.
         let is_told = fits && self.outer_end == Some(len);
         let is_empty = self.size == 0 && self.at >= len;
-        if is_told || is_empty {
-            return Ok(Some(self.size));
-        }
-        if self.is_placeholder(self.size) {
-            let reason = "data size is the placeholder of a writer to a pipe";
-            return self.to_the_end(header, reason);
-        }
-        if !fits
-            && self
-                .outer_end
+        let is_no_witness = || {
+            self.outer_end
                 .is_some_and(|end| self.is_no_witness(end, len))
-        {
-            let reason = "data size points beyond the end of the file and the outermost size does not agree with it";
-            return self.to_the_end(header, reason);
-        }
-        Ok(Some(self.size))
-    }
-
-    fn to_the_end(self, header: &Header<'_, '_>, reason: &str) -> Result<Option<u64>> {
-        let Self { container, at, .. } = self;
-        let reason =
-            format!("the {container} {reason}: the samples are read to the end of the file");
-        header.remark(at, reason)?;
-        Ok(None)
+        };
+        let reason = match is_told || is_empty {
+            true => return None,
+            _ if self.is_placeholder(self.size) => {
+                "data size is the placeholder of a writer to a pipe"
+            }
+            _ if !fits && is_no_witness() => {
+                "data size points beyond the end of the file and the outermost size does not agree with it"
+            }
+            _ => return None,
+        };
+        let container = self.container;
+        Some(format!(
+            "the {container} {reason}: the samples are read to the end of the file"
+        ))
     }
 
     /// Whether the outermost size is none that says that the file was longer once.

@@ -40,10 +40,10 @@ impl Header {
     }
 }
 
-/// Whether two words can be headers of one stream.
+/// Whether two words can be headers of one stream. Its channels may change from frame to frame: a decoder
+/// goes on with what it has of the bit reservoir.
 fn are_alike(one: u32, other: u32) -> bool {
-    let is_mono = |word: u32| word >> 6 & 3 == 3;
-    (one ^ other) & STREAM == 0 && is_mono(one) == is_mono(other)
+    (one ^ other) & STREAM == 0
 }
 
 impl Deref for Header {
@@ -71,7 +71,7 @@ impl frames::Header for Header {
     fn parse_like(bytes: &[u8], like: &Self) -> Option<Self> {
         let header = mpeg_audio::Header::of(u32::from_be_bytes(*bytes.first_chunk()?))?;
         // Only of one rate and layer: elsewhere the same time takes another number of bytes.
-        let is_free = like.free_length > 0 && (header.word() ^ like.word()) & STREAM == 0;
+        let is_free = like.free_length > 0 && are_alike(header.word(), like.word());
         match header.bit_rate() {
             0 => is_free.then_some(Self { header, ..*like }),
             _ => Self::parse(bytes),
@@ -97,6 +97,10 @@ impl frames::Header for Header {
         self.frames()
     }
 
+    fn channels(&self) -> usize {
+        self.header.channels()
+    }
+
     fn is_like(&self, other: &Self) -> bool {
         are_alike(self.word(), other.word())
     }
@@ -106,17 +110,13 @@ impl frames::Header for Header {
         self.layer() == 3
     }
 
-    fn shares_decoder(&self, other: &Self) -> bool {
-        (self.word() ^ other.word()) & STREAM == 0
-    }
-
     fn params(&self) -> Result<Params> {
         let codec = match self.layer() {
             1 => Codec::Mp1,
             2 => Codec::Mp2,
             _ => Codec::Mp3,
         };
-        let channels = Some(self.channels());
+        let channels = Some(self.header.channels());
         Ok(Params::new(codec, self.sample_rate(), channels))
     }
 }
