@@ -165,7 +165,8 @@ whole.
 `ossicle info` shows remarks, and so do `ossicle decode`, `ossicle verify` and `preflight`; with
 `--strict`, `decode` and `verify` fail for them. A collator with `strict=True` takes a remark for
 a bad row. A training run that reads headers (with a budget of seconds or tokens) counts its clips
-by the reasons of their remarks in `result.json`.
+by the reasons of their remarks in `result.json`. The index of a shard keeps remarks in its column
+`remarks`.
 
 {remarks}
 

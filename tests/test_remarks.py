@@ -109,6 +109,15 @@ def test_lengths_have_them(tidy: Path, careless: Path, remark: str) -> None:
     assert found.remarks == [(), (remark,), (remark, remark), ()]
 
 
+def test_lengths_of_an_index_have_them() -> None:
+    polars = pytest.importorskip("polars")
+    columns = {"frames": [1, 2, 3], "sample_rate": [8_000] * 3}
+    assert audio_lengths(polars.DataFrame(columns)).remarks == [(), (), ()]
+    columns["remarks"] = ["a (byte 4)\nb", None, "c"]
+    found = audio_lengths(polars.DataFrame(columns)).remarks
+    assert found == [("a (byte 4)", "b"), (), ("c",)]
+
+
 def test_reasons_are_counted_once_a_recording() -> None:
     remarks = [("b (byte 4)", "a"), ("b (byte 9)", "b (byte 7)"), (), ("c",)]
     assert count_reasons(remarks) == {"b": 2, "a": 1, "c": 1}

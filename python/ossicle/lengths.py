@@ -37,8 +37,8 @@ class AudioLengths:
         samples: ``(N,)`` int64, samples a channel that `ossicle.load` gives, at the rate that was
             asked for or at each clip's own; -1 where it failed.
         errors: For each row None, or the error that it ended in.
-        remarks: For each row what is careless in its recordings, as `ossicle.AudioInfo` has it;
-            empty where lengths come from an index.
+        remarks: For each row what is careless in its recordings, as `ossicle.AudioInfo` has it, or
+            as an index has it in its column ``remarks``.
     """
 
     seconds: npt.NDArray[np.float64]
@@ -206,4 +206,11 @@ def _of_index(index: Any, rate: int | None) -> AudioLengths:
         errors[row] = error = InvalidArgumentError("the index has no frames and sample_rate here")
         error.add_note(f"in row {row}")
     seconds = np.where(ok, frames / rates, np.nan)
-    return AudioLengths(seconds, np.where(ok, samples, -1), errors, [()] * len(ok))
+    return AudioLengths(seconds, np.where(ok, samples, -1), errors, _remarks_of(index, len(ok)))
+
+
+def _remarks_of(index: Any, rows: int) -> list[tuple[str, ...]]:
+    """A line each in the column ``remarks``; null where there are none, and in older indexes."""
+    if "remarks" not in index.columns:
+        return [()] * rows
+    return [tuple(text.splitlines()) if isinstance(text, str) else () for text in index["remarks"]]
