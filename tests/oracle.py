@@ -71,6 +71,13 @@ def decode(executable: str, paths: Sequence[Path], channels: int) -> list[Array]
     return clips
 
 
+def decode_to(executable: str, path: Path, channels: int) -> Array:
+    """`path` as ``(channels, frames)``, mixed by FFmpeg where it has others; nothing is written beside it."""
+    command = [executable, "-nostdin", "-v", "error", "-i", str(path), "-ac", str(channels)]
+    done = subprocess.run([*command, "-f", "f32le", "-"], capture_output=True, check=True)
+    return np.frombuffer(done.stdout, "<f4").reshape(-1, channels).T
+
+
 def signal(rate: int, channels: int, frames: int, seed: int = 0) -> Array:
     """``(channels, frames)``: tones of its own and a little noise in each channel."""
     random = np.random.default_rng(seed)

@@ -201,7 +201,8 @@ def test_a_range_reads_little(long) -> None:
         assert file.count < len(data) / 300 + 400_000, offset
     file = Counting(data)
     ossicle.info(file)
-    assert file.count < 8_192
+    # The header, the last frame, and a few in between, which show that one stream is all there is.
+    assert file.count < 65_536
 
 
 def test_whole_files_are_read_about_once(long) -> None:
@@ -243,9 +244,11 @@ def test_tags_in_front_and_behind(make_clip) -> None:
 def test_more_than_the_header_promises(make_clip) -> None:
     path = make_clip("flac", rate=44_100, frames=30_001, options="-c:a flac -sample_fmt s16")
     data = bytearray(path.read_bytes())
-    data[22:26] = (4096 * 3).to_bytes(4, "big")
-    with pytest.raises(ossicle.CorruptAudioError, match="promises 12288 samples and more follow"):
-        ossicle.load(data)
+    whole, _ = ossicle.load(path)
+    for frames in (1, 4096 * 3, 30_000):
+        data[22:26] = frames.to_bytes(4, "big")
+        assert np.array_equal(ossicle.load(data, verify=True)[0], whole)
+        assert ossicle.info(data).frames == 30_001
     data[22:26] = (30_002).to_bytes(4, "big")
     with pytest.raises(ossicle.CorruptAudioError, match="30001 of 30002 samples"):
         ossicle.load(data)

@@ -209,7 +209,7 @@ def without_bits(data: bytes) -> bytes:
 UPPER = containers.wav(octets(24)[44:], 1, 2, 32)
 MONO = octets(24, channels=1, block=4)
 
-# The file, the remark, the row of the table, and the same without carelessness where FFmpeg does not read it.
+# The file, the remark, the row of the table, and the same as it should be, for FFmpeg.
 FORMATS: dict[str, tuple[bytes, str, str, bytes | None]] = {
     f"align {block}, {bits} bits": (
         octets(bits, block=block),

@@ -4,10 +4,12 @@
 //! smallest block of 0, and passes over damaged frames.
 
 pub(crate) mod bits;
+mod chain;
 mod crc;
 mod frame;
 mod header;
 mod info;
+mod numbers;
 mod output;
 mod packets;
 mod predict;
@@ -21,10 +23,11 @@ use crate::decode::AudioInfo;
 use crate::error::{Error, Name, Result};
 use crate::source::Source;
 
+use self::chain::Stream;
 use self::frame::{Frame, FrameDecoder};
 pub(crate) use self::header::FrameHeader;
-use self::header::MAX_HEADER_BYTES;
 use self::info::StreamInfo;
+use self::numbers::Numbers;
 use self::output::{Checksum, Output};
 pub(crate) use self::packets::Packets;
 use crate::window::Window;
@@ -50,29 +53,35 @@ pub(crate) enum Fault {
     },
 }
 
-/// An opened stream, and where it is read.
+/// An opened recording, and where it is read.
 pub(crate) struct Flac<'a> {
     name: Name,
+    /// The first stream's header, which is that of the recording.
     info: StreamInfo,
     window: Window<'a>,
+    /// The stream that is read; nearly always the only one.
+    stream: Stream,
     decoder: FrameDecoder,
-    /// Where the first frame begins, and its header; `None` where there is no frame.
+    /// Where the first frame of all begins.
     first_byte: u64,
-    first: Option<FrameHeader>,
+    /// Of the frames of this stream; `None` before the first one.
+    numbers: Option<Numbers>,
     /// The next frame: its byte and its first sample.
     at: u64,
     position: u64,
     /// Bytes to look at for a frame: more than most have.
     frame_bytes: usize,
+    /// Where the next stream begins, if any does; `None`: it was not looked for.
+    next_stream: Option<Option<u64>>,
 }
 
 impl<'a> Flac<'a> {
-    /// Where `fLaC` stands; `None` when this is no native FLAC.
+    /// Where `fLaC` stands, or a frame at the start of what has no header; `None` when this is no native FLAC.
     pub(crate) fn sniff(source: &mut Source<'_>) -> Result<Option<u64>> {
         info::sniff(source)
     }
 
-    /// Reads the headers of the stream whose `fLaC` stands at `at`.
+    /// Reads the headers of the stream that begins at `at`.
     pub(crate) fn open(mut source: Source<'a>, at: u64) -> Result<Self> {
         let (info, first_byte) = info::read(&mut source, at)?;
         let most = (info.max_frame_bytes as usize).min(MAX_FRAME_BYTES);
@@ -80,12 +89,14 @@ impl<'a> Flac<'a> {
             name: source.name().to_owned(),
             info,
             window: Window::new(source),
+            stream: Stream::new(info, at, 0),
             decoder: FrameDecoder::new(&info),
             first_byte,
-            first: None,
+            numbers: None,
             at: first_byte,
             position: 0,
             frame_bytes: if most > 0 { most } else { FIRST_FRAME_BYTES },
+            next_stream: None,
         })
     }
 
@@ -93,26 +104,54 @@ impl<'a> Flac<'a> {
         self.info.sample_rate
     }
 
-    /// Samples per channel, where the header tells them.
+    /// Where the stream ends in the recording, if its header tells that.
     fn declared(&self) -> Option<u64> {
-        Some(self.info.frames).filter(|frames| *frames > 0)
+        self.stream.end()
     }
 
-    /// The header's facts; where it does not tell the length, the last frame does.
+    /// The header's facts. The last frame tells the length, or whether it is what the header says; where it
+    /// or those in between do not agree, all are decoded.
     pub(crate) fn info(mut self) -> Result<AudioInfo> {
-        let frames = match self.declared() {
-            Some(frames) => frames,
-            None => self.frames_by_the_last()?,
-        };
         Ok(AudioInfo {
             sample_rate: self.info.sample_rate,
             channels: self.info.channels,
-            frames,
+            frames: self.length()?,
             container: "flac".into(),
             codec: "flac".into(),
             bits_per_sample: Some(self.info.bits),
             remarks: Vec::new(),
         })
+    }
+
+    fn length(&mut self) -> Result<u64> {
+        let declared = self.declared();
+        match (self.trusted_end()?, declared) {
+            (Some(_), Some(declared)) => return Ok(declared),
+            (Some(end), None) => {
+                (self.at, self.position) = (end.byte, end.sample);
+                if self.only_tags_follow()? {
+                    return Ok(end.sample);
+                }
+            }
+            // What is missing, decoding tells.
+            (None, Some(declared)) if self.is_cut()? => return Ok(declared),
+            (None, _) => {}
+        }
+        match (self.walk(), declared) {
+            (Err(error), Some(declared)) if error.is_damage() => Ok(declared),
+            (walked, _) => walked,
+        }
+    }
+
+    /// The length, by decoding all of it.
+    fn walk(&mut self) -> Result<u64> {
+        self.rewind();
+        while self.next_frame(u64::MAX)?.is_some() {}
+        Ok(self.position)
+    }
+
+    fn rewind(&mut self) {
+        (self.at, self.position, self.numbers) = (self.first_byte, 0, None);
     }
 
     /// Decodes samples `range`, cut at the end of the recording.
@@ -122,21 +161,15 @@ impl<'a> Flac<'a> {
         mono: bool,
         damage: &mut Damage,
     ) -> Result<Vec<Vec<f32>>> {
-        let end = range.end.min(self.declared().unwrap_or(u64::MAX));
-        let start = range.start.min(end);
-        let mut output = self.output(start..end, mono)?;
-        if start == end {
+        let wanted = range.start.min(range.end)..range.end;
+        let mut output = self.output(wanted.clone(), mono)?;
+        if wanted.is_empty() {
             return Ok(output.into_planes());
         }
-        self.seek(start)?;
-        let wanted = start..end;
-        while self.position < end {
-            let begin = self.position;
-            match self.next_frame(end) {
-                Ok(Some(frame)) => {
-                    let part = inside(&wanted, begin, frame.header.block_size);
-                    output.push(&self.decoder.block(), part)?;
-                }
+        self.seek(wanted.start)?;
+        while self.position < wanted.end {
+            match self.next_frame(wanted.end) {
+                Ok(Some(frame)) => self.put(&frame, &wanted, &mut output)?,
                 Ok(None) => break,
                 Err(error) => {
                     damage.meet(error)?;
@@ -146,10 +179,15 @@ impl<'a> Flac<'a> {
                 }
             }
         }
-        if self.position >= end && Some(end) == self.declared() {
-            self.check_nothing_follows()?;
-        }
         Ok(output.into_planes())
+    }
+
+    /// Appends what is wanted of the frame that was decoded.
+    fn put(&self, frame: &Frame, wanted: &Range<u64>, output: &mut Output) -> Result<()> {
+        let length = frame.header.block_size;
+        let begin = self.position - u64::from(length);
+        output.set_depth(self.stream.info.bits);
+        output.push(&self.decoder.block(), inside(wanted, begin, length))
     }
 
     /// Moves behind damage, and puts silence for what it costs; whether the stream goes on.
@@ -175,121 +213,122 @@ impl<'a> Flac<'a> {
         Ok(true)
     }
 
-    /// The same; all of the stream is decoded, and its MD5 compared with the header's, if that has one.
+    /// The same; all of the recording is decoded, and the MD5 of each stream compared with its header's, if
+    /// that has one.
     pub(crate) fn decode_verified(
         &mut self,
         range: Range<u64>,
         mono: bool,
     ) -> Result<Vec<Vec<f32>>> {
-        let end = self.declared().unwrap_or(u64::MAX);
-        let wanted = range.start.min(end)..range.end.min(end);
+        let wanted = range.start.min(range.end)..range.end;
         let mut output = self.output(wanted.clone(), mono)?;
-        let mut checksum = Checksum::new(&self.info);
-        while self.position < end {
-            let begin = self.position;
-            let Some(frame) = self.next_frame(end)? else {
-                break;
-            };
-            let block = self.decoder.block();
-            let whole = inside(&(0..end), begin, frame.header.block_size);
-            checksum.push(&block, whole.len());
-            output.push(&block, inside(&wanted, begin, frame.header.block_size))?;
+        let (mut stream, mut checksum) = (self.stream, Checksum::new(&self.info));
+        let mut is_right = false;
+        while let Some(frame) = self.next_frame(u64::MAX)? {
+            let begin = self.position - u64::from(frame.header.block_size);
+            // What follows the samples that the header counts, or begins anew, is often not in its checksum.
+            let begins = self.numbers.is_some_and(|numbers| numbers.begin() == begin);
+            if begins || Some(begin) == stream.end() {
+                is_right |= checksum.is(&stream.info.md5);
+            }
+            if self.stream.at != stream.at {
+                self.check_md5(&stream, is_right)?;
+                stream = self.stream;
+                (checksum, is_right) = (Checksum::new(&stream.info), false);
+            }
+            checksum.push(&self.decoder.block(), frame.header.block_size as usize);
+            self.put(&frame, &wanted, &mut output)?;
         }
-        self.check_nothing_follows()?;
-        let is_told = self.info.md5 != [0; 16];
-        if is_told && checksum.finish() != self.info.md5 {
-            return Err(
-                Error::corrupt("the MD5 of the samples is not the one in the FLAC header")
-                    .with_source(self.name.clone())
-                    .at_byte(self.first_byte),
-            );
-        }
+        self.check_md5(&stream, is_right || checksum.is(&stream.info.md5))?;
         Ok(output.into_planes())
+    }
+
+    fn check_md5(&self, stream: &Stream, is_right: bool) -> Result<()> {
+        if is_right || stream.info.md5 == [0; 16] {
+            return Ok(());
+        }
+        let reason = "the MD5 of the samples is not the one in the FLAC header";
+        Err(Error::corrupt(reason)
+            .with_source(self.name.clone())
+            .at_byte(stream.at))
     }
 
     fn output(&self, wanted: Range<u64>, mono: bool) -> Result<Output> {
         let planes = if mono { 1 } else { self.info.channels };
         let most = MAX_RESERVED / u64::from(planes);
-        let room = wanted.end - wanted.start.min(wanted.end);
-        Output::with_capacity(
-            &self.info,
-            mono,
-            room.min(self.info.frames).min(most) as usize,
-        )
+        let told = |sample: u64| sample.min(self.info.frames);
+        let room = told(wanted.end) - told(wanted.start);
+        Output::with_capacity(&self.info, mono, room.min(most) as usize)
     }
 
-    /// Decodes the next frame; `None` where a stream of unknown length ends.
+    /// Decodes the next frame; `None` where the recording ends.
     ///
     /// Reads about as far ahead as sample `end`.
     fn next_frame(&mut self, end: u64) -> Result<Option<Frame>> {
+        // Each turn but the last moves on in the file.
+        loop {
+            let is_told = self.declared().is_some_and(|end| self.position >= end);
+            if is_told && !self.goes_on()? {
+                return Ok(None);
+            }
+            match self.decode_here(end)? {
+                Ok(frame) => return self.pass(frame).map(Some),
+                Err(fault) if !self.pass_fault(fault)? => return Ok(None),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Decodes the frame that begins here, if one does.
+    fn decode_here(&mut self, end: u64) -> Result<std::result::Result<Frame, Fault>> {
         let expected = self.bytes_until(end);
         let mut need = self.frame_bytes;
-        let decoded = loop {
+        loop {
             let bytes = self.window.at(self.at, need, expected)?;
             let seen = bytes.len().min(MAX_FRAME_BYTES);
             match self.decoder.decode(bytes.get(..seen).unwrap_or_default()) {
                 Err(Fault::Short) if seen == MAX_FRAME_BYTES => {
-                    break Err(Fault::Damaged("a frame is longer than any can be"));
+                    return Ok(Err(Fault::Damaged("a frame is longer than any can be")));
                 }
                 Err(Fault::Short) if self.at + (seen as u64) < self.window.len() => {
                     need = (2 * seen.max(need)).min(MAX_FRAME_BYTES);
                 }
-                result => break result,
+                result => return Ok(result),
             }
-        };
-        match decoded {
-            Ok(frame) => self.pass(frame).map(Some),
-            Err(_) if self.declared().is_none() && self.only_tags_follow()? => Ok(None),
-            Err(fault) => Err(self.at_frame(fault)),
         }
     }
 
     /// Moves behind a frame that was decoded, if it is the one that had to come.
     fn pass(&mut self, frame: Frame) -> Result<Frame> {
-        let first = *self.first.get_or_insert(frame.header);
-        let start = frame.header.start(first.block_size);
-        if start != self.position || frame.header.variable != first.variable {
-            let reason = format!(
-                "damaged FLAC frames: sample {} is followed by {start}",
-                self.position
-            );
-            return Err(self.located(Error::corrupt(reason)));
+        let header = frame.header;
+        match self.numbers {
+            None => self.begin_numbers(header)?,
+            Some(numbers) if numbers.is_next(&header, self.position) => self.step(header)?,
+            Some(_) if self.may_restart(&header) => self.restart(header)?,
+            Some(numbers) => {
+                let (position, start) = (self.position, numbers.start(&header));
+                let reason =
+                    format!("damaged FLAC frames: sample {position} is followed by {start}");
+                return Err(self.located(Error::corrupt(reason)));
+            }
         }
         self.at += frame.bytes as u64;
-        self.position += u64::from(frame.header.block_size);
+        self.position += u64::from(header.block_size);
         // Room to spare: a frame that does not fit is decoded twice.
         self.frame_bytes = self.frame_bytes.max(frame.bytes + frame.bytes / 4);
+        self.check_count()?;
         Ok(frame)
     }
 
     /// About how many bytes it is from here to sample `end`, and a frame more.
     fn bytes_until(&self, end: u64) -> u64 {
         let (bytes, samples) = (self.window.len() - self.first_byte, self.info.frames);
-        if samples == 0 {
+        if samples <= self.position {
             return bytes;
         }
         let wanted = u128::from(end.min(samples).saturating_sub(self.position));
         let estimate = wanted * u128::from(bytes) / u128::from(samples);
         u64::try_from(estimate).unwrap_or(bytes) + self.frame_bytes as u64
-    }
-
-    /// More frames than the header tells would be lost without a word.
-    fn check_nothing_follows(&mut self) -> Result<()> {
-        let Some(declared) = self.declared() else {
-            return Ok(());
-        };
-        let bytes = self
-            .window
-            .at(self.at, MAX_HEADER_BYTES, MAX_HEADER_BYTES as u64)?;
-        let more = FrameHeader::parse(bytes).is_ok_and(|header| {
-            let first = self.first.unwrap_or(header);
-            header.check(&self.info).is_ok() && header.start(first.block_size) == self.position
-        });
-        if more || self.position > declared {
-            let reason = format!("the FLAC header promises {declared} samples and more follow");
-            return Err(self.located(Error::corrupt(reason)));
-        }
-        Ok(())
     }
 
     /// Whether the rest is nothing, zeros, or a tag that others put behind the stream.

@@ -38,6 +38,11 @@ impl<'a> Window<'a> {
         self.source.remark(carelessness)
     }
 
+    /// The source, to be read beside the window, which stays where it is.
+    pub(crate) fn source(&mut self) -> &mut Source<'a> {
+        &mut self.source
+    }
+
     /// Length of the source.
     pub(crate) fn len(&self) -> u64 {
         self.source.len()

@@ -82,18 +82,6 @@ impl FrameHeader {
             _ => Ok(()),
         }
     }
-
-    /// The first sample of the frame, in a stream whose first block holds `fixed_block` samples.
-    ///
-    /// Of fixed blocks only the last may be shorter. STREAMINFO's smaller size is no help: some encoders
-    /// count the last block among them, and some leave it at 0.
-    pub(super) fn start(&self, fixed_block: u32) -> u64 {
-        if self.variable {
-            self.number
-        } else {
-            self.number * u64::from(fixed_block)
-        }
-    }
 }
 
 /// Bytes in order, and how many were taken.

@@ -22,8 +22,7 @@ impl Output {
         let count = if mono { 1 } else { info.channels as usize };
         Self {
             mono,
-            // A power of two: every integer up to 24 bits lands exactly on its float.
-            scale: 1.0 / (1u64 << (info.bits - 1)) as f32,
+            scale: scale(info.bits),
             planes: vec![Vec::new(); count],
         }
     }
@@ -36,6 +35,11 @@ impl Output {
         let mut output = Self::new(info, mono);
         output.planes = plane::with_capacity(output.planes.len(), capacity)?;
         Ok(output)
+    }
+
+    /// The blocks that follow are of `bits` a sample.
+    pub(super) fn set_depth(&mut self, bits: u32) {
+        self.scale = scale(bits);
     }
 
     /// The planes, each `(frames,)`.
@@ -132,6 +136,11 @@ impl Output {
     }
 }
 
+/// A power of two: every integer up to 24 bits lands exactly on its float.
+fn scale(bits: u32) -> f32 {
+    1.0 / (1u64 << bits.saturating_sub(1)) as f32
+}
+
 /// The checksum of STREAMINFO: section 8.2, over interleaved little-endian samples of whole bytes.
 pub(super) struct Checksum {
     md5: Md5,
@@ -181,7 +190,8 @@ impl Checksum {
         self.put(right);
     }
 
-    pub(super) fn finish(self) -> [u8; 16] {
-        self.md5.finalize().into()
+    /// Whether it is `md5` so far.
+    pub(super) fn is(&self, md5: &[u8; 16]) -> bool {
+        self.md5.clone().finalize().as_slice() == md5
     }
 }
