@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 def run(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "160"}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     command = [str(Path(sys.executable).with_name("ossicle")), *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -28,8 +28,31 @@ app = typer.Typer(
     # A fault of ours shows Python's own trace, which reports can be made from.
     pretty_exceptions_enable=False,
 )
-console = Console()
-errors = Console(stderr=True)
+
+
+class Output(Console):
+    """A console that wraps at a terminal's width, and nowhere else.
+
+    Without a terminal Rich takes 80 columns, or those of a terminal that one of the other streams has:
+    lines of a pipe or a file, which programs read, would be broken inside their paths.
+    """
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """Columns and lines; without a terminal more columns than any line has."""
+        if self.is_terminal:
+            return super().size
+        return ConsoleDimensions(_UNWRAPPED, super().size.height)
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        self._width, self._height = new_size
+
+
+# Columns where no terminal has any.
+_UNWRAPPED = 1 << 20
+console = Output()
+errors = Output(stderr=True)
 
 
 class Bars:
