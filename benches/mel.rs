@@ -20,7 +20,7 @@ fn padded_to_30_s(bencher: Bencher<'_, '_>, seconds: usize, n_mels: usize) {
         .counter(ItemsCount::new(noise.len()))
         .bench_local(|| {
             let log_mel = log_mel.as_ref()?;
-            log_mel.write(&noise, WHISPER_PADDED, &mut out, frames);
+            let _ = log_mel.write(&noise, WHISPER_PADDED, &mut out, frames);
             Some(())
         });
 }

@@ -11,14 +11,14 @@ const BINS: usize = N_FFT / 2 + 1;
 fn features(wave: &[f32], n_mels: usize, padded: usize) -> Result<Vec<f32>> {
     let frames = LogMel::frames(padded);
     let mut out = vec![f32::MAX; n_mels * frames];
-    LogMel::new(n_mels)?.write(wave, padded, &mut out, frames);
+    LogMel::new(n_mels)?.write(wave, padded, &mut out, frames)?;
     Ok(out)
 }
 
 fn unpadded(wave: &[f32], n_mels: usize) -> Result<Vec<f32>> {
     let frames = wave.len().div_ceil(HOP);
     let mut out = vec![f32::MAX; n_mels * frames];
-    LogMel::new(n_mels)?.write_unpadded(wave, &mut out, frames);
+    LogMel::new(n_mels)?.write_unpadded(wave, &mut out, frames)?;
     Ok(out)
 }
 
@@ -150,7 +150,7 @@ proptest! {
     fn rows_lie_where_the_stride_says(wave in waveform(3000), extra in 0usize..50, padded in 160usize..4000) {
         let (frames, n_mels) = (LogMel::frames(padded), 80);
         let mut out = vec![7.5; n_mels * (frames + extra)];
-        LogMel::new(n_mels)?.write(&wave, padded, &mut out, frames + extra);
+        LogMel::new(n_mels)?.write(&wave, padded, &mut out, frames + extra)?;
         let rows = || out.chunks_exact(frames + extra);
         let got: Vec<f32> = rows().flat_map(|row| &row[..frames]).copied().collect();
         prop_assert_eq!(got, features(&wave, n_mels, padded)?);

@@ -382,8 +382,11 @@ impl Cache {
     }
 
     /// Counts, and removes what is wrong; a disk that does not answer and memory that is short say nothing about
-    /// the entry.
+    /// the entry, and work that was stopped nothing at all.
     fn missed(&self, path: &Path, error: &Error) {
+        if error.kind() == ErrorKind::Interrupted {
+            return;
+        }
         add(&self.counters.misses, 1);
         if matches!(error.kind(), ErrorKind::Io | ErrorKind::Limit) {
             return;

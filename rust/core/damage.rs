@@ -58,7 +58,8 @@ impl Damage {
 
     /// The same for a packet that a decoder refuses: damaged bits may say that it is of another kind.
     pub(crate) fn meet_packet(&mut self, error: Error) -> Result<()> {
-        if !self.conceal || error.kind() == ErrorKind::Limit {
+        let is_of_the_input = !matches!(error.kind(), ErrorKind::Limit | ErrorKind::Interrupted);
+        if !self.conceal || !is_of_the_input {
             return Err(error);
         }
         self.pending.get_or_insert(error);

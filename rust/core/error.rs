@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Limit,
     /// The caller asked for something that makes no sense.
     InvalidArgument,
+    /// The caller wanted no more: see [`interrupt`](crate::interrupt). It says nothing about the input.
+    Interrupted,
 }
 
 /// What errors call a source: a file, or a member of a shard and where that begins in it.

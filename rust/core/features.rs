@@ -22,7 +22,7 @@ pub fn frames(padded: Option<usize>, longest: usize) -> usize {
 /// The result does not depend on `threads`.
 ///
 /// # Errors
-/// None but for a fault of ours, caught.
+/// None but [`Interrupted`](crate::ErrorKind::Interrupted), and a fault of ours, caught.
 ///
 /// # Panics
 /// If `out` does not have the size of rows of [`frames`] frames.
@@ -47,7 +47,6 @@ pub fn write_batch(
             Some(padded) => mel.write(waveform, padded, row, LogMel::frames(padded)),
             None => write_followed_by_silence(mel, waveform, row),
         }
-        Ok(())
     };
     let done = pool::each_heaviest_first(items.collect(), threads, weight, write);
     done.into_iter().collect()
@@ -71,7 +70,7 @@ pub fn load_into(
     let loaded = guarded(|| {
         let clip = pipeline::load(source?, &at_most(request, padded))?;
         let plane = clip.planes.first().map_or(&[][..], Vec::as_slice);
-        mel.write(plane, padded, row, LogMel::frames(padded));
+        mel.write(plane, padded, row, LogMel::frames(padded))?;
         Ok(Row {
             length: plane.len(),
             native_rate: clip.native_rate,
@@ -99,20 +98,21 @@ fn at_most(request: &Request, samples: usize) -> Request {
 }
 
 /// The features of `waveform` alone, and behind them those of silence.
-fn write_followed_by_silence(mel: &LogMel, waveform: &[f32], row: &mut [f32]) {
+fn write_followed_by_silence(mel: &LogMel, waveform: &[f32], row: &mut [f32]) -> Result<()> {
     let frames = row.len() / mel.n_mels();
     let (own, padded) = (LogMel::unpadded_frames(waveform.len()), frames * HOP);
     if own < frames && waveform.len() + REACH <= padded {
-        mel.write(waveform, padded, row, frames);
+        mel.write(waveform, padded, row, frames)?;
     } else if own < frames {
         // The end would be mirrored into the last frames.
         let mut longer = waveform.to_vec();
         longer.resize(padded, 0.0);
-        mel.write_unpadded(&longer, row, frames);
+        mel.write_unpadded(&longer, row, frames)?;
     }
     // Alone, a clip that ends at thirty seconds is mirrored there.
     let mirrored = (WHISPER_PADDED - REACH + 1..=WHISPER_PADDED).contains(&waveform.len());
     if own == frames || mirrored {
-        mel.write_unpadded(waveform, row, frames);
+        mel.write_unpadded(waveform, row, frames)?;
     }
+    Ok(())
 }

@@ -14,6 +14,7 @@ pub mod error;
 pub mod features;
 mod flac;
 mod idle;
+pub mod interrupt;
 mod map;
 pub mod mel;
 mod mix;

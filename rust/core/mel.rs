@@ -83,23 +83,35 @@ impl LogMel {
     /// features are NaN, as with transformers. Finite samples give finite features; beyond 1e36, where
     /// transformers' spectra overflow, that is more than it does.
     ///
+    /// # Errors
+    /// [`Interrupted`](crate::ErrorKind::Interrupted) alone.
+    ///
     /// # Panics
     /// If `out` has no room for the rows, or `stride` is less than a row.
-    pub fn write(&self, waveform: &[f32], padded: usize, out: &mut [f32], stride: usize) {
+    pub fn write(
+        &self,
+        waveform: &[f32],
+        padded: usize,
+        out: &mut [f32],
+        stride: usize,
+    ) -> Result<()> {
         let rows = Rows {
             out,
             stride,
             frames: Self::frames(padded),
         };
-        self.features(Level::detect(), Padded::new(waveform, padded), rows);
+        self.features(Level::detect(), Padded::new(waveform, padded), rows)
     }
 
     /// The first [`LogMel::unpadded_frames`] of [`LogMel::write`], to the last bit, with
     /// [`WHISPER_PADDED`] samples or, for what is longer, so many that silence follows the end.
     ///
+    /// # Errors
+    /// As [`LogMel::write`].
+    ///
     /// # Panics
     /// As [`LogMel::write`].
-    pub fn write_unpadded(&self, waveform: &[f32], out: &mut [f32], stride: usize) {
+    pub fn write_unpadded(&self, waveform: &[f32], out: &mut [f32], stride: usize) -> Result<()> {
         let frames = Self::unpadded_frames(waveform.len());
         let mut padded = WHISPER_PADDED;
         if waveform.len() > padded {
@@ -110,16 +122,17 @@ impl LogMel {
             stride,
             frames,
         };
-        self.features(Level::detect(), Padded::new(waveform, padded), rows);
+        self.features(Level::detect(), Padded::new(waveform, padded), rows)
     }
 
     /// All frames of `signal` count for the maximum, however many are wanted.
-    fn features(&self, level: Level, signal: Padded<'_>, mut rows: Rows<'_>) {
+    fn features(&self, level: Level, signal: Padded<'_>, mut rows: Rows<'_>) -> Result<()> {
         let computed = signal.frames_with_sound();
         let mut scratch = Scratch::new();
         let mut tile = vec![[0.0; LANES]; self.n_mels()];
         let mut max = log::floor();
         for first in (0..computed).step_by(LANES) {
+            crate::interrupt::check()?;
             let span = signal.span(first * HOP);
             let peaks = level.logs(&PLAN, &self.bank, &span, &mut scratch, &mut tile);
             let counted = LANES.min(computed - first);
@@ -131,6 +144,7 @@ impl LogMel {
         for mel in 0..self.n_mels() {
             finish(rows.row(mel), computed, max);
         }
+        Ok(())
     }
 }
 

@@ -33,6 +33,8 @@ pub use frame::Label;
 const HEAD_BYTES: usize = 4096;
 /// Payload read and summed at a time: small enough to be summed from the second-level cache.
 const PIECE_BYTES: usize = 256 * 1024;
+/// Written by one call to the system, which nothing stops: some milliseconds.
+const WRITTEN_AT_ONCE: usize = 16 << 20;
 
 /// An array read back, in C order.
 #[derive(Clone, Debug, PartialEq)]
@@ -159,6 +161,7 @@ impl Opened {
     fn copy(&mut self, file: &File, bytes: &mut [u8]) -> Result<()> {
         let mut at = self.start as u64;
         for piece in bytes.chunks_mut(PIECE_BYTES) {
+            crate::interrupt::check()?;
             read_at(file, piece, at)?;
             self.sum.update(piece);
             at += piece.len() as u64;
@@ -170,6 +173,7 @@ impl Opened {
         let mut halves = vec![0_u16; samples.len().min(PIECE_BYTES / 2)];
         let mut at = self.start as u64;
         for piece in samples.chunks_mut(halves.len().max(1)) {
+            crate::interrupt::check()?;
             let halves = halves.get_mut(..piece.len()).unwrap_or_default();
             let bytes = cast_slice_mut(halves);
             read_at(file, bytes, at)?;
@@ -188,6 +192,7 @@ impl Opened {
         let mut piece = vec![0; self.bytes.min(PIECE_BYTES)];
         let end = self.start + self.bytes;
         for start in (self.start..end).step_by(PIECE_BYTES) {
+            crate::interrupt::check()?;
             let part = piece
                 .get_mut(..PIECE_BYTES.min(end - start))
                 .unwrap_or_default();
@@ -276,7 +281,7 @@ impl<'a> Entry<'a> {
         }
         let mut sum = crc32fast::Hasher::new();
         sum.update(&npy_header(shape, label.dtype));
-        sum.update(bytes);
+        add_all(&mut sum, bytes)?;
         let facts = Facts {
             shape: shape.to_vec(),
             crc: sum.finalize(),
@@ -292,15 +297,37 @@ impl<'a> Entry<'a> {
         (self.frame.head.len() + self.payload.bytes().len() + self.frame.tail.len()) as u64
     }
 
-    /// Writes the whole file, in one call to the system where that takes it all.
+    /// Writes the whole file, in one call to the system unless it is large.
     ///
     /// # Errors
     /// `Io` when writing fails.
     pub fn write_to(&self, out: &mut impl Write) -> Result<()> {
-        let parts = [&self.frame.head, self.payload.bytes(), &self.frame.tail];
-        let mut slices = parts.map(IoSlice::new);
-        write_all(out, &mut slices).map_err(|e| Error::io("write the entry", e))
+        let payload = self.payload.bytes();
+        let (first, mut rest) = payload.split_at(payload.len().min(WRITTEN_AT_ONCE));
+        let mut head: &[u8] = &self.frame.head;
+        let mut piece = first;
+        while !rest.is_empty() {
+            crate::interrupt::check_now()?;
+            written(out, &[head, piece])?;
+            head = &[];
+            (piece, rest) = rest.split_at(rest.len().min(WRITTEN_AT_ONCE));
+        }
+        written(out, &[head, piece, &self.frame.tail])
     }
+}
+
+fn written<const N: usize>(out: &mut impl Write, parts: &[&[u8]; N]) -> Result<()> {
+    let mut slices = parts.map(IoSlice::new);
+    write_all(out, &mut slices).map_err(|e| Error::io("write the entry", e))
+}
+
+/// Adds `bytes` to a checksum, piece by piece.
+fn add_all(sum: &mut crc32fast::Hasher, bytes: &[u8]) -> Result<()> {
+    for piece in bytes.chunks(PIECE_BYTES) {
+        crate::interrupt::check()?;
+        sum.update(piece);
+    }
+    Ok(())
 }
 
 /// `Write::write_all` over several slices.
@@ -341,9 +368,8 @@ pub fn view(file: &File, label: &Label) -> Result<View> {
     let map = map::read_only(file).map_err(|e| Error::io("map the entry", e))?;
     let (start, bytes) = (entry.start, entry.bytes);
     let payload = map.get(start..start + bytes);
-    entry
-        .sum
-        .update(payload.ok_or_else(|| Error::corrupt("cut short while it was opened"))?);
+    let payload = payload.ok_or_else(|| Error::corrupt("cut short while it was opened"))?;
+    add_all(&mut entry.sum, payload)?;
     entry.finish()?;
     Ok(View {
         shape: entry.facts.shape,

@@ -3,13 +3,16 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::interrupt;
 use crate::pipeline::guarded;
 
 /// Does `work` on every item on up to `threads` threads; results in the order of the items.
 ///
-/// The calling thread works too. A panic of `work` is the error of its item.
+/// The calling thread works too. A panic of `work` is the error of its item; what has not begun when the call
+/// is [stopped](interrupt) never does.
 pub fn each<T: Send, R: Send>(
     items: Vec<T>,
     threads: usize,
@@ -25,7 +28,12 @@ pub fn each_heaviest_first<T: Send, R: Send>(
     weight: impl Fn(&T) -> u64,
     work: impl Fn(T) -> Result<R> + Sync,
 ) -> Vec<Result<R>> {
-    let one = |item| guarded(|| work(item));
+    let one = |item| {
+        guarded(|| {
+            interrupt::check()?;
+            work(item)
+        })
+    };
     if threads <= 1 || items.len() <= 1 {
         return items.into_iter().map(one).collect();
     }
@@ -47,14 +55,30 @@ pub fn each_heaviest_first<T: Send, R: Send>(
             }
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 1..threads.min(slots.len()) {
-            // A thread that cannot be started leaves its share to the others.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, run);
-        }
-        run();
-    });
+    beside(threads.min(slots.len()) - 1, &run);
     slots.into_iter().map(result).collect()
+}
+
+/// Runs `work` here, and on so many `others` beside; asks meanwhile whether the call goes on.
+fn beside(others: usize, work: &(impl Fn() + Sync)) {
+    let (caller, call) = (thread::current(), interrupt::shared());
+    let running = AtomicUsize::new(0);
+    let other = || {
+        call.enter(work);
+        running.fetch_sub(1, Ordering::Release);
+        caller.unpark();
+    };
+    thread::scope(|scope| {
+        for _ in 0..others {
+            running.fetch_add(1, Ordering::Relaxed);
+            // A thread that cannot be started leaves its share to the others.
+            if thread::Builder::new().spawn_scoped(scope, other).is_err() {
+                running.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        work();
+        interrupt::wait_until(|| running.load(Ordering::Acquire) == 0);
+    });
 }
 
 fn result<T, R>(slot: Mutex<(Option<T>, Option<Result<R>>)>) -> Result<R> {

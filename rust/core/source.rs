@@ -159,6 +159,7 @@ impl<'a> Source<'a> {
         len: usize,
         scratch: &'s mut Vec<u8>,
     ) -> Result<&'s [u8]> {
+        crate::interrupt::check_now()?;
         // An offset behind the end, which a lying header can lead to, gives no bytes.
         let offset = offset.min(self.len);
         let len = (self.len - offset).min(len as u64) as usize;
@@ -178,6 +179,7 @@ impl<'a> Source<'a> {
         len: usize,
         scratch: &'s mut Vec<u8>,
     ) -> Result<&'s [u8]> {
+        crate::interrupt::check_now()?;
         if self.in_memory().is_some() {
             return self.bytes_at(offset, len, scratch);
         }

@@ -50,7 +50,9 @@ impl Temp {
 
     /// Gives the file its name. With `fsync` nothing of that can be lost any more when this returns: neither
     /// the content, which has to be on the disk before the name is, nor the name, nor the folder's.
+    /// Stopped work has no results: what it has made is deleted.
     pub(crate) fn rename_to(mut self, path: &Path, fsync: bool) -> Result<()> {
+        crate::interrupt::check_now()?;
         if fsync {
             self.file
                 .sync_all()

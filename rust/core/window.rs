@@ -52,6 +52,7 @@ impl<'a> Window<'a> {
     ///
     /// What has to be read is `expected` long at most, where `need` is not longer.
     pub(crate) fn at(&mut self, at: u64, need: usize, expected: u64) -> Result<&[u8]> {
+        crate::interrupt::check()?;
         let at = at.min(self.len());
         self.source.spend(at, 1)?;
         if let Some(bytes) = self.source.in_memory() {

@@ -10,7 +10,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::array::{fitted, zeros};
-use crate::error::{raise, to_exception};
+use crate::door;
+use crate::error::to_exception;
 use crate::resample::quality;
 use crate::source::Input;
 
@@ -34,7 +35,7 @@ pub(crate) fn info<'py>(py: Python<'py>, source: &Bound<'py, PyAny>) -> PyResult
         let name = source.name().to_owned();
         pipeline::guarded(|| Decoder::open(source)?.info()).map_err(|error| error.with_source(name))
     };
-    let info = py.detach(read).map_err(|error| raise(py, &error))?;
+    let info = door::enter(py, read)?;
     let remarks = info.remarks.iter().map(ToString::to_string);
     let remarks = PyTuple::new(py, remarks.collect::<Vec<_>>())?;
     let (container, codec) = (info.container.into_owned(), info.codec.into_owned());
@@ -77,9 +78,7 @@ pub(crate) fn load<'py>(
         strict,
         quality: self::quality(py, quality)?,
     };
-    let mut clip = py
-        .detach(|| ossicle::load(input.open()?, &request))
-        .map_err(|error| raise(py, &error))?;
+    let mut clip = door::enter(py, || ossicle::load(input.open()?, &request))?;
     let rate = clip.sample_rate;
     let gaps = listed(py, std::mem::take(&mut clip.gaps))?;
     let array = if mono {
@@ -198,7 +197,7 @@ type Decoded<'py> = (Bound<'py, PyArray2<f32>>, Vec<Result<Row>>);
 
 /// Opened by the thread that decodes it: no more files are open at once than threads.
 fn decode<'py>(py: Python<'py>, clips: Clips<'_>, threads: usize) -> PyResult<Decoded<'py>> {
-    let (inputs, mut planes, mut rows) = decode_apart(py, clips, threads);
+    let (inputs, mut planes, mut rows) = decode_apart(py, clips, threads)?;
     let count = planes.len();
     let waveforms = fitted(py, &inputs, &mut planes, &mut rows, |width| {
         zeros(py, &[count, width])
@@ -208,7 +207,7 @@ fn decode<'py>(py: Python<'py>, clips: Clips<'_>, threads: usize) -> PyResult<De
     {
         let mut writable = waveforms.readwrite();
         let samples = writable.as_slice_mut()?;
-        py.detach(|| pipeline::stack(planes, samples, width, threads));
+        door::enter_sure(py, || pipeline::stack(planes, samples, width, threads))?;
     }
     Ok((waveforms, rows))
 }
@@ -217,13 +216,19 @@ fn decode<'py>(py: Python<'py>, clips: Clips<'_>, threads: usize) -> PyResult<De
 type Apart<'a> = (Vec<&'a Input>, Vec<Vec<f32>>, Vec<Result<Row>>);
 
 /// Decodes each clip into a plane of its own.
-pub(crate) fn decode_apart<'a>(py: Python<'_>, clips: Clips<'a>, threads: usize) -> Apart<'a> {
+pub(crate) fn decode_apart<'a>(
+    py: Python<'_>,
+    clips: Clips<'a>,
+    threads: usize,
+) -> PyResult<Apart<'a>> {
     let inputs = clips.iter().map(|(input, _)| *input).collect();
     let one = |(input, request): (&Input, Request)| ossicle::load(input.open()?, &request);
     let weight = |(input, _): &(&Input, Request)| input.bytes();
-    let clips = py.detach(|| pool::each_heaviest_first(clips, threads, weight, one));
+    let clips = door::enter_sure(py, || {
+        pool::each_heaviest_first(clips, threads, weight, one)
+    })?;
     let (planes, rows) = clips.into_iter().map(parted).unzip();
-    (inputs, planes, rows)
+    Ok((inputs, planes, rows))
 }
 
 fn parted(clip: Result<Clip>) -> (Vec<f32>, Result<Row>) {
@@ -262,7 +267,9 @@ fn decode_into(
             Err(error)
         }
     };
-    Ok(py.detach(|| pool::each_heaviest_first(items, threads, weight, one)))
+    door::enter_sure(py, || {
+        pool::each_heaviest_first(items, threads, weight, one)
+    })
 }
 
 pub(crate) fn batch<'py, A>(
@@ -303,13 +310,8 @@ pub(crate) fn encode<'py>(
     bits_per_sample: u32,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let (samples, channels) = (planes.as_slice()?, planes.shape()[0]);
-    let work = || {
-        pipeline::guarded(|| {
-            ossicle::encode::encode(samples, channels, sample_rate, container, bits_per_sample)
-        })
-    };
-    Ok(PyBytes::new(
-        py,
-        &py.detach(work).map_err(|error| raise(py, &error))?,
-    ))
+    let bytes = door::enter(py, || {
+        ossicle::encode::encode(samples, channels, sample_rate, container, bits_per_sample)
+    })?;
+    Ok(PyBytes::new(py, &bytes))
 }

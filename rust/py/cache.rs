@@ -19,6 +19,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PySlice, PyTuple};
 
 use crate::buffer;
+use crate::door;
 use crate::error::{raise, to_exception};
 
 /// So many entries are open at once in a batch: processes may have a thousand files, and threads share them.
@@ -73,7 +74,7 @@ impl Cache {
 
     fn exists(&self, py: Python<'_>, names: Names) -> PyResult<bool> {
         let key = key(py, names)?;
-        Ok(py.detach(|| self.0.exists(&key)))
+        door::enter_sure(py, || self.0.exists(&key))
     }
 
     fn get<'py>(
@@ -112,7 +113,7 @@ impl Cache {
             let shape = found.shape().to_vec();
             Ok(self.0.read(found, target)?.map(|()| shape))
         };
-        let shape = py.detach(read).map_err(|e| raise(py, &e))?;
+        let shape = door::enter(py, read)?;
         shape.map(|shape| PyTuple::new(py, shape)).transpose()
     }
 
@@ -129,7 +130,7 @@ impl Cache {
         let rows = out.rows(keys.len())?;
         let work = |(key, target): (&Key, Target<'_>)| into_row(&self.0, key, &row, target);
         let items = keys.iter().zip(rows).collect();
-        let lengths = py.detach(|| pool::each(items, threads, work));
+        let lengths = door::enter_sure(py, || pool::each(items, threads, work))?;
         let error = lengths.iter().find_map(|length| length.as_ref().err());
         let error = error.map(|error| to_exception(py, error)).transpose()?;
         let lengths: Vec<i64> = lengths
@@ -163,7 +164,7 @@ impl Cache {
             };
             Ok(turns.into_iter().filter_map(one).collect::<Vec<_>>())
         };
-        let done = py.detach(|| pool::each(by_key(&keys), threads, put));
+        let done = door::enter_sure(py, || pool::each(by_key(&keys), threads, put))?;
         for (turn, error) in done.into_iter().flat_map(Result::unwrap_or_default) {
             errors[turn] = Some(error);
         }
@@ -172,24 +173,23 @@ impl Cache {
     }
 
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.0.clear()).map_err(|e| raise(py, &e))
+        door::enter(py, || self.0.clear())
     }
 
     /// (evicted, orphans, bytes)
     fn prune(&self, py: Python<'_>, max_bytes: Option<u64>) -> PyResult<(u64, u64, u64)> {
-        let left = py.detach(|| self.0.prune(max_bytes));
-        let left = left.map_err(|e| raise(py, &e))?;
+        let left = door::enter(py, || self.0.prune(max_bytes))?;
         Ok((left.evicted, left.orphans, left.bytes))
     }
 
-    fn entries(&self, py: Python<'_>) -> Vec<Entry> {
-        let listed = py.detach(|| self.0.entries());
+    fn entries(&self, py: Python<'_>) -> PyResult<Vec<Entry>> {
+        let listed = door::enter_sure(py, || self.0.entries())?;
         let since = |time: std::time::SystemTime| match time.duration_since(UNIX_EPOCH) {
             Ok(after) => after.as_secs_f64(),
             Err(before) => -before.duration().as_secs_f64(),
         };
         let entries = listed.into_iter();
-        entries.map(|e| (e.path, e.bytes, since(e.used))).collect()
+        Ok(entries.map(|e| (e.path, e.bytes, since(e.used))).collect())
     }
 
     /// None or (kind, reason) for each.
@@ -198,21 +198,21 @@ impl Cache {
         py: Python<'_>,
         paths: Vec<PathBuf>,
         threads: usize,
-    ) -> Vec<Option<(String, String)>> {
+    ) -> PyResult<Vec<Option<(String, String)>>> {
         let one = |path: PathBuf| Ok(self.0.check(&path).err());
-        let faults = py.detach(|| pool::each(paths, threads, one));
+        let faults = door::enter_sure(py, || pool::each(paths, threads, one))?;
         let told = |fault: Result<Option<ossicle::cache::Fault>>| match fault {
             Ok(fault) => fault.map(|fault| (fault.kind.to_string(), fault.reason)),
             Err(panicked) => Some(("unreadable".to_owned(), panicked.to_string())),
         };
-        faults.into_iter().map(told).collect()
+        Ok(faults.into_iter().map(told).collect())
     }
 
     /// (hits, misses, corrupt, evicted, failed, bytes, puts, entries, temporary)
     #[allow(clippy::type_complexity)]
-    fn stats(&self, py: Python<'_>) -> (u64, u64, u64, u64, u64, u64, u64, u64, u64) {
-        let s = py.detach(|| self.0.stats());
-        (
+    fn stats(&self, py: Python<'_>) -> PyResult<(u64, u64, u64, u64, u64, u64, u64, u64, u64)> {
+        let s = door::enter_sure(py, || self.0.stats())?;
+        Ok((
             s.hits,
             s.misses,
             s.corrupt,
@@ -222,7 +222,7 @@ impl Cache {
             s.puts,
             s.entries,
             s.temporary,
-        )
+        ))
     }
 }
 
@@ -242,7 +242,7 @@ impl Cache {
             return Ok(arrays);
         }
         let view = |key: &Key| Ok(self.0.view(key));
-        let views = py.detach(|| pool::each(keys.iter().collect(), threads, view));
+        let views = door::enter_sure(py, || pool::each(keys.iter().collect(), threads, view))?;
         let convert = |view: Result<Option<View>>| view.ok().flatten().map(|v| mapped(py, v));
         views
             .into_iter()
@@ -258,7 +258,7 @@ impl Cache {
         threads: usize,
     ) -> PyResult<Vec<Option<Bound<'py, PyAny>>>> {
         let find = |key: &Key| Ok(self.0.find(key));
-        let found = py.detach(|| pool::each(keys.iter().collect(), threads, find));
+        let found = door::enter_sure(py, || pool::each(keys.iter().collect(), threads, find))?;
         let found: Vec<_> = found.into_iter().map(|one| one.ok().flatten()).collect();
         // What memory cannot hold is a miss.
         let empty = |(key, found): (&Key, &Option<Found>)| {
@@ -293,7 +293,7 @@ impl Cache {
             self.0.read(found, target)
         };
         let items = found.into_iter().zip(targets).collect();
-        let hits = py.detach(|| pool::each(items, threads, read));
+        let hits = door::enter_sure(py, || pool::each(items, threads, read))?;
         drop(borrowed);
         let kept = |(array, hit): (Option<(Bound<'py, PyAny>, _)>, Result<Option<()>>)| {
             hit.ok().flatten().and(array).map(|(array, _)| array)

@@ -20,6 +20,8 @@ fn class_name(error: &Error) -> &'static str {
         ErrorKind::NonFinite => "NonFiniteSampleError",
         ErrorKind::Limit => "AudioLimitError",
         ErrorKind::InvalidArgument => "InvalidArgumentError",
+        // The door raises what has interrupted, before this.
+        ErrorKind::Interrupted => "AudioIOError",
     }
 }
 
@@ -36,10 +38,6 @@ pub(crate) fn to_exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Boun
         exception.setattr("errno", number)?;
     }
     if let Some(cause) = raised_by_file(error) {
-        // Ctrl-C inside a file object's read stays what it is.
-        if !cause.is_instance_of::<PyException>(py) {
-            return Err(cause.clone_ref(py));
-        }
         exception.setattr("__cause__", cause.value(py))?;
     }
     Ok(exception)

@@ -1,11 +1,13 @@
 //! The Python extension module: argument conversion, the GIL and errors, nothing else.
 
+use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 
 mod array;
 mod audio;
 mod buffer;
 mod cache;
+mod door;
 mod error;
 mod mel;
 mod progress;
@@ -45,6 +47,7 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::load_numpy(module.py())?;
         module.add("VERSION", env!("CARGO_PKG_VERSION"))
     }
 
@@ -70,4 +73,12 @@ mod _native {
     fn available_threads() -> usize {
         std::thread::available_parallelism().map_or(1, usize::from)
     }
+}
+
+/// Loads what the numpy crate would load at the first array, and would panic over where a signal comes
+/// between.
+fn load_numpy(py: Python<'_>) -> PyResult<()> {
+    py.import("numpy")?;
+    door::caught(|| PyArray1::<f32>::zeros(py, 0, false).try_readwrite().map(drop))?
+        .map_err(Into::into)
 }

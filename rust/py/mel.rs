@@ -3,11 +3,12 @@
 use numpy::{PyArray3, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray3, PyUntypedArrayMethods};
 use ossicle::mel::LogMel;
 use ossicle::pipeline::Row;
-use ossicle::{Request, Result, features, pipeline, pool};
+use ossicle::{Request, Result, features, pool};
 use pyo3::prelude::*;
 
 use crate::array::{fitted, zeros};
 use crate::audio::{Batch, Clips, batch, decode_apart};
+use crate::door;
 use crate::error::raise;
 use crate::source::Input;
 
@@ -24,11 +25,9 @@ pub(crate) fn log_mel<'py>(
     let waveforms = waveforms.iter().map(|waveform| waveform.as_slice());
     let waveforms = waveforms.collect::<std::result::Result<Vec<_>, _>>()?;
     let out = out.as_slice_mut()?;
-    let work = || {
-        let mel = LogMel::new(n_mels)?;
-        pipeline::guarded(|| features::write_batch(&mel, &waveforms, padded, out, threads))
-    };
-    py.detach(work).map_err(|error| raise(py, &error))
+    door::enter(py, || {
+        features::write_batch(&LogMel::new(n_mels)?, &waveforms, padded, out, threads)
+    })
 }
 
 type Features<'py> = Bound<'py, PyArray3<f32>>;
@@ -88,7 +87,9 @@ fn load_into(
     let one = |((input, request), row): ((&Input, Request), &mut [f32])| {
         features::load_into(input.open(), &request, mel, padded, row)
     };
-    Ok(py.detach(|| pool::each_heaviest_first(items, threads, weight, one)))
+    door::enter_sure(py, || {
+        pool::each_heaviest_first(items, threads, weight, one)
+    })
 }
 
 /// All clips are decoded before the size of a row is known.
@@ -98,7 +99,7 @@ fn load<'py>(
     mel: &LogMel,
     threads: usize,
 ) -> PyResult<(Features<'py>, Vec<Result<Row>>)> {
-    let (inputs, mut planes, mut rows) = decode_apart(py, clips, threads);
+    let (inputs, mut planes, mut rows) = decode_apart(py, clips, threads)?;
     let (count, n_mels) = (planes.len(), mel.n_mels());
     let array = fitted(py, &inputs, &mut planes, &mut rows, |longest| {
         zeros(py, &[count, n_mels, features::frames(None, longest)])
@@ -108,8 +109,9 @@ fn load<'py>(
     let planes: Vec<&[f32]> = planes.iter().map(Vec::as_slice).collect();
     let mut writable = array.readwrite();
     let out = writable.as_slice_mut()?;
-    py.detach(|| features::write_batch(mel, &planes, None, out, threads))
-        .map_err(|error| raise(py, &error))?;
+    door::enter(py, || {
+        features::write_batch(mel, &planes, None, out, threads)
+    })?;
     let size = (mel.n_mels() * frames).max(1);
     for (row, _) in out
         .chunks_exact_mut(size)

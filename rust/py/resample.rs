@@ -4,9 +4,10 @@ use std::sync::{Mutex, PoisonError};
 
 use numpy::{IntoPyArray, PyArray2, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
 use ossicle::resample::{Quality, Stream, resample_planes};
-use ossicle::{Result, pipeline};
+use ossicle::Result;
 use pyo3::prelude::*;
 
+use crate::door;
 use crate::error::raise;
 
 /// A quality from its name.
@@ -20,9 +21,7 @@ fn planes<'py>(
     channels: usize,
     work: impl FnOnce() -> Result<Vec<f32>> + Send,
 ) -> PyResult<Bound<'py, PyArray2<f32>>> {
-    let samples = py
-        .detach(|| pipeline::guarded(work))
-        .map_err(|error| raise(py, &error))?;
+    let samples = door::enter(py, work)?;
     let frames = samples.len() / channels.max(1);
     samples.into_pyarray(py).reshape([channels, frames])
 }
@@ -76,9 +75,9 @@ impl Resampler {
         channels: usize,
     ) -> PyResult<Self> {
         let quality = self::quality(py, quality)?;
-        let stream = py
-            .detach(|| pipeline::guarded(|| Stream::new(orig_rate, target_rate, quality, channels)))
-            .map_err(|error| raise(py, &error))?;
+        let stream = door::enter(py, || {
+            Stream::new(orig_rate, target_rate, quality, channels)
+        })?;
         Ok(Self {
             channels,
             latency: stream.latency(),

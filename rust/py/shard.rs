@@ -21,6 +21,7 @@ use pyo3::types::{PyDict, PyMemoryView};
 pub(crate) use index::index_shards;
 
 use crate::buffer;
+use crate::door;
 use crate::error::raise;
 
 /// While it iterates, an iterator looks whether the shard has changed at each sample of this many bytes,
@@ -74,7 +75,7 @@ impl Shard {
                 }
             }
         };
-        let shard = py.detach(open).map_err(|error| raise(py, &error))?;
+        let shard = door::enter(py, open)?;
         Ok(Self(Arc::new(shard)))
     }
 
@@ -95,8 +96,7 @@ impl Shard {
     }
 
     fn check_unchanged(&self, py: Python<'_>) -> PyResult<()> {
-        let checked = py.detach(|| self.0.check_unchanged());
-        checked.map_err(|error| raise(py, &error))
+        door::enter(py, || self.0.check_unchanged())
     }
 
     fn keys(&self) -> Vec<&str> {
@@ -155,8 +155,7 @@ impl Samples {
         };
         let bytes: u64 = sample.members.iter().map(|(_, member)| member.size).sum();
         if number.is_multiple_of(LOOK_SAMPLES) || bytes >= LOOK_BYTES {
-            let checked = py.detach(|| self.shard.check_unchanged());
-            checked.map_err(|error| raise(py, &error))?;
+            door::enter(py, || self.shard.check_unchanged())?;
         }
         to_dict(py, &self.shard, &sample).map(Some)
     }
@@ -227,10 +226,10 @@ fn to_dict<'py>(
     dict.set_item(intern!(py, "__key__"), sample.key)?;
     for (extension, member) in &sample.members {
         let payload = match shard.is_mapped() {
-            true => shard.payload(member),
-            false => py.detach(|| shard.payload(member)),
+            true => shard.payload(member).map_err(|error| raise(py, &error))?,
+            false => door::enter(py, || shard.payload(member))?,
         };
-        let view = MemberView(payload.map_err(|error| raise(py, &error))?);
+        let view = MemberView(payload);
         let view = Bound::new(py, view)?;
         dict.set_item(extension.as_ref(), PyMemoryView::from(&view)?)?;
     }

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use ossicle::{Error, Result, Source};
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::door;
 use crate::shard::ShardMember;
 
 /// An input that keeps what it borrows from Python alive while the GIL is released.
@@ -98,7 +99,7 @@ impl Read for PyFile<'_> {
             buffer[..count].copy_from_slice(&bytes[..count]);
             Ok(count)
         })
-        .map_err(|error: PyErr| io::Error::other(error))
+        .map_err(raised)
     }
 }
 
@@ -115,8 +116,18 @@ impl Seek for PyFile<'_> {
                 .call_method1("seek", (offset, whence))?
                 .extract()
         })
-        .map_err(|error: PyErr| io::Error::other(error))
+        .map_err(raised)
     }
+}
+
+/// What a file object has raised. What is no `Exception`, such as Ctrl-C, ends the work.
+fn raised(error: PyErr) -> io::Error {
+    Python::attach(|py| {
+        if !error.is_instance_of::<PyException>(py) {
+            door::stop_for(error.clone_ref(py));
+        }
+    });
+    io::Error::other(error)
 }
 
 /// The Python exception inside an error, where a file object raised one.

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 
+use crate::interrupt;
 use crate::temp::{self, Temp};
 
 const SUFFIX: &str = ".npz";
@@ -68,6 +69,9 @@ pub(super) fn is_real_folder(path: &Path) -> bool {
 pub(super) fn held(root: &Path) -> Held {
     let mut held = Held::default();
     for file in shards(root).into_iter().flat_map(|folder| ours(&folder)) {
+        if interrupt::check().is_err() {
+            break;
+        }
         let Ok(found) = file.metadata() else { continue };
         held.bytes += found.len();
         match temp::is_temp(&file.name) {
@@ -81,6 +85,7 @@ pub(super) fn held(root: &Path) -> Held {
 /// The entries, in the order of their names.
 pub(super) fn entries(root: &Path) -> Vec<Listed> {
     let files = shards(root).into_iter().flat_map(|folder| ours(&folder));
+    let files = files.take_while(|_| interrupt::check().is_ok());
     let entries = files.filter(|file| !temp::is_temp(&file.name));
     let mut listed: Vec<_> = entries.filter_map(|file| listed(&file)).collect();
     listed.sort_by(|a, b| a.path.cmp(&b.path));
@@ -108,6 +113,9 @@ pub(super) fn shrink(root: &Path, limit: u64, target: u64, now: Option<SystemTim
     let mut left = Pruned::default();
     let mut entries = Vec::new();
     for file in shards(root).into_iter().flat_map(|folder| ours(&folder)) {
+        if interrupt::check().is_err() {
+            return left;
+        }
         if is_orphan(&file, now) && removed(&file.path, &mut left) {
             left.orphans += 1;
             continue;
@@ -128,7 +136,7 @@ pub(super) fn shrink(root: &Path, limit: u64, target: u64, now: Option<SystemTim
 fn evict(mut entries: Vec<Listed>, target: u64, left: &mut Pruned) {
     entries.sort_by(|a, b| (a.used, &a.path).cmp(&(b.used, &b.path)));
     for entry in entries {
-        if left.bytes <= target {
+        if left.bytes <= target || interrupt::check().is_err() {
             break;
         }
         if removed(&entry.path, left) {
@@ -173,6 +181,9 @@ fn is_orphan(file: &Item, now: Option<SystemTime>) -> bool {
 pub(super) fn clear(root: &Path) -> io::Result<()> {
     for folder in shards(root) {
         for file in ours(&folder) {
+            if interrupt::check().is_err() {
+                return Ok(());
+            }
             gone(fs::remove_file(&file.path))?;
         }
         let _ = fs::remove_dir(folder);

@@ -14,7 +14,8 @@ fn features(level: Level, wave: &[f32], padded: usize) -> Vec<u32> {
     let signal = Padded::new(wave, padded);
     LogMel::new(80)
         .expect("80 bands")
-        .features(level, signal, rows);
+        .features(level, signal, rows)
+        .expect("nobody stops it");
     out.into_iter().map(f32::to_bits).collect()
 }
 

@@ -5,9 +5,13 @@ use sha2::{Digest, Sha256};
 use super::Member;
 use super::group::split_name;
 use crate::decode::{AudioInfo, Decoder};
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorKind, Name, Result};
+use crate::interrupt;
 use crate::pipeline::guarded;
 use crate::source::Source;
+
+/// Bytes of a digest that take some milliseconds.
+const PIECE: usize = 1 << 20;
 
 /// What audio is known by in a shard: the last part of an extension, in lower case.
 pub const AUDIO_EXTENSIONS: [&str; 29] = [
@@ -39,26 +43,39 @@ pub struct Row {
 
 impl Row {
     /// The row of a member whose payload is at hand.
-    pub fn new(member: Member, payload: &[u8]) -> Self {
+    ///
+    /// # Errors
+    /// [`Interrupted`](ErrorKind::Interrupted) alone.
+    pub fn new(member: Member, payload: &[u8]) -> Result<Self> {
         let name = Name::of_member("", member.name.as_str(), member.offset);
-        let digest = Sha256::digest(payload).into();
+        let digest = digest(payload)?;
         Self::of(member, digest, Source::from_bytes(name, payload))
     }
 
     /// The row of a member with this digest, whose name the payload's source carries.
-    pub(super) fn of(member: Member, sha256: [u8; 32], payload: Source<'_>) -> Self {
+    pub(super) fn of(member: Member, sha256: [u8; 32], payload: Source<'_>) -> Result<Self> {
         let info = is_audio(&member.name).then(|| guarded(|| Decoder::open(payload)?.info()));
         let (audio, error) = match info.transpose() {
             Ok(audio) => (audio, None),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
             Err(error) => (None, Some(told(&error, &member))),
         };
-        Self {
+        Ok(Self {
             member,
             sha256,
             audio,
             error,
-        }
+        })
     }
+}
+
+fn digest(payload: &[u8]) -> Result<[u8; 32]> {
+    let mut sha = Sha256::new();
+    for piece in payload.chunks(PIECE) {
+        interrupt::check_now()?;
+        sha.update(piece);
+    }
+    Ok(sha.finalize().into())
 }
 
 /// The reason and the byte of the shard, without the names, which stand in the same row.

@@ -124,6 +124,7 @@ pub fn examine(path: &Path, checks: Checks<'_>) -> Result<Found> {
         is_stopped: Cell::new(false),
     };
     for step in walk(handle.source()?) {
+        crate::interrupt::check()?;
         match step {
             Ok(member) => examiner.met(member)?,
             Err(lost) => examiner.found.errors.push(lost.error),

@@ -10,12 +10,11 @@ mod plan;
 mod series;
 
 use std::collections::HashSet;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use super::{Member, Row, index};
 use crate::error::{Error, Result};
+use crate::pool;
 use head::BLOCK;
 use output::{Output, check_free};
 use plan::Planned;
@@ -25,6 +24,15 @@ pub use series::{Series, Split};
 /// Digests of samples of so many bytes are taken by a second thread while the first one writes: a
 /// digest takes as long as a copy into the page cache, and a thread much less.
 const LARGE: u64 = 256 * 1024;
+
+/// Bytes of one call to the system, which nothing stops: some milliseconds.
+const WRITTEN_AT_ONCE: usize = 16 << 20;
+
+/// What is made of a large sample, at the same time.
+enum Part<'a> {
+    Bytes(&'a mut Output),
+    Rows,
+}
 
 /// How shards are written.
 #[derive(Clone, Copy, Debug)]
@@ -125,17 +133,22 @@ impl Writer {
     fn put(&mut self, key: &str, members: &[Planned<'_>]) -> Result<()> {
         let places = places(members, self.output.at());
         let bytes: u64 = places.iter().map(|place| place.size).sum();
-        let rows = || -> Vec<Row> { members.iter().zip(&places).map(row).collect() };
+        let rows = || -> Result<Vec<Row>> { members.iter().zip(&places).map(row).collect() };
         match self.options.index {
             false => append(&mut self.output, members)?,
             true if bytes < LARGE => {
                 append(&mut self.output, members)?;
-                self.rows.extend(rows());
+                self.rows.extend(rows()?);
             }
             true => {
-                let (rows, written) = both(rows, || append(&mut self.output, members));
-                written?;
-                self.rows.extend(rows);
+                let parts = vec![Part::Bytes(&mut self.output), Part::Rows];
+                let both = pool::each(parts, 2, |part| match part {
+                    Part::Bytes(output) => append(output, members).map(|()| Vec::new()),
+                    Part::Rows => rows(),
+                });
+                for rows in both {
+                    self.rows.extend(rows?);
+                }
             }
         }
         self.keys.insert(key.to_owned());
@@ -165,28 +178,15 @@ fn places(members: &[Planned<'_>], mut at: u64) -> Vec<Member> {
 fn append(output: &mut Output, members: &[Planned<'_>]) -> Result<()> {
     for member in members {
         output.write(&member.head)?;
-        output.write(member.payload)?;
+        for piece in member.payload.chunks(WRITTEN_AT_ONCE) {
+            crate::interrupt::check_now()?;
+            output.write(piece)?;
+        }
         output.pad(BLOCK as u64)?;
     }
     Ok(())
 }
 
-fn row((member, place): (&Planned<'_>, &Member)) -> Row {
+fn row((member, place): (&Planned<'_>, &Member)) -> Result<Row> {
     Row::new(place.clone(), member.payload)
-}
-
-/// Two things at once, the first on a thread of its own where one can be had.
-fn both<A: Send, B>(one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
-    thread::scope(
-        |scope| match thread::Builder::new().spawn_scoped(scope, &one) {
-            Err(_) => (one(), other()),
-            Ok(handle) => {
-                let other = other();
-                match handle.join() {
-                    Ok(one) => (one, other),
-                    Err(panic) => resume_unwind(panic),
-                }
-            }
-        },
-    )
 }

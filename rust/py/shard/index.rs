@@ -6,6 +6,7 @@ use ossicle::shard::index::{Made, make};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
+use crate::door;
 use crate::error::to_exception;
 use crate::progress::Teller;
 
@@ -19,14 +20,11 @@ pub(crate) fn index_shards<'py>(
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyList>> {
     let teller = Teller::new(progress);
-    let made = py.detach(|| {
+    let made = door::enter_sure(py, || {
         make(&paths, threads, force, &|done, total| {
             teller.tell(done, total)
         })
-    });
-    if let Some(error) = teller.raised() {
-        return Err(error);
-    }
+    })?;
     let results = PyList::empty(py);
     for one in made {
         match one {

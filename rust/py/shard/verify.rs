@@ -8,7 +8,8 @@ use ossicle::shard::{repair, verify};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use crate::error::{raise, to_exception};
+use crate::door;
+use crate::error::to_exception;
 use crate::progress::Teller;
 
 /// For each shard all that is wrong with it.
@@ -21,14 +22,11 @@ pub(crate) fn verify_shards<'py>(
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyList>> {
     let teller = Teller::new(progress);
-    let found = py.detach(|| {
+    let found = door::enter_sure(py, || {
         verify(&paths, threads, decode, &|done, total| {
             teller.tell(done, total)
         })
-    });
-    if let Some(error) = teller.raised() {
-        return Err(error);
-    }
+    })?;
     let lists = PyList::empty(py);
     for errors in found {
         let errors = errors.unwrap_or_else(|error| vec![error]);
@@ -53,11 +51,7 @@ pub(crate) fn repair_shard(
         ..Options::default()
     };
     let tell = |done, total| teller.tell(done, total);
-    let repaired = py.detach(|| repair(&path, &target, decode, options, &tell));
-    if let Some(error) = teller.raised() {
-        return Err(error);
-    }
-    let repaired = repaired.map_err(|error| raise(py, &error))?;
+    let repaired = door::enter(py, || repair(&path, &target, decode, options, &tell))?;
     let written = repaired.written.map(|shard| (shard.samples, shard.bytes));
     let (samples, bytes) = written.unwrap_or_default();
     let errors = to_list(py, &repaired.errors)?;

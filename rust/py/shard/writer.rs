@@ -8,7 +8,7 @@ use ossicle::shard::write::{Options, Series, Split};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 
-use crate::error::raise;
+use crate::door;
 use crate::source::bytes_of;
 
 /// The native half of `ossicle.ShardWriter`.
@@ -36,8 +36,7 @@ impl ShardWriter {
             fsync,
             index,
         };
-        let series = py.detach(|| Series::new(&path, split, options));
-        let series = series.map_err(|error| raise(py, &error))?;
+        let series = door::enter(py, || Series::new(&path, split, options))?;
         Ok(Self(Mutex::new(series)))
     }
 
@@ -83,7 +82,8 @@ impl ShardWriter {
         py: Python<'_>,
         work: impl FnOnce(&mut Series) -> Result<T> + Send,
     ) -> PyResult<T> {
-        let done = py.detach(|| work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)));
-        done.map_err(|error| raise(py, &error))
+        door::enter(py, || {
+            work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        })
     }
 }

@@ -186,7 +186,7 @@ fn together(
         let payload = read.get(from..from + member.size as usize);
         Row::new(member, payload.unwrap_or_default())
     };
-    Ok(members.into_iter().map(one).collect())
+    members.into_iter().map(one).collect()
 }
 
 fn one_by_one(
@@ -198,12 +198,12 @@ fn one_by_one(
     let one = |member: Member| {
         if member.size <= WHOLE {
             let payload = file.piece_at(member.offset, member.size as usize, scratch)?;
-            return Ok(Row::new(member, payload));
+            return Row::new(member, payload);
         }
         let payload = || handle.section(&member.name, member.offset, member.size);
         let digest = digest(payload()?, |_| Ok(()))?;
         let payload = payload()?;
-        Ok(Row::of(member, digest, payload))
+        Row::of(member, digest, payload)
     };
     members.into_iter().map(one).collect()
 }

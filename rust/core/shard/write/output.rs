@@ -134,6 +134,7 @@ impl Output {
             let synced = self.file.sync_all();
             synced.map_err(|error| self.failed("write", error))?;
         }
+        crate::interrupt::check_now()?;
         self.rename(overwrite)
             .and_then(|()| match fsync {
                 true => sync_folder(&self.target),
