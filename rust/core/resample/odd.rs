@@ -21,6 +21,9 @@ const MAX_DIVISOR: usize = 64;
 /// What is left above the lower rate then, at the least.
 const ROOM: usize = 4;
 
+/// Samples that are found between two looks whether the work goes on: some milliseconds.
+const AT_ONCE: u64 = 1 << 14;
+
 /// One pair of reduced rates.
 pub(super) struct Odd<T> {
     /// Each takes the one before to a lower rate; the last one filters.
@@ -186,17 +189,26 @@ impl<T: Real> Odd<T> {
         }
         let start = needed.first().map_or(0, |needed| needed.start);
         let made = made.unwrap_or_default();
-        self.interpolate(&made, start, wanted, samples);
+        self.interpolate(&made, start, wanted, samples)?;
         Ok(is_finite)
     }
 
     /// Appends output samples `wanted` from those of the last stage, of which `signal` begins at `start`.
-    fn interpolate(&self, signal: &[T], start: u64, wanted: Range<u64>, samples: &mut Vec<f32>) {
+    fn interpolate(
+        &self,
+        signal: &[T],
+        start: u64,
+        wanted: Range<u64>,
+        samples: &mut Vec<f32>,
+    ) -> Result<()> {
         // Step by step instead of `place` each time: divisions of 128 bits would take most of the time.
         let (step, part) = (self.from / self.to, self.from % self.to);
         let (first, mut rest) = self.place(wanted.start);
         let mut whole = first as isize - start as isize;
-        for _ in wanted {
+        for at in wanted {
+            if at.is_multiple_of(AT_ONCE) {
+                crate::interrupt::check_now()?;
+            }
             let behind = rest as f64 / self.to as f64;
             samples.push(self.between.sample(signal, whole, behind));
             whole += step as isize;
@@ -205,5 +217,6 @@ impl<T: Real> Odd<T> {
                 (whole, rest) = (whole + 1, rest - self.to);
             }
         }
+        Ok(())
     }
 }

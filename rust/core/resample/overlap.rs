@@ -179,6 +179,7 @@ impl<T: Real> OverlapSave<T> {
         let missing = before.saturating_sub(pairs.start * 2 * self.input.hop as u64);
         let mut at = -(missing as isize);
         while samples.len() < count && at < window.len() as isize {
+            crate::interrupt::check_now()?;
             self.transform(window, at);
             // The sum of both blocks: what is not finite stays so in any sum, in any order.
             let sums = &self.input.transformed[0];
