@@ -1,7 +1,8 @@
-"""Ctrl-C ends work at once, as anywhere in Python, also in a process's first call; nothing half is left."""
+"""Ctrl-C ends work at once, also in a process's first call, and nothing half is left behind."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -30,18 +31,23 @@ def key(number):
     return ossicle.WaveformCacheKey(f"{number:064x}", 16_000, 30_000)
 """
 
-# MPEG-1 layer III, 32 kbit/s, 44.1 kHz, mono, nothing in its granules: 26 ms of silence in 104 bytes.
+# MPEG-1 layer III, 32 kbit/s, 44.1 kHz, mono, nothing in its granules: 26 ms of silence.
 SILENT_FRAME = bytes.fromhex("fffb10c4") + bytes(100)
 MP3_FRAMES = 1_000_000
+
+COMMANDS = {
+    "decode": ("decode", "long.mp3", "new/long.wav"),
+    "features": ("features", "long.mp3", "--unpadded", "--out", "new/features"),
+    "shard": ("shard", "long.jsonl", "new/packed.tar"),
+    "verify": ("verify", "huge.tar"),
+}
 
 CALLS = {
     "load": "begun(); ossicle.load('long.mp3')",
     "load, of memory": "data = Path('long.mp3').read_bytes(); begun(); ossicle.load(data, 16_000)",
     "load, of a file object": "begun(); ossicle.load(open('long.mp3', 'rb'))",
     "load, concealed": "begun(); ossicle.load('long.mp3', on_error='conceal')",
-    "load_batch": (
-        "begun(); ossicle.load_batch(['long.mp3'] * 6, threads=2, on_error='collect')"
-    ),
+    "load_batch": ("begun(); ossicle.load_batch(['long.mp3'] * 6, threads=2, on_error='collect')"),
     "load_features": "begun(); ossicle.load_features(['long.mp3'], pad_to_seconds=None)",
     "log_mel_spectrogram": """
 wave = np.zeros(1 << 28, np.float32)
@@ -97,6 +103,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file.write(header.tobuf(tarfile.GNU_FORMAT))
         file.truncate(512 + header.size + 10_240)
     (folder / "new").mkdir()
+    rows = [{"id": f"{number}", "audio_path": "long.mp3", "text": ""} for number in range(99)]
+    (folder / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
 
@@ -109,7 +117,12 @@ def processor_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def interrupt_in_the_work(command: list[str], folder: Path, number: int = signal.SIGINT):
+def interrupt_in_the_work(
+    command: list[str],
+    folder: Path,
+    number: int = signal.SIGINT,
+    seconds: float = IN_THE_WORK_SECONDS,
+) -> tuple[int, str, str]:
     """Starts it, lets it come into the work, sends the signal; what it said and how it ended."""
     done = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -117,12 +130,11 @@ def interrupt_in_the_work(command: list[str], folder: Path, number: int = signal
     assert done.stdout is not None
     assert done.stdout.readline() == "begun\n", done.communicate()[1]
     if Path("/proc/self/stat").exists():
-        until = processor_seconds(done.pid) + IN_THE_WORK_SECONDS
+        until = processor_seconds(done.pid) + seconds
         while done.poll() is None and processor_seconds(done.pid) < until:
             time.sleep(0.005)
     else:
-        time.sleep(3 * IN_THE_WORK_SECONDS)
-    start = time.monotonic()
+        time.sleep(3 * seconds)
     done.send_signal(number)
     try:
         told, failed = done.communicate(timeout=WATCHDOG_SECONDS)
@@ -130,7 +142,6 @@ def interrupt_in_the_work(command: list[str], folder: Path, number: int = signal
         done.kill()
         done.communicate()
         raise
-    print("ended after", time.monotonic() - start)
     return done.returncode, told, failed
 
 
@@ -145,3 +156,43 @@ def test_ctrl_c_ends_a_call(name: str, inputs: Path) -> None:
     left = [path for path in (inputs / "new").rglob("*") if path.is_file()]
     assert [path for path in left if path.suffix != ".npz"] == []
     assert not (inputs / "huge.tar.index.parquet").exists()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_ctrl_c_ends_a_command(name: str, inputs: Path) -> None:
+    # The command itself, in a process that tells when it begins.
+    code = f"""
+import sys
+from ossicle.cli import main
+sys.argv = ["ossicle", *{COMMANDS[name]!r}]
+print("begun", flush=True)
+main()
+"""
+    command = [sys.executable, "-c", code]
+    # Reading the arguments takes part of the time.
+    status, told, failed = interrupt_in_the_work(command, inputs, seconds=3 * IN_THE_WORK_SECONDS)
+    assert (status, told, failed) == (130, "", "stopped by Ctrl-C\n")
+    assert [
+        path for path in (inputs / "new").rglob("*") if path.suffix != ".npz" and path.is_file()
+    ] == []
+
+
+def test_what_the_handler_of_a_signal_raises_is_raised(inputs: Path) -> None:
+    code = f"""{PRELUDE}
+import signal
+class Enough(Exception):
+    pass
+def enough(number, frame):
+    raise Enough(number)
+signal.signal(signal.SIGUSR1, enough)
+try:
+    begun()
+    ossicle.load_batch(["long.mp3"] * 3, threads=3, on_error="collect")
+except Enough as found:
+    print("enough", found)
+begun()
+ossicle.load("long.mp3", duration=1.0)
+"""
+    command = [sys.executable, "-c", code]
+    status, told, failed = interrupt_in_the_work(command, inputs, signal.SIGUSR1)
+    assert (status, told) == (0, f"enough {signal.SIGUSR1.value}\nbegun\n"), failed

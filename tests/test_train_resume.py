@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,14 +17,19 @@ import numpy as np
 import pytest
 import torch
 import training
+from typer.testing import CliRunner
 
+from ossicle.cli import app
 from ossicle.train import (
     CheckpointError,
     TrainConfig,
     TrainingError,
+    TrainingInterrupted,
+    TrainingTerminated,
     TrainProgress,
     TrainResult,
     run,
+    trainer,
 )
 from ossicle.train import checkpoint as ck
 from ossicle.train.order import CountOrder
@@ -101,6 +107,66 @@ def test_a_run_stopped_at_random_goes_on_to_the_last_bit(
     steps = [line["step"] for line in lines]
     assert steps == sorted(set(steps)), "each step once, although some were taken twice"
     assert steps[-1] == STEPS
+
+
+ENDS = {signal.SIGTERM: TrainingTerminated, signal.SIGINT: TrainingInterrupted}
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_a_signal_ends_a_run_behind_its_step_with_a_checkpoint(
+    number: signal.Signals, tones: Path, tmp_path: Path
+) -> None:
+    config = training.small(tones, steps=STEPS, batch_size=2, log_every=3)
+    straight = run(config)
+    before = [signal.getsignal(one) for one in ENDS]
+    seen = []
+
+    def ask(at: TrainProgress) -> None:
+        seen.append(at.stage)
+        if at.stage == "train" and at.step == 3:
+            signal.raise_signal(number)
+
+    saved = replace(config, out=tmp_path)
+    with pytest.raises(ENDS[number], match=r"after step 4 of 7: .*step_00000004") as ended:
+        run(saved, progress=ask)
+    assert ended.value.status == 128 + number
+    assert "stop" in seen
+    assert [signal.getsignal(one) for one in ENDS] == before
+    assert [path.name for path in tmp_path.glob("step_*")] == ["step_00000004"]
+    resumed = run(replace(saved, resume=True))
+    assert resumed.start_step == 4
+    assert resumed.losses == straight.losses
+
+
+def test_a_second_ctrl_c_does_not_wait(tones: Path, tmp_path: Path) -> None:
+    def ask(at: TrainProgress) -> None:
+        if at.stage == "train":
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as ended:
+        run(training.small(tones, out=tmp_path), progress=ask)
+    assert not isinstance(ended.value, TrainingInterrupted)
+    assert list(tmp_path.glob("step_*")) == []
+
+
+def test_the_command_says_where_the_checkpoint_is(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = trainer._Run._step
+
+    def signalled(self: Any, number: int, parts: Any) -> Any:
+        if number == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return step(self, number, parts)
+
+    monkeypatch.setattr(trainer._Run, "_step", signalled)
+    options = ["--whisper", "tiny-random", "--depth", "1", "--steps", "6", "--device", "cpu"]
+    arguments = ["train", "align", "--data", str(tones), "--out", str(tmp_path), *options]
+    ended = CliRunner().invoke(app, arguments)
+    assert ended.exit_code == 143
+    told = f"stopped after step 2 of 6: {tmp_path / 'step_00000002'} is the checkpoint"
+    assert told in ended.stderr
 
 
 def test_weak_alignment_moves_the_projector_alone(tones: Path, lm: Path, tmp_path: Path) -> None:

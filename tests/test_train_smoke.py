@@ -19,7 +19,7 @@ from ossicle.train import TrainConfig, run
 STEPS, LR = 3, 3e-3
 # The seed's size, 1,500 soft tokens a clip in six blocks, takes minutes of a processor.
 DEPTH, STACK = (6, 1) if os.environ.get("OSSICLE_SEED_SIZE") else (3, 16)
-# How far from the naive blocks we may be, in what one rounding of each starting weight changes there.
+# How far from the naive blocks we may be, in what a rounding of the starting weights changes there.
 ROUNDINGS = 8
 
 
@@ -60,7 +60,7 @@ class NaiveSteps:
         self.start = [module.state_dict() for module in (bridge, gpt)]
 
     def losses(self, rounding: int = 0) -> np.ndarray:
-        """Of three steps; with a ``rounding``, from weights that are off by half a unit or so in the last place."""
+        """Of three steps; with a ``rounding``, from weights that are off in their last place."""
         random = torch.Generator().manual_seed(rounding)
 
         def starting(weight: torch.Tensor) -> torch.Tensor:
@@ -98,11 +98,11 @@ def test_the_smoke_takes_the_steps_of_naive_blocks(tmp_path: Path) -> None:
     )
     ours = run(config)
     assert ours.soft_tokens == -(-1500 // STACK)
-    # AdamW's first step divides each gradient by its own size: where the gradient is nothing but rounding,
-    # and the zero start has many of those, its sign is chance and the weight moves by the whole rate all
-    # the same. Orders of addition, which processors choose, so come out hundreds of times larger in the
-    # later losses. By how much, this processor tells itself: the same steps in the same blocks, from weights
-    # that differ in their last place. A rate off by one in a hundred is ten times as far as is allowed.
+    # AdamW's first step divides each gradient by its own size: where the gradient is nothing but
+    # rounding, and the zero start has many of those, its sign is chance and the weight moves by the
+    # whole rate all the same. Orders of addition, which processors choose, so come out hundreds of
+    # times larger in the later losses. By how much, this processor tells itself: the same steps in
+    # the same blocks, from weights that differ in their last place.
     steps = NaiveSteps(tmp_path)
     plain = steps.losses()
     spread = np.max([abs(steps.losses(rounding) - plain) for rounding in (1, 2, 3)], axis=0)

@@ -6,6 +6,7 @@ Thin: each command calls one function of the library, shows its progress and pri
 from __future__ import annotations
 
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -16,7 +17,7 @@ import ossicle
 from ossicle.cli import audio, cache, experiment, extract, manifest, shard, stages, train, verify
 
 # isort: on
-from ossicle.cli.base import app, console
+from ossicle.cli.base import app, console, errors
 
 __all__ = [
     "app",
@@ -38,7 +39,11 @@ def main() -> None:
     # Before PyTorch is loaded: on a busy machine its idle threads otherwise spin against those that
     # work, and training takes several times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # while the commands are made
+        errors.print("stopped by Ctrl-C")
+        sys.exit(130)
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from errno import EPIPE
 from typing import Any
 
 import typer
@@ -18,9 +21,50 @@ from rich.progress import (
     TimeElapsedColumn,
     TransferSpeedColumn,
 )
+from typer.core import TyperGroup
+
+
+class Commands(TyperGroup):
+    """All commands: what each of them may end in."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Reads the arguments."""
+        with ended():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Does what they say."""
+        with ended():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def ended() -> Iterator[None]:
+    """Ends with exit code 130 at Ctrl-C, and with 1 where nothing can be printed; one line tells."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        errors.print("stopped by Ctrl-C")
+        raise typer.Exit(130) from None
+    except OSError as error:
+        # Others tell of files, and of a pipe that nobody reads any more, as behind `head`.
+        if error.errno == EPIPE or error.filename is not None:
+            raise
+        _give_up_output()
+        errors.print("[bold red]error:[/] ", end="")
+        errors.print(f"the output cannot be written: {error}", markup=False, highlight=False)
+        raise typer.Exit(1) from error
+
+
+def _give_up_output() -> None:
+    """Lets what is left in the buffer go nowhere: Python would fail at it once more at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
 
 app = typer.Typer(
     name="ossicle",
+    cls=Commands,
     help="Carries sound from files to the model: decode, shard, cache, collate, train.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -33,8 +77,8 @@ app = typer.Typer(
 class Output(Console):
     """A console that wraps at a terminal's width, and nowhere else.
 
-    Without a terminal Rich takes 80 columns, or those of a terminal that one of the other streams has:
-    lines of a pipe or a file, which programs read, would be broken inside their paths.
+    Without a terminal Rich takes 80 columns, or those of a terminal that another stream has: lines
+    of a pipe or a file, which programs read, would be broken inside their paths.
     """
 
     @property
@@ -85,6 +129,8 @@ def reported() -> Iterator[None]:
     """Turns what users can mend into one line and exit code 1; faults of ours keep their trace."""
     try:
         yield
+    except typer.Exit:  # a RuntimeError
+        raise
     except (OSError, ValueError, RuntimeError) as error:
         errors.print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
         errors.print(str(error), markup=False, highlight=False)

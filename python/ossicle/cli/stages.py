@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -92,6 +93,7 @@ def _train(stage: Stage, file: Path | None, said: dict[str, Any]) -> None:
     require("train", "torch", "transformers")
     with reported():
         config = config_from(stage, said, file)
+        from ossicle.train.result import TrainingInterrupted, TrainingTerminated
         from ossicle.train.trainer import run
 
         with progress_bars() as progress:
@@ -104,6 +106,11 @@ def _train(stage: Stage, file: Path | None, said: dict[str, Any]) -> None:
                 result = run(config, progress=show)
             except ImportError as error:  # of a package that only some runs need
                 raise RuntimeError(str(error)) from error
+            except (TrainingInterrupted, TrainingTerminated) as stop:
+                # Of several processes the first one speaks.
+                if os.environ.get("RANK", "0") == "0":
+                    progress.console.print(str(stop), markup=False, highlight=False)
+                raise typer.Exit(stop.status) from None
     if result.is_first:
         _print(result)
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ossicle.train.result import (
         LossDidNotFallError,
         TrainingError,
+        TrainingInterrupted,
+        TrainingTerminated,
         TrainProgress,
         TrainResult,
     )
@@ -35,6 +37,8 @@ __all__ = [
     "TrainProgress",
     "TrainResult",
     "TrainingError",
+    "TrainingInterrupted",
+    "TrainingTerminated",
     "config_from",
     "run",
 ]
@@ -45,7 +49,14 @@ _HOMES = {
     "clips": ("ManifestError",),
     "config": ("TrainConfig",),
     "config_file": ("ConfigError", "config_from"),
-    "result": ("LossDidNotFallError", "TrainProgress", "TrainResult", "TrainingError"),
+    "result": (
+        "LossDidNotFallError",
+        "TrainProgress",
+        "TrainResult",
+        "TrainingError",
+        "TrainingInterrupted",
+        "TrainingTerminated",
+    ),
     "trainer": ("run",),
 }
 _LAZY = {name: module for module, names in _HOMES.items() for name in names}

@@ -10,11 +10,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LossDidNotFallError", "TrainProgress", "TrainResult", "TrainingError"]
+__all__ = [
+    "LossDidNotFallError",
+    "TrainProgress",
+    "TrainResult",
+    "TrainingError",
+    "TrainingInterrupted",
+    "TrainingTerminated",
+]
 
 
 class TrainingError(RuntimeError):
     """A run cannot go on: the loss is no number, or a step has no clip that can be read."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C, after the step was finished and its checkpoint written; it says where that is.
+
+    Attributes:
+        status: What the process exits with.
+    """
+
+    status = 130
+
+
+class TrainingTerminated(SystemExit):
+    """SIGTERM, after the step was finished and its checkpoint written; uncaught, the process ends.
+
+    Attributes:
+        status: What the process exits with.
+    """
+
+    status = 143
+
+    def __init__(self, told: str) -> None:
+        super().__init__(self.status)
+        self.told = told
+
+    def __str__(self) -> str:
+        return self.told
 
 
 @dataclass(frozen=True)
@@ -22,7 +56,8 @@ class TrainProgress:
     """Where a run stands.
 
     Attributes:
-        stage: ``load``, ``encode`` (the first clips), ``train``, ``evaluate``, ``save``.
+        stage: ``load``, ``encode`` (the first clips), ``train``, ``evaluate``, ``save``; ``stop``
+            where a signal has asked the run to end after this step.
         step: Optimizer steps taken.
         steps: Optimizer steps of the whole run.
         loss: Of the latest step whose loss is known, in nats a token; None before the first.

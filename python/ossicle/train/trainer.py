@@ -33,6 +33,7 @@ from ossicle.train.optim import scale_lr
 from ossicle.train.result import LossDidNotFallError, TrainingError, TrainProgress, TrainResult
 from ossicle.train.schedule import lr_factor
 from ossicle.train.setup import Setup
+from ossicle.train.stopping import Stop
 
 __all__ = ["run"]
 
@@ -72,6 +73,9 @@ def run(
         FingerprintError: If features were extracted by another encoder.
         CheckpointError: If ``out`` has checkpoints and neither ``resume`` nor ``overwrite`` says
             what is to become of them, or if they are of another run.
+        TrainingInterrupted: At Ctrl-C, when the step is finished and, with ``out``, its checkpoint
+            written, from which ``resume`` goes on. A second Ctrl-C is a KeyboardInterrupt at once.
+        TrainingTerminated: Likewise at SIGTERM.
         InvalidArgumentError: If a file that would be written in ``out`` is the data.
     """
     processes = joined(config.device)
@@ -102,6 +106,7 @@ class _Run:
         self.figures: dict[str, float] = {}
         self.total, self.counts = StepCounts(), StepCounts()
         self.seconds = dict.fromkeys(("load", "wait", "encode", "train", "evaluate", "save"), 0.0)
+        self.stop = Stop(lambda: self._tell("stop"), is_patient=processes.count > 1)
         self._pending: list[Tensor] = []
         self._soft_tokens = 0
         self._check_out()
@@ -132,7 +137,8 @@ class _Run:
         self.replica = self._replica()
         self.seconds["load"] = time.perf_counter() - self.start
         try:
-            self._train(start_step, log)
+            with self.stop.watching():
+                self._train(start_step, log)
         finally:
             log.close()
         return self._finish(start_step)
@@ -181,7 +187,9 @@ class _Run:
     def _after(self, step: int, norm: Tensor, log: RunLog) -> None:
         is_last = step == self.config.steps
         is_eval = self._is_due(step, self.config.eval_every) and self.setup.held_out is not None
-        is_save = self._is_due(step, self.config.save_every) and self.out is not None
+        is_stop = not is_last and self._is_to_stop()
+        is_save = is_stop or self._is_due(step, self.config.save_every)
+        is_save = is_save and self.out is not None
         if step % self.config.log_every == 0 or is_last or is_eval or is_save:
             self._log(step, norm, log)
         self._tell("train")
@@ -189,6 +197,21 @@ class _Run:
             self._evaluate(step, log)
         if is_save or (is_eval and self.out is not None and self._is_best(step)):
             self._save(step)
+        if is_stop:
+            raise self.stop.exception(self._told_of_stop(step))
+
+    def _is_to_stop(self) -> bool:
+        """Whether any process has been asked to end: all do so after the same step."""
+        if self.processes.count == 1:
+            return self.stop.number is not None
+        asked = torch.tensor(float(self.stop.number is not None), device=self.device)
+        return bool(self.processes.sum(asked).item())
+
+    def _told_of_stop(self, step: int) -> str:
+        told = f"stopped after step {step} of {self.config.steps}"
+        if self.out is None:
+            return f"{told}; without out there is no checkpoint"
+        return f"{told}: {checkpoint.folder_of(self.out, step)} is the checkpoint to resume from"
 
     def _is_due(self, step: int, every: int) -> bool:
         return step == self.config.steps or (every > 0 and step % every == 0)
