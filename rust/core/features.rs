@@ -42,11 +42,9 @@ pub fn write_batch(
     );
     let items = waveforms.iter().zip(out.chunks_exact_mut(size.max(1)));
     let weight = |(waveform, _): &(&&[f32], &mut [f32])| waveform.len() as u64;
-    let write = |(waveform, row): (&&[f32], &mut [f32])| {
-        match padded {
-            Some(padded) => mel.write(waveform, padded, row, LogMel::frames(padded)),
-            None => write_followed_by_silence(mel, waveform, row),
-        }
+    let write = |(waveform, row): (&&[f32], &mut [f32])| match padded {
+        Some(padded) => mel.write(waveform, padded, row, LogMel::frames(padded)),
+        None => write_followed_by_silence(mel, waveform, row),
     };
     let done = pool::each_heaviest_first(items.collect(), threads, weight, write);
     done.into_iter().collect()

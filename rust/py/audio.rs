@@ -11,7 +11,7 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::array::{fitted, zeros};
 use crate::door;
-use crate::error::to_exception;
+use crate::error::{raise, to_exception};
 use crate::resample::quality;
 use crate::source::Input;
 

@@ -26,10 +26,7 @@ pub(crate) fn enter<T: Send>(
 }
 
 /// [`enter`] for work that has no error of its own.
-pub(crate) fn enter_sure<T: Send>(
-    py: Python<'_>,
-    work: impl FnOnce() -> T + Send,
-) -> PyResult<T> {
+pub(crate) fn enter_sure<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
     enter(py, || Ok(work()))
 }
 

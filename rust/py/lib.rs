@@ -79,6 +79,10 @@ mod _native {
 /// between.
 fn load_numpy(py: Python<'_>) -> PyResult<()> {
     py.import("numpy")?;
-    door::caught(|| PyArray1::<f32>::zeros(py, 0, false).try_readwrite().map(drop))?
-        .map_err(Into::into)
+    door::caught(|| {
+        PyArray1::<f32>::zeros(py, 0, false)
+            .try_readwrite()
+            .map(drop)
+    })?
+    .map_err(Into::into)
 }

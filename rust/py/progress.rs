@@ -48,7 +48,11 @@ impl Teller {
         let is_due = done >= total || told.last.is_none_or(|last| last.elapsed() >= PAUSE);
         // What another thread has told of more is not taken back.
         interrupt::check()?;
-        if let Some(progress) = self.progress.as_ref().filter(|_| is_due && done >= told.most) {
+        if let Some(progress) = self
+            .progress
+            .as_ref()
+            .filter(|_| is_due && done >= told.most)
+        {
             (told.last, told.most) = (Some(Instant::now()), done);
             let called = Python::attach(|py| progress.call1(py, (done, total)).map(drop));
             called.map_err(door::stop_for)?;

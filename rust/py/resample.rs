@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use numpy::{IntoPyArray, PyArray2, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
-use ossicle::resample::{Quality, Stream, resample_planes};
 use ossicle::Result;
+use ossicle::resample::{Quality, Stream, resample_planes};
 use pyo3::prelude::*;
 
 use crate::door;
