@@ -40,7 +40,7 @@ class Commands(TyperGroup):
 
 @contextmanager
 def ended() -> Iterator[None]:
-    """Ends with exit code 130 at Ctrl-C, and with 1 where nothing can be printed; one line tells."""
+    """Ends with exit code 130 at Ctrl-C, with 1 where nothing can be printed."""
     try:
         yield
     except KeyboardInterrupt:
