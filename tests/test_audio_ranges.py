@@ -145,3 +145,21 @@ def test_a_batch_takes_ranges_too(make_clip) -> None:
     batch = ossicle.load_batch([path] * 3, offsets=[0.0, 0.1, 99.0], duration=0.2)
     assert batch.lengths.tolist() == [3_200, 3_200, 0]
     np.testing.assert_allclose(batch.waveforms[1], whole[1_600:4_800], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("offset", [1.5, 2.0, 1e9, 1e300])
+def test_past_the_end_there_are_no_samples(name: str, offset: float, make_clip) -> None:
+    suffix, rate, channels, options = CLIPS[name]
+    clip = make_clip(suffix, rate=rate, channels=channels, frames=rate, options=options)
+    for asked in (None, 16_000):
+        for more in ({}, {"verify": True}, {"on_error": "conceal"}, {"duration": 0.5}):
+            for mono, shape in ((True, (0,)), (False, (channels, 0))):
+                waveform, *_ = ossicle.load(clip, asked, offset=offset, mono=mono, **more)
+                assert (waveform.shape, waveform.dtype) == (shape, np.float32)
+    batch = ossicle.load_batch([clip, clip], offsets=[offset, 0.0])
+    assert batch.errors == [None, None]
+    assert batch.lengths[0] == 0 < batch.lengths[1]
+    features = ossicle.load_features([clip], offsets=[offset], pad_to_seconds=None)
+    assert features.errors == [None]
+    assert features.input_features.shape == (1, 80, 0)
