@@ -23,12 +23,12 @@ CONTAINERS = {
     "matroska": "Matroska, WebM",
 }
 ENDS = {
-    "wav": "the data chunk",
-    "w64": "the data chunk",
-    "aiff": "the sound chunk",
+    "wav": "the data chunk; the file's end where its size was not filled in",
+    "w64": "the data chunk; the file's end where its size was not filled in",
+    "aiff": "the sound chunk; the file's end where its size was not filled in",
     "au": "the header's size, or the file's end",
     "caf": "the packet table: priming and remainder",
-    "flac": "the header's count, or the last frame",
+    "flac": "the last frame, of the last stream in a row",
     "mp3": "the delay and padding of the LAME tag; without it all that is decoded",
     "aac": "nothing tells: all that is decoded",
     "mp4": "the edit list, as FFmpeg 9 reads it",

@@ -72,7 +72,7 @@ def decode(executable: str, paths: Sequence[Path], channels: int) -> list[Array]
 
 
 def decode_to(executable: str, path: Path, channels: int) -> Array:
-    """`path` as ``(channels, frames)``, mixed by FFmpeg where it has others; nothing is written beside it."""
+    """`path` as ``(channels, frames)``, mixed where it has others; no file is written beside it."""
     command = [executable, "-nostdin", "-v", "error", "-i", str(path), "-ac", str(channels)]
     done = subprocess.run([*command, "-f", "f32le", "-"], capture_output=True, check=True)
     return np.frombuffer(done.stdout, "<f4").reshape(-1, channels).T

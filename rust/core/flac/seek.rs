@@ -233,7 +233,9 @@ impl Flac<'_> {
                 .min((to - at) as usize);
             let next = |from: usize| {
                 let rest = bytes.get(from..places)?;
-                rest.iter().position(|byte| *byte == 0xFF).map(|place| from + place)
+                rest.iter()
+                    .position(|byte| *byte == 0xFF)
+                    .map(|place| from + place)
             };
             let mut found = next(0);
             while let Some(place) = found {
@@ -369,7 +371,14 @@ impl Flac<'_> {
             if Some(sample) == self.declared() {
                 // By chance no header says so: whether the frame is whole, decoding tells.
                 let byte = self.window.len();
-                return Ok(Some((point, Point { byte, sample, ..point })));
+                return Ok(Some((
+                    point,
+                    Point {
+                        byte,
+                        sample,
+                        ..point
+                    },
+                )));
             }
             if let Some(end) = self.frame_end(point)? {
                 return Ok(Some((point, end)));
