@@ -95,6 +95,55 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// Rates that no recording has, but a header may: primes, 1 Hz, and as far apart as can be.
+    #[test]
+    fn any_rates_give_a_length_and_finite_samples(
+        from in prop_oneof![1..=MAX_RATE, prop::sample::select(vec![1, 2, 7, 4_001, 767_957, MAX_RATE])],
+        to in prop_oneof![1..=MAX_RATE, prop::sample::select(vec![1, 3, 8_191, 767_951, MAX_RATE])],
+        quality in qualities(),
+        frames in 0u64..20_000,
+        bad in prop::option::weighted(0.2, 0u64..20_000),
+    ) {
+        // As many as give a megasample at most.
+        let frames = frames.min((1 << 20) * u64::from(from) / u64::from(to));
+        let mut plane: Vec<f32> = (0..frames).map(|i| (i * 7_919 % 1_009) as f32 / 1_009.0).collect();
+        let bad = bad.filter(|bad| *bad < frames);
+        if let Some(bad) = bad {
+            plane[bad as usize] = f32::INFINITY;
+        }
+        match resample(&plane, from, to, quality) {
+            Ok(got) => {
+                prop_assert_eq!(got.len() as u64, resampled_frames(frames, from, to));
+                prop_assert!(bad.is_none() && got.iter().all(|sample| sample.is_finite()));
+            }
+            Err(error) => prop_assert_eq!(error.sample_index(), bad),
+        }
+    }
+}
+
+#[test]
+fn what_memory_cannot_hold_is_an_error() -> Result<()> {
+    let plane = vec![0.0; 1 << 20];
+    for to in [MAX_RATE, MAX_RATE - 1] {
+        let kind = resample(&plane, 1, to, Quality::High).map_err(|error| error.kind());
+        assert_eq!(kind, Err(ErrorKind::Limit));
+        let mut resampler = Resampler::new(1, to, Quality::High)?;
+        for end in [1 << 33, 1 << 60, u64::MAX] {
+            let kind = resampler
+                .process(&plane, 0..end)
+                .map_err(|error| error.kind());
+            assert_eq!(kind, Err(ErrorKind::Limit));
+        }
+        let mut stream = Stream::new(1, to, Quality::High, 1)?;
+        let kind = stream.push(&plane).map_err(|error| error.kind());
+        assert_eq!(kind, Err(ErrorKind::Limit));
+    }
+    Ok(())
+}
+
 #[test]
 fn an_impulse_stays_where_it_was() -> Result<()> {
     for (from, to) in [

@@ -7,6 +7,8 @@
 mod heap;
 mod seal;
 
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+
 use ossicle::pipeline::guarded;
 use ossicle::{Clip, Damage, Decoder, Error, Request, Result, Source, load};
 
@@ -32,7 +34,7 @@ pub fn stamped(bytes: &[u8], magics: &[Magic<'_>]) -> Vec<u8> {
     stream
 }
 
-/// Samples or an error in each way to read `bytes`, and all ways agree.
+/// Samples or an error in each way to read `bytes`, in memory and as streams, and all ways agree.
 ///
 /// # Panics
 /// Where they do not; libFuzzer takes any panic for a fault, one that is caught further up too.
@@ -55,6 +57,7 @@ pub fn check(bytes: &[u8]) {
         assert!(error.is_none_or(within), "{error:?} is not in the file");
     }
     check_concealed(&whole, &concealed);
+    check_streams(bytes, &whole);
     let (Ok(whole), Ok(info)) = (whole, info) else {
         return;
     };
@@ -121,6 +124,45 @@ fn check_concealed(whole: &Result<Clip>, concealed: &Result<Clip>) {
         }
         // Behind the first damage there may be some that cannot be concealed.
         (Err(_), Err(_)) => {}
+    }
+}
+
+/// A stream, also one that gives less than it is asked for, and a file come to what memory does.
+fn check_streams(bytes: &[u8], whole: &Result<Clip>) {
+    let cursor = || Cursor::new(bytes);
+    let mut ways = vec![
+        Source::from_stream("stream", Box::new(cursor())),
+        Source::from_stream("trickle", Box::new(Trickle(cursor()))),
+    ];
+    // Writing takes longer than reading.
+    if choice(bytes, 4).is_multiple_of(16) {
+        let path = std::env::temp_dir().join(format!("ossicle-fuzz-{}", std::process::id()));
+        std::fs::write(&path, bytes).expect("the temporary folder can be written to");
+        ways.push(Source::open(&path));
+    }
+    for source in ways {
+        let clip = loaded(source.expect("it can be opened"), false);
+        match (&clip, whole) {
+            (Ok(clip), Ok(whole)) => assert!(bits(&clip.planes) == bits(&whole.planes)),
+            (Err(error), Err(wanted)) => assert_eq!(text(error), text(wanted)),
+            (given, wanted) => panic!("{given:?}, in memory {wanted:?}"),
+        }
+    }
+}
+
+struct Trickle<'a>(Cursor<&'a [u8]>);
+
+impl Read for Trickle<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = 1 + self.0.position() as usize * 7 % 911;
+        let count = most.min(buffer.len());
+        self.0.read(&mut buffer[..count])
+    }
+}
+
+impl Seek for Trickle<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
     }
 }
 

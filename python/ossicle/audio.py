@@ -204,7 +204,8 @@ def load(
         ``on_error="conceal"`` ``(waveform, sample_rate, gaps)``.
 
     Raises:
-        AudioError: The child that fits, with the file, the byte and the reason.
+        AudioError: The child that fits, with the file, the byte and the reason. A clip of more than
+            2**32 samples a channel, or more than memory can hold, is an `AudioLimitError`.
     """
     conceal = _one_of(on_error, "raise", "conceal") == "conceal"
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
@@ -248,7 +249,8 @@ def load_batch(
         strict: As for `load`.
 
     Raises:
-        AudioError: With ``on_error="raise"``, when a clip cannot be decoded.
+        AudioError: With ``on_error="raise"``, when a clip cannot be decoded. Where memory cannot hold
+            the rows, it is an `AudioLimitError` of the longest clip.
         InvalidArgumentError: An argument makes no sense; nothing was decoded.
     """
     conceal = _one_of(on_error, "raise", "collect", "conceal") == "conceal"

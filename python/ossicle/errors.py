@@ -73,7 +73,7 @@ class NonFiniteSampleError(DecodeError):
 
 
 class AudioLimitError(AudioError, ValueError):
-    """A budget (memory, work) was used up before the clip was decoded."""
+    """Memory cannot hold the clip, or reading it does not come to an end."""
 
 
 class InvalidArgumentError(AudioError, ValueError):
