@@ -251,5 +251,7 @@ def test_a_file_that_ends_in_its_tags_is_an_error_by_every_way_in(name: str, tmp
         kinds |= {kind for kind, _ in told}
     batch = ossicle.load_batch(sources, on_error="collect")
     assert {type(error) for error in batch.errors} <= kinds
+    found = ossicle.verify_shards(shard, decode=True)
+    assert found.height == 1
     lengths = ossicle.audio_lengths([str(path)], on_error="collect")
     assert type(lengths.errors[0]) in kinds

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::mel::{HOP, LogMel, N_FFT, SAMPLE_RATE, WHISPER_PADDED};
 use crate::pipeline::{self, Request, Row, guarded};
 use crate::pool;
+use crate::room;
 use crate::source::Source;
 
 /// A sample is in frames whose middle is no farther from it than this.
@@ -22,7 +23,8 @@ pub fn frames(padded: Option<usize>, longest: usize) -> usize {
 /// The result does not depend on `threads`.
 ///
 /// # Errors
-/// None but [`Interrupted`](crate::ErrorKind::Interrupted), and a fault of ours, caught.
+/// None but [`Interrupted`](crate::ErrorKind::Interrupted), [`Limit`](crate::ErrorKind::Limit) where memory cannot
+/// hold a copy of the longest clip, and a fault of ours, caught.
 ///
 /// # Panics
 /// If `out` does not have the size of rows of [`frames`] frames.
@@ -103,7 +105,9 @@ fn write_followed_by_silence(mel: &LogMel, waveform: &[f32], row: &mut [f32]) ->
         mel.write(waveform, padded, row, frames)?;
     } else if own < frames {
         // The end would be mirrored into the last frames.
-        let mut longer = waveform.to_vec();
+        let mut longer = Vec::new();
+        room::reserve(&mut longer, padded)?;
+        longer.extend_from_slice(waveform);
         longer.resize(padded, 0.0);
         mel.write_unpadded(&longer, row, frames)?;
     }
