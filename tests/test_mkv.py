@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import careless
 import demuxed
 import numpy as np
 import oracle
@@ -101,3 +102,66 @@ def test_a_changed_byte_in_a_cluster_is_an_error_by_its_checksum(folder: Path) -
     whole[len(whole) // 2] ^= 1
     with pytest.raises(ossicle.CorruptAudioError, match="checksum"):
         ossicle.load(bytes(whole))
+
+
+def joined(folder: Path, *files: Path) -> Path:
+    path = folder / ("-".join(file.stem for file in files) + ".mka")
+    path.write_bytes(b"".join(file.read_bytes() for file in files))
+    return path
+
+
+def shorter(folder: Path, codec: str, *, layout: str = "plain", channels: int = 2) -> Path:
+    """A clip of less than a second, with a part of a packet at its end."""
+    encoder, options, rate, _, _ = CLIPS[codec]
+    path = folder / f"short-{codec}-{layout}-{channels}.mka"
+    wav = demuxed.source(folder, rate, channels, 1)
+    arguments = f"-t 0.77 -c:a {encoder} {options} {LAYOUTS[layout]} -f matroska".split()
+    oracle.ffmpeg(oracle.bundled(), ["-i", wav, *arguments, path])
+    return path
+
+
+@pytest.mark.parametrize("layout", ["plain", "live"])
+@pytest.mark.parametrize("codec", ["vorbis", "opus", "flac", "aac", "mp3", "pcm_s16le"])
+def test_files_one_behind_the_other_are_one_recording(
+    folder: Path, codec: str, layout: str
+) -> None:
+    channels = CLIPS[codec][3]
+    one = shorter(folder, codec, layout=layout, channels=channels)
+    other = shorter(folder, codec, channels=channels)
+    both = [ossicle.load(path, mono=False)[0] for path in (one, other, one)]
+    path = joined(folder, one, other, one)
+    tolerance = 0 if codec in LOSSLESS else 1e-6
+    careless.check(path, np.concatenate(both, axis=1), "", tolerance=tolerance)
+
+
+def test_the_length_of_a_chain_is_that_of_its_links(folder: Path) -> None:
+    """Of files so long that they are not read through, with and without sizes."""
+    for layout in ("plain", "live"):
+        path = joined(folder, write(folder, "opus", layout), write(folder, "opus", "plain"))
+        whole, rate = ossicle.load(path, mono=False)
+        assert ossicle.info(path).frames == whole.shape[1]
+        for begin in (0, whole.shape[1] // 3, whole.shape[1] - 9_000):
+            part, _ = ossicle.load(path, mono=False, offset=begin / rate, duration=0.1)
+            expected = whole[:, begin : begin + round(0.1 * rate)]
+            np.testing.assert_allclose(part, expected, rtol=0, atol=1e-5)
+
+
+def test_links_of_other_channels_follow_the_rule_of_changes(folder: Path) -> None:
+    mono = shorter(folder, "flac", channels=1)
+    stereo = shorter(folder, "flac", channels=2)
+    path = joined(folder, mono, stereo)
+    expected = np.concatenate([ossicle.load(file)[0] for file in (mono, stereo)])
+    what = "Matroska | files one behind the other, of other channels"
+    remark = "the stream changes from 1 to 2 channels"
+    careless.check(path, expected, remark, what=what, mono=True)
+    with pytest.raises(ossicle.UnsupportedFormatError, match="from 1 to 2 channels"):
+        ossicle.load(path, mono=False)
+
+
+def test_a_cut_link_is_an_error(folder: Path) -> None:
+    one = shorter(folder, "opus").read_bytes()
+    for length in (20, 300, len(one) // 2, len(one) - 1):
+        with pytest.raises(ossicle.CorruptAudioError) as caught:
+            ossicle.load(one + one[:length])
+        assert caught.value.byte_offset is not None
+        assert caught.value.byte_offset >= len(one)

@@ -4,6 +4,7 @@
 //! the codec's delay on. The checksums of clusters are compared where their packets are read.
 
 mod block;
+mod chain;
 mod cursor;
 mod ebml;
 mod seek;
@@ -11,6 +12,7 @@ mod track;
 
 use std::collections::VecDeque;
 
+use self::chain::Chain;
 use self::cursor::{CLUSTER, CUES, Cursor, EBML, Frame, INFO, SEEK_HEAD, SEGMENT, TRACKS};
 use self::ebml::{Element, each_child};
 use self::seek::{Sample, damage_ends};
@@ -20,7 +22,7 @@ use super::{Demuxer, Packet, Track};
 use crate::error::{Error, Result};
 use crate::flac::FrameHeader;
 use crate::opus;
-use crate::params::Codec;
+use crate::params::{Codec, Params};
 use crate::source::Source;
 use crate::window::Window;
 
@@ -74,21 +76,46 @@ pub(crate) fn sniff(source: &mut Source<'_>) -> Result<bool> {
 ///
 /// # Errors
 /// A broken header, no audio, or a codec that is not decoded here.
-pub(crate) fn open(source: Source<'_>) -> Result<Mkv<'_>> {
+pub(crate) fn open(source: Source<'_>) -> Result<Chain<'_>> {
     let mut window = Window::new(source);
-    let (header, segment) = find_segment(&mut window)?;
-    check_header(&mut window, &header)?;
-    let front = Front::read(&mut window, &segment)?;
-    let entry = front.tracks.audio;
-    let entry =
-        entry.ok_or_else(|| Error::unsupported("the file has no audio track that can be read"))?;
-    let first = front.first.unwrap_or(segment.end);
-    let cursor = Cursor::new(window, segment, first, front.tracks.numbers, entry.number);
-    Mkv::new(cursor, entry, front.scale, front.cues)
+    let opening = Opening::read(&mut window, 0)?;
+    Mkv::new(window, opening).map(Chain::new)
 }
 
-fn find_segment(window: &mut Window<'_>) -> Result<(Element, Element)> {
-    let (mut header, mut at, end) = (None, 0, u64::MAX);
+/// What the headers of one segment say.
+struct Opening {
+    segment: Element,
+    /// Where the first cluster begins, or the segment ends.
+    first: u64,
+    /// The numbers of all tracks.
+    numbers: Vec<u64>,
+    entry: Entry,
+    scale: u64,
+    cues: Option<u64>,
+}
+
+impl Opening {
+    /// Reads the headers of the file that begins at `at`.
+    fn read(window: &mut Window<'_>, at: u64) -> Result<Self> {
+        let (header, segment) = find_segment(window, at)?;
+        check_header(window, &header)?;
+        let front = Front::read(window, &segment)?;
+        let entry = front.tracks.audio;
+        let entry = entry
+            .ok_or_else(|| Error::unsupported("the file has no audio track that can be read"))?;
+        Ok(Self {
+            segment,
+            first: front.first.unwrap_or(segment.end),
+            numbers: front.tracks.numbers,
+            entry,
+            scale: front.scale,
+            cues: front.cues,
+        })
+    }
+}
+
+fn find_segment(window: &mut Window<'_>, start: u64) -> Result<(Element, Element)> {
+    let (mut header, mut at, end) = (None, start, u64::MAX);
     loop {
         // The file may end wherever a segment of no size does.
         let ahead = window.len();
@@ -246,23 +273,34 @@ fn frames_of(nanoseconds: u64, rate: u32) -> u64 {
     (product / 1_000_000_000).min(1 << 48) as u64
 }
 
+/// Frames in front of the recording.
+fn delay(params: &Params, entry: &Entry) -> u64 {
+    match params.codec {
+        // The header of Opus says it to the frame.
+        Codec::Opus => u64::from(opus::pre_skip(params)),
+        // Its first packet gives nothing here: FFmpeg counts that as the delay.
+        Codec::Vorbis => 0,
+        _ => frames_of(entry.delay_ns, params.sample_rate.max(1)),
+    }
+}
+
 impl<'a> Mkv<'a> {
-    fn new(cursor: Cursor<'a>, entry: Entry, scale: u64, cues: Option<u64>) -> Result<Self> {
+    fn new(window: Window<'a>, opening: Opening) -> Result<Self> {
+        let Opening {
+            segment,
+            first,
+            numbers,
+            entry,
+            scale,
+            cues,
+        } = opening;
         let params = entry.params()?;
-        let rate = params.sample_rate.max(1);
-        let delay = match params.codec {
-            // The header of Opus says it to the frame.
-            Codec::Opus => u64::from(opus::pre_skip(&params)),
-            // Its first packet gives nothing here: FFmpeg counts that as the delay.
-            Codec::Vorbis => 0,
-            _ => frames_of(entry.delay_ns, rate),
-        };
-        let start = -(delay as i64);
+        let start = -(delay(&params, &entry) as i64);
         Ok(Self {
-            cursor,
+            cursor: Cursor::new(window, segment, first, numbers, entry.number),
             prefix: entry.prefix,
             lengths: Lengths::new(&params),
-            rate,
+            rate: params.sample_rate.max(1),
             scale,
             cues,
             start,
@@ -277,6 +315,26 @@ impl<'a> Mkv<'a> {
                 frames: None,
             },
         })
+    }
+
+    /// Goes on with another segment of the same file.
+    fn reopen(&mut self, opening: Opening) -> Result<()> {
+        let params = opening.entry.params()?;
+        self.cursor.enter_segment(
+            opening.segment,
+            opening.first,
+            opening.numbers,
+            opening.entry.number,
+        );
+        self.start = -(delay(&params, &opening.entry) as i64);
+        self.prefix = opening.entry.prefix;
+        self.lengths = Lengths::new(&params);
+        self.rate = params.sample_rate.max(1);
+        (self.scale, self.cues) = (opening.scale, opening.cues);
+        (self.first_number, self.anchor) = (None, None);
+        self.track.params = params;
+        self.rewind();
+        Ok(())
     }
 
     /// Goes on with the cluster at `at`, whose first packet begins at `position`.

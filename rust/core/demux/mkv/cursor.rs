@@ -37,6 +37,8 @@ pub(super) fn is_top_level(id: u32) -> bool {
 
 /// Bytes looked at ahead where clusters are passed over.
 const GLANCE_BYTES: u64 = 64;
+/// Bytes of a cluster's identifier.
+const MARK_BYTES: usize = 4;
 /// Bytes looked at per search for a cluster.
 const SEARCH_BYTES: u64 = 64 * 1024;
 
@@ -97,6 +99,19 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Goes on with the first cluster of another segment.
+    pub(super) fn enter_segment(
+        &mut self,
+        segment: Element,
+        first: u64,
+        numbers: Vec<u64>,
+        track: u64,
+    ) {
+        (self.segment, self.first) = (segment, first);
+        (self.numbers, self.track) = (numbers, track);
+        self.go_to(first);
+    }
+
     /// Goes on with the element at `at`, which the segment holds.
     pub(super) fn go_to(&mut self, at: u64) {
         self.at = at;
@@ -147,7 +162,10 @@ impl<'a> Cursor<'a> {
                 return Ok(());
             }
             // Another file follows.
-            EBML | SEGMENT => self.has_ended = true,
+            EBML | SEGMENT => {
+                self.has_ended = true;
+                return Ok(());
+            }
             VOID | CRC_32 if !element.open => {}
             id if is_top_level(id) && !element.open => self.cluster = None,
             _ if self.cluster.is_some() && !element.open => self.read(&element)?,
@@ -248,19 +266,22 @@ impl<'a> Cursor<'a> {
         let mut at = self.at.saturating_add(1);
         self.go_to(at);
         let end = self.segment.end.min(self.window.len());
-        let mark = CLUSTER.to_be_bytes();
+        // Behind a segment whose size is open another file may follow, whose clusters are its own.
+        let marks = [Some(CLUSTER), self.segment.open.then_some(EBML)];
+        let marks = marks.map(|mark| mark.map(u32::to_be_bytes));
+        let is_mark = |four: &[u8]| marks.iter().flatten().any(|mark| mark == four);
         while at < end {
             // What cannot be read holds none.
-            let Ok(bytes) = self.window.at(at, mark.len(), SEARCH_BYTES) else {
+            let Ok(bytes) = self.window.at(at, MARK_BYTES, SEARCH_BYTES) else {
                 break;
             };
             let most = bytes.len().min(SEARCH_BYTES as usize);
             let bytes = bytes.get(..most).unwrap_or_default();
-            if let Some(found) = bytes.windows(mark.len()).position(|four| four == mark) {
+            if let Some(found) = bytes.windows(MARK_BYTES).position(is_mark) {
                 self.at = at + found as u64;
                 return;
             }
-            at += (most.saturating_sub(mark.len() - 1)).max(1) as u64;
+            at += (most.saturating_sub(MARK_BYTES - 1)).max(1) as u64;
         }
         self.has_ended = true;
     }
@@ -271,7 +292,7 @@ impl<'a> Cursor<'a> {
         let (mut clusters, mut at) = (Vec::new(), self.first);
         let end = self.segment.end;
         while let Ok(Some(element)) = ebml::element(&mut self.window, at, end, GLANCE_BYTES) {
-            if element.open {
+            if element.open || element.id == EBML {
                 break;
             }
             if element.id == CLUSTER {
