@@ -528,3 +528,31 @@ def test_parts_of_an_edit_list_are_one_recording_or_an_error(codec: str, make_cl
             load(*edits)
     with pytest.raises(ossicle.UnsupportedFormatError, match="a pause between two parts"):
         load((500, begin), (300, -1), (500, begin + 24_000))
+
+
+@pytest.mark.parametrize("layout", ["end", "moof-based"])
+def test_mpeg_audio_is_as_its_packets_say(layout: str, make_clip) -> None:
+    source = clip(make_clip, "mp3", "mp4", layout, rate=44_100, channels=1)
+    data, (whole, _) = bytearray(source.read_bytes()), ossicle.load(source, mono=False)
+    assert whole.shape[0] == 1
+    at = data.index(b"mp4a") + 4
+    for channels, rate in ((2, 44_100), (5, 44_100), (1, 8000), (49_795, 0)):
+        struct.pack_into(">H", data, at + 16, channels)
+        struct.pack_into(">H", data, at + 24, rate)
+        waveform, _ = ossicle.load(bytes(data), mono=False)
+        np.testing.assert_array_equal(waveform, whole)
+        info = ossicle.info(bytes(data))
+        assert (info.channels, info.frames, info.sample_rate) == (*whole.shape, 44_100)
+
+
+def test_data_that_claim_to_be_longer_than_the_file_are_a_remark(make_clip, tmp_path: Path) -> None:
+    source = clip(make_clip, "flac", "mp4", "faststart", rate=22_050)
+    data, (whole, _) = bytearray(source.read_bytes()), ossicle.load(source, mono=False)
+    at = next(at for at, kind in top_boxes(bytes(data)) if kind == b"mdat")
+    struct.pack_into(">I", data, at, 0x7FFF_FFFF)
+    path = tmp_path / "long.mp4"
+    path.write_bytes(data)
+    remark = "the MP4 box mdat declares more bytes than there are"
+    careless.check(path, whole, remark, what="MP4 | an mdat that claims more than the file has")
+    with pytest.raises(ossicle.CorruptAudioError, match="cut short"):
+        ossicle.load(bytes(data[:-9]))

@@ -5,17 +5,20 @@ use super::edit::{Cut, Edit, Scales, itunes_cut};
 use super::entry::{self, Entry, Lengths};
 use super::fragments::{Defaults, Fragments, UNSIZED};
 use super::index::Index;
-use super::plain::Plain;
+use super::plain::{Plain, Sample};
 use super::table::{Sizes, cut};
-use super::{FAR, Mp4, Track, lengths};
+use super::{FAR, Mp4, PACKET_HEAD, Track, lengths};
 use crate::error::{Error, ErrorKind, Result};
-use crate::opus;
 use crate::params::Codec;
 use crate::source::Source;
 use crate::window::Window;
+use crate::{mpeg_audio, opus};
 
 /// Boxes of the file that are walked over before its `moov`.
 const MAX_BOXES: u32 = 65_536;
+
+/// Boxes behind `moov` that are looked at.
+const MAX_BEHIND: u32 = 16;
 
 /// Whether the content is of this format.
 pub(crate) fn sniff(source: &mut Source<'_>) -> Result<bool> {
@@ -148,8 +151,11 @@ impl<'a> Mp4<'a> {
         let (fragments, default) = fragments(&mut window, moov, trak.id, &layout)?;
         let mut plain = Plain::new(&mut window, stbl)?;
         let description = plain.description(&mut window)?.unwrap_or(default);
-        if fragments.is_none() && plain.len() == 0 {
-            check_empty(&mut window, moov)?;
+        if fragments.is_none() {
+            if plain.len() == 0 {
+                check_empty(&mut window, moov)?;
+            }
+            remark_long_data(&mut window, moov)?;
         }
         let Entry { params, lengths } = entry::read(&mut window, stsd, description, media)?;
         let rate = u64::from(params.sample_rate).max(1);
@@ -188,8 +194,46 @@ impl<'a> Mp4<'a> {
             rest: None,
             is_lost: false,
         };
+        mp4.heed_mpeg_header()?;
         mp4.trim(moov, trak.span)?;
         Ok(mp4)
+    }
+
+    /// Takes rate, channels and length from the first packet of MPEG audio, whose header is in each of them: FFmpeg
+    /// writes two channels for one, as ISO/IEC 14496-14 has it.
+    fn heed_mpeg_header(&mut self) -> Result<()> {
+        if !matches!(
+            self.track.params.codec,
+            Codec::Mp1 | Codec::Mp2 | Codec::Mp3
+        ) {
+            return Ok(());
+        }
+        let first = match self.plain.len() {
+            0 => self.first_of_fragments(),
+            _ => self.plain.next(&mut self.window, 1),
+        };
+        self.plain.go_to(0);
+        // What is broken is told when it is read.
+        let Ok(Some(sample)) = first else {
+            return Ok(());
+        };
+        let word = be32(self.window.at(sample.at, 4, PACKET_HEAD)?, 0);
+        if let Some(header) = word.and_then(mpeg_audio::Header::of) {
+            self.track.params.sample_rate = header.sample_rate();
+            self.track.params.channels = Some(header.channels());
+            self.scales.rate = u64::from(header.sample_rate()).max(1);
+            self.lengths = Lengths::Fixed(header.frames());
+        }
+        Ok(())
+    }
+
+    fn first_of_fragments(&mut self) -> Result<Option<Sample>> {
+        let Some(fragments) = &mut self.fragments else {
+            return Ok(None);
+        };
+        let first = fragments.next(&mut self.window);
+        fragments.rewind();
+        first
     }
 
     /// Finds what is cut off either end.
@@ -288,6 +332,23 @@ impl<'a> Mp4<'a> {
         };
         Ok((Some(frames.min(FAR)), ticks))
     }
+}
+
+/// Notes data behind the header that are longer than the file: whether samples are missing is told by who reads them.
+fn remark_long_data(window: &mut Window<'_>, moov: Span) -> Result<()> {
+    let (mut at, len) = (moov.end, window.len());
+    for _ in 0..MAX_BEHIND {
+        // What is no box is rubbish behind the last one.
+        let Ok(Some(found)) = header(window, at, len) else {
+            break;
+        };
+        if &found.kind == b"mdat" && found.end > len {
+            let reason = "the MP4 box mdat declares more bytes than there are";
+            return window.remark(Error::corrupt(reason).at_byte(found.start));
+        }
+        at = found.end;
+    }
+    Ok(())
 }
 
 /// The error of a header without samples where fragments were announced, or are there.
