@@ -162,7 +162,7 @@ fn finish(header: &mut Header<'_, '_>, common: Common, sound: Chunk, form_end: u
         outer_end: Some(form_end).filter(|_| !is_none),
         block_bytes: layout.block_bytes,
     };
-    let size = declared.bytes(header)?;
+    let size = declared.bytes(header, Some(Order::Big))?;
     let pcm = Pcm::new(header, layout, at, size)?;
     // As by all others, the chunk's own size is believed.
     let counted = u64::from(common.frames);

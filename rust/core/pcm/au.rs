@@ -40,7 +40,7 @@ pub(crate) fn open(header: &mut Header<'_, '_>, base: u64) -> Result<Pcm> {
     };
     let size = match size {
         UNKNOWN => None,
-        _ => declared.bytes(header)?,
+        _ => declared.bytes(header, None)?,
     };
     Pcm::new(header, layout, at, size)
 }

@@ -184,7 +184,7 @@ fn finish(
         UNKNOWN => None,
         // An empty clip's size is that of the counter.
         EDIT_COUNT => Some(0),
-        _ => declared.bytes(header)?,
+        _ => declared.bytes(header, None)?,
     };
     let pcm = Pcm::new(header, layout, begin, size)?;
     let Some(table) = table else {

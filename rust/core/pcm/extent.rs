@@ -14,7 +14,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::header::Header;
+use super::header::{Header, Order};
 use crate::error::Result;
 
 /// What a size may be above a placeholder: some writers add the header's own length.
@@ -52,11 +52,31 @@ impl Declared {
     ///
     /// # Errors
     /// A remark, where the reading is strict.
-    pub(super) fn bytes(self, header: &Header<'_, '_>) -> Result<Option<u64>> {
+    pub(super) fn bytes(
+        mut self,
+        header: &mut Header<'_, '_>,
+        order: Option<Order>,
+    ) -> Result<Option<u64>> {
+        if self.size == 0 && !self.does_chunk_follow(header, order)? {
+            // What follows are samples, though the outermost size was filled in.
+            self.outer_end = None;
+        }
         match self.carelessness(header.source_len()) {
             Some(reason) => header.remark(self.at, reason).map(|()| None),
             None => Ok(Some(self.size)),
         }
+    }
+
+    /// Whether what follows an empty recording may be a chunk, of the kind that has sizes of 32 bits in `order`.
+    fn does_chunk_follow(self, header: &mut Header<'_, '_>, order: Option<Order>) -> Result<bool> {
+        let Some(order) = order else {
+            return Ok(true);
+        };
+        let (chunk, len) = (header.chunk(self.at, order)?, header.source_len());
+        Ok(chunk.is_none_or(|chunk| {
+            let is_name = chunk.id.iter().all(|byte| (b' '..=b'~').contains(byte));
+            is_name && chunk.at + u64::from(chunk.size) <= len
+        }))
     }
 
     /// Why the samples go to the end of the file, which has `len` bytes, whatever the size says.

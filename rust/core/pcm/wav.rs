@@ -71,7 +71,7 @@ pub(crate) fn open(header: &mut Header<'_, '_>, base: u64) -> Result<Option<Pcm>
                     outer_end: Some(riff_end).filter(|_| size > 0 || sizes.data.is_none()),
                     block_bytes: layout.block_bytes,
                 };
-                let size = declared.bytes(header)?;
+                let size = declared.bytes(header, Some(order))?;
                 return Pcm::new(header, layout, chunk.at, size).map(Some);
             }
             _ => {}
@@ -144,7 +144,7 @@ pub(crate) fn open_wave64(header: &mut Header<'_, '_>, base: u64) -> Result<Pcm>
                     outer_end: Some(riff.saturating_add(base)),
                     block_bytes: layout.block_bytes,
                 };
-                let size = declared.bytes(header)?;
+                let size = declared.bytes(header, None)?;
                 return Pcm::new(header, layout, body, size);
             }
             _ => {}
