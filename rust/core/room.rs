@@ -5,6 +5,8 @@
 //! From 64 MiB on a growth is compared with the memory that the system and the process's control groups have
 //! left, and some address space always stays free for what is small.
 
+use memmap2::MmapMut;
+
 use crate::error::{Error, ErrorKind, Result};
 
 /// Growth by so many bytes and more is compared with the memory that is left: asking costs far less than filling.
@@ -84,10 +86,9 @@ fn grow<T>(items: &mut Vec<T>, more: usize, shares: usize) -> Result<()> {
 
 /// Whether the allocator gives room for `count` more and has some left for others.
 fn has_grown<T>(items: &mut Vec<T>, count: usize) -> bool {
-    let mut spare = Vec::<u8>::new();
     let spares = count.saturating_mul(size_of::<T>()) >= SPARED_FROM;
-    items.try_reserve_exact(count).is_ok()
-        && (!spares || spare.try_reserve_exact(SPARE_BYTES).is_ok())
+    // Past the allocator, which goes by what was freed when it chooses where to take memory from.
+    items.try_reserve_exact(count).is_ok() && (!spares || MmapMut::map_anon(SPARE_BYTES).is_ok())
 }
 
 /// The error of what needs `bytes` more than there are.
