@@ -71,10 +71,12 @@ def decode(executable: str, paths: Sequence[Path], channels: int) -> list[Array]
     return clips
 
 
-def decode_to(executable: str, path: Path, channels: int) -> Array:
+def decode_to(executable: str, path: Path, channels: int, decoder: str = "") -> Array:
     """`path` as ``(channels, frames)``, mixed where it has others; no file is written beside it."""
-    command = [executable, "-nostdin", "-v", "error", "-i", str(path), "-ac", str(channels)]
-    done = subprocess.run([*command, "-f", "f32le", "-"], capture_output=True, check=True)
+    options = ["-c:a", decoder] if decoder else []
+    command = [executable, "-nostdin", "-v", "error", *options, "-i", str(path)]
+    command += ["-ac", str(channels), "-f", "f32le", "-"]
+    done = subprocess.run(command, capture_output=True, check=True)
     return np.frombuffer(done.stdout, "<f4").reshape(-1, channels).T
 
 
