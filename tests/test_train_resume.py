@@ -113,7 +113,7 @@ ENDS = {signal.SIGTERM: TrainingTerminated, signal.SIGINT: TrainingInterrupted}
 
 
 @pytest.mark.parametrize("number", ENDS)
-def test_a_signal_ends_a_run_behind_its_step_with_a_checkpoint(
+def test_a_signal_ends_a_run_after_its_step_with_a_checkpoint(
     number: signal.Signals, tones: Path, tmp_path: Path
 ) -> None:
     config = training.small(tones, steps=STEPS, batch_size=2, log_every=3)

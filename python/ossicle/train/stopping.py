@@ -35,18 +35,18 @@ class Stop:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        # What was not set from Python cannot be put back from here.
-        before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-        before = {number: handler for number, handler in before.items() if handler is not None}
-        # Who ignores a signal, as nohup and background jobs of a shell do, goes on ignoring it.
-        ours = [number for number, handler in before.items() if handler != signal.SIG_IGN]
-        for number in ours:
-            signal.signal(number, self._asked)
+        before = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            # None was not set from Python and cannot be put back from here. What is ignored, as by
+            # nohup and in the background jobs of a shell, stays so.
+            if handler not in (None, signal.SIG_IGN):
+                before[number] = signal.signal(number, self._asked)
         try:
             yield
         finally:
-            for number in ours:
-                signal.signal(number, before[number])
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _asked(self, number: int, _frame: FrameType | None) -> None:
         if self.number is None:
