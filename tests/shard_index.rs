@@ -82,8 +82,9 @@ fn make_one(shard: &Path) -> Result<Made, Error> {
 /// The rows by the headers and the payloads.
 fn plain_rows(shard: &Path) -> Vec<Row> {
     let shard = Shard::open_headers(shard, Access::Pread).unwrap();
-    let row =
-        |member: &ossicle::shard::Member| Row::new(member.clone(), &shard.bytes(member).unwrap());
+    let row = |member: &ossicle::shard::Member| {
+        Row::new(member.clone(), &shard.bytes(member).unwrap()).unwrap()
+    };
     shard.members().iter().map(row).collect()
 }
 
@@ -302,6 +303,57 @@ fn an_index_that_lies_is_not_believed() {
         index::write(&shard, &rows).unwrap();
         let opened = Shard::open(&shard, Access::Auto).unwrap();
         assert_eq!(opened.members(), truth.members(), "lie {number}");
+    }
+}
+
+/// Another shard of the same size and time under the index, as tools leave it that set all times to one.
+#[test]
+fn an_index_of_another_shard_is_not_believed() {
+    let folder = Folder::new();
+    let names = |changed: &[usize]| -> Vec<String> {
+        let name = |number| match changed.contains(&number) {
+            true => format!("other-{number:03}.txt"),
+            false => format!("first-{number:03}.txt"),
+        };
+        (0..40).map(name).collect()
+    };
+    let pack = |names: &[String]| {
+        let members: Vec<_> = names
+            .iter()
+            .map(|name| (name.as_str(), name.clone().into_bytes()))
+            .collect();
+        folder.shard("shard.tar", &members)
+    };
+    let shard = pack(&names(&[]));
+    make_one(&shard).unwrap();
+    let time = shard.metadata().unwrap().modified().unwrap();
+    let replace = |changed: &[usize]| {
+        let all = names(changed);
+        pack(&all);
+        let file = File::options().write(true).open(&shard).unwrap();
+        file.set_modified(time).unwrap();
+        all
+    };
+    let of = |shard: &Shard| -> Vec<String> {
+        let members = shard.members().iter();
+        members.map(|member| member.name.clone()).collect()
+    };
+    // What some headers tell when it is opened.
+    for changed in [&[0][..], &[39], &[0, 20], &(0..40).collect::<Vec<_>>()] {
+        let all = replace(changed);
+        assert_eq!(of(&Shard::open(&shard, Access::Auto).unwrap()), all);
+    }
+    // And each one's own when it is read.
+    replace(&[21]);
+    let opened = Shard::open(&shard, Access::Auto).unwrap();
+    for (number, member) in opened.members().iter().enumerate() {
+        let (read, source) = (opened.read(member), opened.source(member).map(drop));
+        assert_eq!((read.is_ok(), source.is_ok()), (number != 21, number != 21));
+        if let Err(error) = read {
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            assert!(error.reason().contains("of another shard"), "{error}");
+            assert_eq!(error.member(), Some("first-021.txt"));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use ossicle::shard::{Access, Checks, Found, Row, Shard, examine};
+use ossicle::shard::{Access, Checks, Found, Row, Shard, examine, index, verify};
 use ossicle::{Error, ErrorKind};
 use proptest::prelude::*;
 
@@ -41,7 +41,7 @@ fn rows(path: &Path) -> Vec<Row> {
     let shard = Shard::open(path, Access::Pread).unwrap();
     let members = shard.members().iter();
     members
-        .map(|member| Row::new(member.clone(), &shard.bytes(member).unwrap()))
+        .map(|member| Row::new(member.clone(), &shard.bytes(member).unwrap()).unwrap())
         .collect()
 }
 
@@ -138,6 +138,49 @@ fn of_a_cut_shard_all_that_is_there_is_kept_and_the_rest_is_named() {
             );
             assert!(is_there || blamed(&found).contains(name));
         }
+    }
+}
+
+/// Whatever is damaged in a shard, its index stays its own: the digests are used.
+#[test]
+fn no_damage_makes_an_index_that_of_another_shard() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut members = members();
+    members.push(("nested.tar".into(), archive(&members)));
+    members.push(("last.txt".into(), b"last".to_vec()));
+    let archive = archive(&members);
+    let path = write(&folder, &archive);
+    let rows = rows(&path);
+    index::write(&path, &rows).unwrap();
+    let time = path.metadata().unwrap().modified().unwrap();
+    let reasons = || -> Vec<String> {
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(time).unwrap();
+        let found = verify(std::slice::from_ref(&path), 1, false, &|_, _| Ok(()));
+        let errors = found.into_iter().flat_map(|found| found.unwrap().errors);
+        errors.map(|error| error.to_string()).collect()
+    };
+    assert_eq!(reasons(), [""; 0]);
+    let file = File::options().write(true).open(&path).unwrap();
+    for at in (0..archive.len()).step_by(3) {
+        file.write_all_at(&[archive[at] ^ 0x04], at as u64).unwrap();
+        let told = reasons();
+        assert!(
+            told.iter()
+                .all(|reason| !reason.contains("of another shard")),
+            "{at}: {told:?}"
+        );
+        file.write_all_at(&archive[at..=at], at as u64).unwrap();
+    }
+    for cut in (1..archive.len()).rev().step_by(97) {
+        file.set_len(cut as u64).unwrap();
+        let told = reasons();
+        assert!(!told.is_empty());
+        assert!(
+            told.iter()
+                .all(|reason| !reason.contains("of another shard")),
+            "{cut}: {told:?}"
+        );
     }
 }
 

@@ -6,9 +6,12 @@ import io
 import json
 import pickle
 import re
+import struct
 import subprocess
 import sys
 import tarfile
+import textwrap
+import zlib
 from datetime import time, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,7 @@ from ossicle.dataloader import (
     WebDatasetLoader,
 )
 from ossicle.dataloader.columns import Columns, Lookup, Strings
+from ossicle.dataloader.npz import read_npz
 from ossicle.errors import InvalidArgumentError
 
 RATE = 8_000
@@ -226,6 +230,113 @@ def test_few_shards_are_open_at_a_time(shards: list[str]) -> None:
     twin = pickle.loads(pickle.dumps(loader))
     assert not twin._shards._open
     assert torch.equal(twin.load_waveform("whole")[0], loader.load_waveform("whole")[0])
+
+
+@pytest.mark.parametrize("how", ["renamed over", "written over", "shorter"])
+def test_a_shard_that_was_rewritten_gives_no_other_recording(how: str, tmp_path: Path) -> None:
+    """After its shard was let go of, and in another process: asked for one, never given another."""
+    first = write_shards(tmp_path)
+    loader = WebDatasetLoader(first, max_open=1)
+    sent = pickle.dumps(loader)
+    names = loader.available_ids()
+    (tmp_path / "others").mkdir()
+    others = Path(write_shards(tmp_path / "others", clips=2, per_shard=3)[how == "shorter"])
+    loader.load_metadata(names[-1])  # the first one is let go of
+    if how == "renamed over":
+        others.replace(first[0])
+    else:
+        Path(first[0]).write_bytes(others.read_bytes())
+    for one in (loader, pickle.loads(sent)):
+        for read in (one.load_waveform, one.load_metadata, one.duration):
+            with pytest.raises((ossicle.AudioIOError, SampleError), match="has changed"):
+                read(names[1])
+        assert one.load_waveform(names[-1])[0].shape[1] == 4_000
+
+
+def test_a_cut_under_a_reader_of_metadata_is_an_error(tmp_path: Path) -> None:
+    """Never a signal that kills it: nothing is read through a map."""
+    script = """
+        import os, sys, threading
+        from ossicle.dataloader import WebDatasetLoader
+        loader = WebDatasetLoader(sys.argv[1])
+        os.truncate(sys.argv[1], 600)
+        try:
+            loader.load_metadata("long")
+        except OSError as error:
+            print(error.reason)
+        threading.Timer(0.05, os.truncate, (sys.argv[2], 600)).start()
+        loader = WebDatasetLoader(sys.argv[2])
+        try:
+            while True:
+                assert loader.load_metadata("long")["txt"] == "x" * 1_000_000
+        except OSError as error:
+            print(error.reason)
+    """
+    paths = [tmp_path / "one.tar", tmp_path / "two.tar"]
+    for path in paths:
+        with ossicle.ShardWriter(path) as writer:
+            writer.write({"__key__": "long", "txt": "x" * 1_000_000})
+    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    assert done.stdout.count("has changed") == 2, done.stdout
+
+
+def npz_member(payload: bytes, full: int, method: int = 8) -> bytes:
+    """An archive of one array whose directory promises so many bytes."""
+    crc = zlib.crc32(payload)
+    data = zlib.compress(payload, wbits=-15) if method == 8 else payload
+    facts = struct.pack("<HHLLL", 0, 33, crc, len(data), full) + struct.pack("<H", 5)
+    local = b"PK\3\4" + struct.pack("<HHH", 20, 0, method) + facts + b"\0\0" + b"a.npy"
+    entry = b"PK\1\2" + struct.pack("<HHHH", 20, 20, 0, method) + facts
+    entry += bytes(16) + b"a.npy"
+    start = len(local) + len(data)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(entry), start, 0)
+    return local + data + entry + end
+
+
+def npy(shape: str, payload: bytes = b"") -> bytes:
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
+    text += " " * (-(len(text) + 11) % 64) + "\n"
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text.encode() + payload
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (npz_member(npy("(2,)", bytes(8)), 3 << 30), "cannot have the size"),
+        (npz_member(npy("(2,)", bytes(8)), 3 << 30, 0), "checksum or length"),
+        (npz_member(npy(f"({1 << 40},)"), len(npy(f"({1 << 40},)"))), "not as long"),
+        (npz_member(npy(f"({1 << 40}, )").replace(b"'<f4'", b'"<f4"'), 128), "not as long"),
+    ],
+    ids=["directory", "stored", "header", "unusual header"],
+)
+def test_archives_that_promise_the_sky_are_refused(
+    content: bytes, why: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(MetadataError, match=why):
+        read_npz(tmp_path / "a.npz")
+    with ossicle.ShardWriter(tmp_path / "a.tar") as writer:
+        writer.write({"__key__": "a", "npz": content})
+        writer.write({"__key__": "b", "npy": npy(f"({1 << 40},)")})
+    loader = WebDatasetLoader(tmp_path / "a.tar")
+    for key in "ab":
+        with pytest.raises(MetadataError, match=rf"a\.tar \[{key}\.np"):
+            loader.load_metadata(key)
+
+
+def test_more_than_an_archive_may_inflate_to_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ossicle.dataloader.npz._MOST_BYTES", 1 << 20)
+    for save in (np.savez_compressed, np.savez):
+        save(tmp_path / "a.npz", x=np.zeros(1 << 20))
+        if save is np.savez:
+            assert read_npz(tmp_path / "a.npz")["x"].size == 1 << 20
+            continue
+        with pytest.raises(MetadataError, match="compressed member of 8388"):
+            read_npz(tmp_path / "a.npz")
 
 
 def test_what_is_missing_is_named(corpus: Path, shards: list[str]) -> None:

@@ -592,3 +592,98 @@ def test_reading_takes_no_memory_of_its_own(access: str, tmp_path: Path) -> None
         tmp_path,
     )
     assert int(printed) < 16_000, f"{printed} KiB"
+
+
+def replaced(path: Path, how: str) -> None:
+    """Other samples at the path: in a new file, in the old one, or of the same size and time."""
+    members = [(f"folder/{5 - number}.wav", wav(number)) for number in range(5)]
+    if how == "shorter":
+        members = members[:2]
+    before, whole = path.stat(), path.read_bytes()
+    new = write_tar(path.with_name("new.tar"), members)
+    if how == "renamed over":
+        new.replace(path)
+    elif how == "its time put back":
+        data = bytearray(whole)
+        data[600:640] = bytes(40)
+        path.write_bytes(data)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    else:
+        path.write_bytes(new.read_bytes())
+
+
+@pytest.mark.parametrize("how", ["shorter", "renamed over", "written over", "its time put back"])
+def test_a_pickled_shard_is_opened_as_the_same_one(how: str, path: Path) -> None:
+    shard = Shard(path)
+    again = pickle.loads(pickle.dumps(shard))
+    assert again.identity == shard.identity
+    sent = pickle.dumps([shard, shard.member("folder/3")])
+    (twin, member) = pickle.loads(sent)
+    assert twin.keys() == shard.keys()
+    np.testing.assert_array_equal(ossicle.load(member)[0], shard.load("folder/3")[0])
+    assert (member.shard, member.name, member.size) == (str(path), "folder/3.wav", len(wav(3)))
+    # And out of a member that came by pickle itself.
+    np.testing.assert_array_equal(
+        ossicle.load(pickle.loads(pickle.dumps(member)))[0], ossicle.load(member)[0]
+    )
+    replaced(path, how)
+    with pytest.raises(ossicle.AudioIOError, match="has changed") as caught:
+        pickle.loads(pickle.dumps(again))
+    assert caught.value.source == str(path)
+    for use in (
+        lambda: pickle.loads(sent),
+        lambda: shard["folder/3"],
+        lambda: shard.read("folder/3", "json"),
+        lambda: ossicle.load(member),
+        lambda: pickle.loads(pickle.dumps(member)),
+    ):
+        with pytest.raises(ossicle.AudioIOError, match="has changed"):
+            use()
+
+
+def test_what_changes_no_byte_is_no_change(path: Path) -> None:
+    shard = Shard(path)
+    sent = pickle.dumps([shard, shard.member(1)])
+    path.chmod(0o600)
+    os.link(path, path.with_name("link.tar"))
+    assert shard.read(1, "json") == b'{"number": 1}'
+    assert len(pickle.loads(sent)[0]) == 5
+    path.with_name("link.tar").unlink()
+    path.rename(path.with_name("moved.tar"))
+    assert shard.load(1)[0].size == 8_000
+    assert shard.read(1, "json") == b'{"number": 1}'
+    with pytest.raises(ossicle.AudioFileNotFoundError):
+        pickle.loads(sent)
+
+
+def test_an_identity_of_another_machine_is_size_and_members(path: Path) -> None:
+    words = Shard(path).identity.split(" ")
+    elsewhere = " ".join([*words[:-1], "another-machine"])
+    copy = Path(shutil.copy(path, path.with_name("copy.tar")))
+    assert len(Shard(copy, identity=elsewhere)) == 5
+    with pytest.raises(ossicle.AudioIOError, match="has changed"):
+        Shard(copy, identity=Shard(path).identity)
+    members = [(one.name.replace("folder", "forder"), b"") for one in Shard(path).members()]
+    with tarfile.open(path) as tar:
+        renamed = []
+        for (name, _), one in zip(members, tar, strict=True):
+            file = tar.extractfile(one)
+            assert file is not None
+            renamed.append((name, file.read()))
+    write_tar(copy, renamed)
+    with pytest.raises(ossicle.AudioIOError, match="other members"):
+        Shard(copy, identity=elsewhere)
+    with pytest.raises(ossicle.InvalidArgumentError, match="no identity"):
+        Shard(path, identity="x")
+
+
+def test_names_with_control_characters_are_read_and_not_written(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "odd.tar", [("a\nb.wav", wav(1)), ("\x1b[2J.txt", b"x")])
+    shard = Shard(path)
+    assert shard.keys() == ["a\nb", "\x1b[2J"]
+    assert len(shard.load("a\nb")[0]) == 8_000
+    with ossicle.ShardWriter(tmp_path / "new.tar") as writer:
+        for sample in shard:
+            with pytest.raises(ossicle.InvalidArgumentError, match="control characters"):
+                writer.write(sample)
+        writer.write({"__key__": "a b", "txt": "grüße"})

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import multiprocessing
 import os
+import random
 import struct
 import subprocess
 import sys
 import tarfile
+import wave
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +23,13 @@ import pytest
 from test_shard import in_a_process, wav, write_tar
 
 import ossicle
+from ossicle.polars_errors import reading
 from ossicle.shard import AUDIO_EXTENSIONS, Shard, index_path, index_shards
 
 # fmt: off
 COLUMNS = [
     "shard", "key", "extension", "offset", "size", "sha256", "codec", "sample_rate", "channels",
-    "frames", "name", "header_offset", "error", "container", "bits_per_sample",
+    "frames", "name", "header_offset", "error", "container", "bits_per_sample", "remarks",
 ]
 # fmt: on
 
@@ -72,6 +77,7 @@ def expected_rows(path: Path) -> list[dict[str, Any]]:
                     for name in ("codec", "sample_rate", "channels", "frames", "container"):
                         row[name] = getattr(info, name)
                     row["bits_per_sample"] = info.bits_per_sample
+                    row["remarks"] = "\n".join(info.remarks) or None
             rows.append(row)
     return rows
 
@@ -330,3 +336,82 @@ def test_the_command(shards: list[Path], tmp_path: Path) -> None:
         for line in run("index", "--json", none, folder=tmp_path).stdout.splitlines()
     ]
     assert [row["error"] for row in rows] == ["AudioFileNotFoundError"]
+
+
+def test_an_index_of_the_first_version_is_read(tmp_path: Path) -> None:
+    """As the release before remarks wrote it, for this shard."""
+    path = tmp_path / "first.tar"
+    with ossicle.ShardWriter(path, index=False) as writer:
+        for number in range(3):
+            sound = io.BytesIO()
+            with wave.open(sound, "wb") as file:
+                file.setparams((1, 2, 8_000, 0, "NONE", ""))
+                file.writeframes(bytes(2 * (100 + number)))
+            writer.write({"__key__": f"a/{number}", "wav": sound.getvalue(), "json": {"n": number}})
+    os.utime(path, ns=(10**18, 10**18 + 7))
+    old = (Path(__file__).parent / "data" / "index" / "version-1.parquet").read_bytes()
+    index_path(path).write_bytes(old)
+    assert Shard(path).keys() == ["a/0", "a/1", "a/2"]
+    frame = index_shards(path)
+    assert index_path(path).read_bytes() == old
+    assert frame.columns == COLUMNS
+    assert frame["remarks"].to_list() == [None] * 6
+    assert frame["frames"].to_list() == [100, None, 101, None, 102, None]
+    assert frame.equals(index_shards(path, force=True))
+    assert index_path(path).read_bytes() != old
+
+
+def sealed(footer: bytes, pages: bytes) -> bytes:
+    """An index with the checksum that belongs to its footer."""
+    crc = struct.pack("<I", zlib.crc32(footer))
+    return pages + crc + footer + struct.pack("<I", len(footer)) + b"PAR1"
+
+
+def test_a_hostile_index_raises_no_error_but_ours(shards: list[Path]) -> None:
+    """Every page and the footer changed, with the checksums that belong to that."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="PyArrow is not installed")
+    index_shards(shards[0])
+    path = index_path(shards[0])
+    whole = path.read_bytes()
+    (length,) = struct.unpack("<I", whole[-8:-4])
+    start = len(whole) - 8 - length
+    pages, footer = whole[: start - 4], whole[start:-8]
+    row_group = parquet.read_metadata(path).row_group(0)
+    chunks = [row_group.column(number) for number in range(len(COLUMNS))]
+    places = [
+        (first, first + one.total_compressed_size)
+        for one in chunks
+        for first in [one.dictionary_page_offset or one.data_page_offset]
+    ]
+    rng, refused = random.Random(1), []
+    for _ in range(150):
+        data, foot = bytearray(pages), bytearray(footer)
+        if rng.random() < 0.7:
+            data[rng.randrange(4, len(data))] ^= 1 << rng.randrange(8)
+            sums = "".join(f"{zlib.crc32(data[one:end]):08x}" for one, end in places)
+            at = foot.rindex(b"ossicle.crc32") + len("ossicle.crc32") + 3
+            foot[at : at + len(sums)] = sums.encode()
+        else:
+            foot[rng.randrange(len(foot))] ^= 1 << rng.randrange(8)
+        path.write_bytes(sealed(bytes(foot), bytes(data)))
+        try:
+            index_shards(shards[0])
+        except ossicle.AudioError as error:
+            refused.append(error.source)
+    # A digest or a size may be another one.
+    assert len(refused) > 75
+    assert set(refused) == {str(path)}
+
+
+def test_what_polars_raises_names_the_file(tmp_path: Path) -> None:
+    class PanicException(BaseException):
+        """As that of an extension module."""
+
+    def error(why: str) -> ossicle.AudioError:
+        return ossicle.CorruptAudioError(why, source="x.parquet")
+
+    for raised in (PanicException("index out of bounds"), pl.exceptions.ComputeError("no")):
+        with pytest.raises(ossicle.CorruptAudioError, match=r"^x\.parquet: "), reading(error):
+            raise raised
+    with pytest.raises(KeyboardInterrupt), reading(error):
+        raise KeyboardInterrupt

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -17,7 +20,14 @@ from typer.testing import CliRunner
 
 import ossicle
 from ossicle.cli import app
-from ossicle.shard import Shard, index_shards, repair_shard, verify_shards
+from ossicle.shard import (
+    Shard,
+    index_path,
+    index_shards,
+    repair_shard,
+    shard_remarks,
+    verify_shards,
+)
 
 COLUMNS = ["shard", "member", "byte_offset", "error", "reason"]
 
@@ -209,3 +219,122 @@ def test_the_command_line(shard: Path, tmp_path: Path) -> None:
         "folder/001.wav",
     ]
     assert run(app, ["verify", str(new)]).exit_code == 0
+
+
+def stale(path: Path, new: dict[str, bytes], *, same_time: bool = False) -> Path:
+    """Other members in the shard, and the index that it had before."""
+    before = path.stat()
+    pack(path, new)
+    if same_time:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return path
+
+
+def other_payloads() -> dict[str, bytes]:
+    """Names and sizes as of `members`: only the digests are others."""
+    return {name: data[:-1] + bytes([data[-1] ^ 1]) for name, data in members().items()}
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        dict(list(members(9).items())[6:]),
+        members(9),
+        dict(list(members().items())[:6]),
+        {f"other/{name}": data for name, data in members().items()},
+        dict(reversed(members().items())),
+        other_payloads(),
+    ],
+    ids=["others", "more", "fewer", "renamed", "reversed", "recorded anew"],
+)
+def test_the_index_of_another_shard_is_one_fault_and_costs_nothing(
+    new: dict[str, bytes], shard: Path, tmp_path: Path
+) -> None:
+    stale(shard, new)
+    (row,) = verify_shards(shard).iter_rows(named=True)
+    assert (row["error"], row["reason"]) == ("CorruptAudioError", "the index is of another shard")
+    done = repair_shard(shard, tmp_path / "new.tar")
+    assert contents(tmp_path / "new.tar") == new == contents(shard)
+    assert [error.reason for error in done.errors] == ["the index is of another shard"]
+    # A header that is damaged, too, costs its own sample.
+    flip(shard, place(shard, next(iter(new))) - 512 + 3)
+    done = repair_shard(shard, tmp_path / "again.tar")
+    assert done.members >= len(new) - 2
+
+
+def test_a_new_shard_never_has_an_old_index(tmp_path: Path) -> None:
+    path = tmp_path / "train.tar"
+
+    def write(keys: list[str], **options: bool) -> None:
+        with ossicle.ShardWriter(path, overwrite=True, **options) as writer:
+            for key in keys:
+                writer.write({"__key__": key, "txt": key})
+
+    write(["a", "b"])
+    assert index_path(path).exists()
+    write(["c", "d", "e"], index=False)
+    assert not index_path(path).exists()
+    assert Shard(path).keys() == ["c", "d", "e"]
+    # An index whose shard is gone belongs to no new one.
+    index_shards(path)
+    path.unlink()
+    with ossicle.ShardWriter(path, index=False) as writer:
+        writer.write({"__key__": "f", "txt": "f"})
+    assert not index_path(path).exists()
+    assert verify_shards(path).is_empty()
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="no strace here")
+@pytest.mark.parametrize("when", [1, 2])
+def test_a_kill_between_shard_and_index_leaves_no_wrong_index(when: int, tmp_path: Path) -> None:
+    path = tmp_path / "train.tar"
+    script = """
+import sys, ossicle
+with ossicle.ShardWriter(sys.argv[1], overwrite=True) as writer:
+    for key in sys.argv[2]:
+        writer.write({"__key__": key, "txt": key})
+"""
+    command = [sys.executable, "-c", script, str(path)]
+    subprocess.run([*command, "ab"], check=True)
+    trace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=/rename"]
+    kill = ["-e", f"inject=/rename:signal=SIGKILL:when={when}"]
+    done = subprocess.run([*trace, *kill, *command, "cde"], check=False, capture_output=True)
+    if b"ptrace" in done.stderr:
+        pytest.skip("strace may not trace")
+    assert done.returncode != 0
+    # Killed before the shard has its name, or before its index has.
+    left = ["a", "b"] if when == 1 else ["c", "d", "e"]
+    assert Shard(path).keys() == left
+    assert verify_shards(path).is_empty()
+    assert repair_shard(path, tmp_path / "new.tar").samples == len(left)
+
+
+def test_what_no_reader_gives_out_is_a_fault_and_its_sample_stays(tmp_path: Path) -> None:
+    path = pack(tmp_path / "odd.tar", {"x.wav": members()["folder/000.wav"], "x.__key__": b"y"})
+    with pytest.raises(ossicle.UnsupportedFormatError, match="__key__"):
+        Shard(path)
+    (row,) = verify_shards(path).iter_rows(named=True)
+    assert (row["member"], row["error"]) == ("x.__key__", "UnsupportedFormatError")
+    assert repair_shard(path, tmp_path / "new.tar").samples == 1
+    assert list(contents(tmp_path / "new.tar")) == ["x.wav"]
+
+
+def test_remarks_are_no_faults(tmp_path: Path) -> None:
+    sound = members()["folder/000.wav"]
+    # As streaming writers leave it: the size of the data is not known.
+    at = sound.index(b"data") + 4
+    careless = sound[:4] + b"\xff" * 4 + sound[8:at] + b"\xff" * 4 + sound[at + 4 :]
+    assert ossicle.info(careless).remarks
+    path = pack(tmp_path / "odd.tar", {"a\tb.wav": careless, "c.wav": sound, "d.txt": b"d"})
+    frame = index_shards(path)
+    # With the byte of the shard.
+    remarks = ossicle.info(Shard(path).member("a\tb")).remarks
+    assert frame["remarks"].to_list() == ["\n".join(remarks), None, None]
+    assert verify_shards(path, decode=True).is_empty()
+    told = [("a\tb.wav", text) for text in remarks]
+    told.append(("a\tb.wav", "the member's name has control characters in it"))
+    assert [one[1:] for one in shard_remarks(path)] == told
+    assert repair_shard(path, tmp_path / "new.tar").samples == 3
+    result = CliRunner().invoke(app, ["verify", "--decode", str(path)])
+    assert (result.exit_code, result.stdout.count("1 of 1 shards are whole")) == (0, 1)
+    assert "remark:" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -137,6 +138,37 @@ def test_a_changed_state_file_is_noticed(key: str, tmp_path: Path) -> None:
     (path / "state.json").write_text(json.dumps(state))
     with pytest.raises(CheckpointError, match=r"state\.json has changed"):
         ck.load(path)
+
+
+def seal(path: Path, state: object) -> None:
+    """A state with the digest that belongs to it, as a forger writes it."""
+    if isinstance(state, dict):
+        content = {key: value for key, value in state.items() if key != "sha256"}
+        text = json.dumps(content, sort_keys=True)
+        state = {**content, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    (path / "state.json").write_text(json.dumps(state))
+
+
+def test_a_state_that_is_none_is_stepped_over(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    path = save(tmp_path, 2)
+    good = json.loads((path / "state.json").read_text())
+    nested = "[" * 100_000 + "]" * 100_000
+    odd = [good | {"step": "2"}, good | {"meta": None}, good | {"files": []}]
+    odd += [good | {"files": {"model.safetensors": 5}}, good | {"files": {"../x.safetensors": {}}}]
+    odd += [good | {"files": {name: {} for name in good["files"]}}]
+    odd += [{key: good[key] for key in good if key != one} for one in ("step", "meta", "files")]
+    for state in [*odd, [], 5, None, "text", nested]:
+        if state is nested:
+            (path / "state.json").write_text(nested)
+        else:
+            seal(path, state)
+        with pytest.raises(CheckpointError, match="step_00000002"):
+            ck.load(path)
+        with pytest.warns(UserWarning, match="skipped"):
+            assert_is_step(ck.latest(tmp_path) or path, 1)
+    seal(path, good)
+    assert_is_step(path, 2)
 
 
 def test_where_all_are_damaged_nothing_starts_over_in_silence(tmp_path: Path) -> None:

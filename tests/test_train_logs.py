@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +15,8 @@ import pytest
 import torch
 import training
 
-from ossicle.train import run
+from ossicle.train import CheckpointError, run
+from ossicle.train.lock import only_run
 from ossicle.train.logs import JsonLines
 
 
@@ -68,6 +73,38 @@ def test_lines_may_stand_for_several_steps(tones: Path, tmp_path: Path) -> None:
     means = [sum(result.losses[:2]) / 2, sum(result.losses[2:4]) / 2, result.losses[4]]
     assert [line["loss"] for line in lines] == pytest.approx(means)
     assert result.losses == run(replace(config, out=None, log_every=1)).losses
+
+
+def test_one_run_at_a_time_in_a_folder(tmp_path: Path) -> None:
+    """Another process holds the folder; when it is killed, the folder is free."""
+    script = "import sys, time; from pathlib import Path; from ossicle.train.lock import only_run\n"
+    script += "with only_run(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(CheckpointError, match=f"in use by another run: process {other.pid} on"):
+            only_run(tmp_path).__enter__()
+        with pytest.raises(CheckpointError, match="in use"):
+            run(training.small(tmp_path, out=tmp_path, steps=1))
+        other.kill()
+    for _ in range(2):
+        # Of a lock the process itself would get a second one.
+        mine = pytest.raises(CheckpointError, match=f"process {os.getpid()} on")
+        with only_run(tmp_path), mine:
+            only_run(tmp_path).__enter__()
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_there_are_no_locks_runs_are_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lockf(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", lockf)
+    with only_run(tmp_path / "new"):
+        assert (tmp_path / "new").is_dir()
 
 
 def test_what_a_stopped_run_left_behind_its_checkpoint_goes(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@
 #![deny(unsafe_code)]
 
 mod access;
+mod agreement;
 mod extended;
 mod group;
 mod header;
+mod identity;
 pub mod index;
 mod repair;
 mod row;
@@ -33,6 +35,7 @@ use access::Handle;
 
 pub use access::{Access, Payload};
 pub use group::{Sample, Samples, split_name};
+pub use identity::Identity;
 pub use repair::{Repaired, repair};
 pub use row::{AUDIO_EXTENSIONS, Row, is_audio};
 pub use verify::{Checks, Found, Progress, digest, examine, verify};
@@ -55,10 +58,13 @@ pub struct Member {
 pub struct Shard {
     handle: Handle,
     samples: Samples,
+    /// Whether its headers have not been read: then each member's is, when that is asked for.
+    is_indexed: bool,
 }
 
 impl Shard {
-    /// Opens the shard at `path`: by its [`index`] where that is fresh and whole, else by its headers.
+    /// Opens the shard at `path`: by its [`index`] where that is fresh and whole and of this shard, as far
+    /// as some headers tell, else by all headers.
     ///
     /// # Errors
     /// [`Io`](crate::ErrorKind::Io) where the file cannot be read, [`Corrupt`](crate::ErrorKind::Corrupt)
@@ -70,12 +76,17 @@ impl Shard {
         // Of an index that says what cannot be nothing is believed.
         let indexed = index::members(path, &handle).and_then(|members| {
             check(&handle, &members).ok()?;
-            Samples::group(members).ok()
+            let samples = Samples::group(members).ok()?;
+            agreement::is_of(&handle, samples.members()).then_some(samples)
         });
-        match indexed.filter(|samples| !samples.members().is_empty()) {
+        match indexed {
             Some(samples) => {
                 handle.check_unchanged()?;
-                Ok(Self { handle, samples })
+                Ok(Self {
+                    handle,
+                    samples,
+                    is_indexed: true,
+                })
             }
             None => Self::from_headers(handle),
         }
@@ -96,27 +107,68 @@ impl Shard {
             members.push(member);
         }
         handle.check_unchanged()?;
-        Self::new(handle, members)
+        Self::new(handle, members, false)
     }
 
-    /// Opens the shard at `path`, whose members are known from an index: no header is read.
+    /// Opens the shard at `path`, whose members are known from an index: no more than some headers are
+    /// read.
     ///
     /// # Errors
     /// As for [`Shard::open`], and [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for members
-    /// that lie outside of the file.
+    /// that lie outside of the file or are those of another one.
     pub fn from_members(path: &Path, access: Access, members: Vec<Member>) -> Result<Self> {
         let handle = Handle::open(path, access)?;
         check(&handle, &members)?;
-        Self::new(handle, members)
+        let shard = Self::new(handle, members, true)?;
+        match agreement::is_of(&shard.handle, shard.members()) {
+            true => Ok(shard),
+            false => Err(Error::invalid("an index of another shard").with_source(shard.name())),
+        }
     }
 
-    fn new(handle: Handle, members: Vec<Member>) -> Result<Self> {
+    /// Opens the shard at `path` for members that are known, if it is the one that `identity` was taken of.
+    /// It lists none.
+    ///
+    /// # Errors
+    /// As for [`Shard::check_identity`].
+    pub fn reopen_for_members(path: &Path, identity: &Identity) -> Result<Self> {
+        let handle = Handle::open(path, Access::Pread)?;
+        handle.check_identity(identity)?;
+        let samples = Samples::group(Vec::new())?;
+        Ok(Self {
+            handle,
+            samples,
+            is_indexed: true,
+        })
+    }
+
+    fn new(handle: Handle, members: Vec<Member>, is_indexed: bool) -> Result<Self> {
         if members.is_empty() {
             return Err(nothing_in(&handle));
         }
         let grouped = Samples::group(members);
         let samples = grouped.map_err(|e| e.with_source(handle.name()))?;
-        Ok(Self { handle, samples })
+        Ok(Self {
+            handle,
+            samples,
+            is_indexed,
+        })
+    }
+
+    /// What tells this shard from another one that lies at its path later.
+    pub fn identity(&self) -> Identity {
+        Identity::new(self.handle.facts(), self.members())
+    }
+
+    /// # Errors
+    /// [`Io`](crate::ErrorKind::Io) where `identity` was taken of another shard.
+    pub fn check_identity(&self, identity: &Identity) -> Result<()> {
+        self.handle.check_identity(identity)?;
+        // On the same machine the file's times and inode say as much.
+        match identity.is_near() || identity.has_members(self.members()) {
+            true => Ok(()),
+            false => Err(self.handle.holds_others()),
+        }
     }
 
     /// All members, in the order of the archive.
@@ -186,6 +238,29 @@ impl Shard {
         }
     }
 
+    /// A member's payload, read and not mapped: should the shard change meanwhile, that is an error.
+    ///
+    /// # Errors
+    /// As for [`Shard::source`].
+    pub fn read(&self, member: &Member) -> Result<Vec<u8>> {
+        extent(&self.handle, member)?;
+        self.check_member(member)?;
+        self.copied(member)
+    }
+
+    /// Errors where the shard is known by an index and no header of its own leads to the member.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt): the header is damaged, or the index is another shard's; and
+    /// as for [`Shard::check_unchanged`].
+    pub fn check_member(&self, member: &Member) -> Result<()> {
+        let checked = self.check_unchanged().and_then(|()| match self.is_indexed {
+            true => agreement::check(&self.handle, member),
+            false => Ok(()),
+        });
+        checked.map_err(|error| error.with_member(member.name.as_str()))
+    }
+
     fn copied(&self, member: &Member) -> Result<Vec<u8>> {
         let read = self.handle.read(member.offset, member.size);
         read.map_err(|error| error.with_member(member.name.as_str()))
@@ -194,11 +269,10 @@ impl Shard {
     /// A member to decode. It is read, never mapped: should the shard change meanwhile, that is an error.
     ///
     /// # Errors
-    /// As for [`Shard::check_unchanged`].
+    /// As for [`Shard::check_member`].
     pub fn source(&self, member: &Member) -> Result<Source<'_>> {
         extent(&self.handle, member)?;
-        let checked = self.check_unchanged();
-        checked.map_err(|error| error.with_member(member.name.as_str()))?;
+        self.check_member(member)?;
         self.handle
             .section(&member.name, member.offset, member.size)
     }

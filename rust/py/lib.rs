@@ -35,7 +35,7 @@ mod _native {
     #[pymodule_export]
     use super::shard::writer::ShardWriter;
     #[pymodule_export]
-    use super::shard::{Shard, ShardMember, index_shards};
+    use super::shard::{Shard, ShardMember, index_shards, reopen_member};
 
     /// Which code made the waveforms that a cache holds.
     #[pymodule_export]

@@ -6,17 +6,17 @@ pub(crate) mod writer;
 
 use std::borrow::Cow;
 use std::ffi::c_int;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, Weak};
 
-use ossicle::shard::{Access, Member, Payload, Sample, Shard as Core};
+use ossicle::shard::{Access, Identity, Member, Payload, Sample, Shard as Core};
 use ossicle::{Error, Result, Source};
 use pyo3::exceptions::PyIndexError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMemoryView};
+use pyo3::types::{PyBytes, PyDict, PyMemoryView};
 
 pub(crate) use index::index_shards;
 
@@ -41,7 +41,11 @@ pub(crate) struct Shard(Arc<Core>);
 pub(crate) struct ShardMember {
     shard: Arc<Core>,
     member: Member,
+    /// Of the whole shard, where it was pickled and knows no more than this member.
+    identity: Option<String>,
 }
+
+type Pickled<'py> = (Bound<'py, PyAny>, (String, String, Facts));
 
 /// The samples one after the other.
 #[pyclass(frozen, module = "ossicle._native")]
@@ -63,17 +67,24 @@ impl Shard {
         access: &str,
         index: Option<Vec<Facts>>,
         by_headers: bool,
+        identity: Option<&str>,
     ) -> PyResult<Self> {
         let open = || {
             let access = parse_access(access)?;
-            match index {
+            let identity: Option<Identity> = identity.map(str::parse).transpose()?;
+            if let Some(identity) = &identity {
+                identity.check(&path)?;
+            }
+            let shard = match index {
                 None if by_headers => Core::open_headers(&path, access),
                 None => Core::open(&path, access),
                 Some(index) => {
                     let members = index.into_iter().map(to_member).collect();
                     Core::from_members(&path, access, members)
                 }
-            }
+            }?;
+            let checked = identity.map(|identity| shard.check_identity(&identity));
+            checked.transpose().map(|_| shard)
         };
         let shard = door::enter(py, open)?;
         Ok(Self(Arc::new(shard)))
@@ -95,12 +106,21 @@ impl Shard {
         self.0.is_mapped()
     }
 
+    /// What tells it from another shard at its path, as text.
+    fn identity(&self) -> String {
+        self.0.identity().to_string()
+    }
+
     fn check_unchanged(&self, py: Python<'_>) -> PyResult<()> {
         door::enter(py, || self.0.check_unchanged())
     }
 
     fn keys(&self) -> Vec<&str> {
         self.0.samples().keys().collect()
+    }
+
+    fn key(&self, number: usize) -> PyResult<&str> {
+        Ok(self.numbered(number)?.key)
     }
 
     fn find(&self, key: &str) -> Option<usize> {
@@ -121,8 +141,22 @@ impl Shard {
 
     fn sample<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyDict>> {
         let sample = self.numbered(number)?;
-        self.check_unchanged(py)?;
+        check(py, &self.0, &sample)?;
         to_dict(py, &self.0, &sample)
+    }
+
+    /// A member's bytes, read; `None` where there is no such member.
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        number: usize,
+        extension: &str,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let Some(member) = self.member(number, extension)? else {
+            return Ok(None);
+        };
+        let bytes = door::enter(py, || member.shard.read(&member.member))?;
+        Ok(Some(PyBytes::new(py, &bytes)))
     }
 
     fn member(&self, number: usize, extension: &str) -> PyResult<Option<ShardMember>> {
@@ -131,6 +165,7 @@ impl Shard {
         Ok(found.map(|(_, member)| ShardMember {
             shard: Arc::clone(&self.0),
             member: member.clone(),
+            identity: None,
         }))
     }
 }
@@ -155,7 +190,7 @@ impl Samples {
         };
         let bytes: u64 = sample.members.iter().map(|(_, member)| member.size).sum();
         if number.is_multiple_of(LOOK_SAMPLES) || bytes >= LOOK_BYTES {
-            door::enter(py, || self.shard.check_unchanged())?;
+            check(py, &self.shard, &sample)?;
         }
         to_dict(py, &self.shard, &sample).map(Some)
     }
@@ -190,6 +225,73 @@ impl ShardMember {
     fn __repr__(&self) -> String {
         format!("<{} [{}]>", self.shard.name(), self.member.name)
     }
+
+    /// As its place and what tells its shard from another: see [`reopen_member`].
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickled<'py>> {
+        let reopen = py.import("ossicle._native")?.getattr("reopen_member")?;
+        let identity = match &self.identity {
+            Some(identity) => identity.clone(),
+            None => self.shard.identity().to_string(),
+        };
+        let Member {
+            name,
+            offset,
+            size,
+            header_offset,
+        } = self.member.clone();
+        let path = self.shard.name().to_owned();
+        Ok((
+            reopen,
+            (path, identity, (name, offset, size, header_offset)),
+        ))
+    }
+}
+
+/// A member that was pickled, of the same shard; its header is read when it is.
+#[pyfunction]
+pub(crate) fn reopen_member(
+    py: Python<'_>,
+    path: PathBuf,
+    identity: String,
+    member: Facts,
+) -> PyResult<ShardMember> {
+    Ok(ShardMember {
+        shard: door::enter(py, || reopened(&path, &identity))?,
+        member: to_member(member),
+        identity: Some(identity),
+    })
+}
+
+/// Shards that members were pickled of, while such members live: thousands come of one.
+static REOPENED: Mutex<Vec<(PathBuf, String, Weak<Core>)>> = Mutex::new(Vec::new());
+
+fn reopened(path: &Path, identity: &str) -> Result<Arc<Core>> {
+    let open = || Core::reopen_for_members(path, &identity.parse()?).map(Arc::new);
+    // Not waited for: a fork may have left it locked.
+    let Ok(mut known) = REOPENED.try_lock() else {
+        return open();
+    };
+    known.retain(|(_, _, shard)| shard.strong_count() > 0);
+    let is_it = |(other, state, _): &&(PathBuf, String, _)| other == path && state == identity;
+    if let Some(shard) = known
+        .iter()
+        .find(is_it)
+        .and_then(|(_, _, shard)| shard.upgrade())
+    {
+        shard.check_unchanged()?;
+        return Ok(shard);
+    }
+    let shard = open()?;
+    known.push((path.to_owned(), identity.to_owned(), Arc::downgrade(&shard)));
+    Ok(shard)
+}
+
+/// Before the views of a sample are handed out.
+fn check(py: Python<'_>, shard: &Core, sample: &Sample<'_>) -> PyResult<()> {
+    door::enter(py, || match sample.members.first() {
+        Some((_, member)) => shard.check_member(member),
+        None => shard.check_unchanged(),
+    })
 }
 
 impl ShardMember {

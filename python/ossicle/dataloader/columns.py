@@ -12,6 +12,7 @@ import difflib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle.dataloader.errors import ManifestError, MetadataError
+from ossicle.polars_errors import reading
 
 if TYPE_CHECKING:
     import polars
@@ -249,11 +251,9 @@ def frame_of(table: Table, columns: Iterable[str] | None = None) -> polars.DataF
     Raises:
         ManifestError: It is none of these, cannot be read, or lacks a column.
     """
-    import polars
-
     source = source_of(table)
-    lazy = _lazy(table, source)
-    try:
+    with reading(partial(ManifestError, source=source)):
+        lazy = _lazy(table, source)
         names = lazy.collect_schema().names()
         for name in columns or ():
             if name not in names:
@@ -261,8 +261,6 @@ def frame_of(table: Table, columns: Iterable[str] | None = None) -> polars.DataF
                 raise ManifestError(why, source=source, column=name)
         chosen = lazy if columns is None else lazy.select(list(dict.fromkeys(columns)))
         return chosen.collect()
-    except (OSError, polars.exceptions.PolarsError) as error:
-        raise ManifestError(str(error), source=source) from error
 
 
 def source_of(table: Table) -> str:

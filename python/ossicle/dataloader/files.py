@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from ossicle.dataloader.columns import Columns, Lookup, Strings, Table, frame_of, source_of
 from ossicle.dataloader.errors import ManifestError, MetadataError
-from ossicle.dataloader.shard_set import read_npz
+from ossicle.dataloader.npz import read_npz
 from ossicle.shard import AUDIO_EXTENSIONS
 from ossicle.shard.manifest import AUDIO_COLUMNS
 
@@ -99,8 +98,9 @@ def _read_side_car(path: str, wav_id: WavID) -> Mapping[str, Any]:
         if path.lower().endswith(".npz"):
             return read_npz(path)
         fields = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError, EOFError, RecursionError, zipfile.BadZipFile) as error:
-        raise MetadataError(str(error), source=path, wav_id=wav_id) from error
+    except (OSError, ValueError, RecursionError) as error:
+        why = getattr(error, "reason", str(error))
+        raise MetadataError(why, source=path, wav_id=wav_id) from error
     if not isinstance(fields, dict):
         why = f"a JSON object was expected, not {type(fields).__name__}"
         raise MetadataError(why, source=path, wav_id=wav_id)

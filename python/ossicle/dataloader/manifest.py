@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ossicle.dataloader.errors import ManifestError
 from ossicle.dataloader.stages import ID, refuse_after_fork
 from ossicle.dataloader.types import WavID
+from ossicle.polars_errors import reading
 from ossicle.whole_files import replacing
 
 if TYPE_CHECKING:
@@ -215,14 +215,9 @@ class MetadataManifest:
         _ = manifest.schema  # raises where the query does not fit the columns
         return manifest
 
-    @contextmanager
-    def _reported(self, place: str | None = None) -> Iterator[None]:
-        import polars as pl
-
-        try:
-            yield
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise ManifestError(f"cannot be read: {error}", source=place or self._source) from error
+    def _reported(self, place: str | None = None) -> AbstractContextManager[None]:
+        source = place or self._source
+        return reading(lambda why: ManifestError(f"cannot be read: {why}", source=source))
 
     def _check_ids(self, place: str) -> int:
         """How many rows there are; names are compared by their hashes, a sixth of the time."""

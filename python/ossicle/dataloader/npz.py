@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from ossicle.dataloader.errors import MetadataError
 
-__all__ = ["Array", "Npz", "read_npz"]
+__all__ = ["Array", "Npz", "read_npy", "read_npz"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -34,6 +34,9 @@ _ENCRYPTED, _UTF8 = 0x1, 0x800
 # Smaller archives are read in one call.
 _WHOLE_BYTES = 1 << 20
 _PART_BYTES = 1 << 30
+# What a compressed member may inflate to: so much, or so many times its archive. A file of a
+# megabyte can promise, and hold, a thousand.
+_MOST_BYTES, _MOST_TIMES = 1 << 30, 100
 _END = struct.Struct("<4s4H2LH")
 # Marker, flags, method, checksum, stored and full size, lengths of name, extra field and comment,
 # where the local header is; and of that, marker and lengths of name and extra field.
@@ -82,8 +85,10 @@ class Npz:
         self._opened(source)
 
     def _opened(self, source: str | os.PathLike[str] | bytes) -> None:
+        self._most = _MOST_BYTES
         try:
             size = self._open(source)
+            self._most = max(_MOST_BYTES, _MOST_TIMES * size)
             self._members = _directory(self._read, size)
         except _UnusualError:
             self._leave_to_zipfile(source)
@@ -151,7 +156,7 @@ class Npz:
         if name not in self._members:
             raise ValueError(f"there is no member {name!r}")
         if self._zip is not None:
-            return _unzipped(self._zip, name)
+            return _unzipped(self._zip, name, self._most)
         method, crc, stored, full, local = self._members[name]
         marker, name_bytes, extra_bytes = _LOCAL.unpack(self._read(local, _LOCAL.size))
         if marker != b"PK\3\4":
@@ -160,6 +165,7 @@ class Npz:
         if method == _DEFLATED:
             if full > _MOST_DEFLATED * stored:
                 raise ValueError(f"a member of {stored} bytes cannot have the size of {full}")
+            _check_most(full, self._most)
             data = zlib.decompressobj(-15).decompress(data, full + 1)
         if len(data) != full or zlib.crc32(data) != crc:
             raise ValueError("a member's checksum or length is wrong")
@@ -187,21 +193,40 @@ class Npz:
         return MetadataError(why, source=self._source, column=name)
 
 
-def read_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
+def read_npz(source: str | os.PathLike[str] | bytes) -> dict[str, Array]:
     """All arrays of an archive by name, as `numpy.load` gives them.
+
+    Args:
+        source: A file, or its content.
 
     Raises:
         MetadataError: There is no such file, it is damaged, or it holds pickled objects.
     """
-    with Npz(path) as archive:
+    with Npz(source) as archive:
         return {name: archive.array(name) for name in archive.names}
 
 
-def _unzipped(archive: zipfile.ZipFile, name: str) -> bytes:
+def read_npy(content: bytes) -> Array:
+    """The array of a file as of `numpy.save`.
+
+    Raises:
+        ValueError: It is damaged, or holds pickled objects.
+    """
+    return _array(content, True)
+
+
+def _unzipped(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    _check_most(archive.getinfo(name).file_size, most)
     try:
+        # No more than the directory says: what follows is not looked at.
         return archive.read(name)
     except Exception as error:  # each compression has errors of its own
         raise ValueError(str(error)) from error
+
+
+def _check_most(full: int, most: int) -> None:
+    if full > most:
+        raise ValueError(f"a compressed member of {full} bytes: {most} are the most that is read")
 
 
 def _slice(content: bytes, at: int, count: int) -> bytes:
@@ -256,6 +281,7 @@ def _array(data: bytes, copy: bool) -> Array:
     usual = _header(data)
     if usual is None:
         # Records, long headers, other writers: as NumPy understands them.
+        _check_promise(data)
         array: Array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
         return array
     (dtype, order, shape), start = usual
@@ -265,6 +291,17 @@ def _array(data: bytes, copy: bool) -> Array:
         raise ValueError("an array is not as long as its header says")
     view: Array = np.ndarray(shape, dtype, data, start, order=order)
     return view.copy(order) if copy else view
+
+
+def _check_promise(data: bytes) -> None:
+    """That an array is there, before NumPy takes the memory for it."""
+    file = io.BytesIO(data)
+    is_first = np.lib.format.read_magic(file) == (1, 0)
+    # The third version's texts have another codec, which changes no size.
+    read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if not dtype.hasobject and len(data) - file.tell() < math.prod(shape) * dtype.itemsize:
+        raise ValueError("an array is not as long as its header says")
 
 
 def _header(data: bytes) -> tuple[_Header, int] | None:

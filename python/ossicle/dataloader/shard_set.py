@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ossicle.audio import info, load
 from ossicle.dataloader.errors import ManifestError, MetadataError, SampleError
+from ossicle.dataloader.npz import read_npy, read_npz
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.resampling import check_rate
 from ossicle.shard import Shard
@@ -29,10 +27,15 @@ __all__ = ["ShardSet", "decoded"]
 
 Shards = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 _ID_FIELDS = ("wav_id", "uid", "file_id")
+# Of members beside the audio, what is read, by the last part of their extensions.
+_READ = frozenset({"json", "npz", "npy", "txt", "cls"})
 
 
 class ShardSet:
     """Shards, opened when they are read, the last ones kept open.
+
+    A shard that is opened anew, after others or in another process, has to be the one that it was:
+    numbers of samples mean nothing in another.
 
     Args:
         shards: Their paths, in order.
@@ -60,6 +63,7 @@ class ShardSet:
         self.sample_rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
         self.mono, self._max_open = mono, max_open
         self._open: OrderedDict[int, Shard] = OrderedDict()
+        self._identities: list[str | None] = [None] * len(self.paths)
         self.starts = np.cumsum([0] + [len(self.shard(n)) for n in range(len(self.paths))])
 
     def __len__(self) -> int:
@@ -74,10 +78,15 @@ class ShardSet:
             yield from self.shard(number).keys()
 
     def shard(self, number: int) -> Shard:
-        """An open shard. No lock: one that is held across a fork is never released."""
+        """An open shard. No lock: one that is held across a fork is never released.
+
+        Raises:
+            AudioIOError: It is not there any more, or another one than at first.
+        """
         shard = self._open.get(number)
         if shard is None:
-            shard = self._open[number] = Shard(self.paths[number])
+            shard = Shard(self.paths[number], identity=self._identities[number])
+            self._open[number], self._identities[number] = shard, shard.identity
             while len(self._open) > self._max_open:
                 self._open.popitem(last=False)
         with suppress(KeyError):  # another thread has let go of it
@@ -119,11 +128,12 @@ class ShardSet:
             MetadataError: One cannot be read, or two give one name different values.
         """
         shard, number = self.place(sample)
-        members = shard[number]
-        key = members.pop("__key__")
+        key = shard.key(number)
         metadata: MetadataDict = {}
-        for extension, payload in members.items():
-            fields = _fields(shard.path, key, extension, payload)
+        for extension in shard.extensions(number):
+            if extension.rpartition(".")[2] not in _READ:
+                continue
+            fields = _fields(shard.path, key, extension, shard.read(number, extension))
             twice = metadata.keys() & fields.keys()
             if twice:
                 raise _broken(shard.path, key, extension, "another member has it", min(twice))
@@ -167,7 +177,7 @@ def failed(error: AudioError, wav_id: str) -> SampleError:
     return SampleError(f"{error.reason}{at}", source=place, wav_id=wav_id)
 
 
-def _fields(shard: str, key: str, extension: str, payload: memoryview) -> Mapping[str, Any]:
+def _fields(shard: str, key: str, extension: str, payload: bytes) -> Mapping[str, Any]:
     """What a member says: fields of their own under ``json``, else under the extension's rest.
 
     Only JSON, arrays, texts and numbers are read; pickles never are.
@@ -176,30 +186,22 @@ def _fields(shard: str, key: str, extension: str, payload: memoryview) -> Mappin
     try:
         match kind:
             case "json":
-                value = json.loads(bytes(payload))
+                value = json.loads(payload)
                 if name or isinstance(value, dict):
                     return {name: value} if name else value
                 raise ValueError(f"a JSON object was expected, not {type(value).__name__}")
             case "npz":
-                arrays = read_npz(io.BytesIO(payload))
+                arrays = read_npz(payload)
                 return {name: arrays} if name else arrays
             case "npy":
-                return {name or kind: np.load(io.BytesIO(payload), allow_pickle=False)}
+                return {name or kind: read_npy(payload)}
             case "txt":
-                return {name or kind: bytes(payload).decode()}
+                return {name or kind: payload.decode()}
             case "cls":
-                return {name or kind: int(bytes(payload))}
-    except (ValueError, EOFError, RecursionError, zipfile.BadZipFile) as error:
-        raise _broken(shard, key, extension, str(error)) from error
+                return {name or kind: int(payload)}
+    except (ValueError, EOFError, RecursionError) as error:
+        raise _broken(shard, key, extension, getattr(error, "reason", str(error))) from error
     return {}
-
-
-def read_npz(file: Any) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of an NPZ file; objects (pickles) are refused."""
-    with np.load(file, allow_pickle=False) as arrays:
-        if not isinstance(arrays, np.lib.npyio.NpzFile):
-            raise ValueError("no NPZ, but one array")
-        return {name: arrays[name] for name in arrays.files}
 
 
 def _broken(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ossicle.dataloader.errors import DataloaderError, ManifestError, MissingStageError
+from ossicle.polars_errors import reading
 
 if TYPE_CHECKING:
     import polars as pl
@@ -130,12 +131,8 @@ class StageTable:
 def collect(lazy: pl.LazyFrame, source: Path) -> pl.DataFrame:
     """The rows of a scan; a file that breaks while it is read is a `ManifestError`."""
     refuse_after_fork()
-    import polars as pl
-
-    try:
+    with reading(lambda why: ManifestError(f"cannot be read: {why}", source=str(source))):
         return lazy.collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ManifestError(f"cannot be read: {error}", source=str(source)) from error
 
 
 def check_rows(frame: pl.DataFrame, source: Path) -> pl.DataFrame:
@@ -167,20 +164,14 @@ def _by_schema(files: Iterable[Path]) -> list[tuple[Mapping[str, Any], list[Path
 def _schema(path: Path) -> Mapping[str, Any]:
     import polars as pl
 
-    try:
+    with reading(lambda why: ManifestError(f"is no Parquet file: {why}", source=str(path))):
         schema: Mapping[str, Any] = pl.read_parquet_schema(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ManifestError(f"is no Parquet file: {error}", source=str(path)) from error
     return schema
 
 
 def _resolved(lazy: pl.LazyFrame, folder: str) -> pl.LazyFrame:
-    import polars as pl
-
-    try:
+    with reading(lambda why: ManifestError(f"shards do not fit together: {why}", source=folder)):
         lazy.collect_schema()
-    except pl.exceptions.PolarsError as error:
-        raise ManifestError(f"shards do not fit together: {error}", source=folder) from error
     return lazy
 
 

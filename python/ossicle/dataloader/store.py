@@ -26,6 +26,7 @@ from ossicle.dataloader.npz import Npz
 from ossicle.dataloader.processor import FeatureProcessor
 from ossicle.dataloader.stages import refuse_after_fork
 from ossicle.dataloader.types import MetadataDict, WavID
+from ossicle.polars_errors import reading
 from ossicle.whole_files import replacing
 
 __all__ = [
@@ -252,7 +253,8 @@ class ParquetStore(FileStore):
         refuse_after_fork()
         import polars as pl
 
-        frame = pl.read_parquet(io.BytesIO(content))
+        with reading(ValueError):
+            frame = pl.read_parquet(io.BytesIO(content))
         if not frame.columns:
             return {}
         if frame.height != 1:

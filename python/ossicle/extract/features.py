@@ -11,7 +11,6 @@ A sample of such a shard has two members:
 from __future__ import annotations
 
 import glob
-import io
 import json
 import os
 from bisect import bisect_right
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from ossicle.dataloader.npz import read_npy
 from ossicle.errors import CorruptAudioError, InvalidArgumentError
 from ossicle.shard import Shard
 
@@ -122,7 +122,8 @@ class FeatureShards:
         *,
         dtype: torch.dtype = torch.bfloat16,
     ) -> None:
-        self._shards = [Shard(path) for path in _listed(paths)]
+        # Read, not mapped: a shard that is cut short under a reader is an error then.
+        self._shards = [Shard(path, access="pread") for path in _listed(paths)]
         self._starts = list(accumulate((len(shard) for shard in self._shards), initial=0))
         self.dtype = dtype
         if not len(self):
@@ -221,9 +222,9 @@ def _json_of(shard: Shard, sample: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _array_of(shard: Shard, sample: Mapping[str, Any]) -> NDArray[np.uint16]:
-    file = io.BytesIO(_member(shard, sample, FRAMES))
+    content = bytes(_member(shard, sample, FRAMES))
     try:
-        array = np.lib.format.read_array(file, allow_pickle=False)
+        array = read_npy(content)
         if array.dtype != np.uint16 or array.ndim not in (2, 3):
             raise ValueError(f"{array.dtype} {array.shape} is not uint16 (T, d) or (n, T, d)")
         return cast("NDArray[np.uint16]", array)

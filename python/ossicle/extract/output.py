@@ -179,7 +179,7 @@ class Output:
 
 def _last_row(path: Path, fingerprint: str) -> int:
     with Shard(path) as shard:
-        facts = json.loads(bytes(shard[-1]["json"]))
+        facts = json.loads(shard.read(-1, "json"))
     if facts["fingerprint"] != fingerprint:
         raise FingerprintError(str(path), facts["fingerprint"], fingerprint)
     return int(facts["row"])

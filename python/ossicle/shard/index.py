@@ -9,6 +9,8 @@ the tar:
 - ``name``, the path in the tar, and ``header_offset``, the first byte of its headers
 - ``error``: why a member that is audio by its extension cannot be read as such
 - ``container`` and ``bits_per_sample``, as `ossicle.info` gives them
+- ``remarks`` of `ossicle.info`, a line each; null where there are none, and in indexes of versions
+  before remarks, which are read as they are
 
 `Shard` opens by it while size and time of modification of the shard are those that it was made for
 (both stand in its metadata, to the nanosecond), and by the headers otherwise.
@@ -18,12 +20,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from ossicle import _native
 from ossicle.audio import _thread_count
-from ossicle.errors import AudioError, InvalidArgumentError
+from ossicle.errors import AudioError, CorruptAudioError, InvalidArgumentError
+from ossicle.polars_errors import reading
 
 if TYPE_CHECKING:
     import polars
@@ -134,10 +138,17 @@ def _read(shards: list[str]) -> polars.DataFrame:
     frames = [polars.DataFrame(schema=_schema())]
     for shard in shards:
         # As a file object: names are no patterns then, and folders like `a=b` no columns.
-        with index_path(shard).open("rb") as file:
+        path = index_path(shard)
+        with reading(partial(_unread, path)), path.open("rb") as file:
             frame = polars.read_parquet(file)
+            if "remarks" not in frame.columns:
+                frame = frame.with_columns(polars.lit(None, polars.String).alias("remarks"))
         frames.append(frame.with_columns(polars.lit(shard).alias("shard")))
     return polars.concat(frames)
+
+
+def _unread(path: Path, reason: str) -> AudioError:
+    return CorruptAudioError(f"no index that can be read: {reason}", source=os.fspath(path))
 
 
 def _schema() -> dict[str, polars.DataType]:
@@ -159,4 +170,5 @@ def _schema() -> dict[str, polars.DataType]:
         "error": String(),
         "container": String(),
         "bits_per_sample": Int32(),
+        "remarks": String(),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from ossicle.errors import (
     AudioIOError,
     InvalidArgumentError,
 )
+from ossicle.polars_errors import reading
 
 __all__ = [
     "AUDIO_COLUMNS",
@@ -210,7 +212,7 @@ def _scanned(manifest: Path) -> Any:
     import polars
 
     _opened(manifest).close()
-    try:
+    with reading(partial(_refused, manifest)):
         match manifest.suffix.lower():
             case ".csv":
                 frame = polars.scan_csv(manifest, infer_schema=False)
@@ -224,15 +226,13 @@ def _scanned(manifest: Path) -> Any:
                     source=str(manifest),
                 )
         frame.collect_schema()
-    except polars.exceptions.PolarsError as error:
-        raise InvalidArgumentError(str(error), source=str(manifest)) from error
     return frame
 
 
 def _collected(manifest: Path, lazy: Any) -> Any:
-    import polars
-
-    try:
+    with reading(partial(_refused, manifest)):
         return lazy.collect()
-    except polars.exceptions.PolarsError as error:
-        raise InvalidArgumentError(str(error), source=str(manifest)) from error
+
+
+def _refused(manifest: Path, reason: str) -> InvalidArgumentError:
+    return InvalidArgumentError(reason, source=str(manifest))

@@ -12,9 +12,10 @@ one that begins with a dot the key of its folder. Members of one key are one sam
 lie in the shard, at the place of the first. Only what lies under a first part like ``__this__``
 belongs to no sample; `Shard.members` lists it.
 
-A shard must not change while it is open: size, time of modification and inode are compared at each
-``shard[...]``, each ``load`` and all along an iteration, and a difference is an `AudioIOError`.
-What is decoded is read, not mapped, and compared again behind each read. Views into the map are
+A shard must not change while it is open: size, times of modification and of change and inode are
+compared at each ``shard[...]``, each ``load`` and all along an iteration, and a difference is an
+`AudioIOError`. So it is where a shard or a member that was pickled is opened in another process.
+What is decoded is read, not mapped, and compared again after each read. Views into the map are
 the caller's own: who cuts a file short while others read such a view kills those processes
 (SIGBUS), as with `numpy.memmap`. ``access="pread"`` gives copies instead; network file systems
 have it by default.
@@ -63,7 +64,7 @@ class Shard:
     Iterating gives the samples in the order of the tar: ``{"__key__": key, extension: view, ...}``
     with read-only memoryviews, no copies, that keep the map alive without the shard. ``shard[key]``
     and ``shard[number]`` give one. A shard can be used from many threads, across a fork, and
-    pickled: it is then opened anew.
+    pickled: it is then opened anew, and has to be the same.
 
     Args:
         path: The file.
@@ -71,10 +72,14 @@ class Shard:
             maps on file systems that are known to be local.
         index: None opens by the index beside the shard while that is fresh and whole, so that no
             header is read, and by the headers otherwise; False always reads the headers; members
-            are what `members` gave, where they are known.
+            are what `members` gave, where they are known. Of a shard that is opened by an index the
+            header of each member is read when that is asked for.
+        identity: What the attribute of this name was when the shard was opened before: another one
+            at its path is an error. On another machine, where a copy has times of its own, size and
+            members tell.
 
     Raises:
-        AudioIOError: The file cannot be read.
+        AudioIOError: The file cannot be read, or is not the one of ``identity``.
         CorruptAudioError: It is no whole tar, or two members would hide each other.
         UnsupportedFormatError: It holds what no shard may: links, devices, sparse files, absolute
             names and names with ``..``.
@@ -87,14 +92,16 @@ class Shard:
         *,
         access: Literal["auto", "mmap", "pread"] = "auto",
         index: Iterable[Member] | Literal[False] | None = None,
+        identity: str | None = None,
     ) -> None:
         self.path = os.fspath(path)
         self.access = access
         self._index = index if index is None or index is False else [Member(*one) for one in index]
         members = None if self._index is False else self._index
         self._open: _native.Shard | None = _native.Shard(
-            self.path, access, members, self._index is False
+            self.path, access, members, self._index is False, identity
         )
+        self._identity = identity
 
     @property
     def _shard(self) -> _native.Shard:
@@ -113,6 +120,13 @@ class Shard:
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self._shard.find(key) is not None
+
+    @property
+    def identity(self) -> str:
+        """What tells the shard from another one that lies at its path later."""
+        if self._identity is None:
+            self._identity = self._shard.identity()
+        return self._identity
 
     def keys(self) -> list[str]:
         """The samples' keys, in their order."""
@@ -146,6 +160,32 @@ class Shard:
             for extension in self._shard.extensions(number):
                 if extension.rpartition(".")[2] in AUDIO_EXTENSIONS:
                     yield self.member(number, extension)
+
+    def read(self, key: str | int, extension: str) -> bytes:
+        """A member's bytes, read and not mapped: whatever becomes of the shard, they stay.
+
+        Args:
+            key: The sample's key or number.
+            extension: Which of its members.
+
+        Raises:
+            KeyError, IndexError: There is no such sample.
+            InvalidArgumentError: It has no such member.
+            AudioIOError: The shard has changed.
+        """
+        number, chosen = self._number(key), extension.lower()
+        found = self._shard.read(number, chosen)
+        if found is None:
+            raise self._unclear(number, f"no member with the extension {chosen!r}")
+        return found
+
+    def key(self, number: int) -> str:
+        """The key of a sample."""
+        return self._shard.key(self._number(number))
+
+    def extensions(self, key: str | int) -> list[str]:
+        """The extensions of a sample's members, in their order."""
+        return self._shard.extensions(self._number(key))
 
     @overload
     def load(
@@ -229,7 +269,8 @@ class Shard:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.path, self.access, self._index)
+        identity = self._identity if self._open is None else self.identity
+        return _reopen, (self.path, self.access, self._index, identity)
 
     def __repr__(self) -> str:
         state = "closed" if self._open is None else f"{len(self)} samples"
@@ -264,5 +305,6 @@ def _reopen(
     path: str,
     access: Literal["auto", "mmap", "pread"],
     index: list[Member] | Literal[False] | None,
+    identity: str | None = None,
 ) -> Shard:
-    return Shard(path, access=access, index=index)
+    return Shard(path, access=access, index=index, identity=identity)

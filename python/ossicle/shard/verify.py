@@ -3,11 +3,16 @@
 A tar has no checksums of payloads. With an index beside the shard (`index_shards`, or the
 writer's) each payload is compared with the SHA-256 that it had; without one, damage shows in
 headers alone, or, with ``decode=True``, in audio that no longer decodes.
+
+An index that is another shard's, as one that a shard was rewritten under, is a fault of its own,
+and holds nothing against the shard: its headers tell, which have checksums, and for a copy with
+another time the digests of most payloads.
 """
 
 from __future__ import annotations
 
 import os
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
     import polars
 
 __all__ = ["Remark", "Repair", "repair_shard", "shard_remarks", "verify_shards"]
+
+_CONTROL = "the member's name has control characters in it"
 
 
 @dataclass(frozen=True)
@@ -64,9 +71,10 @@ def verify_shards(
         progress: As for `index_shards`.
 
     Returns:
-        A DataFrame, empty for whole shards, with one row a fault, in the order of the shards:
-        ``shard``, ``member`` (null where the damage is in no member that is known), ``byte_offset``
-        (in the shard; null where it has no place), ``error`` (the name of the class), ``reason``.
+        A DataFrame, empty for whole shards, with one row a fault, in the
+        order of the shards: ``shard``, ``member`` (null where the damage is in no member that is
+        known), ``byte_offset`` (in the shard; null where it has no place), ``error`` (the name of
+        the class), ``reason``.
         A shard that cannot be opened is a row too.
     """
     import polars
@@ -106,6 +114,8 @@ class Remark(NamedTuple):
 def shard_remarks(paths: Shards, *, threads: int | None = None) -> list[Remark]:
     """What is careless in the recordings of shards, from their headers; nothing is decoded.
 
+    And names with control characters in them, which are read but not written.
+
     Args:
         paths: One shard or several.
         threads: How many shards are read at a time; None takes as many as the process may use.
@@ -128,6 +138,10 @@ def _remarks(path: str) -> list[Remark]:
             Remark(path, member.name, remark)
             for member in shard.recordings()
             for remark in _remarks_on(member)
+        ] + [
+            Remark(path, member.name, _CONTROL)
+            for member in shard.members()
+            if any(unicodedata.category(one) == "Cc" for one in member.name)
         ]
 
 

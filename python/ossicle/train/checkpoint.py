@@ -43,6 +43,8 @@ __all__ = [
 FORMAT = 1
 STATE = "state.json"
 TEMPORARY = ".tmp-"
+# A file of the checkpoint's own folder.
+_FILE = re.compile(r"[^/\\\0]+\.safetensors")
 
 Tensors = dict[str, dict[str, Tensor]]
 
@@ -238,19 +240,36 @@ def _seal(state: Mapping[str, Any]) -> str:
 def _verified_state(path: Path) -> dict[str, Any]:
     """The state file of a checkpoint that is whole."""
     try:
-        state = json.loads((path / STATE).read_bytes())
-        if state["format"] != FORMAT:
-            raise CheckpointError(f"{path} has format {state['format']}, not {FORMAT}")
-        if state["sha256"] != _seal(state):
-            raise CheckpointError(f"{path / STATE} has changed since it was written")
+        state = _checked(path, json.loads((path / STATE).read_bytes()))
         for name, expected in state["files"].items():
             _verify(path / name, expected)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    # Values nested without end are a RecursionError.
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: {error!r}") from error
-    return dict(state)
+    return state
 
 
-def _verify(path: Path, expected: Mapping[str, Any]) -> None:
+def _checked(path: Path, state: Any) -> dict[str, Any]:
+    """The state, where it is of this format, as it was written, and has what belongs in it."""
+    if not isinstance(state, dict):
+        raise TypeError(f"its state is {type(state).__name__}, no object")
+    if state["format"] != FORMAT:
+        raise CheckpointError(f"{path} has format {state['format']}, not {FORMAT}")
+    if state["sha256"] != _seal(state):
+        raise CheckpointError(f"{path / STATE} has changed since it was written")
+    wanted = {"step": int, "meta": dict, "files": dict}
+    wrong = [name for name, kind in wanted.items() if not isinstance(state[name], kind)]
+    wrong += (
+        [repr(name) for name in state["files"] if not _FILE.fullmatch(name)] if not wrong else []
+    )
+    if wrong:
+        raise TypeError(f"its state cannot have this: {', '.join(wrong)}")
+    return state
+
+
+def _verify(path: Path, expected: Any) -> None:
+    if not isinstance(expected, dict):
+        raise TypeError(f"what is known of {path.name} is no object")
     size = path.stat().st_size
     if size != expected["size"]:
         raise CheckpointError(f"{path} has {size} bytes, not {expected['size']}")

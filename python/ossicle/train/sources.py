@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -301,7 +301,7 @@ def check_exists(data: Path | str) -> None:
 
 def _holds_features(paths: Sequence[Path]) -> bool:
     with Shard(paths[0]) as shard:
-        return len(shard) > 0 and FRAMES in shard[0]
+        return len(shard) > 0 and FRAMES in shard.extensions(0)
 
 
 def _check_extractor(encoder: WhisperEncoder) -> None:
@@ -321,33 +321,35 @@ def _shard_rows(
     recordings = []
     for path in paths:
         shard = Shard(path)
-        for number, sample in enumerate(shard):
+        for number, key in enumerate(shard.keys()):
             recording, row = None, len(rows)
             try:
-                recording = shard.member(number, _audio_member(shard, number, sample))
-                rows.append(Clip(path, _text_of(sample, text), row, sample["__key__"]))
+                recording = shard.member(number, _audio_member(shard, number))
+                rows.append(Clip(path, _text_of(shard, number, text), row, key))
             except (ValueError, TypeError) as error:
                 reason = getattr(error, "reason", error)
-                rows.append(ManifestError(path, row, f"sample {sample['__key__']!r}: {reason}"))
+                rows.append(ManifestError(path, row, f"sample {key!r}: {reason}"))
             recordings.append(recording)
     if not rows:
         raise InvalidArgumentError("the shards have no samples")
     return rows, recordings
 
 
-def _audio_member(shard: Shard, number: int, sample: Mapping[str, Any]) -> str:
-    found = [name for name in sample if name.rpartition(".")[2] in AUDIO_EXTENSIONS]
+def _audio_member(shard: Shard, number: int) -> str:
+    names = shard.extensions(number)
+    found = [name for name in names if name.rpartition(".")[2] in AUDIO_EXTENSIONS]
     if len(found) != 1:
-        raise ValueError(f"it has {len(found)} recordings: {', '.join(sample)}")
+        raise ValueError(f"it has {len(found)} recordings: {', '.join(names)}")
     return found[0]
 
 
-def _text_of(sample: Mapping[str, Any], name: str | None) -> str:
+def _text_of(shard: Shard, number: int, name: str | None) -> str:
     """The text of a sample: a member of its own, or a field of its JSON."""
+    names = shard.extensions(number)
     for member in (name,) if name else ("text", "txt"):
-        if member in sample:
-            return _checked_text(bytes(sample[member]).decode("utf-8").strip())
-    fields = json.loads(bytes(sample["json"])) if "json" in sample else {}
+        if member in names:
+            return _checked_text(shard.read(number, member).decode("utf-8").strip())
+    fields = json.loads(shard.read(number, "json")) if "json" in names else {}
     return _checked_text(fields.get(name or "text"))
 
 

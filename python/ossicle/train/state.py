@@ -115,18 +115,29 @@ def restore(setup: Setup, out: Path, who: Mapping[str, Any]) -> tuple[History, P
     """Puts back the newest whole checkpoint in ``out``, if there is one.
 
     Raises:
-        CheckpointError: If it is another run's, or past the steps asked for.
+        CheckpointError: If it is another run's, past the steps asked for, or lacks what a run
+            leaves.
     """
     path = checkpoint.latest(out)
     if path is None:
         return None
     saved = checkpoint.load(path)
-    _check(saved, who, setup.config.steps)
-    _fill(setup, saved.tensors)
+    try:
+        _check(saved, who, setup.config.steps)
+        _fill(setup, saved.tensors)
+        return _history(setup, saved), path
+    except CheckpointError:
+        raise
+    # Whole, but not as a run leaves it: keys, shapes, kinds.
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is of no run: {error!r}") from error
+
+
+def _history(setup: Setup, saved: checkpoint.Checkpoint) -> History:
     setup.skipped.update((row, Skipped(*fields)) for row, fields in saved.meta["skipped"])
     best = saved.meta["best"]
     losses = saved.tensors["progress"]["losses"].tolist()
-    return History(losses, saved.meta["evaluations"], best and (best[0], best[1])), path
+    return History(losses, saved.meta["evaluations"], best and (best[0], best[1]))
 
 
 def _fill(setup: Setup, tensors: Mapping[str, dict[str, Tensor]]) -> None:

@@ -27,6 +27,7 @@ from ossicle.train.config_file import write_config
 from ossicle.train.distributed import Processes, joined
 from ossicle.train.feed import Part
 from ossicle.train.heldout import Evaluate
+from ossicle.train.lock import only_run
 from ossicle.train.logs import RunLog, check_packages
 from ossicle.train.meter import StepCounts, figures
 from ossicle.train.optim import scale_lr
@@ -122,6 +123,9 @@ class _Run:
             return
         inputs = [one for one in (self.config.data, self.config.eval_data) if one is not None]
         refuse_same_file([self.out / name for name in finish.FILES], inputs)
+        if self.processes.is_first and self.out.is_dir():
+            with only_run(self.out):  # known now, not after all is loaded
+                pass
         if self.config.resume or self.config.overwrite:
             return
         if checkpoint.any_in(self.out):
@@ -130,6 +134,10 @@ class _Run:
             )
 
     def run(self) -> TrainResult:
+        with only_run(self.out if self.processes.is_first else None):
+            return self._run()
+
+    def _run(self) -> TrainResult:
         if self.out is not None:
             self._open(self.out)
         start_step = len(self.history.losses)

@@ -1,18 +1,20 @@
 //! An open shard: what tells that it has changed, a map of it or reads at an offset.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use memmap2::Mmap;
 
+use super::identity::{Facts, Identity, has_changed};
 use super::index::Stamp;
 use crate::error::{Error, ErrorKind, Name, Result};
 use crate::map;
+use crate::room;
 use crate::source::Source;
 
 /// Each time that so many bytes of a map were handed out, its pages are let go. Else all that was ever touched
@@ -56,48 +58,12 @@ impl Payload {
     }
 }
 
-/// What another file, or the same with other content, differs in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
-impl Identity {
-    fn of(facts: &Metadata) -> Self {
-        Self {
-            device: facts.dev(),
-            inode: facts.ino(),
-            size: facts.size(),
-            modified: (facts.mtime(), facts.mtime_nsec()),
-        }
-    }
-
-    /// Errors where `now` is not the same.
-    fn check(&self, now: &Metadata) -> io::Result<()> {
-        let now = Self::of(now);
-        if now == *self {
-            return Ok(());
-        }
-        let what = match (now.size, now.inode) {
-            (size, _) if size != self.size => format!("{size} bytes, {} before", self.size),
-            (_, inode) if inode != self.inode => "it was replaced".to_owned(),
-            _ => "it was written to".to_owned(),
-        };
-        Err(io::Error::other(format!(
-            "the shard has changed since it was opened: {what}"
-        )))
-    }
-}
-
 /// A shard's file, opened once.
 pub(super) struct Handle {
     name: String,
     path: PathBuf,
     file: File,
-    identity: Identity,
+    facts: Facts,
     map: Option<Arc<Mmap>>,
     handed_out: AtomicU64,
 }
@@ -119,12 +85,12 @@ impl Handle {
             name: name.to_owned(),
             // The process may change its folder.
             path: std::path::absolute(path).map_err(failed)?,
-            identity: Identity::of(&file.metadata().map_err(failed)?),
+            facts: Facts::of(&file.metadata().map_err(failed)?),
             file,
             map: None,
             handed_out: AtomicU64::new(0),
         };
-        if handle.identity.size == 0 {
+        if handle.facts.size == 0 {
             return Err(Error::corrupt("the file is empty").at_byte(0));
         }
         if access == Access::Mmap || (access == Access::Auto && is_local(&handle.file)) {
@@ -140,13 +106,13 @@ impl Handle {
     }
 
     pub(super) fn size(&self) -> u64 {
-        self.identity.size
+        self.facts.size
     }
 
     /// What an index of the shard is made for.
     pub(super) fn stamp(&self) -> Stamp {
-        let (seconds, nanoseconds) = self.identity.modified;
-        Stamp::new(self.identity.size, seconds, nanoseconds)
+        let (seconds, nanoseconds) = self.facts.modified;
+        Stamp::new(self.facts.size, seconds, nanoseconds)
     }
 
     pub(super) fn is_mapped(&self) -> bool {
@@ -180,15 +146,40 @@ impl Handle {
     pub(super) fn check_unchanged(&self) -> Result<()> {
         self.check_file()
             .and_then(|()| match self.path.metadata() {
-                Ok(facts) => self.identity.check(&facts),
+                Ok(found) => self.compare(&Facts::of(&found)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 Err(error) => Err(error),
             })
             .map_err(|error| self.failed(error))
     }
 
+    /// Whether the file is the one that `identity` was taken of.
+    pub(super) fn check_identity(&self, identity: &Identity) -> Result<()> {
+        let changed = identity.difference(&self.facts);
+        changed.map_or(Ok(()), |what| Err(self.failed(has_changed(&what))))
+    }
+
+    /// The error of another shard in this one's place.
+    pub(super) fn holds_others(&self) -> Error {
+        self.failed(has_changed("it holds other members"))
+    }
+
+    pub(super) fn facts(&self) -> Facts {
+        self.facts
+    }
+
     fn check_file(&self) -> io::Result<()> {
-        self.identity.check(&self.file.metadata()?)
+        let now = Facts::of(&self.file.metadata()?);
+        // Where nothing lies at the path any more, that is why its time of change is another.
+        if self.facts != now && self.facts.may_be_renamed(&now) && !self.path.exists() {
+            return Ok(());
+        }
+        self.compare(&now)
+    }
+
+    fn compare(&self, now: &Facts) -> io::Result<()> {
+        let changed = self.facts.difference(now);
+        changed.map_or(Ok(()), |what| Err(has_changed(&what)))
     }
 
     fn failed(&self, error: io::Error) -> Error {
@@ -199,11 +190,8 @@ impl Handle {
     pub(super) fn read(&self, offset: u64, size: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        if bytes.try_reserve_exact(size).is_err() {
-            let reason = format!("no memory for {size} bytes");
-            return Err(Error::new(ErrorKind::Limit, reason).with_source(self.name.as_str()));
-        }
-        bytes.resize(size, 0);
+        let room = room::resize(&mut bytes, size, 0);
+        room.map_err(|error| error.with_source(self.name.as_str()))?;
         let read = self.file.read_exact_at(&mut bytes, offset);
         // A file cut short is told as changed; one cut and grown again would read as zeros.
         self.check_file()

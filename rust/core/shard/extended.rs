@@ -212,6 +212,12 @@ pub(super) fn refusal(name: &str) -> Option<&'static str> {
     leads_out.then_some("the member's name leads out of its folder")
 }
 
+/// Whether the name has characters in it that terminals and line-wise lists take for something else. They
+/// are read, as GNU tar and webdataset read them, but not written.
+pub(super) fn has_control(name: &str) -> bool {
+    name.chars().any(char::is_control)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -331,18 +331,24 @@ impl Places {
 
 /// A sample has its key under `__key__`.
 fn refuse_reserved(members: &[(&str, &Member)]) -> Result<()> {
-    let is_reserved = |extension: &str| {
-        extension.as_bytes().first() == Some(&b'_') && lower(extension) == "__key__"
-    };
-    let found = (members.iter()).find(|(extension, _)| is_reserved(extension));
-    match found {
-        None => Ok(()),
-        Some((_, member)) => Err(
-            Error::unsupported("the extension __key__ is the sample's key")
-                .with_member(member.name.as_str())
-                .at_byte(member.header_offset),
-        ),
-    }
+    let found = members.iter().find(|(extension, _)| is_reserved(extension));
+    found.map_or(Ok(()), |(_, member)| Err(taken(member)))
+}
+
+fn is_reserved(extension: &str) -> bool {
+    extension.as_bytes().first() == Some(&b'_') && lower(extension) == "__key__"
+}
+
+fn taken(member: &Member) -> Error {
+    Error::unsupported("the extension __key__ is the sample's key")
+        .with_member(member.name.as_str())
+        .at_byte(member.header_offset)
+}
+
+/// The error of a member that would take its sample's key away.
+pub(super) fn reserved(member: &Member) -> Option<Error> {
+    let (_, extension) = split(&member.name);
+    (is_reserved(&extension) && !is_remark(&member.name)).then(|| taken(member))
 }
 
 /// Few members are compared with each other, without the memory that sorting needs.

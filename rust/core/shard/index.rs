@@ -11,7 +11,8 @@ mod offsets;
 mod table;
 mod thrift;
 
-use std::io::Write;
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::Member;
@@ -42,6 +43,14 @@ pub fn write(shard: &Path, rows: &[Row]) -> Result<PathBuf> {
         Error::io("look at the shard", error).with_source(shard.display().to_string())
     })?;
     write_for(shard, Stamp::of(&facts), rows)
+}
+
+/// Removes the index of `shard`, if there is one.
+pub(super) fn remove(shard: &Path) -> io::Result<()> {
+    match fs::remove_file(path_of(shard)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn write_for(shard: &Path, stamp: Stamp, rows: &[Row]) -> Result<PathBuf> {
@@ -79,14 +88,14 @@ pub fn read(shard: &Path) -> Result<Option<Vec<Row>>> {
     }
 }
 
-/// The rows of the index of `shard`, fresh or not, and the bytes of the shard that it was made for: what a
-/// copy, whose time is another, and a damaged shard have to hold. `None` where it has none.
+/// The rows of the index of `shard`, fresh or not, and what tells which shard it was made for: what a copy,
+/// whose time is another, and a damaged shard have to hold. `None` where it has none.
 ///
 /// # Errors
 /// As [`read`], but for stale indexes.
-pub fn recorded(shard: &Path) -> Result<Option<(u64, Vec<Row>)>> {
+pub(super) fn recorded(shard: &Path) -> Result<Option<(Stamp, Vec<Row>)>> {
     let table = Table::open(&path_of(shard), u64::MAX)?;
-    let rows = |table: Table| Ok((table.stamp.size, whole(&table)?));
+    let rows = |table: Table| Ok((table.stamp, whole(&table)?));
     table.map(rows).transpose()
 }
 
@@ -101,8 +110,9 @@ fn opened(shard: &Path, stamp: Stamp) -> Result<Option<Table>> {
 }
 
 fn whole(table: &Table) -> Result<Vec<Row>> {
-    table.check()?;
-    rows(table)
+    let rows = rows(table).map_err(|error| error.with_source(table.name.as_str()))?;
+    table.check(&rows)?;
+    Ok(rows)
 }
 
 fn stale(shard: &Path) -> Error {
@@ -125,7 +135,7 @@ pub(super) fn members(path: &Path, handle: &Handle) -> Option<Vec<Member>> {
             .longs()?
             .zip(size.longs()?)
             .zip(header_offset.longs()?);
-        members.reserve(places.size_hint().0);
+        members.try_reserve(places.size_hint().0).ok()?;
         let before = members.len();
         for ((offset, size), header_offset) in places {
             members.push(Member {
@@ -163,7 +173,7 @@ fn is_possible<'a>(members: impl Iterator<Item = &'a Member>, size: u64) -> bool
 }
 
 fn rows(table: &Table) -> Result<Vec<Row>> {
-    const NEEDED: [&str; 12] = [
+    const NEEDED: [&str; 13] = [
         "offset",
         "size",
         "sha256",
@@ -176,9 +186,15 @@ fn rows(table: &Table) -> Result<Vec<Row>> {
         "error",
         "container",
         "bits_per_sample",
+        "remarks",
     ];
+    // Of the first version there are no remarks.
+    let needed = match table.has("remarks") {
+        true => &NEEDED[..],
+        false => NEEDED.split_last().map_or(&[][..], |(_, others)| others),
+    };
     let mut rows = Vec::new();
-    table.each_group(&NEEDED, |count, cells| {
+    table.each_group(needed, |count, cells| {
         for _ in 0..count {
             rows.push(row(cells)?);
         }
@@ -204,9 +220,14 @@ fn row(cells: &mut [Cells<'_>]) -> Option<Row> {
         error,
         container,
         bits_per_sample,
+        remarks @ ..,
     ] = cells
     else {
         return None;
+    };
+    let remarks = match remarks.first_mut() {
+        Some(cells) => cells.text_or_null()?,
+        None => None,
     };
     let sample_rate = sample_rate.number_or_null()?;
     let (channels, frames) = (channels.number_or_null()?, frames.number_or_null()?);
@@ -221,7 +242,7 @@ fn row(cells: &mut [Cells<'_>]) -> Option<Row> {
             container: container?.to_owned().into(),
             codec: codec.to_owned().into(),
             bits_per_sample: bits.and_then(|bits| bits.try_into().ok()),
-            remarks: Vec::new(),
+            remarks: remarks.map(column::remarks).unwrap_or_default(),
         }),
     };
     let member = Member {

@@ -45,8 +45,13 @@ pub fn repair(
         done.set(done.get() + bytes);
         progress(done.get(), total)
     };
-    let Found { whole, mut errors } = with_index(path, decode, &on_bytes)?;
-    let lost = lost_keys(&whole, &errors);
+    let Found {
+        whole,
+        mut errors,
+        lost,
+        ..
+    } = with_index(path, decode, &on_bytes)?;
+    let lost = lost_keys(&whole, &lost);
     let mut members = 0;
     for (key, sample) in samples(&whole) {
         if lost.contains(key) {
@@ -68,12 +73,11 @@ pub fn repair(
     })
 }
 
-/// Samples of which something is gone. Of a member whose header alone is damaged nothing is.
-fn lost_keys(whole: &[Member], errors: &[Error]) -> HashSet<String> {
+/// Samples of which something is gone. Of a member that is whole in another place nothing is.
+fn lost_keys<'a>(whole: &[Member], lost: &'a HashSet<String>) -> HashSet<&'a str> {
     let kept: HashSet<&str> = whole.iter().map(|member| &*member.name).collect();
-    let blamed = errors.iter().filter_map(Error::member);
-    let lost = blamed.filter(|name| !kept.contains(name));
-    lost.map(|name| split_name(name).0.to_owned()).collect()
+    let gone = lost.iter().filter(|name| !kept.contains(name.as_str()));
+    gone.map(|name| split_name(name).0).collect()
 }
 
 /// Members by key, in the order of each key's first.
@@ -101,7 +105,7 @@ fn copy(handle: &Handle, series: &mut Series, key: &str, sample: &[&Member]) -> 
     let parts = payloads
         .iter()
         .map(|(extension, payload)| (&**extension, &**payload));
-    series.write(key, &parts.collect::<Vec<_>>())
+    series.write_as_read(key, &parts.collect::<Vec<_>>())
 }
 
 fn left_out(handle: &Handle, member: &Member) -> Error {

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sha2::{Digest, Sha256};
 
 use super::access::{Access, Handle};
-use super::group::identity;
+use super::agreement::{self, Walked};
+use super::group::{identity, reserved};
+use super::index::Stamp;
 use super::row::{Row, is_audio};
 use super::walk::walk;
 use super::{Member, extent, index};
@@ -49,7 +51,8 @@ pub(super) fn size(path: &Path) -> u64 {
     path.metadata().map_or(0, |facts| facts.len())
 }
 
-/// [`examine`] with the digests of the shard's index; `on_bytes` is told of each byte of the file once.
+/// [`examine`] with the digests of the shard's index, where it is this shard's; `on_bytes` is told of each
+/// byte of the file once.
 pub(super) fn with_index(
     path: &Path,
     decode: bool,
@@ -60,33 +63,61 @@ pub(super) fn with_index(
         read.set(read.get() + bytes);
         on_bytes(bytes)
     };
-    let (rows, unreliable) = known(path);
-    let mut found = examine(
-        path,
-        Checks {
-            rows: rows.as_deref(),
-            decode,
-            on_bytes: Some(&count),
-        },
-    )?;
-    found.errors.splice(0..0, unreliable);
+    let checks = Checks {
+        rows: None,
+        decode,
+        on_bytes: Some(&count),
+    };
+    let found = match index::recorded(path) {
+        Ok(None) => examine(path, checks)?,
+        Ok(Some((stamp, rows))) => by_rows(path, stamp, &rows, checks)?,
+        Err(error) => with_fault(error, examine(path, checks)?),
+    };
     // Headers, what fills blocks up, and what was lost.
     on_bytes(size(path).saturating_sub(read.get()))?;
     Ok(found)
 }
 
-/// What the index of a shard says, whatever the shard has become, and what tells against relying on it.
-fn known(path: &Path) -> (Option<Vec<Row>>, Option<Error>) {
-    let (then, rows) = match index::recorded(path) {
-        Ok(None) => return (None, None),
-        Ok(Some(known)) => known,
-        Err(error) => return (None, Some(error)),
+/// By an index that may be that of another shard, which this one's headers and digests tell: then nothing
+/// is held against the shard, and that is all that is wrong.
+fn by_rows(path: &Path, stamp: Stamp, rows: &[Row], checks: Checks<'_>) -> Result<Found> {
+    let handle = Handle::open(path, Access::Pread)?;
+    let is_fresh = handle.stamp() == stamp;
+    let walked = Walked::through(walk(handle.source()?), handle.size());
+    if !agreement::may_be_of(&walked, rows, is_fresh) {
+        return Ok(with_fault(foreign(path), examine(path, checks)?));
+    }
+    let with_rows = Checks {
+        rows: Some(rows),
+        ..checks
     };
-    let now = size(path);
+    let found = examine(path, with_rows)?;
+    // Of a copy a few payloads may be damaged. Most of them are another recording's.
+    if !is_fresh && found.differing > found.compared / 2 {
+        let told = |_| checks.on_bytes.map_or(Ok(()), |told| told(0));
+        let again = Checks {
+            on_bytes: Some(&told),
+            ..checks
+        };
+        return Ok(with_fault(foreign(path), examine(path, again)?));
+    }
+    let (now, then) = (handle.size(), stamp.size);
     let reason = || format!("the shard has {now} bytes, and had {then} when its index was made");
-    let changed = (now != then).then(|| Error::corrupt(reason()));
-    let changed = changed.map(|error| error.with_source(path.display().to_string()));
-    (Some(rows), changed)
+    Ok(match now == then {
+        true => found,
+        false => with_fault(Error::corrupt(reason()).with_source(handle.name()), found),
+    })
+}
+
+fn foreign(path: &Path) -> Error {
+    let index = index::path_of(path).display().to_string();
+    Error::corrupt("the index is of another shard").with_source(index)
+}
+
+/// In front of what was found.
+fn with_fault(fault: Error, mut found: Found) -> Found {
+    found.errors.insert(0, fault);
+    found
 }
 
 /// How closely a shard is looked at.
@@ -108,6 +139,11 @@ pub struct Found {
     pub whole: Vec<Member>,
     /// All that is wrong, in the order in which it was met; nothing for a whole shard.
     pub errors: Vec<Error>,
+    /// Names of members that are known to be gone.
+    pub(super) lost: HashSet<String>,
+    /// Payloads whose digests were known, and those that have another.
+    compared: usize,
+    differing: usize,
 }
 
 /// Walks through the shard at `path`, goes on behind damage, and reads each payload.
@@ -127,13 +163,14 @@ pub fn examine(path: &Path, checks: Checks<'_>) -> Result<Found> {
         crate::interrupt::check()?;
         match step {
             Ok(member) => examiner.met(member)?,
-            Err(lost) => examiner.found.errors.push(lost.error),
+            Err(lost) => examiner.not_led_to(lost.error),
         }
     }
     examiner.look_for_unseen()?;
     let mut found = examiner.found;
     found.whole.sort_by_key(|member| member.offset);
     found.refuse_twins(&handle);
+    found.refuse_reserved(&handle);
     if found.whole.is_empty() && found.errors.is_empty() {
         found.errors.push(super::nothing_in(&handle));
     }
@@ -175,6 +212,14 @@ fn by_offset(rows: Option<&[Row]>) -> BTreeMap<u64, &Row> {
 }
 
 impl Examiner<'_> {
+    /// What is lost between headers. Of which members it was, an index knows for certain.
+    fn not_led_to(&mut self, error: Error) {
+        if let (None, Some(name)) = (self.checks.rows, error.member()) {
+            self.found.lost.insert(name.to_owned());
+        }
+        self.found.errors.push(error);
+    }
+
     /// A member that its header has led to.
     fn met(&mut self, member: Member) -> Result<()> {
         let place = |row: &Row| (row.member.name == member.name) && row.member.size == member.size;
@@ -182,7 +227,7 @@ impl Examiner<'_> {
         match (self.checks.rows, row.filter(|row| place(row))) {
             (Some(_), None) => {
                 let reason = "the index has no such member here";
-                self.lose(&member, Error::corrupt(reason).at_byte(0));
+                self.blame(&member, Error::corrupt(reason).at_byte(0));
                 Ok(())
             }
             (_, row) => {
@@ -197,10 +242,12 @@ impl Examiner<'_> {
         for row in std::mem::take(&mut self.unseen).into_values() {
             let error = Error::corrupt("the index has this member, but no header leads to it");
             let error = error.at_byte(0);
-            let is_there = extent(self.handle, &row.member).is_ok();
-            self.lose(&row.member, error);
-            if is_there {
-                self.read(row.member.clone(), Some(row))?;
+            self.blame(&row.member, error);
+            match extent(self.handle, &row.member) {
+                Ok(_) => self.read(row.member.clone(), Some(row))?,
+                Err(_) => {
+                    self.found.lost.insert(row.member.name.clone());
+                }
             }
         }
         Ok(())
@@ -213,16 +260,21 @@ impl Examiner<'_> {
         if self.is_stopped.get() {
             return digest.map(drop);
         }
+        self.found.compared += usize::from(row.is_some());
         let checked = digest.and_then(|digest| match row.is_none_or(|row| row.sha256 == digest) {
             true => self.decode(&member),
             false => {
+                self.found.differing += 1;
                 let reason = "the payload has another SHA-256 than in the index";
                 Err(Error::corrupt(reason).at_byte(0))
             }
         });
         match checked {
             Ok(()) => self.found.whole.push(member),
-            Err(error) => self.lose(&member, error),
+            Err(error) => {
+                self.found.lost.insert(member.name.clone());
+                self.blame(&member, error);
+            }
         }
         Ok(())
     }
@@ -252,10 +304,15 @@ impl Examiner<'_> {
         self.handle.section(&member.name, offset, size)
     }
 
-    fn lose(&mut self, member: &Member, error: Error) {
+    fn blame(&mut self, member: &Member, error: Error) {
+        let error = self.named(member, error);
+        self.found.errors.push(error);
+    }
+
+    fn named(&self, member: &Member, error: Error) -> Error {
         let shard = self.handle.name();
         let name = Name::of_member(shard, member.name.as_str(), member.offset);
-        self.found.errors.push(error.with_source(name));
+        error.with_source(name)
     }
 }
 
@@ -266,7 +323,7 @@ impl Found {
         let names = self.whole.iter().map(|member| identity(&member.name));
         let firsts: Vec<bool> = names.map(|name| seen.insert(name)).collect();
         let mut firsts = firsts.into_iter();
-        let errors = &mut self.errors;
+        let (errors, lost) = (&mut self.errors, &mut self.lost);
         self.whole.retain(|member| {
             let stays = firsts.next().unwrap_or(true);
             if !stays {
@@ -274,8 +331,21 @@ impl Found {
                 let error = Error::corrupt(reason).with_member(member.name.as_str());
                 let error = error.at_byte(member.header_offset);
                 errors.push(error.with_source(handle.name()));
+                lost.insert(member.name.clone());
             }
             stays
+        });
+    }
+
+    /// Members that no reader can give out, beside the key of their sample. The rest of it is whole.
+    fn refuse_reserved(&mut self, handle: &Handle) {
+        let errors = &mut self.errors;
+        self.whole.retain(|member| match reserved(member) {
+            None => true,
+            Some(error) => {
+                errors.push(error.with_source(handle.name()));
+                false
+            }
         });
     }
 }

@@ -32,11 +32,16 @@ pub struct Lost {
 /// Behind damage it goes on at the next block that is a header by its checksum. Where the damaged member
 /// is an archive itself, that may be a header inside of it.
 pub fn walk(source: Source<'_>) -> Walk<'_> {
+    walk_from(source, 0)
+}
+
+/// [`walk`] from the header at byte `at` on.
+pub(super) fn walk_from(source: Source<'_>, at: u64) -> Walk<'_> {
     Walk {
         name: source.name().clone(),
         window: Window::new(source),
-        at: 0,
-        resume: 0,
+        at,
+        resume: at,
         read_ahead: BLOCK,
         is_done: false,
     }

@@ -41,7 +41,7 @@ pub struct Options {
     pub overwrite: bool,
     /// Have it on the disk before it has its name. A network file system may tell only then that it is full.
     pub fsync: bool,
-    /// Write its index beside it.
+    /// Write its index beside it. Without, one that lies there is removed.
     pub index: bool,
 }
 
@@ -102,7 +102,8 @@ impl Writer {
             fsync,
             index,
         } = self.options;
-        let bytes = self.output.commit(overwrite, fsync)?;
+        let forget = || index::remove(&self.path);
+        let bytes = self.output.commit(overwrite, fsync, forget)?;
         if index {
             index::write(&self.path, &self.rows)?;
         }

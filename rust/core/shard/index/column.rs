@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use super::super::group::split_name;
 use super::super::row::Row;
 use super::thrift::{Reader, Value, write_varint};
+use crate::remark::Remark;
 
 /// Of `Type` in parquet.thrift, the kinds of cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +45,8 @@ const fn optional(name: &'static str, kind: Kind) -> Column {
     }
 }
 
-/// In their order in the file.
-pub(super) const COLUMNS: [Column; 15] = [
+/// In their order in the file. The last one is missing from indexes of the first version.
+pub(super) const COLUMNS: [Column; 16] = [
     Column {
         is_constant: true,
         ..required("shard", Kind::Text)
@@ -64,6 +65,7 @@ pub(super) const COLUMNS: [Column; 15] = [
     optional("error", Kind::Text),
     optional("container", Kind::Text),
     optional("bits_per_sample", Kind::I32),
+    optional("remarks", Kind::Text),
 ];
 
 /// What stands in one row of a column.
@@ -108,8 +110,36 @@ pub(super) fn cell<'a>(row: &'a Row, shard: &'a str, column: &Column) -> Cell<'a
         ("frames", Some(audio)) => long(audio.frames),
         ("container", Some(audio)) => text(&audio.container),
         ("bits_per_sample", Some(audio)) => audio.bits_per_sample.map_or(Cell::Null, short),
+        ("remarks", Some(audio)) if !audio.remarks.is_empty() => {
+            Cell::Text(Cow::Owned(lines(&audio.remarks)))
+        }
         _ => Cell::Null,
     }
+}
+
+/// A line for each remark, as it is told.
+fn lines(remarks: &[Remark]) -> String {
+    let told: Vec<String> = remarks.iter().map(Remark::to_string).collect();
+    told.join("\n")
+}
+
+/// The remarks that [`lines`] were made of.
+pub(super) fn remarks(lines: &str) -> Vec<Remark> {
+    let one = |line: &str| {
+        let parts = line
+            .strip_suffix(')')
+            .and_then(|line| line.rsplit_once(" (byte "));
+        let placed = parts.and_then(|(reason, byte)| Some((reason, byte.parse().ok()?)));
+        let (reason, byte_offset) = match placed {
+            Some((reason, byte)) => (reason, Some(byte)),
+            None => (line, None),
+        };
+        Remark {
+            reason: reason.to_owned(),
+            byte_offset,
+        }
+    };
+    lines.split('\n').map(one).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -177,6 +207,14 @@ fn write_constant(text: &str, count: usize, out: &mut Vec<u8>) -> usize {
     write_varint((count as u64) << 1, &mut body);
     body.push(0);
     write_page(DATA_PAGE, count, RLE_DICTIONARY, &body, out)
+}
+
+/// The text of a constant column.
+pub(super) fn constant(pages: &[u8]) -> Option<String> {
+    let mut reader = Reader(pages);
+    reader.read_struct()?;
+    let length = u32::from_le_bytes(*reader.take(4)?.first_chunk()?);
+    String::from_utf8(reader.take(length as usize)?.to_vec()).ok()
 }
 
 fn write_plain(cell: &Cell<'_>, out: &mut Vec<u8>) {

@@ -9,9 +9,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use super::super::row::Row;
-use super::column::{COLUMNS, Cells, Column, Kind};
+use super::column::{self, COLUMNS, Cells, Column, Kind};
 use super::thrift::{Reader, Value};
 use crate::error::{Error, ErrorKind, Result};
+use crate::room;
 
 const MAGIC: &[u8; 4] = b"PAR1";
 /// Length and magic behind the footer.
@@ -28,7 +29,9 @@ const LEAST_MEMBER: u64 = 512;
 /// A row holds a name twice, which the shard has once, and less than a header beside it.
 const MOST_BYTES: (u64, u64) = (1 << 16, 4);
 
-const VERSION: &str = "1";
+/// Versions that are read, with their columns; the first of them is written. One is what shards were
+/// indexed by before remarks.
+const VERSIONS: [(&str, usize); 2] = [("2", COLUMNS.len()), ("1", COLUMNS.len() - 1)];
 const VERSION_KEY: &str = "ossicle.index.version";
 const SIZE_KEY: &str = "ossicle.shard.size";
 const MODIFIED_KEY: &str = "ossicle.shard.mtime_ns";
@@ -56,12 +59,29 @@ impl Stamp {
 
 /// The bytes of the index of a shard of this name.
 pub(super) fn encode(rows: &[Row], shard: &str, stamp: Stamp) -> Vec<u8> {
+    let [(version, columns), ..] = VERSIONS;
+    encode_as(
+        version,
+        COLUMNS.get(..columns).unwrap_or(&COLUMNS),
+        rows,
+        shard,
+        stamp,
+    )
+}
+
+fn encode_as(
+    version: &str,
+    columns: &[Column],
+    rows: &[Row],
+    shard: &str,
+    stamp: Stamp,
+) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     let (mut groups, mut crcs) = (Vec::new(), String::new());
     for group in grouped(rows) {
         let mut chunks = Vec::new();
         let first = out.len();
-        for column in &COLUMNS {
+        for column in columns {
             let start = out.len();
             let data = column.write(group, shard, &mut out);
             let pages = out.get(start..).unwrap_or_default();
@@ -75,7 +95,7 @@ pub(super) fn encode(rows: &[Row], shard: &str, stamp: Stamp) -> Vec<u8> {
         ]));
     }
     let mut footer = Vec::new();
-    footer_of(rows.len(), groups, stamp, &crcs).write(&mut footer);
+    footer_of(version, columns, rows.len(), groups, stamp, &crcs).write(&mut footer);
     out.extend(crc32fast::hash(&footer).to_le_bytes());
     out.extend_from_slice(&footer);
     out.extend((footer.len() as u32).to_le_bytes());
@@ -121,19 +141,26 @@ fn chunk(column: &Column, rows: usize, start: usize, data: usize, bytes: usize) 
 }
 
 /// FileMetaData of parquet.thrift.
-fn footer_of(rows: usize, groups: Vec<Value>, stamp: Stamp, crcs: &str) -> Value {
+fn footer_of(
+    version: &str,
+    columns: &[Column],
+    rows: usize,
+    groups: Vec<Value>,
+    stamp: Stamp,
+    crcs: &str,
+) -> Value {
     let pair = |key: &str, value: &str| {
         Value::Struct(vec![(1, Value::text(key)), (2, Value::text(value))])
     };
     let pairs = vec![
-        pair(VERSION_KEY, VERSION),
+        pair(VERSION_KEY, version),
         pair(SIZE_KEY, &stamp.size.to_string()),
         pair(MODIFIED_KEY, &stamp.modified.to_string()),
         pair(CRC_KEY, crcs),
     ];
     Value::Struct(vec![
         (1, Value::I32(1)),
-        (2, schema()),
+        (2, schema(columns)),
         (3, long(rows)),
         (4, Value::List(groups)),
         (5, Value::List(pairs)),
@@ -142,10 +169,10 @@ fn footer_of(rows: usize, groups: Vec<Value>, stamp: Stamp, crcs: &str) -> Value
 }
 
 /// SchemaElement of parquet.thrift: the root and the columns.
-fn schema() -> Value {
+fn schema(columns: &[Column]) -> Value {
     let root = Value::Struct(vec![
         (4, Value::text("schema")),
-        (5, Value::I32(COLUMNS.len() as i32)),
+        (5, Value::I32(columns.len() as i32)),
     ]);
     let element = |column: &Column| {
         let mut fields = vec![
@@ -164,15 +191,18 @@ fn schema() -> Value {
     Value::List(
         [root]
             .into_iter()
-            .chain(COLUMNS.iter().map(element))
+            .chain(columns.iter().map(element))
             .collect(),
     )
 }
 
 /// An index that was opened: its footer is whole, and one that we write.
 pub(super) struct Table {
-    name: String,
+    pub(super) name: String,
     file: File,
+    size: u64,
+    version: &'static str,
+    columns: &'static [Column],
     pub(super) stamp: Stamp,
     groups: Vec<Group>,
 }
@@ -210,11 +240,10 @@ impl Table {
     fn read(name: &str, file: File, size: u64, shard_size: u64) -> Result<Self> {
         let (footer, end) = read_footer(&file, size)?;
         let foreign = || damaged("it was not written by ossicle, or by another version of it");
+        let (version, columns) = read_version(&footer).ok_or_else(foreign)?;
         let stamp = read_stamp(&footer).ok_or_else(foreign)?;
-        if footer.field(2) != Some(&schema()) {
-            return Err(foreign());
-        }
-        let groups = read_groups(&footer, end).ok_or_else(|| damaged("its footer is off"))?;
+        let groups =
+            read_groups(&footer, columns.len(), end).ok_or_else(|| damaged("its footer is off"))?;
         let rows: u64 = groups.iter().map(|group| group.rows).sum();
         // Of an index of another size of shard nothing but the stamp is looked at.
         let most = MOST_BYTES.0 + shard_size.saturating_mul(MOST_BYTES.1);
@@ -224,6 +253,9 @@ impl Table {
         Ok(Self {
             name: name.to_owned(),
             file,
+            size,
+            version,
+            columns,
             stamp,
             groups,
         })
@@ -237,7 +269,7 @@ impl Table {
     ) -> Result<()> {
         for group in &self.groups {
             let mut pages = Vec::new();
-            for (column, chunk) in COLUMNS.iter().zip(&group.chunks) {
+            for (column, chunk) in self.columns.iter().zip(&group.chunks) {
                 if columns.contains(&column.name) {
                     pages.push((column, self.pages(chunk)?));
                 }
@@ -255,10 +287,30 @@ impl Table {
         Ok(())
     }
 
-    /// Reads all columns, to see that they are whole.
-    pub(super) fn check(&self) -> Result<()> {
-        let mut chunks = self.groups.iter().flat_map(|group| &group.chunks);
-        chunks.try_for_each(|chunk| self.pages(chunk).map(drop))
+    pub(super) fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|one| one.name == column)
+    }
+
+    /// That it is what is written for these rows, to the byte: other readers of Parquet get to see nothing
+    /// that was made to mislead them.
+    pub(super) fn check(&self, rows: &[Row]) -> Result<()> {
+        let shard = self.shard()?;
+        let expected = encode_as(self.version, self.columns, rows, &shard, self.stamp);
+        let named = |error: Error| error.with_source(self.name.as_str());
+        match read_at(&self.file, 0, self.size).map_err(named)? == expected {
+            true => Ok(()),
+            false => Err(named(damaged("it is not as ossicle writes it"))),
+        }
+    }
+
+    /// The name of the shard, which stands in the first column.
+    fn shard(&self) -> Result<String> {
+        let first = self.groups.first().and_then(|group| group.chunks.first());
+        match first {
+            None => Ok(String::new()),
+            Some(chunk) => column::constant(&self.pages(chunk)?)
+                .ok_or_else(|| damaged("its pages are off").with_source(self.name.as_str())),
+        }
     }
 
     fn pages(&self, chunk: &Chunk) -> Result<Vec<u8>> {
@@ -277,7 +329,9 @@ pub(super) fn damaged(why: &str) -> Error {
 }
 
 fn read_at(file: &File, start: u64, size: u64) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; size as usize];
+    let mut bytes = Vec::new();
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    room::resize(&mut bytes, size, 0)?;
     let read = file.read_exact_at(&mut bytes, start);
     read.map_err(|error| Error::io("read the index", error))?;
     Ok(bytes)
@@ -313,8 +367,18 @@ fn fact<'a>(footer: &'a Value, key: &str) -> Option<&'a str> {
     found.str(2)
 }
 
+/// Of the versions the one whose name and columns it has.
+fn read_version(footer: &Value) -> Option<(&'static str, &'static [Column])> {
+    static ALL: [Column; COLUMNS.len()] = COLUMNS;
+    let named = fact(footer, VERSION_KEY)?;
+    let (version, count) = VERSIONS
+        .into_iter()
+        .find(|(version, _)| *version == named)?;
+    let columns = ALL.get(..count)?;
+    (footer.field(2) == Some(&schema(columns))).then_some((version, columns))
+}
+
 fn read_stamp(footer: &Value) -> Option<Stamp> {
-    fact(footer, VERSION_KEY).filter(|version| *version == VERSION)?;
     Some(Stamp {
         size: fact(footer, SIZE_KEY)?.parse().ok()?,
         modified: fact(footer, MODIFIED_KEY)?.parse().ok()?,
@@ -323,7 +387,7 @@ fn read_stamp(footer: &Value) -> Option<Stamp> {
 
 /// The row groups, whose columns lie one behind the other from the magic to `pages_end`: all that is
 /// read of an index is no more than the file.
-fn read_groups(footer: &Value, pages_end: u64) -> Option<Vec<Group>> {
+fn read_groups(footer: &Value, columns: usize, pages_end: u64) -> Option<Vec<Group>> {
     let mut crcs = fact(footer, CRC_KEY)?.as_bytes().chunks_exact(8);
     let mut crc = || u32::from_str_radix(std::str::from_utf8(crcs.next()?).ok()?, 16).ok();
     let (mut groups, mut end, mut rows) = (Vec::new(), MAGIC.len() as u64, 0u64);
@@ -341,7 +405,7 @@ fn read_groups(footer: &Value, pages_end: u64) -> Option<Vec<Group>> {
         }
         let count = group.number(3)?;
         rows = rows.checked_add(count)?;
-        if chunks.len() != COLUMNS.len() || count == 0 {
+        if chunks.len() != columns || count == 0 {
             return None;
         }
         groups.push(Group {

@@ -124,8 +124,14 @@ impl Output {
         self.write(ZEROS.get(..count).unwrap_or(&ZEROS))
     }
 
-    /// Ends the archive and gives it its name.
-    pub(super) fn commit(mut self, overwrite: bool, fsync: bool) -> Result<u64> {
+    /// Ends the archive and gives it its name, `before` which what belongs to an older one is removed: whoever
+    /// is killed between leaves a shard without it, never one with another's.
+    pub(super) fn commit(
+        mut self,
+        overwrite: bool,
+        fsync: bool,
+        before: impl Fn() -> io::Result<()>,
+    ) -> Result<u64> {
         self.write(&[0; 2 * BLOCK])?;
         self.pad(RECORD)?;
         self.flush(&[])
@@ -135,7 +141,7 @@ impl Output {
             synced.map_err(|error| self.failed("write", error))?;
         }
         crate::interrupt::check_now()?;
-        self.rename(overwrite)
+        self.rename(overwrite, before)
             .and_then(|()| match fsync {
                 true => sync_folder(&self.target),
                 false => Ok(()),
@@ -144,7 +150,11 @@ impl Output {
         Ok(self.at)
     }
 
-    fn rename(&mut self, overwrite: bool) -> io::Result<()> {
+    fn rename(&mut self, overwrite: bool, before: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        if !overwrite && fs::symlink_metadata(&self.target).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        before()?;
         if overwrite {
             fs::rename(&self.temporary, &self.target)?;
             self.is_there = false;
@@ -160,9 +170,6 @@ impl Output {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
             // A file system without links.
             Err(_) => {}
-        }
-        if fs::symlink_metadata(&self.target).is_ok() {
-            return Err(io::ErrorKind::AlreadyExists.into());
         }
         fs::rename(&self.temporary, &self.target)?;
         self.is_there = false;

@@ -54,6 +54,21 @@ pub(super) fn plan<'a>(key: &str, members: &[(&str, &'a [u8])]) -> Result<Vec<Pl
     members.iter().map(one).collect()
 }
 
+/// Refuses names with control characters: line ends in them break lists, escapes the terminal.
+///
+/// # Errors
+/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) with the member.
+pub(super) fn check_plain(key: &str, members: &[(&str, &[u8])]) -> Result<()> {
+    let names = members.iter().map(|(extension, _)| named(key, extension));
+    match names.into_iter().find(|name| extended::has_control(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let reason = "the member's name has control characters in it";
+            Err(Error::invalid(reason).with_member(name))
+        }
+    }
+}
+
 /// A name without a dot has the extension `""`.
 fn named(key: &str, extension: &str) -> String {
     match extension {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::output::{check_free, collect, folder_of};
-use super::plan::{Planned, plan};
+use super::plan::{Planned, check_plain, plan};
 use super::{Options, Writer, Written};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::guarded;
@@ -68,6 +68,16 @@ impl Series {
     /// as it is written: the shard goes on without it. [`Io`](crate::ErrorKind::Io) where it cannot be
     /// written: the shard is lost, and no more samples are taken.
     pub fn write(&mut self, key: &str, members: &[(&str, &[u8])]) -> Result<()> {
+        check_plain(key, members).map_err(|error| error.with_source(self.names.shown()))?;
+        self.write_as_read(key, members)
+    }
+
+    /// [`Series::write`] of a sample as a reader gives it, careless names among them.
+    pub(in super::super) fn write_as_read(
+        &mut self,
+        key: &str,
+        members: &[(&str, &[u8])],
+    ) -> Result<()> {
         self.check_lost()?;
         let members = plan(key, members).map_err(|error| error.with_source(self.names.shown()))?;
         if let Some(open) = &self.open {
