@@ -131,7 +131,8 @@ impl Mp4<'_> {
     fn reach(&mut self, time: u64) -> Result<()> {
         let missing = time.saturating_sub(self.tick);
         let place = self.fragments.as_ref().map_or(0, Fragments::place);
-        let is_rounding = missing * 1000 <= ROUNDED_MS * self.scales.media;
+        let is_rounding =
+            missing.saturating_mul(1000) <= ROUNDED_MS.saturating_mul(self.scales.media);
         if missing > 0 && is_rounding && !self.has_index() {
             let reason =
                 "the time of an MP4 fragment is rounded: its samples were joined to those in front";

@@ -121,7 +121,9 @@ impl<'a> Mpeg<'a> {
         let first = frames.first();
         let info = Info::read(header, frames.bytes(&first)?);
         if let Some(info) = &info {
-            let has_more = info.bytes.is_some_and(|bytes| at.saturating_add(bytes) > end);
+            let has_more = info
+                .bytes
+                .is_some_and(|bytes| at.saturating_add(bytes) > end);
             let promised = info.packets.or(has_more.then_some(u64::MAX));
             frames.begin_behind(&first, promised);
         }
