@@ -1,4 +1,4 @@
-"""Files whose bytes are whole and whose headers, flags or timestamps are careless: how each is judged."""
+"""How careless files are judged: whole bytes, and a header, a flag or a timestamp that is wrong."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def check(
     tolerance: float = 0.0,
     mono: bool = False,
 ) -> None:
-    """`path` is read as `expected`, with `remark` in one of its remarks, which a strict reading raises.
+    """`path` is read as `expected`; one of its remarks, which strict reading raises, has `remark`.
 
     Args:
         path: The file.
         expected: Somebody else's samples, ``(channels, frames)``, or ``(frames,)`` with `mono`.
         remark: A part of the remark's text; empty: there is none.
-        what: The row of docs/formats.md that this file stands for, ``"container | what is careless"``.
+        what: Its row of docs/formats.md, ``"container | what is careless"``.
         tolerance: The largest difference between two samples; 0 for lossless codecs.
         mono: The mean of the channels is what is compared.
     """

@@ -249,8 +249,8 @@ def load_batch(
         strict: As for `load`.
 
     Raises:
-        AudioError: With ``on_error="raise"``, when a clip cannot be decoded. Where memory cannot hold
-            the rows, it is an `AudioLimitError` of the longest clip.
+        AudioError: With ``on_error="raise"``, when a clip cannot be decoded. Where memory cannot
+            hold the rows, it is an `AudioLimitError` of the longest clip.
         InvalidArgumentError: An argument makes no sense; nothing was decoded.
     """
     conceal = _one_of(on_error, "raise", "collect", "conceal") == "conceal"
