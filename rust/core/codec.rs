@@ -44,6 +44,8 @@ pub(crate) struct CodecReader<'a> {
     remarks: Remarks,
     /// Packets that were read ahead, the next one last.
     ahead: Vec<Packet>,
+    /// The frame at which the link begins in whose middle decoding began, of Opus.
+    begun_at: Option<i64>,
 }
 
 /// How many channels a recording has.
@@ -89,6 +91,7 @@ impl<'a> CodecReader<'a> {
             has_met_rate: false,
             remarks,
             ahead: Vec::new(),
+            begun_at: None,
         })
     }
 
@@ -152,8 +155,14 @@ impl<'a> CodecReader<'a> {
         self.set_mono(mono);
         let mut mixer = Mixer::new(channels, mono, room)?;
         if !wanted.is_empty() || self.channels.first.is_none() {
-            let mut pass = self.start_near(wanted, damage)?;
+            let mut pass = self.start_near(wanted.clone(), damage)?;
             self.run(&mut pass, &mut mixer, damage)?;
+            if self.has_guessed() {
+                damage.start_over();
+                mixer = Mixer::new(channels, mono, room)?;
+                pass = self.start_over(wanted)?;
+                self.run(&mut pass, &mut mixer, damage)?;
+            }
         }
         Ok(mixer.into_planes())
     }
@@ -183,14 +192,27 @@ impl<'a> CodecReader<'a> {
                 // Met again from the beginning on, where it shows what it costs.
                 damage.forget();
                 self.demuxer.seek(i64::MIN)?;
+            } else if self.demuxer.link_start() > 0 && self.is_opus_next()? {
+                return self.start_opus(pass.wanted);
             }
         }
         Ok(pass)
     }
 
+    /// Whether the next packet is of a link of Opus, in a chain that began with another codec.
+    fn is_opus_next(&mut self) -> Result<bool> {
+        let Some(packet) = self.demuxer.next_packet()? else {
+            return Ok(false);
+        };
+        let params = packet.params.as_ref();
+        let is_opus = params.is_some_and(|params| params.codec == Codec::Opus);
+        self.ahead.push(packet);
+        Ok(is_opus)
+    }
+
     /// Decodes until the wanted frames are there, or the track ends.
     fn run(&mut self, pass: &mut Pass, mixer: &mut Mixer, damage: &mut Damage) -> Result<()> {
-        while !pass.is_done() && self.step(pass, mixer, damage)? {}
+        while !pass.is_done() && !self.has_guessed() && self.step(pass, mixer, damage)? {}
         Ok(())
     }
 

@@ -66,6 +66,12 @@ impl Damage {
         Ok(())
     }
 
+    /// What was decoded so far is decoded once more.
+    pub(crate) fn start_over(&mut self) {
+        self.gaps.clear();
+        self.pending = None;
+    }
+
     /// What was met costs nothing of what is wanted.
     pub(crate) fn forget(&mut self) {
         self.pending = None;

@@ -73,6 +73,11 @@ pub(crate) trait Demuxer: Send {
         None
     }
 
+    /// The frame at which the link begins that was sought last; a seek to it finds the link's first packet.
+    fn link_start(&self) -> i64 {
+        i64::MIN
+    }
+
     /// Moves to the last packet that begins at `frame` or before it, or to the first of all; to none of a later
     /// link than the one that has the frame.
     ///

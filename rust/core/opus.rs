@@ -42,7 +42,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Reads an `OpusHead`, or a `dOps` with that name put in front.
+    /// Reads an `OpusHead`. Of version 0, of drafts, the fields are those of version 1.
     ///
     /// # Errors
     /// A header that is broken, or of a version or mapping that is not known.
@@ -66,18 +66,11 @@ impl Head {
         else {
             return Err(broken());
         };
-        // The one of MP4 has version 0 and is big-endian.
-        let (pre_skip, gain) = match version {
-            0 => (
-                u16::from_be_bytes([*s0, *s1]),
-                i16::from_be_bytes([*g0, *g1]),
-            ),
-            1..=15 => (
-                u16::from_le_bytes([*s0, *s1]),
-                i16::from_le_bytes([*g0, *g1]),
-            ),
-            _ => return Err(Error::unsupported(format!("Opus of version {version}"))),
-        };
+        if *version > 15 {
+            return Err(Error::unsupported(format!("Opus of version {version}")));
+        }
+        let pre_skip = u16::from_le_bytes([*s0, *s1]);
+        let gain = i16::from_le_bytes([*g0, *g1]);
         let count = usize::from(*channels);
         let (streams, coupled, mapping) = match (family, rest) {
             (0, _) if matches!(count, 1 | 2) => (1, *channels - 1, (0..*channels).collect()),
@@ -143,6 +136,17 @@ impl Head {
             ..Params::new(Codec::Opus, SAMPLE_RATE, Some(usize::from(self.channels)))
         }
     }
+}
+
+/// The `OpusHead` that says what a `dOps` of MP4 does, whose fields are big-endian.
+pub(crate) fn head_of_dops(dops: &[u8]) -> Vec<u8> {
+    let mut head = [b"OpusHead\x01", dops.get(1..).unwrap_or_default()].concat();
+    for field in [10..12, 12..16, 16..18] {
+        if let Some(field) = head.get_mut(field) {
+            field.reverse();
+        }
+    }
+    head
 }
 
 /// Frames in front of the recording, by the header of a track.
@@ -302,6 +306,13 @@ impl Decoder {
         })
     }
 
+    /// Puts noise at full scale in the place of all that is remembered of the signal; `seed` says which.
+    pub(crate) fn disturb(&mut self, seed: i32) {
+        for stream in &mut self.streams {
+            stream.disturb(seed);
+        }
+    }
+
     fn decode_packet(&mut self, mut data: &[u8]) -> Result<()> {
         let frames = packet_frames(data).unwrap_or(0) as usize;
         for plane in &mut self.planes {
@@ -367,6 +378,10 @@ impl PacketDecoder for Decoder {
 
     fn reset(&mut self) {
         self.streams.iter_mut().for_each(Stream::reset);
+    }
+
+    fn has_made_up(&self) -> bool {
+        self.streams.iter().any(|stream| stream.has_made_up)
     }
 }
 
@@ -454,8 +469,9 @@ mod tests {
     #[test]
     fn headers_of_mp4_and_ogg_differ_in_their_order_of_bytes() {
         let ogg = b"OpusHead\x01\x02\x38\x01\x80\xBB\0\0\0\x01\0";
-        let mp4 = b"OpusHead\x00\x02\x01\x38\0\0\xBB\x80\x01\0\0";
-        let (ogg, mp4) = (Head::parse(ogg).ok(), Head::parse(mp4).ok());
+        let mp4 = head_of_dops(b"\x00\x02\x01\x38\0\0\xBB\x80\x01\0\0");
+        assert_eq!(mp4, ogg);
+        let (ogg, mp4) = (Head::parse(ogg).ok(), Head::parse(&mp4).ok());
         assert_eq!(ogg, mp4);
         assert_eq!(ogg.map(|head| (head.pre_skip, head.gain)), Some((312, 256)));
         for length in 0..19 {

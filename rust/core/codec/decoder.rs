@@ -14,6 +14,11 @@ pub(crate) trait PacketDecoder: Send + Sync {
     /// Forgets all that came before: the next packet is decoded as a stream's first.
     fn reset(&mut self);
 
+    /// Whether something was made up that no packet has: it may depend on all that was heard since the stream began.
+    fn has_made_up(&self) -> bool {
+        false
+    }
+
     /// Channels of the stream, where its header tells them.
     fn channels(&self) -> Option<usize> {
         None

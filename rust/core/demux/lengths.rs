@@ -64,6 +64,32 @@ impl Lengths {
         }
     }
 
+    /// Samples of the block in a packet that begins with `head`, where packets overlap.
+    pub(crate) fn block(&self, head: &[u8]) -> Option<u32> {
+        match &self.kind {
+            Kind::Vorbis(blocks) => blocks.size(head),
+            _ => None,
+        }
+    }
+
+    /// The least that two positions of packets differ by, and whether all that lie between are multiples of it: half
+    /// of a short block in Vorbis, 2.5 ms in Opus, the shortest block in FLAC.
+    pub(crate) fn step(&self) -> Option<(u64, bool)> {
+        match &self.kind {
+            Kind::Vorbis(blocks) => Some((u64::from(blocks.sizes[0] / 2), true)),
+            Kind::Told(params) => match (params.codec, params.header.as_slice()) {
+                (Codec::Opus, _) => Some((120, true)),
+                (Codec::Flac, [a, b, c, d, ..]) => {
+                    let (least, most) =
+                        (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
+                    Some((u64::from(least.max(1)), least == most))
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_vorbis(&self) -> bool {
         matches!(self.kind, Kind::Vorbis(_))
     }

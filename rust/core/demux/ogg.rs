@@ -1,45 +1,78 @@
-//! Ogg with Vorbis, Opus or FLAC in it: pages, packets, exact seeking, and the length by the last page.
+//! Ogg with Vorbis, Opus or FLAC in it: pages, packets, links of a chain, exact seeking, exact lengths.
 //!
 //! Formats: RFC 3533 (pages), Vorbis I, appendix A, RFC 7845 (Opus) and RFC 9639, section 10.1 (FLAC). Of
-//! chained streams the first is read, of multiplexed ones the first of audio.
+//! multiplexed streams the first of audio is read, of chained ones each: one recording.
 //!
-//! A page tells the position at the end of its last packet. The packets' lengths are known from
-//! themselves, so that the first page tells where the stream begins and the last what to cut.
+//! A page tells the position at the end of its last packet, its granule position. The packets' lengths are known
+//! from themselves, so that the first page tells where the stream begins and the last what to cut. In between,
+//! positions only show that nothing is missing: packets are as long as they are.
 
+mod chain;
+mod link;
 mod page;
+mod pages;
 mod seek;
 mod stream;
 
 use std::collections::VecDeque;
 
+use self::chain::Chain;
+use self::link::Link;
 use self::page::{Page, Piece};
-use self::stream::{MAX_PACKET_BYTES, Stream, page_at};
+use self::pages::{NO_PAGE, Pages};
+use self::stream::{MAX_PACKET_BYTES, Stream, begins_audio};
 use super::lengths::{HEAD_BYTES, Lengths};
 use super::{Demuxer, Packet, Track};
+use crate::demux;
 use crate::error::{Error, Result};
+use crate::params::{Codec, Params};
 use crate::source::Source;
 use crate::window::Window;
 
-/// One stream.
+/// The first audio stream of each link.
 pub(crate) struct Ogg<'a> {
-    window: Window<'a>,
+    pages: Pages<'a>,
     track: Track,
-    serial: u32,
+    chain: Chain,
+    link: Link,
     lengths: Lengths,
-    /// Where the first page of audio begins, and how many of its pieces belong to headers.
-    first_page: u64,
-    skip: usize,
-    pre_skip: i64,
-    /// The granule position of the recording's first frame, without what is skipped.
-    start: i64,
     /// Where the next page begins.
     next_page: u64,
+    /// The number of the link's page that was read last.
+    number: Option<u32>,
     /// The granule position at which the next packet begins; `None`: its page tells.
     position: Option<i64>,
+    /// The same by the word of the pages alone, where that is careless.
+    told: Option<i64>,
+    /// The frame of the recording with which the packets end that were read.
+    end: i64,
     /// The beginning of a packet that goes on on the next page, and its byte.
     partial: Option<(u64, Vec<u8>)>,
     packets: VecDeque<Packet>,
+    /// A page of the link said that it is the last, and none of it follows.
+    is_last_read: bool,
+    /// A page's granule position left open which packets are in front of it.
+    is_unsure: bool,
     has_ended: bool,
+}
+
+/// What comes next.
+enum Step {
+    /// A page of the link was read.
+    Page,
+    /// The next link begins with a page at this byte.
+    Link(u64),
+    End,
+}
+
+/// How the position of a page and the lengths of its packets go together.
+enum Fit {
+    Exact,
+    /// The last page cuts so many frames.
+    Trim(u64),
+    /// The position is careless.
+    Careless,
+    Wrong,
 }
 
 /// Whether `source` begins with a page.
@@ -53,85 +86,180 @@ pub(crate) fn sniff(source: &mut Source<'_>) -> Result<bool> {
 /// # Errors
 /// Damage in front of any audio, no audio, or a codec that is not decoded here.
 pub(crate) fn open(source: Source<'_>) -> Result<Ogg<'_>> {
-    let mut window = Window::new(source);
-    let stream = Stream::find(&mut window)?;
+    let mut pages = Pages::new(Window::new(source));
+    let stream = Stream::find(&mut pages, 0)?;
+    let link = Link::new(0, &stream, None, 0);
     let mut reader = Ogg {
-        window,
-        serial: stream.serial,
+        chain: Chain::new(stream.others),
         lengths: Lengths::new(&stream.params),
-        first_page: stream.first_page,
-        skip: stream.skip,
-        pre_skip: stream.pre_skip,
-        start: 0,
-        next_page: stream.first_page,
+        next_page: link.first_page,
+        number: link.number,
         position: None,
+        told: None,
+        end: 0,
         partial: None,
         packets: VecDeque::new(),
+        is_last_read: false,
+        is_unsure: false,
         has_ended: false,
         track: Track {
             container: "ogg",
             params: stream.params,
             frames: None,
         },
+        pages,
+        link,
     };
-    reader.find_start();
+    reader.begin();
+    reader.chain.add(&reader.link);
     Ok(reader)
 }
 
 impl Ogg<'_> {
-    /// Reads to the first page that tells a position; damage is met again where packets are read.
-    fn find_start(&mut self) {
-        while self.packets.is_empty() && !self.has_ended {
-            if self.read_page().is_err() {
-                break;
-            }
-        }
-        // Without an offset the packets lie where the first page says.
-        let begin = self.packets.front().and_then(|packet| packet.begin);
-        let begin = begin.map_or(0, |begin| begin.saturating_add(self.pre_skip));
-        // In Vorbis, what lies before 0 is to be cut: appendix A.2.
-        self.start = if self.lengths.is_vorbis() {
+    /// Reads the link to the first page that tells a position: where it begins. Damage is met again where
+    /// packets are read.
+    fn begin(&mut self) {
+        self.rewind();
+        while self.packets.is_empty() && matches!(self.read_page(), Ok(Step::Page)) {}
+        let first = self.packets.front();
+        let begin = first.and_then(|packet| packet.begin).unwrap_or(0);
+        let block = first.and_then(|packet| self.lengths.block(&packet.data));
+        // In Vorbis, what lies before 0 is to be cut: appendix A.2. In Opus packets lie where the first page says.
+        let origin = if self.lengths.is_vorbis() {
             begin.max(0)
         } else {
-            begin
+            begin.saturating_add(self.link.pre_skip)
         };
+        self.link.place(begin, origin, block);
         self.rewind();
     }
 
+    /// Back to the link's first packet.
     fn rewind(&mut self) {
-        self.continue_at(self.first_page);
+        self.continue_at(self.link.first_page);
+        self.number = self.link.number;
+        self.end = self.link.base;
     }
 
     fn continue_at(&mut self, page: u64) {
         self.next_page = page;
+        self.number = None;
         self.position = None;
+        self.told = None;
         self.partial = None;
         self.packets.clear();
         self.lengths.reset();
+        self.is_last_read = false;
         self.has_ended = false;
     }
 
-    /// The stream's next page, whatever lies between.
-    fn own_page(&mut self) -> Result<Page> {
-        loop {
-            let page = page_at(&mut self.window, self.next_page)?;
-            self.next_page = page.end;
-            if page.serial == self.serial {
-                return Ok(page);
+    /// Goes to the beginning of a link that is known.
+    fn enter(&mut self, link: Link) {
+        let params = link.params.as_deref().unwrap_or(&self.track.params);
+        self.lengths = Lengths::new(params);
+        self.link = link;
+        self.rewind();
+    }
+
+    /// Goes to the beginning of the link whose first page is at byte `at`.
+    fn begin_link(&mut self, at: u64) -> Result<()> {
+        if let Some(link) = self.chain.link_at(at) {
+            self.enter(link);
+            return Ok(());
+        }
+        let base = self.end;
+        let before = self
+            .link
+            .params
+            .as_deref()
+            .unwrap_or(&self.track.params)
+            .clone();
+        match Stream::find(&mut self.pages, at) {
+            Ok(stream) => {
+                self.lengths = Lengths::new(&stream.params);
+                let rate = stream.params.sample_rate;
+                self.link = Link::new(at, &stream, Some(stream.params.clone()), base);
+                self.begin();
+                self.chain.add(&self.link);
+                if rate != self.track.params.sample_rate {
+                    self.chain.note_rate_change(base);
+                }
+                let changes = demux::changes(&before, &stream.params);
+                let mut changes = changes.into_iter();
+                changes.try_for_each(|change| self.pages.note(change.at_byte(at)))
             }
-            if page.is_first() {
-                // Another link of a chain.
-                self.next_page = page.at;
-                let reason = "another Ogg stream begins before the end of this one";
-                return Err(Error::corrupt(reason).at_byte(page.at));
+            Err(error) => {
+                // Its pages are passed over: nothing of it can be decoded.
+                self.link.is_lost = true;
+                Err(error)
             }
         }
+    }
+
+    /// The next page of the link, or how it ends, whatever lies between.
+    fn own_page(&mut self) -> Result<std::result::Result<Page, Step>> {
+        loop {
+            if self.next_page >= self.pages.len() {
+                return Ok(Err(Step::End));
+            }
+            let Some(page) = self.page_here()? else {
+                return Ok(Err(Step::End));
+            };
+            self.next_page = page.end;
+            if begins_audio(&mut self.pages, &page)? {
+                return Ok(Err(Step::Link(page.at)));
+            }
+            if page.serial == self.link.serial && !self.link.is_lost {
+                return Ok(Ok(page));
+            }
+        }
+    }
+
+    /// The page at the next place, or behind what is none there; `None`: nothing but that follows the last page.
+    fn page_here(&mut self) -> Result<Option<Page>> {
+        let (at, serial) = (self.next_page, self.link.serial);
+        if !self.is_last_read {
+            return self.pages.next(at, serial, self.number).map(Some);
+        }
+        let error = match self.pages.at(at) {
+            Ok(page) => return Ok(Some(page)),
+            Err(error) => error,
+        };
+        if !error.is_damage() || self.pages.resembles_page(at, serial)? {
+            return Err(error);
+        }
+        self.pages.remark(NO_PAGE, at)?;
+        let next = self.pages.find(at, self.pages.len(), Page::is_first)?;
+        self.next_page = self.pages.len();
+        Ok(next)
+    }
+
+    /// Takes it that the link ends here, with its last page or without one.
+    fn end_link(&mut self, step: &Step) -> Result<()> {
+        self.has_ended |= matches!(step, Step::End);
+        if std::mem::replace(&mut self.is_last_read, true) || self.link.is_lost {
+            return Ok(());
+        }
+        let at = match step {
+            Step::Link(at) => *at,
+            _ => self.pages.len(),
+        };
+        self.next_page = at;
+        let params = self.link.params.as_deref().unwrap_or(&self.track.params);
+        let declared = declared_frames(params).unwrap_or(0) as i64;
+        let is_short = self.link.first_page >= at || self.end - self.link.base < declared;
+        if self.partial.take().is_some() || is_short {
+            let reason = "the file ends in the middle of its data: it was cut short";
+            return Err(Error::corrupt(reason).at_byte(at));
+        }
+        let reason = "no Ogg page says that the stream ends";
+        self.pages.remark(reason, at)
     }
 
     /// Goes on behind damage with the next whole page, if there is one.
     fn pass_damage(&mut self) -> Result<()> {
         let from = self.next_page.saturating_add(1);
-        let found = self.find_page(from, self.window.len());
+        let found = self.find_page(from, self.pages.len());
         self.continue_at(self.next_page);
         match found? {
             Some(page) => self.next_page = page.at,
@@ -141,41 +269,44 @@ impl Ogg<'_> {
     }
 
     /// Takes the packets that end on the next page.
-    fn read_page(&mut self) -> Result<()> {
+    fn read_page(&mut self) -> Result<Step> {
         let page = match self.own_page() {
-            Ok(page) => page,
+            Ok(Ok(page)) => page,
+            Ok(Err(step)) => {
+                self.end_link(&step)?;
+                return Ok(step);
+            }
             Err(error) => {
                 self.pass_damage()?;
                 return Err(error);
             }
         };
-        self.has_ended = page.is_last();
         let is_joined = self.partial.is_some() == page.continues();
         if !is_joined && (self.partial.is_some() || self.position.is_some()) {
             // What this page has goes on without what is missing.
             self.continue_at(page.at);
             return Err(Error::corrupt("Ogg pages are missing").at_byte(page.at));
         }
+        self.number = Some(page.number);
         let (packets, is_whole) = self.packets_of(&page)?;
         let misplaced = self.place(&page, packets);
         if !is_whole {
             let reason = "a packet in Ogg is too long";
             return Err(Error::corrupt(reason).at_byte(page.at));
         }
-        misplaced
+        misplaced.map(|()| Step::Page)
     }
 
     /// The packets that end on `page`, and whether none was too long.
     fn packets_of(&mut self, page: &Page) -> Result<(Vec<Packet>, bool)> {
-        let is_first = page.at == self.first_page;
-        let skip = if is_first { self.skip } else { 0 };
+        let is_first = page.at == self.link.first_page;
+        let skip = if is_first { self.link.skip } else { 0 };
         // The end of a packet whose beginning is not known.
         let headless = page.continues() && self.partial.is_none() && !is_first;
         let (mut packets, mut is_whole) = (Vec::new(), true);
         for piece in page.pieces.iter().skip(skip.max(usize::from(headless))) {
-            let Piece { at, size, ends } = *piece;
-            let bytes = self.window.at(at, size, size as u64)?;
-            let bytes = bytes.get(..size).unwrap_or(bytes);
+            let Piece { at, ends, .. } = *piece;
+            let bytes = self.pages.bytes(piece)?;
             let (at, mut data) = self.partial.take().unwrap_or((at, Vec::new()));
             data.extend_from_slice(bytes);
             if data.len() > MAX_PACKET_BYTES {
@@ -189,6 +320,7 @@ impl Ogg<'_> {
                 packets.push(Packet {
                     at,
                     data,
+                    params: self.link.params.clone(),
                     ..Packet::default()
                 });
             } else {
@@ -204,45 +336,90 @@ impl Ogg<'_> {
 
     /// Gives packets their places: behind those before, or in front of the page's position.
     fn place(&mut self, page: &Page, mut packets: Vec<Packet>) -> Result<()> {
+        let is_over = page.is_last() && self.is_over(page)?;
         let lengths = packets.iter().map(|packet| packet.frames);
         let total = lengths.sum::<Option<u64>>().map(|total| total as i64);
+        let is_only = is_over && page.at == self.link.first_page;
         let from_end = page.position().zip(total);
-        let from_end = from_end.map(|(end, total)| end.saturating_sub(total));
-        let is_only = page.is_last() && page.at == self.first_page;
+        let from_end = from_end.map(|(end, total)| (end.saturating_sub(total), end));
         let begin = match (self.position, from_end) {
             (Some(position), _) => Some(position),
             // One page is the first and the last: its position tells the end of the recording.
-            (None, Some(begin)) if is_only => Some(begin.max(0)),
-            (None, begin) => begin,
+            (None, Some((begin, _))) if is_only => Some(begin.max(0)),
+            (None, Some((begin, end))) => Some(self.resolve(begin, end)),
+            (None, None) => None,
         };
-        let end = begin
-            .zip(total)
-            .map(|(begin, total)| begin.saturating_add(total));
-        let surplus = end.zip(page.position());
-        let surplus = surplus.map_or(0, |(end, position)| end.saturating_sub(position));
-        let is_trimmed = page.is_last() && (0..=total.unwrap_or(0)).contains(&surplus);
-        let begin = if surplus == 0 || is_trimmed {
-            begin
-        } else {
-            from_end
+        let fit = self.fit(page, begin, total.unwrap_or(0), is_over)?;
+        let begin = match (&fit, from_end) {
+            (Fit::Wrong, Some((begin, end))) => Some(self.resolve(begin, end)),
+            _ => begin,
         };
+        let told = self.told.zip(total);
+        let told = told.map(|(told, total)| told.saturating_add(total));
+        self.told = page.position().or(told);
         self.fill_in(&mut packets, begin);
         self.packets.extend(packets);
-        if surplus == 0 {
-            return Ok(());
-        }
-        if is_trimmed {
-            self.trim(surplus as u64);
-            return Ok(());
-        }
-        let reason = "the packets of an Ogg page are not as long as it says";
-        Err(Error::corrupt(reason).at_byte(page.at))
+        self.is_last_read = is_over;
+        self.settle(page, is_over, &fit)
     }
 
+    /// How packets of `total` frames that lie at `begin` go together with the position of their page.
+    fn fit(&mut self, page: &Page, begin: Option<i64>, total: i64, is_over: bool) -> Result<Fit> {
+        let surplus = |begin: i64| {
+            let end = begin.saturating_add(total);
+            page.position().map_or(0, |told| end.saturating_sub(told))
+        };
+        let is_less = |surplus: i64| (1..=total).contains(&surplus);
+        let cut = if is_over { self.told.or(begin) } else { None };
+        let cut = cut.map(surplus).filter(|cut| is_less(*cut));
+        if let Some(cut) = cut {
+            // From the page before on, as libvorbis, libopusfile and FFmpeg count it.
+            return Ok(Fit::Trim(cut as u64));
+        }
+        Ok(match begin.map_or(0, surplus) {
+            0 => Fit::Exact,
+            beside if beside.saturating_abs() <= self.tolerance() => Fit::Careless,
+            // Only a page that says that it is the last cuts: RFC 7845, section 4.4.
+            beside if is_less(beside) && !page.is_last() && self.is_over(page)? => Fit::Careless,
+            _ => Fit::Wrong,
+        })
+    }
+
+    /// Says what `fit` means.
+    fn settle(&mut self, page: &Page, is_over: bool, fit: &Fit) -> Result<()> {
+        if page.is_last() && !is_over {
+            let reason = "an Ogg page says that the stream ends, and it goes on";
+            self.pages.remark(reason, page.at)?;
+        }
+        match fit {
+            Fit::Exact => Ok(()),
+            Fit::Trim(surplus) => {
+                self.trim(*surplus);
+                Ok(())
+            }
+            Fit::Careless => {
+                let reason = "granule positions of Ogg pages are not those of their packets";
+                self.pages.remark(reason, page.at)
+            }
+            Fit::Wrong => {
+                let reason = "the packets of an Ogg page are not as long as it says";
+                Err(Error::corrupt(reason).at_byte(page.at))
+            }
+        }
+    }
+
+    /// Whether no page of the link follows `page`.
+    fn is_over(&mut self, page: &Page) -> Result<bool> {
+        let serial = self.link.serial;
+        let wanted = |page: &Page| page.serial == serial || page.is_first();
+        let next = self.pages.find(page.end, self.pages.len(), wanted)?;
+        Ok(next.is_none_or(|page| page.is_first()))
+    }
+
+    /// Tells packets their frames of the recording.
     fn fill_in(&mut self, packets: &mut [Packet], mut begin: Option<i64>) {
-        let offset = self.start.saturating_add(self.pre_skip);
         for packet in packets.iter_mut() {
-            packet.begin = begin.map(|begin| begin.saturating_sub(offset));
+            packet.begin = begin.map(|begin| self.link.frame(begin));
             let frames = packet.frames.map(|frames| frames as i64);
             begin = begin
                 .zip(frames)
@@ -251,21 +428,29 @@ impl Ogg<'_> {
         if !packets.is_empty() || begin.is_some() {
             self.position = begin;
         }
+        if let Some(end) = self.position.or(self.told) {
+            self.end = self.link.frame(end).max(self.link.base);
+        }
     }
 
     /// Marks the last frames as padding.
     fn trim(&mut self, mut surplus: u64) {
+        self.end = self.end.saturating_sub(surplus as i64).max(self.link.base);
         for packet in self.packets.iter_mut().rev() {
             packet.padding = packet.frames.unwrap_or(0).min(surplus);
             surplus -= packet.padding;
         }
     }
+}
 
-    /// Frames from the first packets' places to the last page's.
-    fn length(&self, last: i64) -> u64 {
-        let offset = self.start.saturating_add(self.pre_skip);
-        last.saturating_sub(offset).max(0) as u64
-    }
+/// How long a link is by its header, which FLAC alone tells: RFC 9639, section 8.2.
+fn declared_frames(params: &Params) -> Option<u64> {
+    let field = params
+        .header
+        .get(10..18)
+        .filter(|_| params.codec == Codec::Flac)?;
+    let packed = u64::from_be_bytes(*field.first_chunk()?);
+    Some(packed & 0xF_FFFF_FFFF)
 }
 
 impl Demuxer for Ogg<'_> {
@@ -281,57 +466,46 @@ impl Demuxer for Ogg<'_> {
             if self.has_ended {
                 return Ok(None);
             }
-            self.read_page()?;
+            if let Step::Link(at) = self.read_page()? {
+                self.begin_link(at)?;
+            }
         }
     }
 
+    fn rate_change(&self) -> Option<i64> {
+        self.chain.rate_change()
+    }
+
+    fn link_start(&self) -> i64 {
+        self.link.base
+    }
+
     fn seek(&mut self, frame: i64) -> Result<()> {
-        let offset = self.start.saturating_add(self.pre_skip);
-        let page = match frame {
-            ..=0 => None,
-            _ => self.page_before(frame.saturating_add(offset))?,
-        };
-        self.continue_at(page.map_or(self.first_page, |page| page.at));
-        if frame <= 0 {
+        let link = self.link_with(frame)?;
+        self.enter(link.clone());
+        if frame <= link.base {
             return Ok(());
         }
-        let mut before = None;
-        while let Some(packet) = self.next_packet()? {
-            let end = packet.begin.zip(packet.frames);
-            let end = end.map(|(begin, frames)| begin.saturating_add(frames as i64));
-            if end.is_none_or(|end| end > frame) {
-                self.packets.push_front(packet);
-                break;
-            }
-            before = Some(packet);
+        if let Some(page) = self.page_before(frame)? {
+            self.continue_at(page.at);
         }
-        // Vorbis has to be primed, and behind the last packet there is none.
-        let is_wanted = self.packets.is_empty() || self.lengths.is_vorbis();
-        if let Some(mut prime) = before.filter(|_| is_wanted) {
-            if let Some(next) = self.packets.front() {
-                prime.begin = next.begin;
-                prime.frames = Some(0);
-            }
-            self.packets.push_front(prime);
+        self.is_unsure = false;
+        self.pass_to(frame)?;
+        if self.is_unsure {
+            // The pages here do not tell where their packets lie: counted from the first they do.
+            self.enter(link);
+            self.pass_to(frame)?;
         }
         Ok(())
     }
 
     fn frames(&mut self) -> Result<Option<u64>> {
-        if let Some(last) = self.last_position()? {
-            return Ok(Some(self.length(last)));
+        if let Some(frames) = self.frames_by_the_last_pages()? {
+            return Ok(Some(frames));
         }
-        // Another stream follows, or rubbish, or nothing tells: all pages are read.
-        self.rewind();
-        let mut end = Some(0);
-        while let Some(packet) = self.next_packet()? {
-            let begin = packet.begin.or(end);
-            let frames = packet.frames.map(|frames| (frames - packet.padding) as i64);
-            end = begin
-                .zip(frames)
-                .map(|(begin, frames)| begin.saturating_add(frames));
-        }
-        Ok(end.map(|end| end.max(0) as u64))
+        let first = self.chain.first();
+        self.enter(first);
+        self.frames_from_here()
     }
 }
 

@@ -162,6 +162,23 @@ impl Celt {
         self.emphasis = [0.0; 2];
     }
 
+    /// Remembers noise at full scale.
+    pub(crate) fn disturb(&mut self, seed: i32) {
+        let mut seed = seed as u32;
+        let mut noise = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed as i32 >> 16) as f32
+        };
+        let history = self.history.iter_mut().flatten();
+        history
+            .chain(&mut self.emphasis)
+            .for_each(|state| *state = noise());
+        // Of logarithms to base 2.
+        let energies = [&mut self.energies.before, &mut self.energies.now];
+        let energies = energies.into_iter().flatten().flatten();
+        energies.for_each(|energy| *energy += noise() / 4096.0);
+    }
+
     /// Decodes one frame of `pcm.len() / channels` samples: 120, 240, 480 or 960, of full scale 1.
     ///
     /// `range` reads the frame, which SILK may have begun. `bands` are 0.. or 17.., and `stream_channels`

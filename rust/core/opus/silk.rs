@@ -70,6 +70,14 @@ impl Silk {
         self.was_mid_only = false;
     }
 
+    /// Remembers noise at full scale, as of another signal at the same rate.
+    pub(crate) fn disturb(&mut self, mut seed: i32) {
+        for state in &mut self.states {
+            state.disturb(&mut seed);
+        }
+        self.stereo.disturb(&mut seed);
+    }
+
     /// Decodes a frame of 10, 20, 40 or 60 ms, coded at 8, 12 or 16 `khz` and with 1 or 2 channels,
     /// to interleaved samples at 48 kHz that fill `pcm`.
     pub(crate) fn decode(

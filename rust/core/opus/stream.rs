@@ -95,6 +95,8 @@ pub(crate) struct Stream {
     fade: [f32; FADE],
     /// The signal that is faded from or to.
     joint: [f32; 2 * JOINT],
+    /// A frame or a part of one was made up.
+    pub(super) has_made_up: bool,
     /// CELT went on from what was before.
     #[cfg(test)]
     has_extrapolated: bool,
@@ -113,6 +115,7 @@ impl Stream {
             end: ALL_BANDS,
             fade: std::array::from_fn(fade_in),
             joint: [0.0; 2 * JOINT],
+            has_made_up: false,
             #[cfg(test)]
             has_extrapolated: false,
         }
@@ -121,6 +124,12 @@ impl Stream {
     /// As if nothing had been decoded.
     pub(crate) fn reset(&mut self) {
         *self = Self::new(self.channels);
+    }
+
+    /// Remembers noise at full scale instead of the signal.
+    pub(super) fn disturb(&mut self, seed: i32) {
+        self.silk.disturb(seed);
+        self.celt.disturb(seed);
     }
 
     /// Decodes a frame, given the packet's first byte, to interleaved samples that fill `pcm`: 2.5 to
@@ -200,6 +209,7 @@ impl Stream {
         }
         let (bands, adds) = (self.bands(toc.mode), toc.mode == Mode::Hybrid);
         if length <= 1 {
+            self.has_made_up = true;
             self.celt.conceal(self.coded, bands, pcm, adds);
             return Ok(());
         }
@@ -220,6 +230,7 @@ impl Stream {
 
     /// Makes up a frame as the last ones were.
     fn lose(&mut self, pcm: &mut [f32]) {
+        self.has_made_up = true;
         let Some(mode) = self.previous else {
             pcm.fill(0.0);
             return;
@@ -257,6 +268,7 @@ impl Stream {
     /// Makes up what the signal before would have gone on with, for a frame of `length` values.
     fn conceal_joint(&mut self, length: usize) {
         let Some(mode) = self.previous else { return };
+        self.has_made_up = true;
         let mut joint = self.joint;
         self.conceal(mode, &mut joint[..length.min(JOINT * self.channels)]);
         self.joint = joint;

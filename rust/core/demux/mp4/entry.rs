@@ -7,7 +7,7 @@ use super::super::headers;
 use super::boxes::{Span, be16, be32, be64, body, children, find};
 use crate::aac::SAMPLE_RATES;
 use crate::error::{Error, Result};
-use crate::opus::Head;
+use crate::opus::{Head, head_of_dops};
 use crate::params::{Codec, Params};
 use crate::pcm::{Order, Sample};
 use crate::window::Window;
@@ -377,7 +377,7 @@ pub(crate) fn apply_alac_config(params: &mut Params, config: &[u8]) -> Result<u6
 
 fn opus(dops: Option<&[u8]>) -> Result<(Params, Lengths)> {
     let dops = dops.ok_or_else(|| Error::corrupt("Opus without its header"))?;
-    let head = [b"OpusHead", dops].concat();
+    let head = head_of_dops(dops);
     Ok((Head::parse(&head)?.params(&head), Lengths::Ticks))
 }
 

@@ -15,6 +15,8 @@ pub(super) struct Page {
     flags: u8,
     granule: i64,
     pub(super) serial: u32,
+    /// Pages of a stream are numbered one after the other.
+    pub(super) number: u32,
     pub(super) pieces: Vec<Piece>,
 }
 
@@ -57,7 +59,8 @@ impl Page {
 pub(super) enum NoPage {
     /// The file ends in front of it, or in it.
     End,
-    Damaged,
+    /// A checksum was taken of so many bytes in vain.
+    Damaged(usize),
     Io(Error),
 }
 
@@ -70,10 +73,14 @@ pub(super) fn read_page(
     let head = window.at(at, HEADER_BYTES, ahead).map_err(NoPage::Io)?;
     let Some(head) = head.first_chunk::<HEADER_BYTES>() else {
         let is_cut = b"OggS\0".starts_with(head.get(..5).unwrap_or(head));
-        return Err(if is_cut { NoPage::End } else { NoPage::Damaged });
+        return Err(if is_cut {
+            NoPage::End
+        } else {
+            NoPage::Damaged(0)
+        });
     };
     if !head.starts_with(b"OggS\0") {
-        return Err(NoPage::Damaged);
+        return Err(NoPage::Damaged(0));
     }
     let (mut header, count) = (*head, usize::from(head[HEADER_BYTES - 1]));
     let body_at = HEADER_BYTES + count;
@@ -88,7 +95,7 @@ pub(super) fn read_page(
     let declared = word(&header, 22);
     header[22..26].fill(0);
     if crc(crc(0, &header), behind) != declared {
-        return Err(NoPage::Damaged);
+        return Err(NoPage::Damaged(size));
     }
     Ok(Page {
         at,
@@ -96,8 +103,17 @@ pub(super) fn read_page(
         flags: header[5],
         granule: i64::from(word(&header, 6)) | i64::from(word(&header, 10)) << 32,
         serial: word(&header, 14),
+        number: word(&header, 18),
         pieces,
     })
+}
+
+/// Whether `head`, which is no whole page, was one of the stream `serial` or of any: all of its capture pattern
+/// but one byte is there, or the stream's number.
+pub(super) fn resembles_page(head: &[u8], serial: u32) -> bool {
+    let capture = head.iter().zip(b"OggS\0");
+    let alike = capture.filter(|(byte, wanted)| byte == wanted).count();
+    alike >= 4.min(head.len()) || head.get(14..18) == Some(&serial.to_le_bytes())
 }
 
 fn word(header: &[u8; HEADER_BYTES], at: usize) -> u32 {

@@ -2,14 +2,14 @@
 //! "Ogg FLAC Mapping" (RFC 9639, section 10.1).
 
 use super::super::headers;
-use super::page::{NoPage, Page, read_page};
+use super::page::Page;
+use super::pages::Pages;
 use crate::error::{Error, Result};
 use crate::opus::{self, Head};
 use crate::params::Params;
-use crate::window::Window;
 
 /// Streams that may begin side by side.
-const MAX_STREAMS: u32 = 64;
+const MAX_STREAMS: usize = 64;
 /// No packet is longer: FLAC of 8 channels with 65,535 plain samples of 32 bits is half of it.
 pub(super) const MAX_PACKET_BYTES: usize = 4 << 20;
 
@@ -52,26 +52,32 @@ impl Codec {
     }
 }
 
-/// The first audio stream, behind its headers.
+/// The first audio stream of a link, behind its headers.
 pub(super) struct Stream {
     pub(super) serial: u32,
+    /// Streams that begin beside it.
+    pub(super) others: Vec<u32>,
     pub(super) params: Params,
     pub(super) pre_skip: i64,
     /// The first page of audio, and how many of its pieces belong to headers.
     pub(super) first_page: u64,
     pub(super) skip: usize,
+    /// The number of the page before that.
+    pub(super) number: Option<u32>,
 }
 
 impl Stream {
+    /// The one that begins at byte `at` or behind other streams there.
+    ///
     /// # Errors
     /// Damaged pages or headers, no audio, or a codec that is not decoded here.
-    pub(super) fn find(window: &mut Window<'_>) -> Result<Self> {
-        let (page, codec) = first_audio(window)?;
+    pub(super) fn find(pages: &mut Pages<'_>, at: u64) -> Result<Self> {
+        let (page, codec, others) = first_audio(pages, at)?;
         if let Codec::Other(name) = codec {
             let reason = format!("the codec {name} in Ogg is not decoded here");
             return Err(Error::unsupported(reason).at_byte(page.at));
         }
-        let headers = Headers::read(window, &page, codec)?;
+        let headers = Headers::read(pages, &page, codec)?;
         let params = params(codec, &headers.packets).map_err(|error| error.at_byte(page.at))?;
         let pre_skip = match codec {
             Codec::Opus => i64::from(opus::pre_skip(&params)),
@@ -79,54 +85,46 @@ impl Stream {
         };
         Ok(Self {
             serial: page.serial,
+            others,
             params,
             pre_skip,
             first_page: headers.first_page,
             skip: headers.skip,
+            number: headers.number,
         })
     }
 }
 
-/// The page with which the first audio stream begins.
-fn first_audio(window: &mut Window<'_>) -> Result<(Page, Codec)> {
-    let mut at = 0;
-    for _ in 0..MAX_STREAMS {
-        if at >= window.len() {
-            break;
-        }
-        let page = page_at(window, at)?;
-        if !page.is_first() {
-            break;
-        }
-        at = page.end;
-        let Some(piece) = page.pieces.first() else {
-            continue;
+/// The page with which the first audio stream begins, and the streams that begin beside it.
+fn first_audio(pages: &mut Pages<'_>, mut at: u64) -> Result<(Page, Codec, Vec<u32>)> {
+    let (mut first, mut others) = (None, Vec::new());
+    while others.len() < MAX_STREAMS && at < pages.len() {
+        let page = match pages.at(at) {
+            Ok(page) if page.is_first() => page,
+            Err(error) if first.is_none() => return Err(error),
+            _ => break,
         };
-        let start = window.at(piece.at, piece.size, piece.size as u64)?;
-        if let Some(codec) = Codec::of(start) {
-            return Ok((page, codec));
+        at = page.end;
+        match codec(pages, &page)? {
+            Some(codec) if first.is_none() => first = Some((page, codec)),
+            _ => others.push(page.serial),
         }
     }
-    Err(Error::unsupported(
-        "the file has no audio track that can be read",
-    ))
+    let found = first.map(|(page, codec)| (page, codec, others));
+    found.ok_or_else(|| Error::unsupported("the file has no audio track that can be read"))
 }
 
-/// The page at `at`, which has to be there.
-pub(super) fn page_at(window: &mut Window<'_>, at: u64) -> Result<Page> {
-    let ahead = window.len().saturating_sub(at);
-    read_page(window, at, ahead).map_err(|reason| error_of(reason, at))
+/// What begins on `page`, if it is audio.
+fn codec(pages: &mut Pages<'_>, page: &Page) -> Result<Option<Codec>> {
+    let Some(piece) = page.pieces.first() else {
+        return Ok(None);
+    };
+    Ok(Codec::of(pages.bytes(piece)?))
 }
 
-pub(super) fn error_of(reason: NoPage, at: u64) -> Error {
-    match reason {
-        NoPage::Io(error) => error,
-        NoPage::Damaged => Error::corrupt("a broken Ogg page").at_byte(at),
-        NoPage::End => {
-            let reason = "the file ends in the middle of its data: it was cut short";
-            Error::corrupt(reason).at_byte(at)
-        }
-    }
+/// Whether an audio stream begins on `page`.
+pub(super) fn begins_audio(pages: &mut Pages<'_>, page: &Page) -> Result<bool> {
+    Ok(page.is_first() && codec(pages, page)?.is_some())
 }
 
 /// The packets in front of the audio; comments are left out.
@@ -134,36 +132,42 @@ struct Headers {
     packets: Vec<Vec<u8>>,
     first_page: u64,
     skip: usize,
+    /// The number of the last page that has none but headers.
+    number: Option<u32>,
 }
 
 impl Headers {
-    fn read(window: &mut Window<'_>, first: &Page, codec: Codec) -> Result<Self> {
+    fn read(pages: &mut Pages<'_>, first: &Page, codec: Codec) -> Result<Self> {
         let mut headers = Self {
             packets: vec![Vec::new()],
             first_page: first.at,
             skip: 0,
+            number: None,
         };
         let mut at = first.at;
         loop {
-            let page = page_at(window, at)?;
+            let page = pages.next(at, first.serial, headers.number)?;
             at = page.end;
-            if page.serial == first.serial && headers.take(window, &page, codec)? {
+            let is_own = page.serial == first.serial;
+            if is_own && headers.take(pages, &page, codec)? {
                 return Ok(headers);
             }
             headers.first_page = at;
-            if page.is_last() && page.serial == first.serial {
-                return Ok(headers);
+            if is_own {
+                headers.number = Some(page.number);
+                if page.is_last() {
+                    return Ok(headers);
+                }
             }
         }
     }
 
     /// Takes the headers on a page; whether audio begins behind them on it.
-    fn take(&mut self, window: &mut Window<'_>, page: &Page, codec: Codec) -> Result<bool> {
+    fn take(&mut self, pages: &mut Pages<'_>, page: &Page, codec: Codec) -> Result<bool> {
         self.first_page = page.at;
         let mut is_inside = page.continues();
         for (index, piece) in page.pieces.iter().enumerate() {
-            let bytes = window.at(piece.at, piece.size, piece.size as u64)?;
-            let bytes = bytes.get(..piece.size).unwrap_or(bytes);
+            let bytes = pages.bytes(piece)?;
             let place = self.packets.len() - 1;
             if !is_inside && !codec.is_header(place, bytes.first().copied()) {
                 self.skip = index;
@@ -186,6 +190,7 @@ impl Headers {
         let is_done = !is_inside && !codec.is_header(count, Some(0));
         if is_done {
             self.first_page = page.end;
+            self.number = Some(page.number);
         }
         Ok(is_done)
     }

@@ -3,7 +3,7 @@
 use super::comfort::Comfort;
 use super::conceal::Concealment;
 use super::excitation::{MAX_FRAME, excite, read_pulses};
-use super::fixed::mul_q16;
+use super::fixed::{fill_with_noise, mul_q16, random};
 use super::gains;
 use super::indices::{
     Coding, Indices, Layout, MAX_SUBFRAMES, NO_INTERPOLATION, PitchIndices, Previous, Signal,
@@ -22,6 +22,8 @@ pub(super) const MAX_HISTORY: usize = MAX_FRAME + MAX_FRAME / 2;
 /// Where gains and lags begin after a reset.
 const FIRST_LEVEL: i32 = 10;
 const FIRST_LAG: usize = 100;
+/// The loudest.
+const LAST_LEVEL: i32 = 63;
 /// By how much a predictor is widened after a loss, 0.97 in Q16.
 const AFTER_LOSS_Q16: i32 = 63_570;
 
@@ -102,6 +104,17 @@ impl Channel {
         self.signal = Signal::Inactive;
         self.history = [0; MAX_HISTORY];
         self.memory = [0; MAX_ORDER];
+    }
+
+    /// Remembers noise, and that it was as loud as can be.
+    pub(super) fn disturb(&mut self, seed: &mut i32) {
+        fill_with_noise(&mut self.history[..self.layout.memory()], seed);
+        for state in &mut self.memory {
+            *seed = random(*seed);
+            *state = *seed >> 5;
+        }
+        self.resampler.disturb(seed);
+        self.gain_level = LAST_LEVEL;
     }
 
     pub(super) fn forget_gain(&mut self) {

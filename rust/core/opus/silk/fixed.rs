@@ -117,3 +117,11 @@ pub(super) fn energy(samples: &[i16]) -> (i32, u32) {
 pub(super) fn random(seed: i32) -> i32 {
     seed.wrapping_mul(196_314_165).wrapping_add(907_633_515)
 }
+
+/// Noise at full scale.
+pub(super) fn fill_with_noise(samples: &mut [i16], seed: &mut i32) {
+    for sample in samples {
+        *seed = random(*seed);
+        *sample = (*seed >> 16) as i16;
+    }
+}

@@ -4,7 +4,7 @@
 //! Two chains of all-pass filters double the rate, then an FIR filter of 8 taps interpolates.
 
 use super::excitation::MAX_FRAME;
-use super::fixed::{mul_q16, round_shift, saturate};
+use super::fixed::{fill_with_noise, mul_q16, random, round_shift, saturate};
 
 /// Coefficients (Q16) of the all-pass sections that give even samples, and odd ones.
 const EVEN: [i32; 3] = [1_746, 14_986, 39_083];
@@ -59,6 +59,16 @@ impl Resampler {
         Self {
             khz,
             ..Self::default()
+        }
+    }
+
+    /// Remembers noise.
+    pub(super) fn disturb(&mut self, seed: &mut i32) {
+        fill_with_noise(&mut self.delayed, seed);
+        fill_with_noise(&mut self.doubled, seed);
+        for state in self.even.iter_mut().chain(&mut self.odd) {
+            *seed = random(*seed);
+            *state = *seed >> 8;
         }
     }
 

@@ -1,7 +1,7 @@
 //! Mid and side to left and right: RFC 6716, sections 4.2.7.1 and 4.2.8.
 
 use super::excitation::MAX_FRAME;
-use super::fixed::{mul_q16, round_shift, saturate};
+use super::fixed::{fill_with_noise, mul_q16, round_shift, saturate};
 use super::tables as t;
 use crate::opus::range::RangeDecoder;
 
@@ -46,6 +46,12 @@ impl Stereo {
     /// The last frame's weights, for one that is lost.
     pub(super) fn weights(&self) -> Weights {
         self.weights.map(i32::from)
+    }
+
+    /// Remembers noise.
+    pub(super) fn disturb(&mut self, seed: &mut i32) {
+        fill_with_noise(&mut self.mid, seed);
+        fill_with_noise(&mut self.side, seed);
     }
 
     /// As if no side channel had been before.
