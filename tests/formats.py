@@ -121,7 +121,7 @@ What is read, what is not, and how each end is trimmed. The tests write this pag
 (`uv run pytest --write-docs`) and fail when it is not what they found.
 
 A file is known by its content; its name does not matter. Of several tracks the first one with
-audio is read, of chained Ogg streams the first.
+audio is read. The links of a chained Ogg stream are one recording.
 
 ## What is read
 

@@ -229,12 +229,19 @@ def test_pages_that_are_damaged_missing_or_more() -> None:
     flipped[at] ^= 1
     assert damaged(bytes(flipped), "broken Ogg page").byte_offset == len(b"".join(parts[:3]))
     damaged(b"".join(parts[:3] + parts[4:]), "not as long as it says")
-    damaged(b"".join(parts[:-1]), "cut short")
-    # Another stream behind it: the first one whole.
-    for more in (whole, b"rubbish" * 40_000):
+    damaged(b"".join(parts[:-1]) + parts[-1][:-1], "cut short")
+    for more, times in ((whole, 2), (b"rubbish" * 40_000, 1)):
         waveform, _ = ossicle.load(whole + more)
-        assert np.array_equal(waveform, expected)
-        assert ossicle.info(whole + more).frames == len(expected)
+        assert np.array_equal(waveform, np.tile(expected, times))
+        assert ossicle.info(whole + more).frames == len(waveform)
+
+
+def test_a_header_of_version_0_is_read_as_that_of_version_1() -> None:
+    data = bytearray(tiny("opus", "-b:a 16k"))
+    expected, _ = ossicle.load(bytes(data))
+    data[data.index(b"OpusHead") + 8] = 0
+    waveform, _ = ossicle.load(repaired(data))
+    assert np.array_equal(waveform, expected)
 
 
 def test_packets_that_break_the_rules() -> None:

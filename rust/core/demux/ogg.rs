@@ -379,8 +379,8 @@ impl Ogg<'_> {
         Ok(match begin.map_or(0, surplus) {
             0 => Fit::Exact,
             beside if beside.saturating_abs() <= self.tolerance() => Fit::Careless,
-            // Only a page that says that it is the last cuts: RFC 7845, section 4.4.
-            beside if is_less(beside) && !page.is_last() && self.is_over(page)? => Fit::Careless,
+            // Only a page that says that it is the last cuts: RFC 7845, section 4.4. That none does is said at the end.
+            beside if is_less(beside) && !page.is_last() && self.is_over(page)? => Fit::Exact,
             _ => Fit::Wrong,
         })
     }

@@ -72,12 +72,12 @@ impl Link {
 impl Ogg<'_> {
     /// How far a granule position may lie beside the packets' own count and mean the same place.
     ///
-    /// What comes from containers with times in milliseconds has positions that are rounded, and so is that of the
-    /// first page, from which is counted: a millisecond together, and a frame or two of other roundings. A lost
-    /// packet is longer than that; where it may not be, the nearest place decides.
+    /// What comes from containers with times in milliseconds has positions that are sums of two rounded times, and so
+    /// is that of the first page, from which is counted: two milliseconds together, and a frame or two of other
+    /// roundings. A lost packet is longer than that; where it may not be, the nearest place decides.
     pub(super) fn tolerance(&self) -> i64 {
         let params = self.link.params.as_deref().unwrap_or(&self.track.params);
-        let rounding = i64::from(params.sample_rate) / 1000 + 2;
+        let rounding = i64::from(params.sample_rate) / 500 + 2;
         let nearest = |(step, _)| (step as i64 - 1) / 2;
         self.lengths.step().map_or(0, nearest).min(rounding)
     }
