@@ -370,7 +370,10 @@ impl Ogg<'_> {
             page.position().map_or(0, |told| end.saturating_sub(told))
         };
         let is_less = |surplus: i64| (1..=total).contains(&surplus);
-        let cut = if is_over { self.told.or(begin) } else { None };
+        // FLAC tells its length in its header, and nothing of it is cut.
+        let params = self.link.params.as_deref().unwrap_or(&self.track.params);
+        let cuts = is_over && params.codec != Codec::Flac;
+        let cut = if cuts { self.told.or(begin) } else { None };
         let cut = cut.map(surplus).filter(|cut| is_less(*cut));
         if let Some(cut) = cut {
             // From the page before on, as libvorbis, libopusfile and FFmpeg count it.
@@ -378,9 +381,10 @@ impl Ogg<'_> {
         }
         Ok(match begin.map_or(0, surplus) {
             0 => Fit::Exact,
-            beside if beside.saturating_abs() <= self.tolerance() => Fit::Careless,
             // Only a page that says that it is the last cuts: RFC 7845, section 4.4. That none does is said at the end.
             beside if is_less(beside) && !page.is_last() && self.is_over(page)? => Fit::Exact,
+            beside if beside.saturating_abs() <= self.tolerance() => Fit::Careless,
+            beside if is_less(beside) && is_over => Fit::Careless,
             _ => Fit::Wrong,
         })
     }
