@@ -231,7 +231,10 @@ mod tests {
         let caller = thread::current().id();
         let work = |item: usize| match thread::current().id() == caller {
             // The others take a turn each before this one is through.
-            true if item == 0 => Ok(thread::sleep(Duration::from_millis(20))),
+            true if item == 0 => {
+                thread::sleep(Duration::from_millis(20));
+                Ok(())
+            }
             true => Ok(()),
             false => until_stopped(item),
         };
