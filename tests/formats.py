@@ -31,7 +31,7 @@ ENDS = {
     "flac": "the last frame, of the last stream in a row",
     "mp3": "the delay and padding of the LAME tag; without it all that is decoded",
     "aac": "nothing tells: all that is decoded",
-    "mp4": "the edit list, as FFmpeg 9 reads it",
+    "mp4": "the edit list, as FFmpeg 9 reads it; a pause between two edits is silence",
     "ogg": "pre-skip (Opus), the first and last granule positions",
     "matroska": "CodecDelay, DiscardPadding",
 }

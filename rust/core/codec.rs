@@ -4,6 +4,7 @@ mod decoder;
 mod make;
 mod opus_start;
 mod parts;
+mod presentation;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use crate::aac;
 use crate::damage::Damage;
 use crate::decode::AudioInfo;
-use crate::demux::{self, Demuxer, Packet};
+use crate::demux::{self, Demuxer, Packet, Part};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mix::Mixer;
 use crate::params::{Codec, Params};
@@ -106,6 +107,10 @@ impl<'a> CodecReader<'a> {
             _ => self.count()?,
         };
         let track = self.demuxer.track();
+        let frames = match track.parts.as_slice() {
+            [] => frames,
+            parts => parts.iter().map(Part::frames).sum(),
+        };
         Ok(AudioInfo {
             sample_rate: self.sample_rate,
             channels: channels as u32,
@@ -140,6 +145,19 @@ impl<'a> CodecReader<'a> {
     /// # Errors
     /// Damage, a change of the rate ([`CodecReader::has_met_rate`]), and one of the channels unless they are mixed.
     pub(crate) fn decode(
+        &mut self,
+        range: Range<u64>,
+        mono: bool,
+        damage: &mut Damage,
+    ) -> Result<Vec<Vec<f32>>> {
+        if self.demuxer.track().parts.is_empty() {
+            return self.decode_media(range, mono, damage);
+        }
+        self.decode_presentation(&range, mono, damage)
+    }
+
+    /// The same of what the packets hold.
+    fn decode_media(
         &mut self,
         range: Range<u64>,
         mono: bool,

@@ -66,6 +66,19 @@ impl Damage {
         Ok(())
     }
 
+    /// The same way of meeting damage, for a part of the recording that is decoded by itself.
+    pub(crate) fn of_a_part(&self) -> Self {
+        Self::new(self.conceal)
+    }
+
+    /// Takes the gaps of a part whose frame `from` is frame `to` of the recording.
+    pub(crate) fn append(&mut self, part: Self, from: u64, to: u64) {
+        for gap in part.gaps {
+            let place = |frame: u64| frame.saturating_sub(from).saturating_add(to);
+            self.note(place(gap.frames.start)..place(gap.frames.end), gap.error);
+        }
+    }
+
     /// What was decoded so far is decoded once more.
     pub(crate) fn start_over(&mut self) {
         self.gaps.clear();

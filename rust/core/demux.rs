@@ -20,6 +20,7 @@ pub(crate) mod tags;
 #[allow(clippy::expect_used, clippy::panic)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -27,13 +28,43 @@ use crate::params::Params;
 use crate::source::Source;
 
 /// What is known of the track before a packet is read.
+#[derive(Clone, Debug)]
 pub(crate) struct Track {
     /// FFmpeg's short name of the container.
     pub(crate) container: &'static str,
     /// What its decoder is made from: codec, rate, channels and the codec's own header.
     pub(crate) params: Params,
-    /// The exact length of the recording, where headers tell it that can be trusted.
+    /// The exact length of what the packets hold, where headers tell it that can be trusted; it is the recording,
+    /// unless that has `parts`.
     pub(crate) frames: Option<u64>,
+    /// What the recording is put together from, where it is not simply all that the packets hold.
+    pub(crate) parts: Vec<Part>,
+}
+
+/// A part of a recording that an edit list puts together.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Part {
+    /// Frames of what the packets hold.
+    Media(Range<u64>),
+    /// So many frames of silence.
+    Pause(u64),
+}
+
+impl Part {
+    /// Its frames of what the packets hold, unless it is a pause.
+    pub(crate) fn media(&self) -> Option<&Range<u64>> {
+        match self {
+            Self::Media(frames) => Some(frames),
+            Self::Pause(_) => None,
+        }
+    }
+
+    pub(crate) fn frames(&self) -> u64 {
+        match self {
+            Self::Media(frames) => frames.end.saturating_sub(frames.start),
+            Self::Pause(frames) => *frames,
+        }
+    }
 }
 
 /// One packet, as the decoder wants it.

@@ -158,6 +158,7 @@ impl<'a> Adts<'a> {
                 container: "aac",
                 params,
                 frames: None,
+                parts: Vec::new(),
             },
         })
     }

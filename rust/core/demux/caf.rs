@@ -155,6 +155,7 @@ impl<'a> Caf<'a> {
                 container: "caf",
                 params,
                 frames: None,
+                parts: Vec::new(),
             },
             description,
             priming: 0,

@@ -313,6 +313,7 @@ impl<'a> Mkv<'a> {
                 container: "matroska",
                 params,
                 frames: None,
+                parts: Vec::new(),
             },
         })
     }

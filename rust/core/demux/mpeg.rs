@@ -133,6 +133,7 @@ impl<'a> Mpeg<'a> {
                 container,
                 params: header.params()?,
                 frames: None,
+                parts: Vec::new(),
             },
             trim: Trim::default(),
             declared: None,

@@ -106,6 +106,7 @@ pub(crate) fn open(source: Source<'_>) -> Result<Ogg<'_>> {
             container: "ogg",
             params: stream.params,
             frames: None,
+            parts: Vec::new(),
         },
         pages,
         link,

@@ -33,10 +33,7 @@ pub(crate) struct Chain<'a> {
 
 impl<'a> Chain<'a> {
     pub(super) fn new(segment: Mkv<'a>) -> Self {
-        let track = Track {
-            params: segment.track.params.clone(),
-            ..segment.track
-        };
+        let track = segment.track.clone();
         let first = Link {
             at: 0,
             begin: 0,

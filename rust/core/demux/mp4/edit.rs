@@ -5,7 +5,8 @@
 use super::FAR;
 use super::boxes::{Span, be32, be64, body, children, descend, find};
 use super::table::Table;
-use crate::error::{Error, Result};
+use crate::demux::Part;
+use crate::error::Result;
 use crate::window::Window;
 
 /// Entries of an edit list that are read; all but one or two are an error.
@@ -42,6 +43,11 @@ impl Scales {
         bounded(product / u128::from(self.media.max(1)))
     }
 
+    /// Frames in a tick of the movie.
+    fn movie_tick(&self) -> u64 {
+        (self.rate / self.movie.max(1)).max(1)
+    }
+
     /// Ticks of the movie in frames, to the nearest.
     pub(super) fn of_movie(&self, ticks: u64) -> u64 {
         let product = u128::from(ticks) * u128::from(self.rate) + u128::from(self.movie / 2);
@@ -53,43 +59,15 @@ fn bounded(frames: u128) -> u64 {
     frames.min(u128::from(FAR)) as u64
 }
 
-impl Edit {
-    /// The edit of a track; `None` where it has none that plays something.
-    ///
-    /// # Errors
-    /// Parts that do not follow each other in the media.
-    pub(super) fn read(
-        window: &mut Window<'_>,
-        trak: Span,
-        scales: Scales,
-    ) -> Result<Option<Self>> {
-        let Some(elst) = descend(window, trak, &[b"edts", b"elst"])? else {
-            return Ok(None);
-        };
-        let long = body(window, elst, 1)?.first() == Some(&1);
-        let mut table = Table::counted(window, elst, if long { 20 } else { 12 })?;
-        let (mut played, mut has_paused) = (None::<Self>, false);
-        for index in 0..table.len().min(MAX_EDITS) {
-            let entry = table.entry(window, index)?.unwrap_or_default();
-            // A negative time is a pause: in front and at the end, silence that is not in the track.
-            let Some(edit) = Self::parse(entry, long) else {
-                has_paused = played.is_some();
-                continue;
-            };
-            if has_paused {
-                let reason = "an MP4 edit list with a pause between two parts is not read here";
-                return Err(Error::unsupported(reason).at_byte(elst.start));
-            }
-            played = match played {
-                None => Some(edit),
-                Some(before) => Some(before.joined(edit, scales).ok_or_else(|| {
-                    Error::unsupported("an MP4 edit list with several parts").at_byte(elst.start)
-                })?),
-            };
-        }
-        Ok(played)
-    }
+/// One entry of an edit list.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Entry {
+    Plays(Edit),
+    /// A negative media time: silence, in ticks of the movie.
+    Pauses(u64),
+}
 
+impl Entry {
     fn parse(entry: &[u8], long: bool) -> Option<Self> {
         let (segment, media_time) = if long {
             (be64(entry, 0)?, be64(entry, 8)? as i64)
@@ -99,19 +77,84 @@ impl Edit {
                 i64::from(be32(entry, 4)? as i32),
             )
         };
-        let media_time = u64::try_from(media_time).ok()?;
-        Some(Self {
-            segment,
-            media_time,
+        Some(match u64::try_from(media_time) {
+            Ok(media_time) => Self::Plays(Edit {
+                segment,
+                media_time,
+            }),
+            Err(_) => Self::Pauses(segment),
         })
     }
+}
 
+/// The entries of a track's edit list, and the byte at which it begins. Parts that follow each other in the media are
+/// one; pauses in front of all and behind all are left out, as FFmpeg does.
+pub(super) fn read(
+    window: &mut Window<'_>,
+    trak: Span,
+    scales: Scales,
+) -> Result<(Vec<Entry>, u64)> {
+    let Some(elst) = descend(window, trak, &[b"edts", b"elst"])? else {
+        return Ok((Vec::new(), trak.start));
+    };
+    let long = body(window, elst, 1)?.first() == Some(&1);
+    let mut table = Table::counted(window, elst, if long { 20 } else { 12 })?;
+    let mut entries = Vec::new();
+    for index in 0..table.len().min(MAX_EDITS) {
+        let entry = table.entry(window, index)?.unwrap_or_default();
+        if let Some(entry) = Entry::parse(entry, long) {
+            append(&mut entries, entry, scales);
+        }
+    }
+    while let Some(Entry::Pauses(_)) = entries.last() {
+        entries.pop();
+    }
+    Ok((entries, elst.start))
+}
+
+fn append(entries: &mut Vec<Entry>, entry: Entry, scales: Scales) {
+    match (entries.last_mut(), entry) {
+        (None, Entry::Pauses(_)) => {}
+        (Some(Entry::Pauses(before)), Entry::Pauses(more)) => {
+            *before = before.saturating_add(more);
+        }
+        (Some(Entry::Plays(before)), Entry::Plays(edit)) => match before.joined(edit, scales) {
+            Some(both) => *before = both,
+            None => entries.push(entry),
+        },
+        _ => entries.push(entry),
+    }
+}
+
+/// The recording that several entries put together from `total` frames of media; `None` where one of them does not say how
+/// long it is.
+pub(super) fn parts(entries: &[Entry], scales: Scales, total: u64) -> Option<Vec<Part>> {
+    let begins = entries.iter().filter_map(|entry| match entry {
+        Entry::Plays(edit) => Some(edit.delay(scales)),
+        Entry::Pauses(_) => None,
+    });
+    // Segments are rounded to ticks of the movie: an end that is as near to a begin, or to the end of all, is there.
+    let places: Vec<u64> = begins.chain([total]).collect();
+    let part = |entry: &Entry| match entry {
+        Entry::Pauses(ticks) => Some(Part::Pause(scales.of_movie(*ticks))),
+        Entry::Plays(edit) if edit.segment == 0 => None,
+        Entry::Plays(edit) => {
+            let begin = edit.delay(scales).min(total);
+            let end = begin.saturating_add(scales.of_movie(edit.segment));
+            let is_near = |place: &&u64| end.abs_diff(**place) <= scales.movie_tick();
+            let end = places.iter().find(is_near).map_or(end, |place| *place);
+            Some(Part::Media(begin..end.clamp(begin, total)))
+        }
+    };
+    entries.iter().map(part).collect()
+}
+
+impl Edit {
     /// This and the next as one, where that begins where this ends, to the tick of the movie.
     fn joined(self, next: Self, scales: Scales) -> Option<Self> {
-        let tick = (scales.rate / scales.movie.max(1)).max(1);
         let end = scales.frames(self.media_time) + scales.of_movie(self.segment);
         let apart = end.abs_diff(scales.frames(next.media_time));
-        (apart <= tick && self.segment > 0).then_some(Self {
+        (apart <= scales.movie_tick() && self.segment > 0).then_some(Self {
             segment: self.segment.saturating_add(next.segment),
             ..self
         })

@@ -1,13 +1,14 @@
 //! What `moov` says of the file: its first audio track, and which part of that is the recording.
 
 use super::boxes::{Span, be32, body, child, children, descend, fragment_inside, header};
-use super::edit::{Cut, Edit, Scales, itunes_cut};
+use super::edit::{self, Cut, Scales, itunes_cut};
 use super::entry::{self, Entry, Lengths};
 use super::fragments::{Defaults, Fragments, UNSIZED};
 use super::index::Index;
 use super::plain::{Plain, Sample};
 use super::table::{Sizes, cut};
 use super::{FAR, Mp4, PACKET_HEAD, Track, lengths};
+use crate::demux::Part;
 use crate::error::{Error, ErrorKind, Result};
 use crate::params::Codec;
 use crate::source::Source;
@@ -177,6 +178,7 @@ impl<'a> Mp4<'a> {
                 container: "mp4",
                 params,
                 frames: None,
+                parts: Vec::new(),
             },
             lengths,
             stts,
@@ -238,12 +240,22 @@ impl<'a> Mp4<'a> {
 
     /// Finds what is cut off either end.
     fn trim(&mut self, moov: Span, trak: Span) -> Result<()> {
-        let edit = Edit::read(&mut self.window, trak, self.scales)?;
         let is_opus = self.track.params.codec == Codec::Opus;
         let pre_skip = is_opus.then(|| u64::from(opus::pre_skip(&self.track.params)));
         let counted = self.settle_lengths()?;
         let (total, ticks) = self.plain_length()?;
         let total = total.or(counted);
+        let (entries, at) = edit::read(&mut self.window, trak, self.scales)?;
+        let edit = match entries.as_slice() {
+            [] => None,
+            [edit::Entry::Plays(edit)] => Some(*edit),
+            several => {
+                let total = total.filter(|_| self.fragments.is_none());
+                let parts = total.and_then(|total| edit::parts(several, self.scales, total));
+                let refused = || Error::unsupported("an MP4 edit list with several parts");
+                return self.present(parts.ok_or_else(|| refused().at_byte(at))?);
+            }
+        };
         if self.fragments.is_some() {
             // What FFmpeg takes off fragments: the delay of AAC, which alone has it in an edit list,
             // and nothing at the end.
@@ -275,6 +287,20 @@ impl<'a> Mp4<'a> {
         self.delay = cut.delay;
         let end = total.map(|total| total.saturating_sub(cut.padding));
         self.track.frames = end.map(|end| end.saturating_sub(cut.delay));
+        Ok(())
+    }
+
+    /// Makes the recording from parts of the media and pauses.
+    fn present(&mut self, parts: Vec<Part>) -> Result<()> {
+        let media = || parts.iter().filter_map(Part::media);
+        self.delay = media().map(|media| media.start).min().unwrap_or(0);
+        let end = media().map(|media| media.end).max().unwrap_or(0);
+        self.track.frames = Some(end.saturating_sub(self.delay));
+        let shifted = |part: &Part| match part {
+            Part::Media(media) => Part::Media(media.start - self.delay..media.end - self.delay),
+            Part::Pause(frames) => Part::Pause(*frames),
+        };
+        self.track.parts = parts.iter().map(shifted).collect();
         Ok(())
     }
 
