@@ -244,9 +244,13 @@ impl Table {
         let stamp = read_stamp(&footer).ok_or_else(foreign)?;
         let groups =
             read_groups(&footer, columns.len(), end).ok_or_else(|| damaged("its footer is off"))?;
-        let rows: u64 = groups.iter().map(|group| group.rows).sum();
+        let rows = groups
+            .iter()
+            .fold(0u64, |rows, group| rows.saturating_add(group.rows));
         // Of an index of another size of shard nothing but the stamp is looked at.
-        let most = MOST_BYTES.0 + shard_size.saturating_mul(MOST_BYTES.1);
+        let most = MOST_BYTES
+            .0
+            .saturating_add(shard_size.saturating_mul(MOST_BYTES.1));
         if stamp.size == shard_size && (rows > shard_size / LEAST_MEMBER || size > most) {
             return Err(damaged("it is larger than that of the shard can be"));
         }
