@@ -37,7 +37,7 @@ impl CodecReader<'_> {
         part: &Part,
         begin: u64,
         inside: &Range<u64>,
-        planes: &mut Vec<Vec<f32>>,
+        planes: &mut [Vec<f32>],
         mono: bool,
         damage: &mut Damage,
     ) -> Result<()> {
