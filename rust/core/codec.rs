@@ -316,7 +316,10 @@ impl<'a> CodecReader<'a> {
         let place = |frame: i64| frame.max(0) as u64;
         let end = place(pass.position);
         let declared = self.demuxer.track().frames.unwrap_or(0);
-        damage.cut_short(end..declared.max(place(pass.next)).max(end), pass.end_byte)
+        // A packet in front of what is wanted may have been decoded unprepared, and lacks nothing that matters.
+        let told = Some(place(pass.next)).filter(|told| *told > pass.wanted.start);
+        let told = told.unwrap_or(0);
+        damage.cut_short(end..declared.max(told).max(end), pass.end_byte)
     }
 
     /// Decodes one packet, or passes over it where nothing of it is needed.
