@@ -72,7 +72,7 @@ def test_only_the_projector_learns(out: Path, tmp_path: Path) -> None:
 
     config = replace(experiment.quick("tones"), projector=experiment.ProjectorConfig(steps=1))
     before = frozen()
-    for name in ("corpus", "encoder", "language"):
+    for name in ("corpus", "encoder", "language", ".ossicle-experiment"):
         (tmp_path / name).symlink_to(out / name)
     result = experiment.run_experiment(tmp_path, config)
     assert frozen() == before
