@@ -7,10 +7,10 @@ import datetime
 import hashlib
 import io
 import json
-import unicodedata
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
