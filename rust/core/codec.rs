@@ -190,6 +190,13 @@ impl<'a> CodecReader<'a> {
         self.has_met_rate
     }
 
+    /// Moves to the packet at `frame`, with nothing left of what was decoded before.
+    fn restart_at(&mut self, frame: i64) -> Result<()> {
+        self.ahead.clear();
+        self.decoder.reset();
+        self.demuxer.seek(frame)
+    }
+
     fn set_mono(&mut self, mono: bool) {
         self.is_mono = mono;
         self.decoder.set_mono(mono);

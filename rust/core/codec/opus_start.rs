@@ -70,9 +70,7 @@ impl CodecReader<'_> {
     /// Moves to the first packet of the link in which the range `wanted` was to begin.
     pub(super) fn start_over(&mut self, wanted: Range<u64>) -> Result<Pass> {
         let begin = self.begun_at.take().unwrap_or(i64::MIN);
-        self.ahead.clear();
-        self.decoder.reset();
-        self.demuxer.seek(begin)?;
+        self.restart_at(begin)?;
         Ok(Pass::new(wanted))
     }
 

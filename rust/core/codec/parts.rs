@@ -140,9 +140,8 @@ impl CodecReader<'_> {
     /// Moves to the first packet, and lets those that follow be of any rate.
     fn rewind(&mut self, mono: bool) -> Result<()> {
         self.takes_any_rate = true;
-        self.ahead.clear();
-        self.decoder.reset();
+        self.restart_at(i64::MIN)?;
         self.set_mono(mono);
-        self.demuxer.seek(i64::MIN)
+        Ok(())
     }
 }

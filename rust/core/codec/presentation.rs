@@ -47,9 +47,7 @@ impl CodecReader<'_> {
         };
         let start = media.start + (inside.start - begin);
         let mut own = damage.of_a_part();
-        self.ahead.clear();
-        self.decoder.reset();
-        self.demuxer.seek(i64::MIN)?;
+        self.restart_at(i64::MIN)?;
         let decoded = self.decode_media(start..start + frames as u64, mono, &mut own)?;
         damage.append(own, start, inside.start);
         // Concealed damage at the end of the part: what follows keeps its place.
