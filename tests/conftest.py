@@ -5,12 +5,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before PyTorch is loaded, here and in what tests start: each processor has a process of tests, and
 # the threads of several would spin against each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import formats
 import hypothesis
