@@ -206,6 +206,8 @@ def _slaney(bands: int) -> npt.NDArray[np.float64]:
 
 def _as_floats(raw_speech: Any) -> Any:
     """Clips whose samples are floats, with full scale at 1; floats of any kind as they came."""
+    if isinstance(raw_speech, str):
+        return raw_speech  # no samples: the extractor says so
     if isinstance(raw_speech, list | tuple) and (not raw_speech or np.ndim(raw_speech[0])):
         return [_as_floats(one) for one in raw_speech]
     kind = str(getattr(raw_speech, "dtype", "")).removeprefix("torch.")
