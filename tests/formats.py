@@ -152,7 +152,7 @@ Reading a file ends in one of three ways.
 
 - **Samples**: the file is as its format asks.
 - **An error**: bytes are lost or altered. The file is cut short, a checksum fails, a packet does
-  not decode. The error says which byte and why; `load(..., on_error="conceal")` goes on after the
+  not decode. The error says which byte and why; `load_concealed` goes on after the
   damage and lists what it has cost.
 - **Samples and a remark**: every byte is there, and only a header, a flag or a timestamp is
   careless. Ossicle reads what FFmpeg, libsndfile or the format's reference decoder reads, and

@@ -649,7 +649,7 @@ def test_damage_in_a_part_of_another_rate_is_concealed_in_place(make_clip) -> No
     middle = len(second) // 2
     data = first + second[:middle] + bytes(300) + second[middle + 300 :]
     whole, _ = ossicle.load(first + second, 32_000)
-    result = ossicle.load(data, 32_000, on_error="conceal")
+    result = ossicle.load_concealed(data, 32_000)
     concealed, gaps = result[0], result[2]
     assert len(concealed) == len(whole)
     [gap] = gaps

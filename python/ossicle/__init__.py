@@ -11,7 +11,17 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ossicle import _native
-from ossicle.audio import AudioBatch, AudioInfo, Gap, info, load, load_batch, save
+from ossicle.audio import (
+    AudioBatch,
+    AudioInfo,
+    ConcealedClip,
+    Gap,
+    info,
+    load,
+    load_batch,
+    load_concealed,
+    save,
+)
 from ossicle.cache import (
     AudioCache,
     AudioCacheKey,
@@ -88,6 +98,7 @@ __all__ = [
     "AudioLimitError",
     "AudioLmCollator",
     "CacheStats",
+    "ConcealedClip",
     "ContinuousAudioIO",
     "CorruptAudioError",
     "DecodeError",
@@ -111,6 +122,7 @@ __all__ = [
     "info",
     "load",
     "load_batch",
+    "load_concealed",
     "load_features",
     "log_mel_batch",
     "log_mel_spectrogram",
