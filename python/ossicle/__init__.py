@@ -10,7 +10,7 @@ import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from ossicle import _native
+from ossicle import _native, moved
 from ossicle.audio import (
     AudioBatch,
     AudioInfo,
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from ossicle.lengths import AudioLengths, audio_lengths
     from ossicle.sampler import DurationBatchSampler, trainer_dataloader
     from ossicle.whisper_features import WhisperFeatures
+
+moved.install()
 
 __version__ = _native.VERSION
 __build__: dict[str, str] = _native.build()
