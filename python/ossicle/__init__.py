@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from ossicle.sampler import DurationBatchSampler, trainer_dataloader
     from ossicle.whisper_features import WhisperFeatures
 
+moved.install()
+
 __version__ = _native.VERSION
 __build__: dict[str, str] = _native.build()
 

@@ -1,4 +1,9 @@
-"""Modules that have moved: their old paths go on working for one version, with a warning."""
+"""Modules under the paths that they had before: they import with a `DeprecationWarning`.
+
+One table holds the old path and the new one of each. It is looked up only where Python finds no
+module of that name, so that nothing is paid for it otherwise. An entry goes one version after its
+move.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +14,13 @@ from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Final
 
-__all__ = ["MODULES", "install", "warn"]
+__all__ = ["MOVED", "install", "warn_renamed"]
 
-MODULES = {
+MOVED: Final[dict[str, str]] = {
     "ossicle.corpus": "ossicle.experiment.corpus",
+    "ossicle.dataloader.progress": "ossicle.progress",
     "ossicle.demo": "ossicle.experiment.demo",
     "ossicle.model.tiny": "ossicle.experiment.tiny",
     "ossicle.model.tiny_families": "ossicle.experiment.tiny_families",
@@ -24,48 +31,45 @@ MODULES = {
     "ossicle.train.experiment": "ossicle.experiment.weak_align",
     "ossicle.train.language": "ossicle.experiment.language_model",
     "ossicle.train.pictures": "ossicle.experiment.pictures",
+    "ossicle.whole_files": "ossicle.atomic",
 }
-"""Where each module went, by its old path."""
+"""The new path of each module by its old one."""
 
 
-def install() -> None:
-    """Makes the old paths importable: each gives the very module that the new one gives."""
-    if not any(isinstance(finder, _MovedFinder) for finder in sys.meta_path):
-        sys.meta_path.append(_MovedFinder())
-
-
-def warn(old: str, new: str, stacklevel: int = 2) -> None:
-    """Warns that a name or a module has a new place; `stacklevel` as of `warnings.warn`."""
-    text = f"{old} has moved to {new}; the old name goes with the next version"
-    warnings.warn(text, DeprecationWarning, stacklevel=stacklevel + 1)
-
-
-class _MovedFinder(MetaPathFinder):
-    """Finds the old paths. It stands last, so that modules that exist come first."""
+class _Finder(MetaPathFinder):
+    """Finds the modules of `MOVED`; the last of all finders."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        new = MODULES.get(fullname)
-        if new is None:
-            return None
-        warn(fullname, new)  # frames of the import system do not count
-        return ModuleSpec(fullname, _MovedLoader(new))
+        new = MOVED.get(fullname)
+        return None if new is None else ModuleSpec(fullname, _Alias(new))
 
 
-class _MovedLoader(Loader):
-    """Gives the module of the new path, unchanged."""
+class _Alias(Loader):
+    """Imports the module that another path stands for."""
 
     def __init__(self, new: str) -> None:
         self._new = new
-        self._spec: ModuleSpec | None = None
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = importlib.import_module(self._new)
-        self._spec = module.__spec__
-        return module
 
     def exec_module(self, module: ModuleType) -> None:
-        # The module has been executed under its new name. Of what the import system has put into it
-        # since, the spec alone is not its own.
-        module.__spec__ = self._spec
+        # Two levels: Python leaves its own frames of the import out of the count.
+        warnings.warn(
+            f"{module.__name__} is {self._new} now, and will go with the next version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        # The module itself, not a copy: its classes stay one, and what is pickled is found.
+        sys.modules[module.__name__] = importlib.import_module(self._new)
+
+
+def install() -> None:
+    """Makes the old paths importable; a second call changes nothing."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())
+
+
+def warn_renamed(old: str, new: str) -> None:
+    """Warns that a name of a module is another one now; for a module's ``__getattr__``."""
+    text = f"{old} is {new} now, and will go with the next version"
+    warnings.warn(text, DeprecationWarning, stacklevel=3)

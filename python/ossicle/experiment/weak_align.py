@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import torch
 
+from ossicle.atomic import write_text
 from ossicle.experiment.aligned_model import AlignedModel
 from ossicle.experiment.ctc_encoder import CtcConfig, train_encoder
 from ossicle.experiment.language_model import LanguageConfig, train_language_model
@@ -28,7 +29,6 @@ from ossicle.train.clips import Clip, read_manifest
 from ossicle.train.config import TrainConfig
 from ossicle.train.evaluate import ControlResult, WordErrors
 from ossicle.train.result import TrainProgress
-from ossicle.whole_files import replacing
 
 __all__ = [
     "ExperimentConfig",
@@ -284,5 +284,4 @@ def _processor_seconds() -> Iterator[list[float]]:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2) + "\n")

@@ -66,7 +66,7 @@ _RENAMED = {
 
 def __getattr__(name: str) -> Any:
     if name in _RENAMED:
-        moved.warn(f"{__name__}.{name}", f"{__name__}.{_RENAMED[name]}")
+        moved.warn_renamed(f"{__name__}.{name}", f"{__name__}.{_RENAMED[name]}")
         name = _RENAMED[name]
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
