@@ -14,10 +14,10 @@ from typer.testing import CliRunner, Result
 
 import ossicle
 from ossicle.audio import encode
+from ossicle.audio.remarks import count_reasons, reason_of
 from ossicle.cli import app
-from ossicle.lengths import audio_lengths
-from ossicle.remarks import count_reasons, reason_of
 from ossicle.shard import index_path, pack, shard_remarks
+from ossicle.stream.lengths import audio_lengths
 
 RATE = 16_000
 NOISE = np.random.default_rng(3).uniform(-0.5, 0.5, RATE // 2).astype(np.float32)
@@ -183,7 +183,7 @@ def test_reasons_are_counted_once_a_recording() -> None:
 def test_the_collator_and_preflight(careless: Path, remark: str) -> None:
     pytest.importorskip("transformers")
     from ossicle.collator import AudioLmCollator, preflight
-    from ossicle.model.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
+    from ossicle.experiment.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
 
     rows = [{"audio_path": str(careless), "text": f"{AUDIO} a"}] * 2
     options = {
@@ -206,7 +206,7 @@ def test_preflight_prints_the_reasons(
 ) -> None:
     pytest.importorskip("transformers")
     from ossicle.collator import AudioLmCollator, preflight
-    from ossicle.model.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
+    from ossicle.experiment.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
 
     processor = tiny_qwen2_audio_processor(tiny_tokenizer(["a"]))
     collator = AudioLmCollator(processor=processor, sample_rate=RATE, max_length_seconds=30.0)

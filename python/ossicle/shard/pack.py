@@ -17,7 +17,9 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ossicle.audio import _thread_count, encode, info, load
+from ossicle.audio import encode, info, load
+from ossicle.audio.arguments import thread_count
+from ossicle.audio.resampling import check_rate
 from ossicle.errors import (
     AudioError,
     AudioIOError,
@@ -25,7 +27,6 @@ from ossicle.errors import (
     check_on_error,
 )
 from ossicle.outputs import refuse_same_file
-from ossicle.resampling import check_rate
 from ossicle.shard.manifest import PackError, Task, count_rows, tasks_of, unreadable
 from ossicle.shard.writer import ShardWriter, WrittenShard, json_bytes
 
@@ -132,7 +133,7 @@ def pack(
         raise InvalidArgumentError(f'transcode is "flac" or None, not {transcode!r}')
     check_on_error(on_error, "collect", "raise")
     rate = check_rate(sample_rate, "sample_rate") if transcode else None
-    count = _thread_count(threads)
+    count = thread_count(threads)
     total = count_rows(manifest)
     tasks = tasks_of(manifest, audio, key)
     writer = ShardWriter(
