@@ -163,8 +163,8 @@ without, `info().frames` is what `load` gives at the native rate, and a range is
 whole.
 
 `ossicle info` shows remarks, and so do `ossicle decode`, `ossicle verify` and `preflight`; with
-`--strict`, `decode` and `verify` fail for them. A collator with `strict=True` treats a
-remark as a bad row. A training run that reads headers (with a budget of seconds or tokens) counts its clips
+`--strict`, `decode` and `verify` fail for them. A collator with `strict=True` treats a remark as
+a bad row. A training run that reads headers (with a budget of seconds or tokens) counts its clips
 by the reasons of their remarks in `result.json`. The index of a shard keeps remarks in its column
 `remarks`.
 
