@@ -80,7 +80,7 @@ def test_the_version_is_the_same_in_another_process() -> None:
 @pytest.mark.parametrize(
     ("content", "field", "why"),
     [
-        ('{"vad_treshold": 0.5}', "vad_treshold", "no such field"),
+        ('{"vad_treshold": 0.5}', "vad_treshold", "unknown field"),
         ('{"vad_threshold": "0.5"}', "vad_threshold", "a number, not '0.5'"),
         ('{"vad_threshold": null}', "vad_threshold", "a number, not None"),
         ('{"vad_threshold": true}', "vad_threshold", "a number, not True"),

@@ -126,7 +126,7 @@ def test_bad_rows_are_raised_or_left_out_and_counted(
     assert len(source) == 5
     assert [(s.row, s.reason.split(":")[0]) for s in source.skipped] == [
         (2, "no `text`"),
-        (3, "no JSON object but list"),
+        (3, "not a JSON object but list"),
         (4, "no JSON"),
     ]
     (tmp_path / "all-bad.jsonl").write_text("[]\n[]\n")

@@ -52,7 +52,7 @@ def claim_folder(folder: PathLike, marker: str, maker: str, content: str = "") -
     folder = Path(folder)
     path = folder / marker
     if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is there and is no folder")
+        raise NotADirectoryError(f"{folder} exists and is not a folder")
     if folder.is_dir() and not path.exists() and any(folder.iterdir()):
         raise InvalidArgumentError(
             f"{folder} is not empty, and {maker} did not make what is in it: "

@@ -116,7 +116,7 @@ def _of_dict(found: Mapping[str, Any]) -> Clip:
     if path is not None:
         return Clip(path, os.fspath(path))
     raise InvalidArgumentError(
-        "audio holds neither bytes nor path, nor array with sampling_rate "
+        "audio has no bytes, no path, and no array with sampling_rate "
         f"(its keys: {', '.join(map(str, found)) or 'none'})"
     )
 

@@ -247,7 +247,7 @@ impl<'a> Flac<'a> {
         if is_right || stream.info.md5 == [0; 16] {
             return Ok(());
         }
-        let reason = "the MD5 of the samples is not the one in the FLAC header";
+        let reason = "the MD5 of the samples differs from the one in the FLAC header";
         Err(Error::corrupt(reason)
             .with_source(self.name.clone())
             .at_byte(stream.at))
@@ -288,7 +288,7 @@ impl<'a> Flac<'a> {
             let seen = bytes.len().min(MAX_FRAME_BYTES);
             match self.decoder.decode(bytes.get(..seen).unwrap_or_default()) {
                 Err(Fault::Short) if seen == MAX_FRAME_BYTES => {
-                    return Ok(Err(Fault::Damaged("a frame is longer than any can be")));
+                    return Ok(Err(Fault::Damaged("a frame is impossibly long")));
                 }
                 Err(Fault::Short) if self.at + (seen as u64) < self.window.len() => {
                     need = (2 * seen.max(need)).min(MAX_FRAME_BYTES);
@@ -308,7 +308,7 @@ impl<'a> Flac<'a> {
             Some(numbers) => {
                 let (position, start) = (self.position, numbers.start(&header));
                 let reason =
-                    format!("damaged FLAC frames: sample {position} is followed by {start}");
+                    format!("damaged FLAC frames: sample {position} is followed by sample {start}");
                 return Err(self.located(Error::corrupt(reason)));
             }
         }
@@ -346,7 +346,7 @@ impl<'a> Flac<'a> {
                 "the stream ends after {position} of {frames} samples: it was cut short"
             )),
             (Fault::Short, None) => Error::corrupt(format!(
-                "the stream ends inside of the frame of sample {position}: it was cut short"
+                "the stream ends inside the frame of sample {position}: it was cut short"
             )),
             (Fault::Damaged(reason), _) => {
                 Error::corrupt(format!("damaged FLAC frame of sample {position}: {reason}"))

@@ -131,10 +131,7 @@ impl Pcm {
             _ => Ok(None),
         }?;
         if base > 0 && found.is_some() {
-            header.remark(
-                0,
-                "an ID3 tag stands in front of the header: it is passed over",
-            )?;
+            header.remark(0, "an ID3 tag comes before the header: it is skipped")?;
         }
         Ok(found)
     }
@@ -204,7 +201,7 @@ impl Pcm {
             return Ok(());
         }
         let reason =
-            format!("the header promises {promised} bytes of samples and {there} are there");
+            format!("the header declares {promised} bytes of samples and the file has {there}");
         Err(Error::corrupt(reason).at_byte(self.data.end))
     }
 
@@ -308,7 +305,7 @@ fn check(header: &Header<'_, '_>, layout: &Layout, at: u64) -> Result<()> {
     check_channels(layout.channels).map_err(|error| error.at_byte(at))?;
     if layout.block_bytes == 0 || layout.block_frames() == 0 {
         let reason = format!(
-            "blocks of {} bytes hold no sample of each channel",
+            "a block of {} bytes does not hold a sample of each channel",
             layout.block_bytes
         );
         return Err(header.broken(at, reason));
@@ -320,7 +317,7 @@ fn check_channels(channels: u32) -> Result<()> {
     if channels <= MAX_CHANNELS {
         return Ok(());
     }
-    let reason = format!("{channels} channels: {MAX_CHANNELS} are the most that are read");
+    let reason = format!("{channels} channels are too many: at most {MAX_CHANNELS} are read");
     Err(Error::unsupported(reason))
 }
 

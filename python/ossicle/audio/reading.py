@@ -299,8 +299,8 @@ def load_batch(
 
 def _check_rows(out: FloatArray, count: int) -> None:
     if not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.ndim != 2:
-        raise InvalidArgumentError("out is not a float32 array of two dimensions")
+        raise InvalidArgumentError("out must be a two-dimensional float32 array")
     if len(out) != count:
         raise InvalidArgumentError(f"out has {len(out)} rows for {count} sources")
     if not (out.flags.c_contiguous and out.flags.writeable):
-        raise InvalidArgumentError("out is not contiguous (C order) and writable")
+        raise InvalidArgumentError("out must be contiguous (C order) and writable")

@@ -203,7 +203,7 @@ class _Cache(Generic[Key]):
         if out is None:
             return self._native.get(self._names(key), copy)
         if not copy:
-            raise InvalidArgumentError("copy=False gives a view of the file: it takes no out")
+            raise InvalidArgumentError("copy=False returns a view of the file: pass no out")
         _check_out(out, (key,))
         flat: Any = out.reshape(-1)
         shape = self._native.get_into(self._names(key), _bits(flat))
@@ -256,7 +256,7 @@ class _Cache(Generic[Key]):
         if out is None:
             return self._native.get_batch(names, copy, count)
         if not copy:
-            raise InvalidArgumentError("copy=False gives views of the files: it takes no out")
+            raise InvalidArgumentError("copy=False returns views of the files: pass no out")
         _check_out(out, keys)
         if out.ndim < 2 or len(out) != len(keys):
             raise InvalidArgumentError(f"out has shape {out.shape} for {len(keys)} keys")
@@ -380,7 +380,8 @@ class _Cache(Generic[Key]):
             return
         self._warned = True
         warnings.warn(
-            f"the cache could not write {error}; going on without, and saying so once",
+            f"the cache could not write {error}; continuing without it, further failures are "
+            "not reported",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -436,9 +437,9 @@ def _suits(dtype: np.dtype[Any], keys: Iterable[WaveformCacheKey | AudioCacheKey
 
 def _check_out(out: AnyFloats, keys: Sequence[WaveformCacheKey | AudioCacheKey]) -> None:
     if not isinstance(out, np.ndarray) or not _suits(out.dtype, keys):
-        raise InvalidArgumentError("out is not an array of float32 or of the dtype of the keys")
+        raise InvalidArgumentError("out must be an array of float32 or of the dtype of the keys")
     if not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
-        raise InvalidArgumentError("out is not contiguous (C order), aligned and writable")
+        raise InvalidArgumentError("out must be contiguous (C order), aligned and writable")
 
 
 def _bits(array: NDArray[Any]) -> NDArray[Any]:

@@ -90,7 +90,7 @@ def experiment_weak_align(
 
 def _print(result: ExperimentResult) -> None:
     final = result.control
-    table = Table(title="Does it hear?", title_justify="left")
+    table = Table(title="Is the audio used?", title_justify="left")
     table.add_column("held-out text given")
     table.add_column("nats a token", justify="right")
     rows = (("the right audio", final.right), ("another clip's audio", final.shuffled))

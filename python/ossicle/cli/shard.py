@@ -30,7 +30,7 @@ _SHOWN = 10
 def index(
     shards: Annotated[list[Path], typer.Argument(metavar="SHARD...", help="Tar shards.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Make all indexes anew, whatever lies there.")
+        bool, typer.Option("--force", help="Make all indexes anew, and replace existing ones.")
     ] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, help="How many work (by default all processors).")
@@ -135,7 +135,7 @@ def shard(
         float | None, typer.Option(min=1, help="Begin another shard before this size, as in 1e9.")
     ] = None,
     max_samples: Annotated[
-        int | None, typer.Option(min=1, help="Begin another shard behind so many samples.")
+        int | None, typer.Option(min=1, help="Begin another shard after this number of samples.")
     ] = None,
     flac: Annotated[
         bool, typer.Option("--flac", help="Decode to mono, resample, write FLAC of 16 bits.")

@@ -25,11 +25,11 @@ __all__ = ["make_command"]
 HELP: dict[Stage, str] = {
     "align": """Align a frozen Whisper encoder with a small GPT: both it and the projector learn.
 
-    The smoke: the loss must fall by 0.5 nats a token.""",
+    A smoke test: the loss must fall by 0.5 nats a token.""",
     "weak-align": """Train the projector alone, between a frozen encoder and a frozen LM.
 
     The loss can only fall by what the projector passes on of the audio.""",
-    "full": "Train projector and language model at scale, behind a frozen encoder.",
+    "full": "Train projector and language model at scale, after a frozen encoder.",
 }
 EPILOGS: dict[Stage, str] = {
     "align": "Examples:  [bold]ossicle train align --data data/manifest.jsonl --out run[/]   ·   "
@@ -61,7 +61,7 @@ def make_command(stage: Stage) -> Callable[..., None]:
 
 
 def _config_parameter() -> inspect.Parameter:
-    option = typer.Option(help="YAML file with any of these options; flags go before it.")
+    option = typer.Option(help="YAML file with any of these options; flags override it.")
     return inspect.Parameter(
         "config",
         inspect.Parameter.KEYWORD_ONLY,

@@ -134,7 +134,7 @@ class AudioLmCollator:
         check_limits(sample_rate, max_length_seconds, max_length)
         check_processor(processor, sample_rate)
         if loss_on not in ("all", "response"):
-            raise ValueError(f'loss_on is "all" or "response", not {loss_on!r}')
+            raise ValueError(f'loss_on must be "all" or "response", not {loss_on!r}')
         if waveform_cache is not None or feature_cache is not None:
             check_whole_milliseconds(max_length_seconds)
         self._processor = processor
@@ -270,7 +270,9 @@ class AudioLmCollator:
         for place, (item, own) in enumerate(zip(items, counts or (), strict=counts is not None)):
             for clip, count in zip(item.example.clips, own, strict=True):
                 if count <= 0 and place not in faults:
-                    error = ClipTooShortError("it is too short for one audio token", **_place(clip))
+                    error = ClipTooShortError(
+                        "the clip is too short for one audio token", **_place(clip)
+                    )
                     faults[place] = _noted(error, item.example.index)
         return faults
 
@@ -328,7 +330,7 @@ class AudioLmCollator:
         batch = {name: value for name, value in given.items() if name not in _NOT_FOR_THE_MODEL}
         faults: dict[int, Exception] = {
             place: NoLabelError(
-                f"{items[place].example.name}: it has no response to learn from",
+                f"{items[place].example.name}: the row has no response to compute a loss on",
                 row=items[place].example.index,
             )
             for place, count in enumerate(learned.sum(dim=1).tolist())

@@ -95,7 +95,7 @@ def together(request: Request) -> Encoded:
     )
     if "input_ids" not in batch:
         raise CollatorError(
-            f"{type(request.processor).__name__} gave no input_ids, only {sorted(batch)}: "
+            f"{type(request.processor).__name__} returned no input_ids, only {sorted(batch)}: "
             "it is not the processor of an audio-language model"
         )
     text = {name: value for name, value in batch.items() if name in _OF_TEXT}

@@ -79,7 +79,7 @@ class Faults:
     ) -> None:
         check_on_error(on_error, *get_args(OnError))
         if not 0 <= max_bad_share <= 1:
-            raise ValueError(f"max_bad_share is a share, 0 to 1, not {max_bad_share}")
+            raise ValueError(f"max_bad_share must be from 0 to 1, not {max_bad_share}")
         self.ledger: list[Fault] = []
         self._on_error = on_error
         self._max_bad_share = max_bad_share
@@ -112,7 +112,7 @@ class Faults:
             self._write(examples, errors)
             first = errors[min(errors)]
             raise TooManyFaultsError(
-                f"no row of the batch can be used; the first of {len(items)}: {first}"
+                f"all rows of the batch are bad; the first of {len(items)}: {first}"
             ) from first
         if self._on_error == "skip":
             return [item for place, item in enumerate(items) if place not in errors]
@@ -174,8 +174,9 @@ class Faults:
             self._warned = True
             fault = faults[0]
             warnings.warn(
-                f"a bad row ({fault.file}: {fault.reason}) met on_error={self._on_error!r}; more "
-                "of them are entered in the ledger without a word",
+                f"a bad row ({fault.file}: {fault.reason}) was met with "
+                f"on_error={self._on_error!r}; more "
+                "are recorded in the ledger without a warning",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -113,7 +113,7 @@ class _Finder:
         shown += [header for header in (self._header(),) if header and header in prompt.text]
         if shown:
             raise RowError(
-                f"{example.name}: the text holds chat markup ({shown[0]!r}), and nothing tells "
+                f"{example.name}: the text contains chat markup ({shown[0]!r}), and nothing tells "
                 'where its response begins; for loss_on="response" give messages instead of text',
                 row=example.index,
             )

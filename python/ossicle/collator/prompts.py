@@ -46,10 +46,10 @@ def prompt_of(
         return Prompt(example.text or "")
     if example.messages is None:
         prompt = Prompt(example.text or "")
-        where = "the text holds"
+        where = "the text contains"
     else:
         prompt = _rendered(processor, example, finds_response=finds_response)
-        where = "the chat template makes of the messages"
+        where = "the chat template produces"
     _check_placeholders(processor, example, prompt.text, where)
     return prompt
 
@@ -63,11 +63,11 @@ def _check_kind(processor: Any, family: Family, example: Example) -> None:
         )
     if example.messages is not None and not family.takes_messages:
         raise RowError(
-            f"{example.name}: {kind} knows no conversations; give text, not messages",
+            f"{example.name}: {kind} does not support conversations; pass text, not messages",
             row=example.index,
         )
     if example.text is not None and not family.takes_text:
-        raise RowError(f"{example.name}: {kind} takes messages, not text", row=example.index)
+        raise RowError(f"{example.name}: {kind} needs messages, not text", row=example.index)
     if example.messages is not None:
         _check_parts(example)
 
@@ -92,7 +92,7 @@ def _check_placeholders(processor: Any, example: Example, text: str, where: str)
         return
     found = text.count(token)
     if found != wanted:
-        rule = "it must hold it once, where the audio goes"
+        rule = "it must contain it once, where the audio goes"
         if wanted > 1:
             rule = f"it must hold it {wanted} times, once for each recording"
         raise RowError(

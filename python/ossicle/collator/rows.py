@@ -124,7 +124,7 @@ def _messages(index: int, row: Row) -> list[dict[str, Any]] | None:
     if found is None:
         return None
     if isinstance(found, str) or not isinstance(found, Sequence) or not found:
-        raise RowError(f"row {index} of the batch: messages is no list of messages", row=index)
+        raise RowError(f"row {index} of the batch: messages is not a list of messages", row=index)
     return [_message(index, message) for message in found]
 
 

@@ -145,9 +145,9 @@ class Loader:
                 **place,
             )
         if length == 0:
-            return ClipTooShortError("it holds no samples", **place)
+            return ClipTooShortError("the clip has no samples", **place)
         if length < self.min_samples:
-            return ClipTooShortError("it is too short for one audio token", **place)
+            return ClipTooShortError("the clip is too short for one audio token", **place)
         return None
 
 

@@ -63,7 +63,7 @@ class Strings(Sequence[str]):
         try:
             encoded = [text.encode(errors="surrogateescape") for text in texts]
         except AttributeError as error:
-            raise ManifestError(f"ids and paths are text: {error}") from error
+            raise ManifestError(f"ids and paths must be text: {error}") from error
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         return cls(np.frombuffer(b"".join(encoded), np.uint8), _ends(lengths))
 
@@ -135,7 +135,7 @@ class Lookup:
         if found is not None:
             return found
         near = ", ".join(map(repr, self.near(wav_id)))
-        why = f"there is no such id among {len(self):,}{'; near it: ' if near else ''}{near}"
+        why = f"unknown id; {len(self):,} are known{'; similar: ' if near else ''}{near}"
         raise MetadataError(why, source=self.source, wav_id=wav_id)
 
     def beginning(self, text: str) -> list[int]:
@@ -257,7 +257,7 @@ def frame_of(table: Table, columns: Iterable[str] | None = None) -> polars.DataF
         names = lazy.collect_schema().names()
         for name in columns or ():
             if name not in names:
-                why = f"there is no such column, but {', '.join(names)}"
+                why = f"unknown column; the columns are {', '.join(names)}"
                 raise ManifestError(why, source=source, column=name)
         chosen = lazy if columns is None else lazy.select(list(dict.fromkeys(columns)))
         return chosen.collect()
@@ -282,7 +282,7 @@ def _lazy(table: Table, source: str) -> polars.LazyFrame:
     if isinstance(frame, polars.DataFrame):
         return frame.lazy()
     if not isinstance(frame, str | os.PathLike):
-        raise ManifestError(f"no manifest, but {type(table).__name__}", source=source)
+        raise ManifestError(f"a manifest was expected, not {type(table).__name__}", source=source)
     return _scanned(Path(frame), source)
 
 
@@ -361,9 +361,7 @@ def _sorted(strings: Strings, source: str) -> Ints:
         padded = padded[order]
         twice = np.flatnonzero(padded[1:] == padded[:-1]).tolist()
     if twice:
-        raise ManifestError(
-            "it is there twice", source=source, wav_id=strings[int(order[twice[0]])]
-        )
+        raise ManifestError("duplicate wav_id", source=source, wav_id=strings[int(order[twice[0]])])
     return order
 
 

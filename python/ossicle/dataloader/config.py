@@ -55,7 +55,7 @@ class _Config:
         known = [each.name for each in fields(cls)]
         for name in values:
             if name not in known:
-                _refuse(name, f"there is no such field: there are {', '.join(known)}")
+                _refuse(name, f"unknown field; the fields are {', '.join(known)}")
         return cls(**values)
 
 
@@ -159,7 +159,7 @@ class PipelineConfig(_Config):
             error.source = str(file)
             raise
         except (ValueError, RecursionError) as error:
-            raise DataloaderError(f"is no JSON: {error}", source=str(file)) from error
+            raise DataloaderError(f"is not valid JSON: {error}", source=str(file)) from error
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
-        _refuse(next(name for name in names if names.count(name) > 1), "stands there twice")
+        _refuse(next(name for name in names if names.count(name) > 1), "is listed twice")
     return values
 
 

@@ -46,7 +46,7 @@ class ManifestJoiner:
 
     def __init__(self, how: How = "inner", conflict: Conflict = "error") -> None:
         if how not in ("inner", "left", "outer"):
-            raise ManifestError(f'how is "inner", "left" or "outer", not {how!r}')
+            raise ManifestError(f'how must be "inner", "left" or "outer", not {how!r}')
         if not callable(conflict) and conflict not in ("error", "prefix", "first", "last"):
             known = '"error", "prefix", "first", "last" or a function'
             raise ManifestError(f"conflict is {known}, not {conflict!r}")
@@ -56,7 +56,7 @@ class ManifestJoiner:
     def add(self, manifest: MetadataManifest) -> ManifestJoiner:
         """Takes one more manifest; returns the joiner itself."""
         if not isinstance(manifest, MetadataManifest):
-            raise TypeError(f"not a MetadataManifest, but {type(manifest).__name__}")
+            raise TypeError(f"a MetadataManifest was expected, not {type(manifest).__name__}")
         self._manifests.append(manifest)
         return self
 
@@ -68,7 +68,7 @@ class ManifestJoiner:
         """
         manifests = self._manifests
         if not manifests:
-            raise ManifestError("there is nothing to join: add manifests first")
+            raise ManifestError("no manifests to join: call add first")
         if len(manifests) == 1:
             return manifests[0]
         columns = _columns(manifests, self.how, self.conflict)
@@ -208,12 +208,12 @@ def _check_same_type(name: str, owners: Sequence[MetadataManifest]) -> None:
     types = {owner.schema[name] for owner in owners} - {pl.Null()}
     if len(types) > 1:
         told = ", ".join(f"{owner.schema[name]} in {owner.source!r}" for owner in owners)
-        raise ManifestError(f"cannot be one: {told}", column=name)
+        raise ManifestError(f"cannot be merged: {told}", column=name)
 
 
 def _check_column(manifest: MetadataManifest, on: str) -> None:
     if on not in manifest.columns:
-        why = f"there is no such column: there are {', '.join(manifest.columns)}"
+        why = f"unknown column; the columns are {', '.join(manifest.columns)}"
         raise ManifestError(why, source=manifest.source, column=on)
 
 
@@ -223,7 +223,7 @@ def _check_unique(manifest: MetadataManifest, on: str) -> None:
     values: Any = manifest.lazy.select(by_name(on)).collect().to_series().drop_nulls()
     if values.n_unique() < len(values):
         twice = values.filter(values.is_duplicated())[0]
-        raise ManifestError(f"{twice!r} occurs twice", source=manifest.source, column=on)
+        raise ManifestError(f"{twice!r} is a duplicate", source=manifest.source, column=on)
 
 
 def _conflict(name: str, sources: Sequence[str]) -> ManifestError:

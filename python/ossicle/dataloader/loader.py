@@ -205,10 +205,10 @@ class RawFileLoader(FeatureLoader):
         missing: Literal["raise", "empty"] = "raise",
     ) -> None:
         if missing not in ("raise", "empty"):
-            raise InvalidArgumentError(f'missing is "raise" or "empty", not {missing!r}')
+            raise InvalidArgumentError(f'missing must be "raise" or "empty", not {missing!r}')
         metadata = folder_of(waveforms) if metadata is None else metadata
         if metadata is None:
-            why = "metadata is needed: only a folder of waveforms is searched for side-cars"
+            why = "pass metadata: side-cars are looked for only beside a folder of waveforms"
             raise InvalidArgumentError(why)
         self.missing = missing
         self.waveforms = (
@@ -358,7 +358,9 @@ class WebDatasetLoader(FeatureLoader):
         kinds = {(wanted or one.sample_rate, 1 if mono else one.channels) for one in infos}
         if len(kinds) > 1:
             told = ", ".join(f"{channels} at {rate} Hz" for rate, channels in sorted(kinds))
-            raise SampleError(f"its clips differ in channels or rate: {told}", wav_id=wav_id)
+            raise SampleError(
+                f"the recording's clips differ in channels or rate: {told}", wav_id=wav_id
+            )
         ((rate, channels),) = kinds
         pairs = zip(named, infos, strict=True)
         return rate, channels, [self._shards.samples(*clip, facts) for clip, facts in pairs]
@@ -370,6 +372,6 @@ def _is_clip_number(text: str) -> bool:
 
 def _check_range(offset: float, duration: float | None) -> None:
     if not 0 <= offset < float("inf"):
-        raise InvalidArgumentError(f"offset is {offset}, not at least 0 seconds")
+        raise InvalidArgumentError(f"offset must be at least 0 seconds, not {offset}")
     if duration is not None and not 0 <= duration < float("inf"):
-        raise InvalidArgumentError(f"duration is {duration}, not at least 0 seconds")
+        raise InvalidArgumentError(f"duration must be at least 0 seconds, not {duration}")

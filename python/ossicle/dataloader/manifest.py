@@ -153,7 +153,7 @@ class MetadataManifest:
         for name in names:
             if name not in known:
                 raise ManifestError(
-                    f"there is no such column: there are {', '.join(known)}",
+                    f"unknown column; the columns are {', '.join(known)}",
                     source=self._source,
                     column=name,
                 )
@@ -203,9 +203,9 @@ class MetadataManifest:
         import polars as pl
 
         if not isinstance(df, pl.DataFrame | pl.LazyFrame):
-            raise TypeError(f"a manifest is made of a Polars table, not {type(df).__name__}")
+            raise TypeError(f"a manifest must be a Polars table, not {type(df).__name__}")
         if not isinstance(source, str) or not source:
-            raise ManifestError(f"a manifest's source is a name, not {source!r}")
+            raise ManifestError(f"a manifest's source must be a name, not {source!r}")
         self._source = source
         self._lazy = df.lazy()
         self._df = df if isinstance(df, pl.DataFrame) else None
@@ -252,7 +252,7 @@ def _check_id_type(schema: dict[str, Any], place: str) -> None:
     import polars as pl
 
     if ID not in schema:
-        why = f"there is no such column: there are {', '.join(schema) or 'none'}"
+        why = f"unknown column; the columns are {', '.join(schema) or 'none'}"
         raise ManifestError(why, source=place, column=ID)
     if schema[ID] != pl.String:
         raise ManifestError(f"holds {schema[ID]}, not text", source=place, column=ID)

@@ -169,7 +169,7 @@ def _finish(output: Output, plan: Plan, new: int, new_seconds: float) -> Extract
     if not written:
         first = faults[0]
         raise AudioError(
-            f"not one of {plan.rows} clips can be used: {first.reason}", source=first.file
+            f"none of the {plan.rows} clips can be used: {first.reason}", source=first.file
         )
     output.save(plan, {"shards": len(shards), "clips": written, "faults": len(faults)})
     return ExtractResult(

@@ -198,7 +198,7 @@ def load_features(
     if padded is not None:
         out = _array((len(sources), bands, padded // HOP_LENGTH), out)
     elif out is not None:
-        raise InvalidArgumentError("out is given without pad_to_seconds")
+        raise InvalidArgumentError("out needs pad_to_seconds")
     features, lengths, rates, errors, clips = _native.load_features(
         sources, bands, padded, starts, duration, count, verify, conceal, grade, out, strict
     )
@@ -228,7 +228,7 @@ def compute_features(
 def _waveform(waveform: npt.ArrayLike) -> FloatArray:
     clip = as_float32(waveform, "the clip")
     if clip.ndim != 1:
-        raise InvalidArgumentError(f"a clip is (samples,), mono, not {clip.shape}")
+        raise InvalidArgumentError(f"a clip must be (samples,), mono, not {clip.shape}")
     return clip
 
 
@@ -244,7 +244,9 @@ def _cut(clips: list[FloatArray], lengths: Sequence[int] | IntArray) -> list[Flo
 def _bands(n_mels: int) -> int:
     # Checked here too: the size of the array depends on it.
     if isinstance(n_mels, bool) or not 1 <= n_mels <= MAX_MELS or int(n_mels) != n_mels:
-        raise InvalidArgumentError(f"n_mels is {n_mels!r}, not a whole number of 1 to {MAX_MELS}")
+        raise InvalidArgumentError(
+            f"n_mels must be a whole number from 1 to {MAX_MELS}, not {n_mels!r}"
+        )
     return int(n_mels)
 
 
@@ -253,7 +255,7 @@ def _padded(seconds: float | None) -> int | None:
     if seconds is None:
         return None
     if not HOP_LENGTH / SAMPLE_RATE <= seconds <= 86_400:
-        text = "not a time of 0.01 s (one frame) to 86,400 s (a day)"
+        text = "which must be from 0.01 s (one frame) to 86,400 s (a day)"
         raise InvalidArgumentError(f"pad_to_seconds is {seconds!r}, {text}")
     return round(seconds * SAMPLE_RATE)
 

@@ -73,7 +73,7 @@ class KVCache:
             ValueError: With the numbers.
         """
         if batch != self.lengths.shape[0]:
-            raise ValueError(f"{batch} rows do not go on from a cache of {self.lengths.shape[0]}")
+            raise ValueError(f"{batch} rows do not match a cache of {self.lengths.shape[0]}")
         if self.used + count > self.size:
             raise ValueError(
                 f"{count} positions after {self.used} do not fit a cache of {self.size}"

@@ -84,7 +84,7 @@ def lay_out(idx: Tensor, audio: Tensor | None, lengths: Tensor | None, config: G
     """
     if audio is None:
         if lengths is not None:
-            raise ValueError("audio_lengths came without audio_features")
+            raise ValueError("audio_lengths needs audio_features")
         layout = Layout(0, idx.shape[1], None)
     else:
         _check_audio(idx, audio, config)

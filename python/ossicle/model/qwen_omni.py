@@ -200,7 +200,7 @@ def _read_config(source: str) -> Any:
 def _check_kind(kind: str | None) -> None:
     if kind not in _TOWERS:
         known = "Qwen2.5-Omni's and Qwen3-Omni's"
-        raise InvalidArgumentError(f"audio towers are {known}, not of the kind {kind!r}")
+        raise InvalidArgumentError(f"audio towers are {known}, not {kind!r}")
 
 
 def _tower_class(kind: str) -> Any:
@@ -225,7 +225,7 @@ def _check_extractor(source: str, expected: dict[str, float]) -> None:
     for name, value in expected.items():
         if found.get(name, value) != value:
             text = f"the {name} of its extractor is {found[name]}, not {value}"
-            raise TowerLoadError(f"{source} takes other features than are made here: {text}")
+            raise TowerLoadError(f"{source} needs other features than these: {text}")
 
 
 def _weights(source: str) -> dict[str, Tensor]:
@@ -236,7 +236,7 @@ def _weights(source: str) -> dict[str, Tensor]:
     for name in _shards(source):
         path = _fetch(source, name)
         if path is None:
-            raise TowerLoadError(f"{source} has no {name}: weights are read from safetensors alone")
+            raise TowerLoadError(f"{source} has no {name}: weights are read only from safetensors")
         try:
             weights |= _read(path)
         except SafetensorError as error:

@@ -112,7 +112,7 @@ class WhisperStream:
 
     def _check_open(self) -> None:
         if not self._is_open:
-            raise ValueError("the stream is finished: begin another")
+            raise ValueError("the stream is finished: start a new one")
 
     @torch.no_grad()
     def _advance(self, features: Tensor, *, is_last: bool) -> Tensor:

@@ -117,7 +117,7 @@ def listed(paths: Shards) -> list[str]:
     for path in shards:
         real = os.path.abspath(path)  # noqa: PTH100 - of text, and links stay links
         if real in seen:
-            raise InvalidArgumentError("the shard is named twice", source=path)
+            raise InvalidArgumentError("the shard is listed twice", source=path)
         seen.add(real)
     return shards
 
@@ -162,7 +162,7 @@ def _parquet(shard: str) -> polars.DataFrame:
 
 
 def _unread(path: Path, reason: str) -> AudioError:
-    return CorruptAudioError(f"no index that can be read: {reason}", source=os.fspath(path))
+    return CorruptAudioError(f"the index cannot be read: {reason}", source=os.fspath(path))
 
 
 def _schema() -> dict[str, polars.DataType]:

@@ -114,14 +114,14 @@ def tasks_of(manifest: Path, audio: str | None, key: str | None) -> Iterator[Tas
             continue
         is_any = True
         if not isinstance(name, str) or not name or "\0" in name:
-            why = f"row {number} names no recording, but {name!r}"
+            why = f"row {number} has no path of a recording, but {name!r}"
             yield PackError(number, None, InvalidArgumentError(why, source=str(manifest)))
             continue
         path = manifest.parent / name
         yield Task(number, name, path, keys.make(own, path, number), row)
     if columns and not is_any:
         wanted = [_either(audio, AUDIO_COLUMNS), *([repr(key)] if key else [])]
-        why = f"no row has a column {' and '.join(wanted)}: there are {', '.join(columns)}"
+        why = f"no row has the column {' and '.join(wanted)}; the columns are {', '.join(columns)}"
         raise InvalidArgumentError(why, source=str(manifest))
 
 
@@ -193,10 +193,10 @@ def _parsed(manifest: Path, number: int, line: bytes) -> _Row:
     try:
         row = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        why = f"line {number} is no JSON: {error}"
+        why = f"line {number} is not valid JSON: {error}"
         return InvalidArgumentError(why, source=str(manifest))
     if not isinstance(row, dict):
-        return InvalidArgumentError(f"line {number} is no JSON object", source=str(manifest))
+        return InvalidArgumentError(f"line {number} is not a JSON object", source=str(manifest))
     return row
 
 
@@ -222,7 +222,7 @@ def _scanned(manifest: Path) -> Any:
                 frame = polars.scan_parquet(manifest)
             case suffix:
                 raise InvalidArgumentError(
-                    f"a manifest is .jsonl, .csv, .tsv or .parquet, not {suffix!r}",
+                    f"a manifest must be .jsonl, .csv, .tsv or .parquet, not {suffix!r}",
                     source=str(manifest),
                 )
         frame.collect_schema()

@@ -243,7 +243,7 @@ def _verified_state(path: Path) -> dict[str, Any]:
 def _checked(path: Path, state: Any) -> dict[str, Any]:
     """The state, where it is of this format, as it was written, and has what belongs in it."""
     if not isinstance(state, dict):
-        raise TypeError(f"its state is {type(state).__name__}, no object")
+        raise TypeError(f"its state is {type(state).__name__}, not an object")
     if state["format"] != FORMAT:
         raise CheckpointError(f"{path} has format {state['format']}, not {FORMAT}")
     if state["sha256"] != _seal(state):
@@ -254,13 +254,13 @@ def _checked(path: Path, state: Any) -> dict[str, Any]:
         [repr(name) for name in state["files"] if not _FILE.fullmatch(name)] if not wrong else []
     )
     if wrong:
-        raise TypeError(f"its state cannot have this: {', '.join(wrong)}")
+        raise TypeError(f"its state has invalid fields: {', '.join(wrong)}")
     return state
 
 
 def _verify(path: Path, expected: Any) -> None:
     if not isinstance(expected, dict):
-        raise TypeError(f"what is known of {path.name} is no object")
+        raise TypeError(f"the entry of {path.name} is not an object")
     size = path.stat().st_size
     if size != expected["size"]:
         raise CheckpointError(f"{path} has {size} bytes, not {expected['size']}")
@@ -287,7 +287,9 @@ def optimizer_tensors(
     for name, parameter in parameters.items():
         for key, value in optimizer.state.get(parameter, {}).items():
             if not isinstance(value, Tensor):
-                raise TypeError(f"the state {key} of {name} is {type(value).__name__}, no tensor")
+                raise TypeError(
+                    f"the state {key} of {name} is {type(value).__name__}, not a tensor"
+                )
             out[f"{name}/{key}"] = value
     return out
 

@@ -135,9 +135,9 @@ def _read_row(path: Path, row: int, line: bytes, column: str | None, text: str) 
     try:
         fields = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # of JSON, and of UTF-8
-        raise ManifestError(path, row, f"no JSON: {error}") from error
+        raise ManifestError(path, row, f"not valid JSON: {error}") from error
     if not isinstance(fields, dict):
-        raise ManifestError(path, row, f"no JSON object but {type(fields).__name__}")
+        raise ManifestError(path, row, f"not a JSON object but {type(fields).__name__}")
     keys = AUDIO_COLUMNS if column is None else (column,)
     audio = next((fields[key] for key in keys if key in fields), None)
     if not isinstance(audio, str) or not audio:
@@ -148,7 +148,7 @@ def _read_row(path: Path, row: int, line: bytes, column: str | None, text: str) 
         raise ManifestError(path, row, f"no `{text}`")
     rate = fields.get("sr", SAMPLE_RATE)
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
-        raise ManifestError(path, row, f"`sr` {rate!r} is no sample rate")
+        raise ManifestError(path, row, f"`sr` {rate!r} is not a sample rate")
     name = fields.get("wav_id")
     return Clip(path.parent / audio, words, row, None if name is None else str(name))
 

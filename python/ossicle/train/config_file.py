@@ -48,11 +48,11 @@ def read_config(path: Path | str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no YAML: {error}") from error
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds {type(content).__name__}, no mapping of keys to values")
+        raise ConfigError(f"{path} holds {type(content).__name__}, not a mapping of keys to values")
     return _checked(content, str(path))
 
 
@@ -73,7 +73,7 @@ def config_from(
     """
     found = {} if file is None else read_config(file)
     if found.get("stage", stage) != stage:
-        raise ConfigError(f"{file} is of the stage {found['stage']}, not {stage}")
+        raise ConfigError(f"{file} is for the stage {found['stage']}, not {stage}")
     found = {**found, **_checked(values, "the arguments")}
     found.pop("stage", None)
     if "data" not in found:

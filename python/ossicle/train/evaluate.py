@@ -119,7 +119,7 @@ def derangement(count: int, generator: torch.Generator) -> Tensor:
         ValueError: If ``count`` is 1: the one place can only keep its own.
     """
     if count == 1:
-        raise ValueError("shuffling audio needs two clips at least")
+        raise ValueError("shuffling audio needs at least two clips")
     order = torch.randperm(count, generator=generator)
     out = torch.empty_like(order)
     out[order] = order.roll(1)
@@ -149,7 +149,7 @@ def control(loss: LossFn, batches: Iterable[ControlBatch], *, seed: int = 0) -> 
     generator = torch.Generator().manual_seed(seed)
     parts = [_part(loss, batch, other) for batch, other in _shuffled(batches, generator)]
     if not sum(part.tokens for part in parts):
-        raise ValueError("the control needs texts with graded tokens")
+        raise ValueError("the control needs texts with tokens to compute the loss on")
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -176,7 +176,7 @@ def _shuffled(
             continue
         last = batch
     if lone is not None:
-        raise ValueError("shuffling audio needs two clips at least")
+        raise ValueError("shuffling audio needs at least two clips")
 
 
 def _row(batch: ControlBatch) -> tuple[Tensor, Tensor]:
@@ -254,7 +254,7 @@ def word_errors(said: Sequence[str], heard: Sequence[str]) -> WordErrors:
     except ImportError as error:
         raise ImportError("word errors need jiwer: pip install 'ossicle[train]'") from error
     if len(said) != len(heard):
-        raise ValueError(f"{len(said)} texts were said and {len(heard)} heard")
+        raise ValueError(f"{len(said)} texts were expected and {len(heard)} were transcribed")
     for row, text in enumerate(said):
         if not text.split():
             raise ValueError(f"text {row} has no words")

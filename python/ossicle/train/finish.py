@@ -23,7 +23,7 @@ FILES = ("config.yaml", METRICS, "result.json", "skipped.jsonl", "report.png", "
 
 TITLES = {
     "align": "Alignment: loss on the words of the clips",
-    "weak-align": "Weak alignment: the projector learns alone",
+    "weak-align": "Weak alignment: only the projector is trained",
     "full": "Training of projector and language model",
 }
 

@@ -123,7 +123,7 @@ def build_modules(config: TrainConfig, encoder: WhisperEncoder, device: torch.de
     if tokenizer.vocab_size > gpt.config.vocab_size:
         raise ValueError(
             f"the tokenizer {name} has {tokenizer.vocab_size} ids, the language model "
-            f"{gpt.config.vocab_size}: they do not belong together"
+            f"{gpt.config.vocab_size}: pass the tokenizer of the language model"
         )
     sha = None if meta is None else _weights_sha256(gpt)
     return Modules(encoder, SpeechModel(projector, gpt), tokenizer, sha, name, digest)
@@ -163,13 +163,13 @@ def _language_model(config: TrainConfig, device: torch.device) -> tuple[GPT, dic
         return build_gpt(config, device), None
     folder = Path(str(config.lm)).expanduser()
     if not folder.is_dir():
-        raise CheckpointError(f"lm: there is no folder {folder}")
+        raise CheckpointError(f"lm: the folder {folder} does not exist")
     if any(folder.glob("model_*.pt")):
         return _of_nanochat(folder, config, device)
     saved = _saved(folder, "lm")
     if "model" not in saved.tensors:
         raise CheckpointError(
-            f"{saved.path} has no language model, which its run left as it was: {saved.meta['lm']}"
+            f"{saved.path} has no language model, which its run did not train: {saved.meta['lm']}"
         )
     sizes = GPTConfig(**saved.meta["model_config"])
     return _filled(sizes, saved.tensors["model"], config, device), saved.meta

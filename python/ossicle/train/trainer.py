@@ -130,7 +130,8 @@ class _Run:
             return
         if checkpoint.any_in(self.out):
             raise CheckpointError(
-                f"{self.out} has checkpoints: resume goes on from them, overwrite removes them"
+                f"{self.out} has checkpoints: pass resume to continue from them, or overwrite "
+                "to remove them"
             )
 
     def run(self) -> TrainResult:
@@ -342,7 +343,7 @@ class _Run:
                 raise TrainingError(f"step {number} has no clip that can be used: {reasons}")
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"the loss of step {number} is {loss}: a lower learning rate, a warmup?"
+                    f"the loss of step {number} is {loss}: try a lower learning rate or a warmup"
                 )
 
     def _settled(self, steps: int) -> StepCounts:
