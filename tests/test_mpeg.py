@@ -667,7 +667,7 @@ def test_mp3_files_one_behind_the_other(with_xing: tuple[bytes, bytes], tmp_path
         path.write_bytes(data)
         [expected] = oracle.decode(oracle.bundled(), [path], 1)
         what = "MPEG audio | more frames than the header in front counts: files put together"
-        careless.check(path, expected, "goes on after", what=what, tolerance=1e-5)
+        careless.check(path, expected, "continues after", what=what, tolerance=1e-5)
 
 
 # Free bit rates.

@@ -228,7 +228,7 @@ def test_pages_that_are_damaged_missing_or_more() -> None:
     at = len(b"".join(parts[:3])) + 40
     flipped[at] ^= 1
     assert damaged(bytes(flipped), "Ogg page is broken").byte_offset == len(b"".join(parts[:3]))
-    damaged(b"".join(parts[:3] + parts[4:]), "not as long as it says")
+    damaged(b"".join(parts[:3] + parts[4:]), "contradict its position")
     damaged(b"".join(parts[:-1]) + parts[-1][:-1], "cut short")
     for more, times in ((whole, 2), (b"rubbish" * 40_000, 1)):
         waveform, _ = ossicle.load(whole + more)

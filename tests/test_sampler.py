@@ -399,7 +399,7 @@ def test_processes_come_from_torch_distributed(monkeypatch: pytest.MonkeyPatch) 
         ({"max_seconds": 0.0}, "budget is 0"),
         ({"max_seconds": math.inf}, "budget is inf"),
         ({"max_batch": 0}, "max_batch must be at least 1, not 0"),
-        ({"max_padding": 1.0}, "max_padding is 1"),
+        ({"max_padding": 1.0}, "max_padding must be"),
         ({"seed": -1}, "seed is -1"),
         ({"on_too_long": "skip"}, "on_too_long must be"),
         ({"rank": 0}, "together"),

@@ -127,7 +127,7 @@ def test_bad_rows_are_raised_or_left_out_and_counted(
     assert [(s.row, s.reason.split(":")[0]) for s in source.skipped] == [
         (2, "no `text`"),
         (3, "not a JSON object but list"),
-        (4, "no JSON"),
+        (4, "not valid JSON"),
     ]
     (tmp_path / "all-bad.jsonl").write_text("[]\n[]\n")
     with pytest.raises(ManifestError, match=r"row 1: no JSON object"):

@@ -110,4 +110,4 @@ def check_on_error(value: str, *known: str) -> None:
     """
     if value not in known:
         *others, last = (f'"{word}"' for word in known)
-        raise InvalidArgumentError(f"on_error is {', '.join(others)} or {last}, not {value!r}")
+        raise InvalidArgumentError(f"on_error must be {', '.join(others)} or {last}, not {value!r}")

@@ -84,7 +84,7 @@ class Resampler:
         channels: int | None = None,
     ) -> None:
         if channels is not None and not 1 <= channels <= 65_535:
-            raise InvalidArgumentError(f"channels is {channels}, not 1 to 65,535")
+            raise InvalidArgumentError(f"channels must be from 1 to 65,535, not {channels}")
         self._channels = channels
         self._target_rate = check_rate(target_rate, "target_rate")
         self._native = _native.Resampler(

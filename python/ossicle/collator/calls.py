@@ -96,7 +96,7 @@ def together(request: Request) -> Encoded:
     if "input_ids" not in batch:
         raise CollatorError(
             f"{type(request.processor).__name__} returned no input_ids, only {sorted(batch)}: "
-            "it is not the processor of an audio-language model"
+            "pass the processor of an audio-language model"
         )
     text = {name: value for name, value in batch.items() if name in _OF_TEXT}
     return Encoded(text, {name: batch[name] for name in batch.keys() - text.keys()})

@@ -39,8 +39,8 @@ def check_processor(processor: Any, sample_rate: int) -> None:
         raise ValueError(f"{kind} has no tokenizer: pass the processor of an audio-language model")
     if tokenizer.pad_token_id is None:
         raise ValueError(
-            f"the tokenizer of {kind} has no pad token, without which rows cannot be made equally "
-            "long; set one first, such as tokenizer.pad_token = tokenizer.eos_token"
+            f"the tokenizer of {kind} has no pad token to pad rows with; set one first, such "
+            "as tokenizer.pad_token = tokenizer.eos_token"
         )
     extractors = (
         getattr(processor, name, None) for name in ("feature_extractor", "audio_processor")

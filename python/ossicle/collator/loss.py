@@ -37,8 +37,9 @@ def response_mask(request: Request, encoded: Encoded, family: Family) -> torch.T
     text = encoded.text
     if "text_replacement_offsets" not in text:
         raise CollatorError(
-            f"{type(request.processor).__name__} does not tell how it expands audio, so that "
-            'loss_on="response" cannot be had; transformers 5.23 or later is needed'
+            f"{type(request.processor).__name__} does not expose how it expands audio, "
+            "without which "
+            'loss_on="response" is impossible; transformers 5.23 or later is needed'
         )
     mask = torch.zeros_like(text["input_ids"], dtype=torch.bool)
     finder = _Finder(request.processor, family)
@@ -84,8 +85,8 @@ class _Finder:
             # A template's own marks may lie within a token: it is then the response's.
             if same < len(part) - prompt.is_marked:
                 raise RowError(
-                    f"{example.name}: the tokenizer divides the conversation up to a response "
-                    f"otherwise than within the whole (token {same}), so that the response "
+                    f"{example.name}: the tokenizer splits the conversation before a response "
+                    f"differently from the whole (token {same}), so that the response "
                     "cannot be found; mark it in the chat template with {% generation %}",
                     row=example.index,
                 )
@@ -113,8 +114,8 @@ class _Finder:
         shown += [header for header in (self._header(),) if header and header in prompt.text]
         if shown:
             raise RowError(
-                f"{example.name}: the text contains chat markup ({shown[0]!r}), and nothing tells "
-                'where its response begins; for loss_on="response" give messages instead of text',
+                f"{example.name}: the text contains chat markup ({shown[0]!r}), so the start "
+                'of its response is unknown; for loss_on="response" pass messages instead of text',
                 row=example.index,
             )
 

@@ -166,8 +166,9 @@ def _turns(
             after, _ = render(processor, template, messages[: number + 1])
             if not (text.startswith(after) and after.startswith(before)):
                 raise RowError(
-                    f"{example.name}: the chat template writes the beginning of a conversation "
-                    f"otherwise where message {number} follows, so that its response cannot be "
+                    f"{example.name}: the chat template renders the beginning of a "
+                    f"conversation differently once message {number} follows, so that its "
+                    "response cannot be "
                     "found; mark it in the template with {% generation %}",
                     row=example.index,
                 )

@@ -96,8 +96,8 @@ def _clips(index: int, sources: Sequence[tuple[str, Any]], digests: Any) -> list
         told = [None] * len(sources)
     if len(told) != len(sources):
         raise RowError(
-            f"row {index} of the batch: {len(sources)} recordings, but audio_blob_sha tells "
-            f"of {len(told) or 1}",
+            f"row {index} of the batch: {len(sources)} recordings, but audio_blob_sha has "
+            f"{len(told) or 1}",
             row=index,
         )
     pairs = zip(sources, told, strict=True)

@@ -67,12 +67,15 @@ def _find(field: str, types: Mapping[str, Any], stages: list[str] | None) -> str
     """The column that a condition asks, under its own name or the stage before it."""
     stage, column = _ASKED[field]
     if stages is not None and stage not in stages:
-        why = f"{field} needs the stage {stage!r}, which was left out: there are {_listed(stages)}"
+        why = (
+            f"{field} needs the stage {stage!r}, which was left out: the stages are "
+            f"{_listed(stages)}"
+        )
         raise MissingStageError(why, column=column)
     for name in (f"{stage}_{column}", column):
         if name in types:
             return name
-    why = f"{field} needs this column of the stage {stage!r}: there are {_listed(types)}"
+    why = f"{field} needs this column of the stage {stage!r}: the columns are {_listed(types)}"
     raise ManifestError(why, column=column)
 
 

@@ -153,7 +153,7 @@ class PipelineConfig(_Config):
         try:
             values = json.loads(file.read_bytes(), object_pairs_hook=_once_each)
             if not isinstance(values, dict):
-                raise DataloaderError("is no JSON object")
+                raise DataloaderError("is not a JSON object")
             return cls.from_dict(values)
         except DataloaderError as error:
             error.source = str(file)

@@ -56,7 +56,7 @@ class MaskGenerator(DataProcessor):
         hop_seconds: float = 0.02,
     ) -> None:
         if not 0 <= mask_prob <= 1:
-            raise InvalidArgumentError(f"mask_prob is {mask_prob}, not from 0 to 1")
+            raise InvalidArgumentError(f"mask_prob must be from 0 to 1, not {mask_prob}")
         if mask_length < 1 or min_masks < 0:
             told = f"mask_length is {mask_length} and min_masks {min_masks}"
             raise InvalidArgumentError(f"{told}, not at least 1 and 0")

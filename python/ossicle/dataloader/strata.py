@@ -117,7 +117,7 @@ def _weights(strata: Strata, shares: Shares) -> npt.NDArray[np.float64]:
     told = ", ".join(map(repr, strata.names[:10])) + (", ..." if len(strata.names) > 10 else "")
     for name in shares:
         if name not in strata.names:
-            raise InvalidArgumentError(f"unknown stratum {name!r}; there are {told}")
+            raise InvalidArgumentError(f"unknown stratum {name!r}; the strata are {told}")
     for name in strata.names:
         if name not in shares:
             raise InvalidArgumentError(f"no share for the stratum {name!r}: 0 leaves it out")

@@ -164,7 +164,7 @@ def _finish(output: Output, plan: Plan, new: int, new_seconds: float) -> Extract
     if written + len(faults) != plan.rows:
         raise RuntimeError(
             f"{written} clips and {len(faults)} faults are not the manifest's {plan.rows} rows: "
-            f"someone else has written to {output.pattern.parent}"
+            f"another program has written to {output.pattern.parent}"
         )
     if not written:
         first = faults[0]

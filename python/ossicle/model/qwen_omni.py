@@ -125,8 +125,9 @@ def tower_shape(tower: Any) -> TowerShape:
     kind = _TOWERS[config.model_type][2]
     if kind is Qwen3OmniShape and not _separates_clips(config):
         raise InvalidArgumentError(
-            f"before transformers {_SEPARATES} clips of a batch hear each other in Qwen3-Omni's "
-            'tower, but for attn_implementation="flash_attention_2"'
+            f"before transformers {_SEPARATES} clips of a batch attend to each other in "
+            "Qwen3-Omni's "
+            'tower, except with attn_implementation="flash_attention_2"'
         )
     return kind(n_mels=config.num_mel_bins, dim=config.output_dim, chunk=2 * config.n_window)
 

@@ -251,8 +251,8 @@ def _check_trainer(trainer: Any, sampler: DurationBatchSampler) -> None:
     accelerator = trainer.accelerator
     if accelerator.split_batches or accelerator.dispatch_batches:
         raise InvalidArgumentError(
-            "split_batches and dispatch_batches of accelerator_config have batches of one size cut "
-            "up: leave them off, the sampler gives each process batches of its own"
+            "split_batches and dispatch_batches of accelerator_config need batches of one size: "
+            "turn them off, the sampler gives each process its own batches"
         )
     sizes = [f"get_{kind}_size" for kind in ("tp", "cp", "sp")]
     shared = math.prod(getattr(trainer, size)() for size in sizes if hasattr(trainer, size))
@@ -270,7 +270,7 @@ def _checked_lengths(lengths: npt.ArrayLike) -> Floats:
     wrong = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
     if len(wrong):
         raise InvalidArgumentError(
-            f"the length of row {wrong[0]} is {array[wrong[0]]}, as are {len(wrong)} in all: "
+            f"the length of row {wrong[0]} is {array[wrong[0]]}, as are {len(wrong)} rows: "
             "leave out rows that cannot be read"
         )
     return array
@@ -289,7 +289,7 @@ def _check_settings(max_batch: int | None, padding: float, seed: int, on_too_lon
     if max_batch is not None and max_batch < 1:
         raise InvalidArgumentError(f"max_batch must be at least 1, not {max_batch}")
     if not 0 <= padding < 1:
-        raise InvalidArgumentError(f"max_padding is {padding}, not from 0 to below 1")
+        raise InvalidArgumentError(f"max_padding must be from 0 to below 1, not {padding}")
     if seed < 0:
         raise InvalidArgumentError(f"seed must be at least 0, not {seed}")
     if on_too_long not in ("raise", "alone", "drop"):

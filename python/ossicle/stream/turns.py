@@ -143,4 +143,6 @@ def check_ranks(rank: int | None, world_size: int | None) -> None:
     if (rank is None) != (world_size is None):
         raise InvalidArgumentError("pass rank and world_size together, or neither")
     if rank is not None and world_size is not None and not 0 <= rank < world_size:
-        raise InvalidArgumentError(f"rank is {rank}, not from 0 to below world_size={world_size}")
+        raise InvalidArgumentError(
+            f"rank must be from 0 to below world_size={world_size}, not {rank}"
+        )

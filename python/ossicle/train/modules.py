@@ -220,8 +220,8 @@ def _own_tokenizer(config: TrainConfig, gpt: GPT, meta: dict[str, Any] | None) -
     if gpt.config.vocab_size == ByteTokenizer.vocab_size:
         return "bytes"
     raise ValueError(
-        f"tokenizer: {config.lm} does not say which its language model was trained with: pass its "
-        "tokenizer.json (or put it there)"
+        f"tokenizer: {config.lm} does not name its tokenizer: pass its tokenizer.json (or put "
+        "it into the folder)"
     )
 
 

@@ -61,7 +61,7 @@ pub(super) fn check(file: &File, path: &Path, pipeline: &str) -> Result<()> {
         belongs(label, &name)
     })?;
     if made_by != pipeline {
-        let reason = format!("made by another pipeline: {made_by}");
+        let reason = format!("the entry was made by another pipeline: {made_by}");
         return Err(Error::unsupported(reason));
     }
     Ok(())

@@ -407,7 +407,7 @@ impl Ogg<'_> {
                 self.pages.remark(reason, page.at)
             }
             Fit::Wrong => {
-                let reason = "the packets of an Ogg page are not as long as it says";
+                let reason = "the packets of an Ogg page contradict its position";
                 Err(Error::corrupt(reason).at_byte(page.at))
             }
         }

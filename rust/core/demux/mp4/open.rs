@@ -252,7 +252,7 @@ impl<'a> Mp4<'a> {
             several => {
                 let total = total.filter(|_| self.fragments.is_none());
                 let parts = total.and_then(|total| edit::parts(several, self.scales, total));
-                let refused = || Error::unsupported("an MP4 edit list with several parts");
+                let refused = || Error::unsupported("the MP4 edit list has several parts");
                 return self.present(parts.ok_or_else(|| refused().at_byte(at))?);
             }
         };
