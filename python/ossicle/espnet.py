@@ -202,7 +202,7 @@ class ContinuousAudioIO(AbsIO):
 
         Args:
             batch_data: ``(B, T, n_mels)``, on the tower's device, of any floating type; what is
-                behind a clip's own frames is not looked at.
+                after a clip's own frames is not looked at.
             length: ``(B,)``, each clip's own mel frames.
 
         Returns:

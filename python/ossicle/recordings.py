@@ -145,7 +145,7 @@ class Header(NamedTuple):
     Attributes:
         sample_rate: Its own, in Hz.
         frames: Its samples a channel.
-        remarks: What is careless in it, as `ossicle.AudioInfo` has it.
+        remarks: The remarks on it, as `ossicle.AudioInfo` has them.
     """
 
     sample_rate: int

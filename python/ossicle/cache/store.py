@@ -189,7 +189,7 @@ class _Cache(Generic[Key]):
                 stays valid when the entry is replaced, evicted or cleared, but, as with
                 `numpy.memmap`, reading it kills the process if someone truncates the file by hand.
             out: Where to put the elements, straight from the file: float32, or of the key's dtype;
-                C-contiguous, writable, of any shape with room for them. What lies behind them stays
+                C-contiguous, writable, of any shape with room for them. What lies after them stays
                 as it is. A miss leaves ``out`` as it was, or zeros where a wrong entry was read.
 
         Returns:
@@ -239,7 +239,7 @@ class _Cache(Generic[Key]):
             copy: As for `get`.
             out: Where to put them, one row for each key: ``(B, T)`` takes waveforms of up to T
                 samples, any other ``(B, ...)`` entries of the shape of a row; else as for `get`.
-                All of it is written: zeros behind each entry, and whole rows of zeros for misses.
+                All of it is written: zeros after each entry, and whole rows of zeros for misses.
             threads: Threads to use; None takes one for each processor that this process may use,
                 and one inside a worker of a PyTorch data loader.
 
@@ -275,7 +275,7 @@ class _Cache(Generic[Key]):
 
         Returns:
             The entry's path, or None where it could not be written: the first time with a
-            RuntimeWarning, then in silence (`stats` counts). A number that float16 does not hold
+            RuntimeWarning, then silently (`stats` counts). A number that float16 does not hold
             (above 65504) is such a failure: it would come back as infinity.
 
         Raises:

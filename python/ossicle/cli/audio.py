@@ -33,8 +33,8 @@ def info(
 ) -> None:
     """Say what recordings hold, from their headers.
 
-    What is careless in a file that is whole is a remark. A file that cannot be read is reported
-    beside the others; the exit code is then 1.
+    A wrong header of a file whose bytes are whole is a remark. A file that cannot be read is
+    reported beside the others; the exit code is then 1.
     """
     facts = list(_facts(files))
     if as_json:
@@ -74,8 +74,9 @@ def decode(
     """Decode a recording, or a range of it, to WAV, FLAC (16 bit) or a NumPy array of float32.
 
     An array is (samples,), or (channels, samples) with --no-mono. Damage is an error, and nothing
-    is written; with --conceal it is silence and a warning, and the exit code is 1 still. What is
-    careless in a file that is whole is a remark. A range behind the end is empty, with a warning.
+    is written; with --conceal it is silence and a warning, and the exit code is 1 still. A
+    wrong header of a file whose bytes are whole is a remark. A range after the end is empty, with a
+    warning.
     """
     with reported():
         refuse_same_file([target], [source])
@@ -145,7 +146,7 @@ def features(
 
 
 def _print_warnings(source: Path, offset: float) -> None:
-    """What is careless in a recording that was read, and an offset that lies behind its end."""
+    """The remarks on a recording, and an offset past its end."""
     try:
         facts = ossicle.info(source)
     except ossicle.AudioError:

@@ -42,7 +42,7 @@ def corpus_spoken(
 ) -> None:
     """Make speech: espeak-ng says sentences of a small grammar in several voices and rates.
 
-    Writes train.jsonl, held-out.jsonl and texts.txt. Goes on where a stopped call was.
+    Writes train.jsonl, held-out.jsonl and texts.txt. An interrupted call can be repeated.
     """
     from ossicle.experiment.spoken import make_spoken
 
@@ -73,7 +73,7 @@ def experiment_weak_align(
     """Does a projector alone make a frozen language model hear? Everything is made here.
 
     A corpus, an encoder (CTC), a language model (text alone), then the projector between the two
-    frozen ones. Stages that are done are kept: a stopped call goes on with the one it was at.
+    frozen ones. Finished stages are kept: a repeated call continues with the next.
     """
     require("train", "torch", "transformers", "jiwer")
     import torch

@@ -1,4 +1,4 @@
-"""Rows that cannot be used: refused, left out or replaced, and never silently."""
+"""Bad rows: an error, left out or replaced, and never silently."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def read_ledger(path: str | os.PathLike[str]) -> list[Fault]:
     """The faults in a file that ``AudioLmCollator(ledger_path=...)`` wrote, in the order of time.
 
     Args:
-        path: The file. That it is not there means that nothing was wrong.
+        path: The file. A missing file means that there were no faults.
     """
     file = Path(path)
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
@@ -63,7 +63,7 @@ def read_ledger(path: str | os.PathLike[str]) -> list[Fault]:
 
 
 class Faults:
-    """What is done about bad rows, and how many there were.
+    """Handles bad rows, and counts them.
 
     Args:
         on_error: ``"raise"``, ``"skip"`` or ``"replace"``.
@@ -91,7 +91,7 @@ class Faults:
     def choose(
         self, items: Sequence[Item], examples: Sequence[Example], errors: Mapping[int, Exception]
     ) -> list[Item]:
-        """What goes on of a batch.
+        """The rows of a batch that are used.
 
         Args:
             items: What belongs to each row.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["CachedMel"]
 
 Mel: TypeAlias = npt.NDArray[np.float32]
-"""Of one clip, ``(n_mels, own + 2)``: its own frames, and the two behind them that still hear it
+"""Of one clip, ``(n_mels, own + 2)``: its own frames, and the two after them that it still reaches
 (zeros where the window ends before)."""
 
 _BEHIND = 2

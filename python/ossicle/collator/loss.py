@@ -94,12 +94,12 @@ class _Finder:
         return first, last if prompt.is_marked else self._end_of_turn(ids, first, last)
 
     def _end_of_turn(self, ids: list[int], first: int, last: int) -> int:
-        """Behind the last special token: line breaks after it belong to no turn."""
+        """After the last special token: line breaks after it belong to no turn."""
         ends = [place + 1 for place in range(first, last) if ids[place] in self._specials]
         return ends[-1] if ends else last
 
     def _tokens(self, text: str) -> list[int]:
-        """As the processor tokenises, without what the tokenizer puts behind every text."""
+        """As the processor tokenises, without what the tokenizer puts after every text."""
         found = self._tokenizer(text, return_special_tokens_mask=True)
         ids, added = list(found["input_ids"]), found["special_tokens_mask"]
         while ids and added[len(ids) - 1] and len(ids) > 1:

@@ -37,7 +37,7 @@ class Loader:
         auto_resample: Whether recordings of another rate are resampled, or are errors.
         min_samples: Shorter ones are errors.
         cache: Where waveforms are kept; None for nowhere.
-        strict: Whether what is careless in a file (`ossicle.AudioInfo.remarks`) is an error; what
+        strict: Whether a remark on a file (`ossicle.AudioInfo.remarks`) is an error; what
             the cache holds is not looked at again.
     """
 

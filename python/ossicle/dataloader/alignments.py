@@ -60,7 +60,7 @@ class CtmRun(NamedTuple):
     Attributes:
         path: The file.
         start: The byte at which they begin.
-        stop: The byte behind them.
+        stop: The byte after them.
         line: The number of the first one, from 1.
     """
 

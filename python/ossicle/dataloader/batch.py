@@ -142,7 +142,7 @@ class SpeechCollator(Collator):
             entropy.
 
     Raises:
-        InvalidArgumentError: An argument makes no sense.
+        InvalidArgumentError: An argument is invalid.
     """
 
     def __init__(

@@ -346,7 +346,7 @@ def _ends(lengths: Ints) -> Ints:
 def _sorted(strings: Strings, source: str) -> Ints:
     """The numbers of texts in the order of their UTF-8.
 
-    By NumPy, which leaves no garbage behind: what a parent frees after a fork stays with its
+    By NumPy, which leaves no garbage: what a parent frees after a fork stays with its
     workers. It pads with zeros, so that texts with zeros are sorted by Python.
     """
     width = int(np.diff(strings.offsets).max(initial=1))
@@ -366,7 +366,7 @@ def _sorted(strings: Strings, source: str) -> Ints:
 
 
 def _padded(strings: Strings, width: int) -> npt.NDArray[np.bytes_]:
-    """``(N,)`` texts of ``width`` bytes, with zeros behind."""
+    """``(N,)`` texts of ``width`` bytes, with zeros after."""
     lengths = np.diff(strings.offsets)
     matrix = np.zeros((len(strings), max(width, 1)), np.uint8)
     for start in range(0, len(strings), _CHUNK):

@@ -220,7 +220,7 @@ def _refuse(field: str, why: str) -> NoReturn:
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; a field that stands there twice would be lost in silence."""
+    """An object of JSON; a duplicate field would be lost silently."""
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]

@@ -27,7 +27,7 @@ class Store(Protocol):
     """What a `MetadataStore` and the adapters have."""
 
     def load(self, wav_id: str, /) -> dict[str, Any]:
-        """What is known of a recording."""
+        """The metadata of a recording."""
 
     def list_ids(self) -> list[str]:
         """All recordings."""

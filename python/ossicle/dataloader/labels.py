@@ -29,7 +29,7 @@ class LabelEncoder(DataProcessor):
     """Numbers the labels 0, 1, 2, ... in their sorted order, whatever the order of the data.
 
     As a transform it adds ``metadata["label_ids"]``, ``(n,)`` int64, one for each segment under
-    ``key``, which `SpeechCollator` makes the batch's labels of. It comes behind everything that
+    ``key``, which `SpeechCollator` makes the batch's labels of. It comes after everything that
     cuts the waveform, since the segments change there.
 
     Args:
@@ -44,7 +44,7 @@ class LabelEncoder(DataProcessor):
         labels: The fitted labels; a label's number is its place.
 
     Raises:
-        InvalidArgumentError: An argument makes no sense.
+        InvalidArgumentError: An argument is invalid.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Loaders: a waveform and what is known of it, by the recording's ``wav_id``.
+"""Loaders: the waveform and the metadata of a recording, by its ``wav_id``.
 
 What they know of ids and places is kept in plain arrays, made when they are: workers, forked or
 spawned, read those and share their pages.
@@ -47,10 +47,10 @@ class FeatureLoader(ABC):
 
     @abstractmethod
     def load_metadata(self, wav_id: WavID) -> MetadataDict:
-        """What is known of a recording.
+        """The metadata of a recording.
 
         Raises:
-            MetadataError: There is nothing on it, or it cannot be read.
+            MetadataError: It has no metadata, or they cannot be read.
         """
 
     def load(self, wav_id: WavID) -> tuple[Waveform, SampleRate, MetadataDict]:
@@ -166,20 +166,20 @@ class MetadataLoader:
             self._store = source if isinstance(source, Store) else Rows(source)
 
     def load_metadata(self, wav_id: WavID) -> MetadataDict:
-        """What is known of a recording, with its ``wav_id``.
+        """The metadata of a recording, with its ``wav_id``.
 
         Raises:
-            MetadataError: There is nothing on it, or it cannot be read.
+            MetadataError: It has no metadata, or they cannot be read.
         """
         return {**self._store.load(wav_id), "wav_id": wav_id}
 
     def available_ids(self) -> list[WavID]:
-        """All that something is known of."""
+        """All recordings that have metadata."""
         return self._store.list_ids()
 
 
 class RawFileLoader(FeatureLoader):
-    """Audio files and what is known of them, in side-cars or anywhere else.
+    """Audio files and their metadata, in side-cars or anywhere else.
 
     Args:
         waveforms: A `WaveformLoader`, or what makes one: a folder, a mapping, a manifest.
@@ -232,7 +232,7 @@ class RawFileLoader(FeatureLoader):
         return self.waveforms.load_range(wav_id, offset, duration)
 
     def load_metadata(self, wav_id: WavID) -> MetadataDict:
-        """What is known of it, with its ``wav_id`` and its ``path``."""
+        """Its metadata, with its ``wav_id`` and its ``path``."""
         own = self.waveforms.load_metadata(wav_id)
         if self.missing == "empty" and self._known.find(wav_id) is None:
             return own

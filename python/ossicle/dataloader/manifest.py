@@ -96,7 +96,7 @@ class MetadataManifest:
 
     @property
     def lazy(self) -> pl.LazyFrame:
-        """The table as Polars will compute it, for queries of one's own."""
+        """The table as Polars will compute it, for your own queries."""
         return self._lazy
 
     @property

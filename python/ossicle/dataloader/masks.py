@@ -30,7 +30,7 @@ class MaskGenerator(DataProcessor):
 
     As a transform it adds, both ``(frames,)`` bool, ``metadata["prediction_mask"]``, True where a
     frame is masked, and ``metadata["frame_attention_mask"]``, all True; `SpeechCollator` pads both
-    with False. It comes behind everything that changes time.
+    with False. It comes after everything that changes time.
 
     Args:
         mask_prob: 0 to 1, the share of frames that begin a span.
@@ -42,7 +42,7 @@ class MaskGenerator(DataProcessor):
             in wav2vec 2.0, HuBERT and WavLM.
 
     Raises:
-        InvalidArgumentError: An argument makes no sense.
+        InvalidArgumentError: An argument is invalid.
     """
 
     def __init__(

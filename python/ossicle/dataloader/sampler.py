@@ -2,7 +2,7 @@
 
 The order of an epoch is a function of the strata, the settings, ``seed`` and the epoch. Processes
 take turns at it: of ``world_size``, process ``rank`` takes the places ``rank``, ``rank +
-world_size``, ... A state is a place in the order, so that a run goes on where it stood with any
+world_size``, ... A state is a place in the order, so that a run resumes there with any
 number of processes.
 """
 

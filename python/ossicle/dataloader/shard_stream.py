@@ -57,7 +57,7 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
 
     Raises:
         AudioError: A shard cannot be opened.
-        InvalidArgumentError: An argument makes no sense.
+        InvalidArgumentError: An argument is invalid.
     """
 
     def __init__(

@@ -52,7 +52,7 @@ class VADSegmenter(WindowCutter):
         seed: Of that choice, see `compose.sample_bits`.
 
     Raises:
-        InvalidArgumentError: An argument makes no sense.
+        InvalidArgumentError: An argument is invalid.
     """
 
     def __init__(

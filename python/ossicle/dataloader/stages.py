@@ -1,4 +1,4 @@
-"""Tables that the pipeline leaves behind: found, checked, and joined from their shards, unread.
+"""Tables that the pipeline writes: found, checked, and joined from their shards, unread.
 
 Polars is imported by the functions that need it and never after a fork, where it may hang.
 """

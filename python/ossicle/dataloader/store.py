@@ -1,4 +1,4 @@
-"""Metadata of single recordings on disk, a file each, in four formats behind one interface.
+"""Metadata of single recordings on disk, a file each, in four formats with one interface.
 
 What `save` takes comes back equal from `load`, types included; what a format would change or cannot
 hold is refused, with the name of the field. A file is written under another name, renamed when it

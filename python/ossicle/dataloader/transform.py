@@ -103,7 +103,7 @@ class Normalizer(DataProcessor):
             scale; None leaves peaks alone, as float32 holds them.
 
     Raises:
-        InvalidArgumentError: An argument makes no sense.
+        InvalidArgumentError: An argument is invalid.
         ModuleNotFoundError: pyloudnorm, which ``"loudness"`` needs, is not installed.
     """
 

@@ -181,7 +181,7 @@ def make_spoken(
 ) -> Spoken:
     """Says the sentences of a corpus into WAV files and writes their manifests.
 
-    Clips that are there already are kept, so a stopped call goes on where it was. Equal
+    Clips that exist are kept, so an interrupted call can be repeated. Equal
     configurations give equal texts, voices and manifests.
 
     Args:

@@ -196,7 +196,7 @@ class FeatureShards:
             rows: Numbers of clips.
 
         Returns:
-            Frames (B, T, d) or (B, n, T, d), zeros behind each clip's own, and their numbers, int64
+            Frames (B, T, d) or (B, n, T, d), zeros after each clip's own, and their numbers, int64
             (B,).
         """
         clips = [self[row].frames for row in rows]

@@ -86,7 +86,7 @@ def extract_whisper(
     The format is that of `ossicle.extract.features`; `FeatureShards` reads it. Clips are decoded
     while others are encoded, and encoded with others of about their length. One machine gives the
     same bytes for the same input, however often it is stopped: who calls again after a stop or a
-    kill goes on behind the last whole shard.
+    kill continues after the last whole shard.
 
     A clip that cannot be decoded, has no samples or is longer than ``max_seconds`` is left out and
     listed in ``<out>.faults.jsonl`` (`read_ledger` reads it).

@@ -103,7 +103,7 @@ def log_mel_spectrogram(
         is NaN or infinite, as Hugging Face's extractor gives it.
 
     Raises:
-        InvalidArgumentError: A type, a shape, a number of bands or a length that makes no sense.
+        InvalidArgumentError: A type, a shape, a number of bands or a length that is invalid.
     """
     padded, bands = _padded(pad_to_seconds), _bands(n_mels)
     features: FloatArray = compute_features([_waveform(waveform)], padded, bands, threads=1)[0]
@@ -130,7 +130,7 @@ def log_mel_batch(
             `ossicle.AudioBatch` has them.
         n_mels: As for `log_mel_spectrogram`.
         pad_to_seconds: As for `log_mel_spectrogram`. None gives all as many frames as the longest
-            clip has; those behind a shorter clip's own are what silence would give there.
+            clip has; those after a shorter clip's own are what silence would give there.
         threads: Threads to use; None takes one for each processor that this process may use, and
             one inside a worker of a PyTorch data loader.
         out: Where to write, instead of into a new array: ``(B, n_mels, frames)`` float32,
@@ -140,8 +140,8 @@ def log_mel_batch(
         ``(B, n_mels, frames)`` float32; ``out`` if it was given.
 
     Raises:
-        InvalidArgumentError: A type, a shape, a number of bands or threads or a length that makes
-            no sense; nothing was computed.
+        InvalidArgumentError: A type, a shape, a number of bands or threads or a length that is
+            invalid; nothing was computed.
     """
     clips = [_waveform(waveform) for waveform in waveforms]
     if lengths is not None:
@@ -187,7 +187,7 @@ def load_features(
 
     Raises:
         AudioError: With ``on_error="raise"``, when a clip cannot be decoded.
-        InvalidArgumentError: An argument makes no sense; nothing was decoded.
+        InvalidArgumentError: An argument is invalid; nothing was decoded.
     """
     check_on_error(on_error, "raise", "collect", "conceal")
     conceal = on_error == "conceal"

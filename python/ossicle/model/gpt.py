@@ -218,7 +218,7 @@ class GPT(nn.Module):
             text_lengths: How many of each row's tokens are real, int64 (B,); all if None.
 
         Returns:
-            The logits behind each row's last real position, float32 (B, vocab_size).
+            The logits after each row's last real position, float32 (B, vocab_size).
 
         Raises:
             ValueError: As `forward`; or if the cache is not empty or too small, or a row is empty.
@@ -238,7 +238,7 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def decode(self, idx: Tensor, cache: KVCache) -> Tensor:
-        """Reads further tokens of each row behind what the cache has.
+        """Reads further tokens of each row after what the cache has.
 
         Args:
             idx: Token ids, int64 (B, n), all of them real; one each when generating.

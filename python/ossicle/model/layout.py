@@ -17,7 +17,7 @@ class Layout:
     """Where audio and text stand in the joined sequence of each row.
 
     A row is its audio, its text straight after it, then filler: copies of the last token, as many
-    as its audio is short of the longest. So filler lies behind everything real, and the causal
+    as its audio is short of the longest. So filler lies after everything real, and the causal
     mask, which the fast kernels have built in, keeps it out; positions and windows are those of
     the clip alone, whatever else is in the batch.
 

@@ -78,7 +78,7 @@ def _is_path(source: str) -> bool:
 
 
 def _first(candidates: list[tuple[str, Callable[[], Path]]]) -> tuple[str, Any, Any]:
-    """The first candidate that loads; a later one than the first is no secret."""
+    """The first candidate that loads; warns if it is not the first."""
     attempts: list[tuple[str, str]] = []
     for name, fetch in candidates:
         try:

@@ -33,7 +33,7 @@ class Projector(nn.Module):
       loudness.
     - ``"ignore"``: the soft token is ``base + 10 gate * norm(mlp(x))``, with a ``base`` of the
       loudness of a text token, the same for every frame, and a ``gate`` that starts at 0. The audio
-      has no influence at first, and after a step of size lr one of 10 lr: the norms behind cannot
+      has no influence at first, and after a step of size lr one of 10 lr: the norms after cannot
       amplify what stands beside ``base``.
 
     Args:

@@ -77,7 +77,7 @@ class Qwen25OmniShape(TowerShape):
         return (frames + 1) // 4
 
     def arguments(self, frames: Tensor) -> dict[str, Tensor]:
-        """With the lengths behind the convolution, which early transformers 5 does not count."""
+        """With the lengths after the convolution, which early transformers 5 does not count."""
         return {"feature_lens": frames, "aftercnn_lens": (frames + 1) // 2}
 
 
@@ -88,7 +88,7 @@ class Qwen3OmniShape(TowerShape):
     def least_frames(self) -> int:
         """A whole chunk.
 
-        Chunks are padded to the longest of their batch, and what lies behind a chunk's end reaches
+        Chunks are padded to the longest of their batch, and what lies after a chunk's end reaches
         its last token through the second and third convolution: padded to less than a whole chunk,
         a clip would sound different in each batch.
         """

@@ -124,7 +124,7 @@ def pack(
 
     Raises:
         AudioIOError: The manifest cannot be read, a shard cannot be written, or there is one.
-        InvalidArgumentError: An argument makes no sense, no column holds recordings, or a file that
+        InvalidArgumentError: An argument is invalid, no column holds recordings, or a file that
             would be written is the manifest or a recording of it.
         AudioError: With ``on_error="raise"``, of the first row that is no good.
     """

@@ -98,7 +98,7 @@ class ShardWriter:
         """Appends a sample.
 
         What is read back from it by `Shard` are its bytes, under the same key and extensions. They
-        are made of a value by its type and its extension, of which the part behind the last dot
+        are made of a value by its type and its extension, of which the part after the last dot
         counts:
 
         - ``bytes``, ``bytearray``, ``memoryview`` (those of a `Shard` too): as they lie, not
@@ -147,7 +147,7 @@ class ShardWriter:
         """Ends the last shard; a second call does nothing.
 
         Raises:
-            AudioIOError: It cannot be written, or another shard has come to lie there meanwhile.
+            AudioIOError: It cannot be written, or another process has written one there meanwhile.
             InvalidArgumentError: A shard was lost to an error before.
         """
         if self._is_open:

@@ -37,7 +37,7 @@ class AudioLengths:
         samples: ``(N,)`` int64, samples a channel that `ossicle.load` gives, at the rate that was
             asked for or at each clip's own; -1 where it failed.
         errors: For each row None, or the error that it ended in.
-        remarks: For each row what is careless in its recordings, as `ossicle.AudioInfo` has it, or
+        remarks: For each row the remarks on its recordings, as `ossicle.AudioInfo` has them, or
             as an index has it in its column ``remarks``.
     """
 

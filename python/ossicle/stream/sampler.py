@@ -2,8 +2,8 @@
 
 The batches of an epoch and their order are a function of the lengths, the settings, ``seed`` and
 the epoch. Processes take turns at that one order: of ``world_size``, process ``rank`` takes the
-batches ``rank``, ``rank + world_size``, ... A state is a place in the order, so that a run goes on
-where it stood with any number of processes.
+batches ``rank``, ``rank + world_size``, ... A state is a place in the order, so that a run
+resumes there with any number of processes.
 """
 
 from __future__ import annotations

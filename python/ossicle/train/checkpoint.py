@@ -89,7 +89,7 @@ def save(
         tensors: Tensors by file, then by name.
         meta: Anything that JSON holds.
         keep: How many checkpoints stay, this one among them; 2 at least, so that a damaged newest
-            one has another behind it.
+            one has another after it.
         protect: Steps whose checkpoints stay beside them, such as the best.
 
     Returns:
@@ -143,7 +143,7 @@ def load(path: Path | str) -> Checkpoint:
 
 
 def latest(directory: Path | str) -> Path | None:
-    """The newest checkpoint that is whole; each damaged one on the way is a warning.
+    """The newest checkpoint that is whole; each damaged one is a warning.
 
     Args:
         directory: Where checkpoints lie; it may be missing.

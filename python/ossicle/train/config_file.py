@@ -20,7 +20,7 @@ _OF_A_CALL = ("resume", "overwrite")
 
 
 class ConfigError(TrainingError, ValueError):
-    """A configuration has a key that there is not, or a value of another type; it says which."""
+    """A configuration has an unknown key or a value of the wrong type; the message says which."""
 
 
 def option_types() -> dict[str, Any]:

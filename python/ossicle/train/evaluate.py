@@ -195,7 +195,7 @@ def _part(loss: LossFn, batch: ControlBatch, other: tuple[Tensor, Tensor]) -> Co
 
 
 def projected_loss(gpt: GPT, projector: nn.Module) -> LossFn:
-    """The loss of a GPT behind a projector, whose audio is encoder frames (B, T, in_dim)."""
+    """The loss of a GPT after a projector, whose audio is encoder frames (B, T, in_dim)."""
 
     def loss(idx: Tensor, targets: Tensor, audio: Tensor | None, lengths: Tensor | None) -> Tensor:
         soft, counts = _project(projector, audio, lengths)
@@ -299,6 +299,6 @@ def transcribe(
 
 
 def _until(ids: list[int], ends: list[int], tokenizer: ByteTokenizer) -> str:
-    """The text up to and with the first end: behind it a row repeats its end."""
+    """The text up to and with the first end: after it a row repeats its end."""
     length = next((i + 1 for i, token in enumerate(ids) if token in ends), len(ids))
     return tokenizer.decode(ids[:length])

@@ -1,4 +1,4 @@
-"""What a training run tells on the way, and what it gives."""
+"""The progress and the result of a training run."""
 
 from __future__ import annotations
 

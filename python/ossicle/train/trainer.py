@@ -75,7 +75,7 @@ def run(
         CheckpointError: If ``out`` has checkpoints and neither ``resume`` nor ``overwrite`` says
             what is to become of them, or if they are of another run.
         TrainingInterrupted: At Ctrl-C, when the step is finished and, with ``out``, its checkpoint
-            written, from which ``resume`` goes on. A second Ctrl-C is a KeyboardInterrupt at once.
+            written, from which ``resume`` continues. A second one is a KeyboardInterrupt at once.
         TrainingTerminated: Likewise at SIGTERM.
         InvalidArgumentError: If a file that would be written in ``out`` is the data.
     """
@@ -153,7 +153,7 @@ class _Run:
         return self._finish(start_step)
 
     def _open(self, out: Path) -> None:
-        """Goes on from what is in the folder, or makes it ready."""
+        """Resumes from what is in the folder, or prepares it."""
         found = state.restore(self.setup, out, self.identity) if self.config.resume else None
         if found is not None:
             self.history, self.saved = found
