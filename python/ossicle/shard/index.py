@@ -72,8 +72,8 @@ def index_shards(
     """Makes the indexes of shards that are missing or stale, and gives the rows of all.
 
     Each payload is read once, without the GIL, many at a time. The index of a shard is there as
-    soon as that shard is done: a call that is repeated after an interruption continues
-    there. An index of lhotse (``NAME.tar.idx``) or Energon (``STEM.tar.idx``) beside a shard is compared.
+    soon as that shard is done: a call that is repeated after an interruption continues there. An
+    index of lhotse (``NAME.tar.idx``) or Energon (``STEM.tar.idx``) beside a shard is compared.
 
     Args:
         paths: Shards, or one.
