@@ -86,7 +86,7 @@ def test_every_form_of_data_gives_the_same_clips(
         assert np.array_equal(example.frames.numpy(), expected)
         assert example.text == clip.text
         assert example.seconds == pytest.approx(training.SECONDS[row], abs=1e-4)
-        assert source.place(row)[1].replace("-", " ") == f"tone {training.TONES[row][0]}"
+        assert source.row_name(row).id.replace("-", " ") == f"tone {training.TONES[row][0]}"
 
 
 def test_columns_may_have_other_names(tones: Path, encoder: WhisperEncoder, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every error that ossicle raises about data: one base, one child for each kind of fault.
+"""The errors about recordings, one base and a child for each kind of fault, and about batches.
 
 Each carries where it happened, so that one line of a log is enough to find the file again.
 """
@@ -82,3 +82,19 @@ class InvalidArgumentError(AudioError, ValueError):
 
 class InvalidKeyError(InvalidArgumentError):
     """A cache key that names no digest or no sensible number; it has not touched any path."""
+
+
+class CollatorError(ValueError):
+    """A batch could not be made of these rows.
+
+    Attributes:
+        row: The row's place in its batch, from 0; None where no single row is at fault.
+    """
+
+    def __init__(self, message: str, *, row: int | None = None) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+class TooManyFaultsError(CollatorError):
+    """More rows are bad than ``max_bad_share`` allows, or all of one batch."""

@@ -19,6 +19,7 @@ from typing import Final
 __all__ = ["MOVED", "install"]
 
 MOVED: Final[dict[str, str]] = {
+    "ossicle.collator.faults": "ossicle.faults",
     "ossicle.dataloader.progress": "ossicle.progress",
     "ossicle.whole_files": "ossicle.atomic",
 }

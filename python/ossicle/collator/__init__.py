@@ -25,7 +25,6 @@ from ossicle.collator.errors import (
     TooManyFaultsError,
 )
 from ossicle.collator.families import FAMILIES, Family, family_of
-from ossicle.collator.faults import Fault, Faults, OnError, read_ledger
 from ossicle.collator.features import CachedMel
 from ossicle.collator.loss import IGNORE_INDEX, marked_tokens, response_mask, token_id
 from ossicle.collator.preflight import preflight
@@ -34,6 +33,7 @@ from ossicle.collator.rows import Example, Row, read_row
 from ossicle.collator.shorten import Shortener
 from ossicle.collator.sound import Loader, Pair, Waveform, _place
 from ossicle.errors import AudioError
+from ossicle.faults import Fault, Faults, OnError, RowName, read_ledger
 
 if TYPE_CHECKING:
     import os
@@ -186,13 +186,18 @@ class AudioLmCollator:
         if len(rows) == 0:
             raise EmptyBatchError("the batch is empty: the collator needs at least one row")
         items = [self._read(index, row) for index, row in enumerate(rows)]
-        examples = [item.example for item in items]
+
+        def name(place: int) -> RowName:
+            example = items[place].example
+            files = [clip.name for clip in example.clips]
+            return RowName(example.index, example.id, files[0] if files else None)
+
         items, errors = self._with_sound(items)
         while True:
-            chosen = self._faults.choose(items, examples, errors)
+            chosen = self._faults.choose(items, errors, name)
             batch, more = self._batch(chosen)
             if not more:
-                self._faults.enter(examples, errors)
+                self._faults.enter(len(items), errors, name)
                 return batch
             errors |= {chosen[place].example.index: error for place, error in more.items()}
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from torch.utils.data import Dataset
 
-from ossicle.collator.faults import Fault, OnError
 from ossicle.dataloader.columns import Column, Columns, Lookup, Strings, Table, frame_of, source_of
 from ossicle.dataloader.errors import SampleError
 from ossicle.dataloader.files import ids_of
@@ -22,6 +21,7 @@ from ossicle.dataloader.loader import FeatureLoader
 from ossicle.dataloader.segments import cut_metadata
 from ossicle.dataloader.shard_stream import Sample, WebDatasetSpeechDataset
 from ossicle.errors import InvalidArgumentError
+from ossicle.faults import Fault, OnError
 
 if TYPE_CHECKING:
     from ossicle.dataloader.columns import Ints

@@ -10,11 +10,9 @@ from typing import TypeVar
 
 import torch
 
-from ossicle.collator.faults import Fault, Faults, OnError
-from ossicle.collator.rows import Example
 from ossicle.dataloader.errors import DataloaderError
 from ossicle.errors import AudioError, InvalidArgumentError
-from ossicle.recordings import Clip
+from ossicle.faults import Fault, Faults, OnError, RowName
 
 __all__ = ["BAD", "Judge", "SharedEpoch", "sample_seed"]
 
@@ -80,20 +78,21 @@ class Judge:
                 items[place] = load(index)
             except BAD as error:
                 errors[place] = error
-        examples = [
-            _example(place, name(index)) if place in errors else _example(place, "")
-            for place, index in enumerate(indices)
-        ]
-        places = self._faults.choose(range(len(indices)), examples, errors)
-        self._faults.enter(examples, errors)
+
+        def row_name(place: int) -> RowName:
+            wav_id = name(indices[place])
+            return RowName(indices[place], wav_id, wav_id)
+
+        places = self._faults.choose(range(len(indices)), errors, row_name)
+        self._faults.enter(len(indices), errors, row_name)
         return [items[place] for place in places]
 
     def enter(self, place: int, wav_id: str, error: Exception) -> None:
         """Enters a bad sample, or raises its error."""
         if self._is_strict:
             raise error
-        told = getattr(error, "wav_id", None) or wav_id
-        self._faults.enter([_example(place, told)], {0: error})
+        known = getattr(error, "wav_id", None) or wav_id
+        self._faults.enter(1, {0: error}, lambda _: RowName(place, known, known))
 
     def count_good(self) -> None:
         """Counts a good sample."""
@@ -131,7 +130,3 @@ def sample_seed(seed: int, epoch: int, key: str) -> int:
     """A sample's own seed, 0 to 2**63 - 1, the same in any process and any order."""
     text = f"{seed}\0{epoch}\0{key}".encode(errors="surrogateescape")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
-
-
-def _example(place: int, wav_id: str) -> Example:
-    return Example(place, (Clip(None, wav_id),), row={"id": wav_id})

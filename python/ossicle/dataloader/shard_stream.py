@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
-from ossicle.collator.faults import Fault
 from ossicle.dataloader.judge import BAD, Judge, SharedEpoch, sample_seed
 from ossicle.dataloader.shard_set import Shards, ShardSet
 from ossicle.errors import InvalidArgumentError
+from ossicle.faults import Fault
 from ossicle.turns import check_ranks, distributed
 
 if TYPE_CHECKING:

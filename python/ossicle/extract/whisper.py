@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ossicle.collator.faults import Fault, read_ledger
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.extract.features import bf16_array
 from ossicle.extract.output import Output, Plan, ShardRoll
+from ossicle.faults import Fault, RowName, read_ledger
 from ossicle.mel import HOP_LENGTH, SAMPLE_RATE, FeatureBatch, load_features
 from ossicle.model.whisper import WhisperEncoder
 from ossicle.outputs import refuse_same_file
@@ -243,16 +243,7 @@ def _fault(clip: Clip, batch: FeatureBatch, place: int, max_seconds: float) -> F
         error = InvalidArgumentError(f"the clip is longer than max_seconds, {max_seconds} s")
     if error is None:
         return None
-    return Fault(
-        id=None,
-        row=clip.row,
-        file=str(clip.path),
-        member=error.member,
-        byte=error.byte_offset,
-        error=type(error).__name__,
-        reason=error.reason,
-        action="skip",
-    )
+    return Fault.of(error, RowName(clip.row, clip.wav_id, str(clip.path)))
 
 
 def _batches(

@@ -1,4 +1,8 @@
-"""Rows that cannot be used: refused, left out or replaced, and never silently."""
+"""Rows that cannot be used: refused, left out or replaced, and never silently.
+
+The collator, the data sets, extraction and training have one record for such a row, `Fault`, and
+one ledger, a file with a line of JSON for each.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,23 @@ import json
 import os
 import warnings
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
+from typing import Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
-from ossicle.collator.errors import TooManyFaultsError
+from ossicle.atomic import write_text
+from ossicle.errors import TooManyFaultsError
 
-if TYPE_CHECKING:
-    from ossicle.collator.rows import Example
-
-__all__ = ["Fault", "Faults", "OnError", "read_ledger"]
+__all__ = [
+    "Fault",
+    "Faults",
+    "OnError",
+    "RowName",
+    "append_ledger",
+    "read_ledger",
+    "write_ledger",
+]
 
 OnError: TypeAlias = Literal["raise", "skip", "replace"]
 Item = TypeVar("Item")
@@ -25,13 +35,27 @@ WINDOW = 1_000
 """Rows over which bad ones are counted."""
 
 
+class RowName(NamedTuple):
+    """How a row is called in the ledger.
+
+    Attributes:
+        row: Its number, from 0.
+        id: What the data set calls it, where it does.
+        file: Its file, for errors that name none.
+    """
+
+    row: int
+    id: str | None = None
+    file: str | None = None
+
+
 @dataclass(frozen=True)
 class Fault:
     """A row that could not be used: a line of the ledger.
 
     Attributes:
         id: What the data set calls the row (``id``, ``__key__`` or ``key``), where it does.
-        row: Its place in its batch.
+        row: Its number, from 0: in the manifest or the shards, in the collator in its batch.
         file: The file at fault, as far as it is known.
         member: The member of a shard, where the file is one.
         byte: Where in the file, where known.
@@ -49,16 +73,50 @@ class Fault:
     reason: str
     action: str
 
+    @classmethod
+    def of(cls, error: Exception, name: RowName, action: str = "skip") -> Fault:
+        """The fault of a row that ended in an error."""
+        return cls(
+            id=name.id,
+            row=name.row,
+            file=getattr(error, "source", None) or name.file,
+            member=getattr(error, "member", None),
+            byte=getattr(error, "byte_offset", None),
+            error=type(error).__name__,
+            reason=str(getattr(error, "reason", error)),
+            action=action,
+        )
+
 
 def read_ledger(path: str | os.PathLike[str]) -> list[Fault]:
-    """The faults in a file that ``AudioLmCollator(ledger_path=...)`` wrote, in the order of time.
+    """The faults in a ledger, in the order in which they were entered.
 
     Args:
-        path: The file. That it is not there means that nothing was wrong.
+        path: What ``AudioLmCollator(ledger_path=...)``, a data set, an extraction or a training run
+            wrote. That it is not there means that nothing was wrong.
     """
     file = Path(path)
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     return [Fault(**json.loads(line)) for line in lines]
+
+
+def write_ledger(path: Path, faults: Iterable[Fault]) -> None:
+    """Writes a ledger anew, whole or not at all."""
+    write_text(path, _lines(faults))
+
+
+def append_ledger(path: Path, faults: Iterable[Fault]) -> None:
+    """Adds faults to a ledger that other processes may add to at the same time."""
+    # One write at the end of the file: lines of other processes stay whole.
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(file, _lines(faults).encode())
+    finally:
+        os.close(file)
+
+
+def _lines(faults: Iterable[Fault]) -> str:
+    return "".join(json.dumps(asdict(fault)) + "\n" for fault in faults)
 
 
 class Faults:
@@ -89,14 +147,17 @@ class Faults:
         self._warned = False
 
     def choose(
-        self, items: Sequence[Item], examples: Sequence[Example], errors: Mapping[int, Exception]
+        self,
+        items: Sequence[Item],
+        errors: Mapping[int, Exception],
+        name: Callable[[int], RowName],
     ) -> list[Item]:
         """What goes on of a batch.
 
         Args:
             items: What belongs to each row.
-            examples: The rows.
             errors: Of the bad ones, by their places.
+            name: The name of the row at a place.
 
         Returns:
             The items of the good rows, or, where bad ones are replaced, as many as there were: in
@@ -109,7 +170,7 @@ class Faults:
         if errors and self._on_error == "raise":
             raise errors[min(errors)]
         if len(errors) == len(items):
-            self._write(examples, errors)
+            self._write(errors, name)
             first = errors[min(errors)]
             raise TooManyFaultsError(
                 f"no row of the batch can be used; the first of {len(items)}: {first}"
@@ -118,15 +179,17 @@ class Faults:
             return [item for place, item in enumerate(items) if place not in errors]
         return [items[_next_good(place, len(items), errors)] for place in range(len(items))]
 
-    def enter(self, examples: Sequence[Example], errors: Mapping[int, Exception]) -> None:
-        """Enters the bad rows of a batch that was made, and counts them.
+    def enter(
+        self, rows: int, errors: Mapping[int, Exception], name: Callable[[int], RowName]
+    ) -> None:
+        """Enters the bad rows of a batch of ``rows`` that was made, and counts them.
 
         Raises:
             TooManyFaultsError: Too many of the last 1,000 rows were bad.
         """
         if errors:
-            self._write(examples, errors)
-        self.count(len(examples), len(errors))
+            self._write(errors, name)
+        self.count(rows, len(errors))
 
     def count(self, rows: int, bad: int) -> None:
         """Counts a batch.
@@ -146,41 +209,22 @@ class Faults:
                 f"{self._max_bad_share} of {WINDOW} allows{last}"
             )
 
-    def _fault(self, example: Example, error: Exception) -> Fault:
-        known = [clip.name for clip in example.clips]
-        return Fault(
-            id=example.id,
-            row=example.index,
-            file=getattr(error, "source", None) or (known[0] if known else None),
-            member=getattr(error, "member", None),
-            byte=getattr(error, "byte_offset", None),
-            error=type(error).__name__,
-            reason=str(getattr(error, "reason", error)),
-            action=self._on_error,
-        )
-
-    def _write(self, examples: Sequence[Example], errors: Mapping[int, Exception]) -> None:
-        faults = [self._fault(examples[place], errors[place]) for place in sorted(errors)]
+    def _write(self, errors: Mapping[int, Exception], name: Callable[[int], RowName]) -> None:
+        faults = [Fault.of(errors[at], name(at), self._on_error) for at in sorted(errors)]
         self.ledger += faults
         if self._ledger_path is not None:
-            lines = "".join(json.dumps(asdict(fault)) + "\n" for fault in faults)
-            # One write at the end of the file: lines of other processes stay whole.
-            file = os.open(self._ledger_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                os.write(file, lines.encode())
-            finally:
-                os.close(file)
+            append_ledger(self._ledger_path, faults)
         if not self._warned:
             self._warned = True
             fault = faults[0]
             warnings.warn(
                 f"a bad row ({fault.file}: {fault.reason}) met on_error={self._on_error!r}; more "
-                "of them are entered in the ledger without a word",
+                "of them are entered in the ledger without a warning",
                 RuntimeWarning,
                 stacklevel=2,
             )
 
 
 def _next_good(place: int, count: int, errors: Mapping[int, Exception]) -> int:
-    turns = ((place + step) % count for step in range(count))
-    return next(turn for turn in turns if turn not in errors)
+    following = ((place + step) % count for step in range(count))
+    return next(at for at in following if at not in errors)
