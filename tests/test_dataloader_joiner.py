@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pipeline_outputs import make_outputs
 
+from ossicle.data.errors import ManifestError, MissingStageError
 from ossicle.dataloader import joiner
 from ossicle.dataloader.build import build_manifest
 from ossicle.dataloader.config import FilterConfig
-from ossicle.dataloader.errors import ManifestError, MissingStageError
 from ossicle.dataloader.joiner import ManifestJoiner
 from ossicle.dataloader.manifest import MetadataManifest
 

@@ -26,6 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ossicle
+from ossicle.data.arrays import Columns, Lookup, Strings
 from ossicle.dataloader import (
     FeatureLoader,
     ManifestError,
@@ -36,7 +37,6 @@ from ossicle.dataloader import (
     WaveformLoader,
     WebDatasetLoader,
 )
-from ossicle.dataloader.columns import Columns, Lookup, Strings
 from ossicle.dataloader.npz import read_npz
 from ossicle.errors import InvalidArgumentError
 

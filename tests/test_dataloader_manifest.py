@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ossicle.data.errors import ManifestError
 from ossicle.dataloader import manifest as module
-from ossicle.dataloader.errors import ManifestError
 from ossicle.dataloader.manifest import MetadataManifest
 
 IDS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=4), max_size=20)

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ossicle.dataloader.errors import MetadataError
+from ossicle.data.errors import MetadataError
 from ossicle.dataloader.store import (
     FileStore,
     JsonStore,

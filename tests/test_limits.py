@@ -193,7 +193,7 @@ def test_what_memory_cannot_hold_is_an_error_of_that_file(tmp_path: Path) -> Non
 
 
 def test_an_archive_whose_member_lies_about_its_size_is_not_inflated(tmp_path: Path) -> None:
-    from ossicle.dataloader.errors import MetadataError
+    from ossicle.data.errors import MetadataError
     from ossicle.dataloader.npz import read_npz
 
     path = tmp_path / "a.npz"

@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 import ossicle
 from ossicle.audio import encode
 from ossicle.cli import app
-from ossicle.lengths import audio_lengths
-from ossicle.remarks import count_reasons, reason_of
+from ossicle.data.lengths import audio_lengths
+from ossicle.data.remarks import count_reasons, reason_of
 from ossicle.shard import pack, shard_remarks
 
 RATE = 16_000

@@ -15,9 +15,9 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder as Huggi
 from typer.testing import CliRunner
 
 from ossicle.cli import app
+from ossicle.data.clips import read_manifest
 from ossicle.model import Projector, WhisperEncoder
 from ossicle.train import checkpoint, ctc, experiment, finish, language
-from ossicle.train.clips import read_manifest
 from ossicle.train.evaluate import ControlResult
 from ossicle.train.pictures import (
     draw_control,

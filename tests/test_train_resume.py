@@ -233,7 +233,7 @@ def test_a_step_without_clips_and_a_loss_that_is_none_are_errors(
     result = run(replace(config, batch_size=None, out=tmp_path))
     assert (result.clips, result.skipped) == (5, 3)
     ledger = read_ledger(tmp_path / "skipped.jsonl")
-    assert [fault.row for fault in ledger] == [1, 2, 3]
+    assert [fault.row for fault in ledger] == [0, 1, 2]
     assert all("gone.wav" in (fault.file or "") and fault.reason for fault in ledger)
     with pytest.raises(TrainingError, match=r"the loss of step \d+ is nan"):
         run(training.small(tones, lr=1e30, clip=0.0, steps=20))

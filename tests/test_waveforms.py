@@ -18,8 +18,8 @@ import ossicle
 from ossicle.audio import encode
 from ossicle.collator.sound import Loader
 from ossicle.continuous_io import ContinuousAudioIO
+from ossicle.data.recordings import recording_of
 from ossicle.model.whisper_stream import StreamingLogMel
-from ossicle.recordings import clip_of
 from ossicle.waveforms import as_float32
 from ossicle.whisper_features import WhisperFeatures
 
@@ -74,7 +74,7 @@ def _features(x: Any, **options: Any) -> Any:
 
 
 def _collated(x: Any) -> npt.NDArray[np.float32]:
-    clip: Any = clip_of({"array": np.asarray(x), "sampling_rate": RATE})
+    clip: Any = recording_of({"array": np.asarray(x), "sampling_rate": RATE})
     (sound,) = Loader(RATE, 30.0)([(None, clip)], ossicle.load_batch)
     if isinstance(sound, Exception):
         raise sound

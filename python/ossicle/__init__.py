@@ -39,7 +39,7 @@ from ossicle.shard import Shard, ShardWriter, index_shards, repair_shard, verify
 if TYPE_CHECKING:
     from ossicle.collator import AudioLmCollator
     from ossicle.continuous_io import ContinuousAudioIO, register_espnet
-    from ossicle.lengths import AudioLengths, audio_lengths
+    from ossicle.data.lengths import AudioLengths, audio_lengths
     from ossicle.sampler import DurationBatchSampler, trainer_dataloader
     from ossicle.whisper_features import WhisperFeatures
 
@@ -57,12 +57,12 @@ if __build__["profile"] == "debug":
 
 # Names of training, some of whose modules import PyTorch or transformers: resolved on first use.
 _LAZY = {
-    "AudioLengths": "ossicle.lengths",
+    "AudioLengths": "ossicle.data.lengths",
     "AudioLmCollator": "ossicle.collator",
     "ContinuousAudioIO": "ossicle.continuous_io",
     "DurationBatchSampler": "ossicle.sampler",
     "WhisperFeatures": "ossicle.whisper_features",
-    "audio_lengths": "ossicle.lengths",
+    "audio_lengths": "ossicle.data.lengths",
     "register_espnet": "ossicle.continuous_io",
     "trainer_dataloader": "ossicle.sampler",
 }

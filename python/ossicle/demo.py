@@ -20,9 +20,9 @@ from ossicle import __build__, __version__
 from ossicle.audio import info, load_batch
 from ossicle.cache import WaveformCache, WaveformCacheKey
 from ossicle.corpus import make_demo
+from ossicle.data.clips import Clip, read_manifest
 from ossicle.outputs import claim_folder
 from ossicle.shard import Shard, ShardWriter
-from ossicle.train.clips import Clip, read_manifest
 
 if TYPE_CHECKING:
     from ossicle.audio import AudioInfo

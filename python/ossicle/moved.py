@@ -20,7 +20,16 @@ __all__ = ["MOVED", "install"]
 
 MOVED: Final[dict[str, str]] = {
     "ossicle.collator.faults": "ossicle.faults",
+    "ossicle.dataloader.columns": "ossicle.data.arrays",
+    "ossicle.dataloader.errors": "ossicle.data.errors",
     "ossicle.dataloader.progress": "ossicle.progress",
+    "ossicle.dataloader.rows_by_id": "ossicle.data.rows_by_id",
+    "ossicle.lengths": "ossicle.data.lengths",
+    "ossicle.polars_errors": "ossicle.data.polars_errors",
+    "ossicle.recordings": "ossicle.data.recordings",
+    "ossicle.remarks": "ossicle.data.remarks",
+    "ossicle.shard.manifest": "ossicle.data.manifests",
+    "ossicle.train.clips": "ossicle.data.clips",
     "ossicle.whole_files": "ossicle.atomic",
 }
 """The new path of each module by its old one."""

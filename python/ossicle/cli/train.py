@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 
 from ossicle.cli.base import Bars, app, console, progress_bars, reported, require
+from ossicle.data.remarks import count_reasons
 from ossicle.errors import InvalidArgumentError
-from ossicle.remarks import count_reasons
 
 if TYPE_CHECKING:
     from ossicle.demo import DemoResult

@@ -14,9 +14,9 @@ import numpy as np
 
 from ossicle.collator.errors import CollatorError
 from ossicle.collator.loss import IGNORE_INDEX, token_id
+from ossicle.data.recordings import Recording, Samples, header_of
+from ossicle.data.remarks import count_reasons
 from ossicle.errors import AudioError
-from ossicle.recordings import Clip, Samples, header
-from ossicle.remarks import count_reasons
 
 if TYPE_CHECKING:
     import polars as pl
@@ -121,7 +121,7 @@ def _describe(found: _Found, item: _Item) -> None:
     seconds = 0.0
     for clip in example.clips:
         try:
-            told = header(clip)
+            told = header_of(clip)
         except AudioError:
             return
         found.sample_rates.append(told.sample_rate)
@@ -140,7 +140,7 @@ def _digest(item: _Item) -> str:
     return total.hexdigest()
 
 
-def _content(clip: Clip) -> bytes:
+def _content(clip: Recording) -> bytes:
     """A digest of a recording; of what cannot be read, its name."""
     source = clip.source
     if isinstance(source, Samples):

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from ossicle.collator.errors import RowError
+from ossicle.data.columns import value_of
+from ossicle.data.recordings import Recording, recording_of, sources_of
 from ossicle.errors import InvalidArgumentError
-from ossicle.recordings import Clip, clip_of, named_by
 
 __all__ = ["Example", "Row", "read_row"]
 
 Row: TypeAlias = Mapping[str, Any]
 
-_IDS = ("id", "__key__", "key")
 _REMOVED_COLUMNS_HINT = (
     "; transformers.Trainer drops the columns that the model's forward does not name: "
     "pass remove_unused_columns=False in TrainingArguments (and, with TRL's SFTTrainer, "
@@ -35,7 +35,7 @@ class Example:
     """
 
     index: int
-    clips: tuple[Clip, ...]
+    clips: tuple[Recording, ...]
     text: str | None = None
     messages: list[dict[str, Any]] | None = None
     row: Row = field(default_factory=dict, repr=False)
@@ -48,7 +48,7 @@ class Example:
     @property
     def id(self) -> str | None:
         """What the data set calls the row, where it says so."""
-        found = next((self.row[key] for key in _IDS if self.row.get(key) is not None), None)
+        found = value_of("id", self.row)
         return None if found is None else str(found)
 
 
@@ -68,9 +68,9 @@ def read_row(index: int, row: Row) -> Example:
             f"row {index} of the batch is a {type(row).__name__}, not a mapping", row=index
         )
     messages = _messages(index, row)
-    sources = named_by({**row, "messages": messages})
+    sources = sources_of({**row, "messages": messages})
     _check_keys(index, row, sources, messages)
-    clips = tuple(_clips(index, sources, row.get("audio_blob_sha")))
+    clips = tuple(_clips(index, sources, value_of("sha256", row)))
     text = None if messages is not None else _text(index, row["text"])
     return Example(index, clips, text, messages, row)
 
@@ -90,7 +90,7 @@ def _check_keys(
         )
 
 
-def _clips(index: int, sources: Sequence[tuple[str, Any]], digests: Any) -> list[Clip]:
+def _clips(index: int, sources: Sequence[tuple[str, Any]], digests: Any) -> list[Recording]:
     told = digests if isinstance(digests, list | tuple) else [digests] * (len(sources) == 1)
     if digests is None:
         told = [None] * len(sources)
@@ -104,9 +104,9 @@ def _clips(index: int, sources: Sequence[tuple[str, Any]], digests: Any) -> list
     return [_clip(index, key, source, digest) for (key, source), digest in pairs]
 
 
-def _clip(index: int, key: str, found: Any, digest: Any) -> Clip:
+def _clip(index: int, key: str, found: Any, digest: Any) -> Recording:
     try:
-        return replace(clip_of(found, key), blob_sha=digest)
+        return replace(recording_of(found, key), blob_sha=digest)
     except InvalidArgumentError as error:
         raise RowError(f"row {index} of the batch: {error}", row=index) from error
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from ossicle.cache import AudioCacheKey, WaveformCache, WaveformCacheKey
 from ossicle.collator.errors import ClipTooShortError, RowError, SampleRateMismatchError
 from ossicle.collator.rows import Example
+from ossicle.data.recordings import Recording, Samples
 from ossicle.errors import AudioError, DecodeError, InvalidArgumentError, NonFiniteSampleError
-from ossicle.recordings import Clip, Samples
 from ossicle.resampling import resample
 from ossicle.waveforms import as_float32, check_shape
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Loader", "Pair", "Waveform"]
 
 Waveform: TypeAlias = npt.NDArray[np.float32]
-Pair: TypeAlias = "tuple[Example, Clip]"
+Pair: TypeAlias = "tuple[Example, Recording]"
 Sound: TypeAlias = "Waveform | AudioError"
 
 
@@ -94,7 +94,7 @@ class Loader:
         if self.cache is not None and key is not None and not isinstance(sound, AudioError):
             self.cache.put(key, sound)
 
-    def _made(self, clips: list[Clip], load_batch: Callable[..., AudioBatch]) -> list[Sound]:
+    def _made(self, clips: list[Recording], load_batch: Callable[..., AudioBatch]) -> list[Sound]:
         """All that must be decoded in one call."""
         files = [clip for clip in clips if not isinstance(clip.source, Samples)]
         decoded = iter(self._decoded(files, load_batch) if files else ())
@@ -103,7 +103,9 @@ class Loader:
             for clip in clips
         ]
 
-    def _decoded(self, clips: list[Clip], load_batch: Callable[..., AudioBatch]) -> list[Sound]:
+    def _decoded(
+        self, clips: list[Recording], load_batch: Callable[..., AudioBatch]
+    ) -> list[Sound]:
         # Errors are collected so that the one raised can say which row of the batch it was.
         batch = load_batch(
             [clip.source for clip in clips],
@@ -120,7 +122,7 @@ class Loader:
             sounds.append(padded[:length] if fault is None else fault)
         return sounds
 
-    def _taken(self, clip: Clip) -> Sound:
+    def _taken(self, clip: Recording) -> Sound:
         """A waveform that came as an array."""
         samples: Samples = clip.source
         try:
@@ -135,7 +137,7 @@ class Loader:
             return error
         return mono[:length]
 
-    def _fault(self, clip: Clip, native_rate: int, length: int) -> AudioError | None:
+    def _fault(self, clip: Recording, native_rate: int, length: int) -> AudioError | None:
         place = _place(clip)
         if native_rate != self.sample_rate and not self.auto_resample:
             return SampleRateMismatchError(
@@ -151,7 +153,7 @@ class Loader:
         return None
 
 
-def _place(clip: Clip) -> dict[str, Any]:
+def _place(clip: Recording) -> dict[str, Any]:
     """Of a recording, for its error: the file, and the member of a shard."""
     name, bracket, member = clip.name.partition(" [")
     if not bracket or isinstance(clip.source, str):

@@ -7,6 +7,7 @@ name is imported when it is first used, so that workers, which must not run Pola
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 _HOMES = {
@@ -20,8 +21,7 @@ _HOMES = {
         "WavID",
         "Waveform",
     ),
-    "errors": (
-        "DataloaderError",
+    "ossicle.data.errors": (
         "ManifestError",
         "MetadataError",
         "MissingStageError",
@@ -70,9 +70,15 @@ __all__ = sorted(_LAZY)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "DataloaderError":
+        text = "ossicle.dataloader.DataloaderError is ossicle.data.DataError now"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return importlib.import_module("ossicle.data.errors").DataError
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    home = _LAZY[name]
+    home = home if home.startswith("ossicle.") else f"{__name__}.{home}"
+    return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from ossicle.dataloader.errors import DataloaderError, MetadataError
+from ossicle.data.errors import DataError, MetadataError
+from ossicle.data.rows_by_id import RowsById
 from ossicle.dataloader.npz import read_npz
 from ossicle.dataloader.processor import FeatureProcessor
-from ossicle.dataloader.rows_by_id import RowsById
 from ossicle.dataloader.stages import ID, StageTable, check_rows, collect, refuse_after_fork
 from ossicle.dataloader.types import MetadataDict, WavID
 from ossicle.progress import Progress, Report, reporting
@@ -68,7 +68,7 @@ class ReadOnlyAdapter(FeatureProcessor):
         """Refuses: the pipeline is what processes.
 
         Raises:
-            DataloaderError: Always.
+            DataError: Always.
         """
         raise self._read_only("process", wav_id)
 
@@ -76,7 +76,7 @@ class ReadOnlyAdapter(FeatureProcessor):
         """Refuses: the pipeline is what writes.
 
         Raises:
-            DataloaderError: Always.
+            DataError: Always.
         """
         raise self._read_only("save", wav_id)
 
@@ -99,9 +99,9 @@ class ReadOnlyAdapter(FeatureProcessor):
         """An adapter like this one, of another folder."""
         return type(self)(output_dir)
 
-    def _read_only(self, what: str, wav_id: WavID) -> DataloaderError:
+    def _read_only(self, what: str, wav_id: WavID) -> DataError:
         why = f"{type(self).__name__} is read-only and does not {what}: the pipeline does"
-        return DataloaderError(why, source=str(self.output_dir), wav_id=wav_id)
+        return DataError(why, source=str(self.output_dir), wav_id=wav_id)
 
 
 class StageAdapter(ReadOnlyAdapter):

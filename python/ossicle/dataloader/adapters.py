@@ -12,9 +12,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ossicle.data.errors import ManifestError, MetadataError, MissingStageError
 from ossicle.dataloader.adapter_bases import ArrayStageAdapter, ReadOnlyAdapter, StageAdapter
 from ossicle.dataloader.alignments import CtmRun, index_ctm, read_ctm, read_textgrid
-from ossicle.dataloader.errors import ManifestError, MetadataError, MissingStageError
 from ossicle.dataloader.processor import default_registry
 from ossicle.dataloader.stages import ID, StageTable
 from ossicle.dataloader.summaries import summarize_categories, summarize_clarity

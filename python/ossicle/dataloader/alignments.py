@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from ossicle.dataloader.errors import MetadataError
+from ossicle.data.errors import MetadataError
 from ossicle.dataloader.types import SegmentList
 
 __all__ = ["CtmRun", "index_ctm", "read_ctm", "read_textgrid"]

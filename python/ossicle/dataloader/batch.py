@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, overload
 import numpy as np
 import torch
 
-from ossicle.dataloader.errors import SampleError
+from ossicle.data.errors import SampleError
 from ossicle.dataloader.types import MetadataDict, SampleRate, SegmentList, Waveform
 from ossicle.errors import InvalidArgumentError
 

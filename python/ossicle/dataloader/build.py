@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ossicle.data.errors import ManifestError, MissingStageError
 from ossicle.dataloader.conditions import LABEL_COUNTS
 from ossicle.dataloader.config import FilterConfig
-from ossicle.dataloader.errors import ManifestError, MissingStageError
 from ossicle.dataloader.joiner import How, ManifestJoiner
 from ossicle.dataloader.manifest import MetadataManifest
 from ossicle.dataloader.processor import default_registry

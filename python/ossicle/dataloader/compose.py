@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ossicle.dataloader.errors import SampleError
+from ossicle.data.errors import SampleError
 from ossicle.dataloader.types import MetadataDict, SampleRate
 
 if TYPE_CHECKING:

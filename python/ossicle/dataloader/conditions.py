@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ossicle.dataloader.errors import ManifestError, MissingStageError
+from ossicle.data.errors import ManifestError, MissingStageError
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from ossicle.atomic import write_text
+from ossicle.data.errors import DataError
 from ossicle.dataloader.conditions import can_be_sought, compile_conditions
-from ossicle.dataloader.errors import DataloaderError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,7 +49,7 @@ class _Config:
         """A configuration of named values; the others are their defaults.
 
         Raises:
-            DataloaderError: There is no such field, or its value does not fit; ``column`` is its
+            DataError: There is no such field, or its value does not fit; ``column`` is its
                 name.
         """
         known = [each.name for each in fields(cls)]
@@ -79,7 +79,7 @@ class PipelineConfig(_Config):
         shard_size: The most clips in a shard.
 
     Raises:
-        DataloaderError: A value has another type or makes no sense; ``column`` is the field.
+        DataError: A value has another type or makes no sense; ``column`` is the field.
     """
 
     vad_threshold: float = 0.5
@@ -147,19 +147,19 @@ class PipelineConfig(_Config):
 
         Raises:
             FileNotFoundError: There is no such file.
-            DataloaderError: It is no JSON object, names an unknown field, or a value does not fit.
+            DataError: It is no JSON object, names an unknown field, or a value does not fit.
         """
         file = Path(path) / CONFIG_FILE if Path(path).is_dir() else Path(path)
         try:
             values = json.loads(file.read_bytes(), object_pairs_hook=_once_each)
             if not isinstance(values, dict):
-                raise DataloaderError("is no JSON object")
+                raise DataError("is no JSON object")
             return cls.from_dict(values)
-        except DataloaderError as error:
+        except DataError as error:
             error.source = str(file)
             raise
         except (ValueError, RecursionError) as error:
-            raise DataloaderError(f"is no JSON: {error}", source=str(file)) from error
+            raise DataError(f"is no JSON: {error}", source=str(file)) from error
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class FilterConfig(_Config):
         max_duration: At most so many seconds (VAD).
 
     Raises:
-        DataloaderError: A value has another type or makes no sense; ``column`` is the field.
+        DataError: A value has another type or makes no sense; ``column`` is the field.
     """
 
     min_speech_ratio: float | None = None
@@ -216,7 +216,7 @@ class FilterConfig(_Config):
 
 
 def _refuse(field: str, why: str) -> NoReturn:
-    raise DataloaderError(why, column=field)
+    raise DataError(why, column=field)
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

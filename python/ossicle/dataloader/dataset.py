@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from torch.utils.data import Dataset
 
-from ossicle.dataloader.columns import Column, Columns, Lookup, Strings, Table, frame_of, source_of
-from ossicle.dataloader.errors import SampleError
+from ossicle.data.arrays import Column, Columns, Lookup, Strings
+from ossicle.data.errors import SampleError
+from ossicle.data.tables import Table, frame_of, source_of
 from ossicle.dataloader.files import ids_of
 from ossicle.dataloader.judge import BAD, Judge, SharedEpoch, sample_seed
 from ossicle.dataloader.loader import FeatureLoader
@@ -24,7 +25,7 @@ from ossicle.errors import InvalidArgumentError
 from ossicle.faults import Fault, OnError
 
 if TYPE_CHECKING:
-    from ossicle.dataloader.columns import Ints
+    from ossicle.data.arrays import Ints
     from ossicle.dataloader.compose import DataProcessor
     from ossicle.dataloader.types import MetadataDict, WavID
     from ossicle.dataloader.windows import Window

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-from ossicle.dataloader.columns import Columns, Lookup, Strings, Table, frame_of, source_of
-from ossicle.dataloader.errors import ManifestError, MetadataError
+from ossicle.data.arrays import Columns, Lookup, Strings
+from ossicle.data.columns import COLUMNS
+from ossicle.data.errors import ManifestError, MetadataError
+from ossicle.data.tables import Table, frame_of, source_of
 from ossicle.dataloader.npz import read_npz
 from ossicle.shard import AUDIO_EXTENSIONS
-from ossicle.shard.manifest import AUDIO_COLUMNS
 
 if TYPE_CHECKING:
     from ossicle.dataloader.types import MetadataDict, WavID
@@ -134,9 +135,9 @@ def _listed(table: Table, column: str | None, root: str) -> Files:
     """The paths in a manifest."""
     source = source_of(table)
     frame = frame_of(table, None if column is None else ["wav_id", column])
-    chosen = column or next((name for name in AUDIO_COLUMNS if name in frame.columns), None)
+    chosen = column or next((name for name in COLUMNS["audio"] if name in frame.columns), None)
     if chosen is None:
-        known = ", ".join(AUDIO_COLUMNS)
+        known = ", ".join(COLUMNS["audio"])
         why = f"no column of paths ({known}), but {', '.join(frame.columns)}: name one by `column`"
         raise ManifestError(why, source=source)
     ids = ids_of(frame, source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from ossicle.dataloader.errors import ManifestError
+from ossicle.data.errors import ManifestError
 from ossicle.dataloader.manifest import MetadataManifest
 from ossicle.dataloader.stages import ID
 

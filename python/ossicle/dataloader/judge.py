@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from ossicle.dataloader.errors import DataloaderError
+from ossicle.data.errors import DataError
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.faults import Fault, Faults, OnError, RowName
 
@@ -18,7 +18,7 @@ __all__ = ["BAD", "Judge", "SharedEpoch", "sample_seed"]
 
 Item = TypeVar("Item")
 
-BAD = (DataloaderError, AudioError, OSError)
+BAD = (DataError, AudioError, OSError)
 """What is wrong with data; anything else is a mistake in a program, and always raised."""
 
 # Good samples are counted in lots of so many.
@@ -54,7 +54,7 @@ class Judge:
         """Errors tell the recording."""
         try:
             yield
-        except DataloaderError as error:
+        except DataError as error:
             if error.wav_id is None:
                 error.wav_id = wav_id
             raise

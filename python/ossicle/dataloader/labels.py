@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle.atomic import write_text
+from ossicle.data.errors import MetadataError, SampleError
 from ossicle.dataloader.compose import DataProcessor
-from ossicle.dataloader.errors import MetadataError, SampleError
 from ossicle.dataloader.types import MetadataDict, SampleRate
 from ossicle.errors import InvalidArgumentError
 

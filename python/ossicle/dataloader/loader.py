@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from ossicle.audio import info
-from ossicle.dataloader.columns import Lookup, Strings, Table
-from ossicle.dataloader.errors import SampleError
+from ossicle.data.arrays import Lookup, Strings
+from ossicle.data.errors import SampleError
+from ossicle.data.tables import Table
 from ossicle.dataloader.files import PathLike, Rows, SideCars, Store, folder_of, recordings
 from ossicle.dataloader.shard_set import Shards, ShardSet, decoded, failed
 from ossicle.errors import AudioError, InvalidArgumentError
@@ -92,7 +93,7 @@ class WaveformLoader(FeatureLoader):
         source: Where they are: a folder, in which ``a/b.flac`` is the recording ``a/b``; a mapping
             of ids to paths; or a manifest (`MetadataManifest`, Polars frame, Parquet, CSV or JSON
             lines file) with ``wav_id`` and a column of paths.
-        column: That column; None takes the first of ``wav``, ``audio_path``, ``path``, ``audio``
+        column: That column; None takes the first of ``wav``, ``audio_path``, ``audio``, ``path``
             and ``audio_filepath`` that is there.
         root: The folder that relative paths begin at; None: the manifest file's own, else the
             working directory.

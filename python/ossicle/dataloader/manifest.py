@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ossicle.atomic import replacing
-from ossicle.dataloader.errors import ManifestError
+from ossicle.data.errors import ManifestError
+from ossicle.data.polars_errors import reading
 from ossicle.dataloader.stages import ID, refuse_after_fork
 from ossicle.dataloader.types import WavID
-from ossicle.polars_errors import reading
 
 if TYPE_CHECKING:
     import polars as pl

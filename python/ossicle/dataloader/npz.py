@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ossicle.dataloader.errors import MetadataError
+from ossicle.data.errors import MetadataError
 
 __all__ = ["Array", "Npz", "read_npy", "read_npz"]
 

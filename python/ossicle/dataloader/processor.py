@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from ossicle.dataloader.errors import DataloaderError
+from ossicle.data.errors import DataError
 from ossicle.dataloader.types import MetadataDict, WavID
 
 __all__ = [
@@ -23,7 +23,7 @@ ENTRY_POINTS = "ossicle.processors"
 """The group of entry points under which other packages announce their processors."""
 
 
-class ProcessorError(DataloaderError, KeyError):
+class ProcessorError(DataError, KeyError):
     """There is no processor of that name, there would be two, or it cannot be imported."""
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ossicle.dataloader.columns import Table
+from ossicle.data.tables import Table
 from ossicle.dataloader.strata import Ints, Shares, quotas_of, strata_of
 from ossicle.errors import InvalidArgumentError
 from ossicle.turns import Turns

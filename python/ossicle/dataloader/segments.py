@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ossicle.data.errors import MetadataError, SampleError
 from ossicle.dataloader.compose import check_waveform
-from ossicle.dataloader.errors import MetadataError, SampleError
 from ossicle.dataloader.types import MetadataDict, SampleRate, SegmentList
 
 if TYPE_CHECKING:

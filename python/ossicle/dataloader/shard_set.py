@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ossicle.audio import info, load
-from ossicle.dataloader.errors import ManifestError, MetadataError, SampleError
+from ossicle.data.columns import value_of
+from ossicle.data.errors import ManifestError, MetadataError, SampleError
 from ossicle.dataloader.npz import read_npy, read_npz
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.resampling import check_rate
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["ShardSet", "decoded"]
 
 Shards = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-_ID_FIELDS = ("wav_id", "uid", "file_id")
 # Of members beside the audio, what is read, by the last part of their extensions.
 _READ = frozenset({"json", "npz", "npy", "txt", "cls"})
 
@@ -143,7 +143,8 @@ class ShardSet:
 
 def named(metadata: MetadataDict, key: str) -> MetadataDict:
     """Adds ``wav_id``, and ``clip_id`` where a sample is a clip of another recording."""
-    own = next((metadata[one] for one in _ID_FIELDS if metadata.get(one) is not None), key)
+    own = value_of("wav_id", metadata)
+    own = key if own is None else own
     wav_id = {"wav_id": str(own)}
     return metadata | (wav_id if str(own) == key else wav_id | {"clip_id": key})
 

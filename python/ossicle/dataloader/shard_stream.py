@@ -16,7 +16,7 @@ from ossicle.faults import Fault
 from ossicle.turns import check_ranks, distributed
 
 if TYPE_CHECKING:
-    from ossicle.dataloader.columns import Ints
+    from ossicle.data.arrays import Ints
     from ossicle.dataloader.compose import DataProcessor
     from ossicle.dataloader.types import MetadataDict, SampleRate, Waveform
 

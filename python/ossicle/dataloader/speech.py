@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from ossicle.dataloader.errors import SampleError
+from ossicle.data.errors import SampleError
 from ossicle.dataloader.segments import (
     SAME_SECONDS,
     cut,

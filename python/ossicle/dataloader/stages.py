@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ossicle.dataloader.errors import DataloaderError, ManifestError, MissingStageError
-from ossicle.polars_errors import reading
+from ossicle.data.columns import COLUMNS
+from ossicle.data.errors import DataError, ManifestError, MissingStageError
+from ossicle.data.polars_errors import reading
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,7 +24,6 @@ __all__ = ["ID", "StageTable", "check_rows", "collect", "refuse_after_fork"]
 ID = "wav_id"
 """What every table's column of names is called here."""
 
-_ID_COLUMNS = (ID, "file_id", "uid")
 # What a column may hold by the name of its kind, and what a column of nulls becomes.
 _DEFAULTS = {"text": "String", "number": "Float64", "count": "Int64", "flag": "Boolean"}
 _forked_with_polars = False
@@ -42,12 +42,12 @@ def refuse_after_fork() -> None:
     """Raises in a process that cannot run Polars.
 
     Raises:
-        DataloaderError: It was forked off one that had Polars, whose threads are gone; the first
+        DataError: It was forked off one that had Polars, whose threads are gone; the first
             query would wait for them for ever.
     """
     if _forked_with_polars:
         why = "Polars does not run in a forked worker: call prepare() before the workers start"
-        raise DataloaderError(why)
+        raise DataError(why)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class StageTable:
         return lazy.select(others, *changed).select(list(order))
 
     def _id_column(self, schema: Mapping[str, Any], path: Path) -> str:
-        there = [name for name in (self.id_column, *_ID_COLUMNS) if name in schema]
+        there = [name for name in (self.id_column, *COLUMNS["wav_id"]) if name in schema]
         if not there:
             raise _lacking(self.id_column, schema, path)
         if there[0] != ID and ID in schema:

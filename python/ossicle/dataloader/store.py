@@ -22,12 +22,12 @@ from urllib.parse import quote, unquote_to_bytes
 import numpy as np
 
 from ossicle.atomic import flush, replacing
-from ossicle.dataloader.errors import MetadataError
+from ossicle.data.errors import MetadataError
+from ossicle.data.polars_errors import reading
 from ossicle.dataloader.npz import Npz
 from ossicle.dataloader.processor import FeatureProcessor
 from ossicle.dataloader.stages import refuse_after_fork
 from ossicle.dataloader.types import MetadataDict, WavID
-from ossicle.polars_errors import reading
 
 __all__ = [
     "FileStore",

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ossicle.dataloader.columns import Table, frame_of, source_of
-from ossicle.dataloader.errors import ManifestError
+from ossicle.data.errors import ManifestError
+from ossicle.data.tables import Table, frame_of, source_of
 from ossicle.errors import InvalidArgumentError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from ossicle.dataloader.errors import MetadataError
+from ossicle.data.errors import MetadataError
 from ossicle.dataloader.npz import Array, Npz
 from ossicle.progress import Report
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from ossicle.data.errors import SampleError
 from ossicle.dataloader.compose import Compose, DataProcessor, check_waveform
-from ossicle.dataloader.errors import SampleError
 from ossicle.dataloader.labels import LabelEncoder
 from ossicle.dataloader.masks import MaskGenerator
 from ossicle.dataloader.segments import refuse_outdated

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from ossicle.data.errors import SampleError
 from ossicle.dataloader.batch import DataBatch, Sample
-from ossicle.dataloader.errors import SampleError
 
 __all__ = ["from_upstream", "to_upstream"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from ossicle.data.errors import MetadataError, SampleError
 from ossicle.dataloader.compose import DataProcessor, sample_bits
-from ossicle.dataloader.errors import MetadataError, SampleError
 from ossicle.dataloader.segments import (
     SAME_SECONDS,
     Span,

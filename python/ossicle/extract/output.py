@@ -129,10 +129,12 @@ class Output:
         else:
             self._check_made_here()
             self._check(plan)
-        last = _last_row(shards[-1], plan.fingerprint) if shards else 0
-        kept = [fault for fault in read_ledger(self.ledger_path) if fault.row <= last]
+        return _last_row(shards[-1], plan.fingerprint) if shards else 0
+
+    def keep_faults(self, rows: int) -> None:
+        """Leaves the faults of the first rows in the ledger: the others are found anew."""
+        kept = [fault for fault in read_ledger(self.ledger_path) if fault.row < rows]
         write_ledger(self.ledger_path, kept)
-        return last
 
     def files(self) -> list[Path]:
         """All that an extraction may write over or remove, whether it is there or not."""

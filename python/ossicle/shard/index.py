@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from ossicle import _native
 from ossicle.audio import _thread_count
+from ossicle.data.polars_errors import reading
 from ossicle.errors import AudioError, CorruptAudioError, InvalidArgumentError
-from ossicle.polars_errors import reading
 
 if TYPE_CHECKING:
     import polars

@@ -10,9 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ossicle.data.errors import ManifestError
     from ossicle.train.align import AlignConfig, AlignProgress, AlignResult
     from ossicle.train.checkpoint import CheckpointError
-    from ossicle.train.clips import ManifestError
     from ossicle.train.config import TrainConfig
     from ossicle.train.config_file import ConfigError, config_from
     from ossicle.train.result import (
@@ -46,7 +46,7 @@ __all__ = [
 _HOMES = {
     "align": ("AlignConfig", "AlignProgress", "AlignResult"),
     "checkpoint": ("CheckpointError",),
-    "clips": ("ManifestError",),
+    "ossicle.data.errors": ("ManifestError",),
     "config": ("TrainConfig",),
     "config_file": ("ConfigError", "config_from"),
     "result": (
@@ -65,7 +65,9 @@ _LAZY = {name: module for module, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    home = _LAZY[name]
+    home = home if home.startswith("ossicle.") else f"{__name__}.{home}"
+    return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:

@@ -19,10 +19,10 @@ from typing import Any, cast
 import torch
 
 from ossicle.atomic import write_text
+from ossicle.data.clips import Clip, read_manifest
 from ossicle.outputs import claim_folder
 from ossicle.spoken import Speaker, Spoken, SpokenConfig, make_spoken
 from ossicle.train import trainer
-from ossicle.train.clips import Clip, read_manifest
 from ossicle.train.config import TrainConfig
 from ossicle.train.ctc import CtcConfig, train_encoder
 from ossicle.train.evaluate import ControlResult, WordErrors

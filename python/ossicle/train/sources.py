@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ossicle.audio import AudioSource
+from ossicle.data.clips import Clip, clips_of, manifest_sha256
+from ossicle.data.errors import ManifestError
+from ossicle.data.lengths import audio_lengths
+from ossicle.data.remarks import count_reasons
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.extract.features import FRAMES, FeatureShards
 from ossicle.faults import Fault, RowName
-from ossicle.lengths import audio_lengths
 from ossicle.mel import load_features
 from ossicle.model import WhisperEncoder
-from ossicle.remarks import count_reasons
 from ossicle.shard import AUDIO_EXTENSIONS, Shard
-from ossicle.train.clips import Clip, ManifestError, manifest_sha256, rows_of
 from ossicle.train.config import TrainConfig
 
 __all__ = [
@@ -165,8 +166,8 @@ class AudioClips:
                 continue
             if not found.lengths[at]:
                 clip = self.clips[row]
-                reason = f"row {clip.row}: the clip has no samples"
-                out.append(ManifestError(clip.path, None, reason))
+                reason = "the clip has no samples"
+                out.append(ManifestError(reason, source=str(clip.path), row=clip.row))
                 continue
             own = int(found.frames[at]) if self.pad_to_seconds is None else features.shape[2]
             seconds = int(found.lengths[at]) / _PLAIN["sampling_rate"]
@@ -248,7 +249,7 @@ def open_source(
     _check_extractor(encoder)
     rows, recordings = _shard_rows(paths, config.text_column) if paths else (None, None)
     if rows is None:
-        rows = list(rows_of(data, audio=config.audio_column, text=config.text_column))
+        rows = list(clips_of(data, audio=config.audio_column, text=config.text_column))
     kept = [n for n, row in enumerate(rows) if isinstance(row, Clip)]
     errors = [row for row in rows if isinstance(row, ManifestError)]
     if errors and ((on_error or config.on_error) == "raise" or not kept):
@@ -260,7 +261,7 @@ def open_source(
         config.max_seconds,
         config.pad_to_seconds,
         config.threads,
-        [Fault.of(error, RowName(error.row or 0, file=str(error.path))) for error in errors],
+        [Fault.of(error, RowName(error.row or 0)) for error in errors],
     )
 
 
@@ -314,7 +315,8 @@ def _shard_rows(
                 rows.append(Clip(path, _text_of(shard, number, text), row, key))
             except (ValueError, TypeError) as error:
                 reason = getattr(error, "reason", error)
-                rows.append(ManifestError(path, row, f"sample {key!r}: {reason}"))
+                why = f"sample {key!r}: {reason}"
+                rows.append(ManifestError(why, source=str(path), row=row))
             recordings.append(recording)
     if not rows:
         raise InvalidArgumentError("the shards have no samples")

@@ -10,27 +10,21 @@ from __future__ import annotations
 import bisect
 import difflib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ossicle.dataloader.errors import ManifestError, MetadataError
-from ossicle.polars_errors import reading
+from ossicle.data.errors import ManifestError, MetadataError
 
 if TYPE_CHECKING:
     import polars
 
-__all__ = ["Columns", "Lookup", "Strings", "Table", "frame_of"]
+__all__ = ["Bytes", "Column", "Columns", "Ints", "Lookup", "Strings"]
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
-Table: TypeAlias = Any
-"""A `MetadataManifest`, a Polars frame, a mapping of columns, a .parquet, .csv or .jsonl file."""
 
 # Rows whose texts are joined at a time.
 _CHUNK = 1 << 15
@@ -238,66 +232,6 @@ class Column:
         if isinstance(value, str):
             return json.loads(value)["_"] if self.is_json else value
         return value.item() if isinstance(value, np.generic) else value
-
-
-def frame_of(table: Table, columns: Iterable[str] | None = None) -> polars.DataFrame:
-    """A manifest as a Polars frame.
-
-    Args:
-        table: A `MetadataManifest`, a Polars frame, lazy or not, a mapping of columns, or the path
-            of a Parquet, CSV or JSON lines file.
-        columns: Which are needed; None takes all.
-
-    Raises:
-        ManifestError: It is none of these, cannot be read, or lacks a column.
-    """
-    source = source_of(table)
-    with reading(partial(ManifestError, source=source)):
-        lazy = _lazy(table, source)
-        names = lazy.collect_schema().names()
-        for name in columns or ():
-            if name not in names:
-                why = f"there is no such column, but {', '.join(names)}"
-                raise ManifestError(why, source=source, column=name)
-        chosen = lazy if columns is None else lazy.select(list(dict.fromkeys(columns)))
-        return chosen.collect()
-
-
-def source_of(table: Table) -> str:
-    """What errors call a manifest."""
-    if isinstance(table, str | os.PathLike):
-        return os.fspath(table)
-    name = getattr(table, "source", None)
-    return name if isinstance(name, str) else "the manifest"
-
-
-def _lazy(table: Table, source: str) -> polars.LazyFrame:
-    import polars
-
-    frame = getattr(table, "df", table)
-    if isinstance(frame, polars.LazyFrame):
-        return frame
-    if isinstance(frame, Mapping):
-        frame = polars.DataFrame(dict(frame))
-    if isinstance(frame, polars.DataFrame):
-        return frame.lazy()
-    if not isinstance(frame, str | os.PathLike):
-        raise ManifestError(f"no manifest, but {type(table).__name__}", source=source)
-    return _scanned(Path(frame), source)
-
-
-def _scanned(path: Path, source: str) -> polars.LazyFrame:
-    import polars
-
-    match path.suffix.lower():
-        case ".parquet":
-            return polars.scan_parquet(path, glob=False)
-        case ".csv":
-            return polars.scan_csv(path, glob=False)
-        case ".jsonl" | ".ndjson":
-            return polars.scan_ndjson(path)
-    known = ".parquet, .csv or .jsonl"
-    raise ManifestError(f"a manifest is {known}, not {path.suffix!r}", source=source)
 
 
 def _column(series: polars.Series, source: str) -> Column:

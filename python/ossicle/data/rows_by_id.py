@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ossicle.dataloader.columns import Columns, Strings
-from ossicle.dataloader.stages import ID
+from ossicle.data.arrays import Columns, Strings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,11 +24,11 @@ class RowsById:
 
     def __init__(self, frame: pl.DataFrame) -> None:
         # By the bytes of UTF-8, as Python compares bytes.
-        ordered = frame.sort(ID, maintain_order=True)
-        runs = ordered[ID].rle().struct.unnest()
+        ordered = frame.sort("wav_id", maintain_order=True)
+        runs = ordered["wav_id"].rle().struct.unnest()
         self._ids = Strings.of_series(runs["value"])
         self._starts = np.concatenate([[0], np.cumsum(runs["len"].to_numpy(), dtype=np.int64)])
-        self._columns = Columns.of(ordered.drop(ID), any_type=True)
+        self._columns = Columns.of(ordered.drop("wav_id"), any_type=True)
 
     def __len__(self) -> int:
         """How many recordings there are."""

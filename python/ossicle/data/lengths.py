@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle.audio import _one_of, _raise_first, _thread_count
+from ossicle.data.recordings import Recording, header_of, is_recording, recording_of, sources_of
 from ossicle.errors import AudioError, InvalidArgumentError
-from ossicle.recordings import ROW_KEYS, Clip, clip_of, header, named_by
 from ossicle.resampling import check_rate
 
 __all__ = ["AudioLengths", "audio_lengths"]
@@ -21,8 +21,6 @@ __all__ = ["AudioLengths", "audio_lengths"]
 # Rows that a thread takes at a time: a header costs some 10 us, a task of a pool about as much.
 _CHUNK = 256
 _INDEX_COLUMNS = {"frames", "sample_rate"}
-_ROW_KEYS = (*ROW_KEYS, "messages")
-_AUDIO_KEYS = ("array", "bytes", "path")
 # Two years at 48 kHz: what is above is no length, and below it frames times a rate fit int64.
 _MOST_FRAMES = 2**42
 
@@ -80,9 +78,9 @@ def audio_lengths(
     Args:
         rows: What a length is wanted of, each one of
 
-            - a row as the collator takes it: a mapping with ``audio_path`` (a path) or else
-              ``audio``, or a list of several of them under either key, or with ``messages`` whose
-              parts hold the recordings;
+            - a row as the collator takes it: a mapping with a recording under ``wav``,
+              ``audio_path``, ``audio``, ``path`` or ``audio_filepath`` (the first that has a
+              value), or a list of several, or with ``messages`` whose parts hold the recordings;
             - a source as `ossicle.info` takes it: a path, bytes, a binary file object (which is
               read from, and stands elsewhere afterwards), a shard's member;
             - an audio dict of Hugging Face `datasets`: ``{"path", "bytes"}``, of which bytes come
@@ -153,14 +151,14 @@ def _measure_all(
 
 def _measure(index: int, row: Any, rate: int | None) -> _Measured:
     try:
-        clips = [header(clip) for clip in _clips(row)]
+        headers = [header_of(recording) for recording in _recordings(row)]
     except AudioError as error:
         error.add_note(f"in row {index}")
         return _Measured(float("nan"), -1, error)
     return _Measured(
-        sum(clip.frames / clip.sample_rate for clip in clips),
-        sum(_samples(clip.frames, clip.sample_rate, rate) for clip in clips),
-        remarks=tuple(remark for clip in clips for remark in clip.remarks),
+        sum(header.frames / header.sample_rate for header in headers),
+        sum(_samples(header.frames, header.sample_rate, rate) for header in headers),
+        remarks=tuple(remark for header in headers for remark in header.remarks),
     )
 
 
@@ -168,19 +166,15 @@ def _samples(frames: int, native: int, rate: int | None) -> int:
     return frames if rate is None else -(-frames * rate // native)
 
 
-def _clips(row: Any) -> list[Clip]:
+def _recordings(row: Any) -> list[Recording]:
     """The recordings of a row, which may be a recording itself."""
-    if not isinstance(row, Mapping) or _is_audio(row):
-        return [clip_of(row)]
-    found = named_by(row)
+    if not isinstance(row, Mapping) or is_recording(row):
+        return [recording_of(row)]
+    found = sources_of(row)
     if not found:
         keys = ", ".join(map(str, row)) or "none"
         raise InvalidArgumentError(f"the row has no audio_path and no audio (its keys: {keys})")
-    return [clip_of(source, key) for key, source in found]
-
-
-def _is_audio(row: Mapping[str, Any]) -> bool:
-    return row.keys().isdisjoint(_ROW_KEYS) and not row.keys().isdisjoint(_AUDIO_KEYS)
+    return [recording_of(source, column) for column, source in found]
 
 
 def _gather(measured: Iterator[_Measured]) -> AudioLengths:

@@ -1,18 +1,20 @@
-"""What can be wrong with manifests, metadata and samples; each error says where."""
+"""What can be wrong with rows, manifests, metadata and samples; each error says where."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["DataloaderError", "ManifestError", "MetadataError", "MissingStageError", "SampleError"]
+__all__ = ["DataError", "ManifestError", "MetadataError", "MissingStageError", "SampleError"]
 
 
-class DataloaderError(ValueError):
-    """The base of the errors of Dataloader++.
+class DataError(ValueError):
+    """The base of the errors about what is known of recordings.
 
     Attributes:
         reason: What is wrong, without where.
         source: The file, folder or manifest that is meant, where there is one.
+        row: The row of it that is meant, from 0; blank lines do not count.
+        line: The line that the row stands on, from 1, where it does on one.
         wav_id: The recording or clip that is meant, where it is one.
         column: The column or field that is meant, where it is one.
     """
@@ -22,15 +24,20 @@ class DataloaderError(ValueError):
         reason: str,
         *,
         source: str | None = None,
+        row: int | None = None,
+        line: int | None = None,
         wav_id: str | None = None,
         column: str | None = None,
     ) -> None:
         super().__init__(reason)
-        self.reason, self.source, self.wav_id, self.column = reason, source, wav_id, column
+        self.reason, self.source, self.row, self.line = reason, source, row, line
+        self.wav_id, self.column = wav_id, column
 
     def __str__(self) -> str:
+        line = "" if self.line is None else f" (line {self.line})"
         parts = (
             self.source,
+            None if self.row is None else f"row {self.row}{line}",
             None if self.wav_id is None else f"wav_id {self.wav_id!r}",
             None if self.column is None else f"column {self.column!r}",
         )
@@ -42,17 +49,17 @@ class DataloaderError(ValueError):
         return type(self), (self.reason,), self.__dict__.copy()
 
 
-class ManifestError(DataloaderError):
-    """A table lacks a column, repeats a ``wav_id``, or does not fit another one."""
+class ManifestError(DataError):
+    """A manifest or a row of it cannot be used: it lacks a column, repeats an id, does not fit."""
 
 
 class MissingStageError(ManifestError):
     """A stage of the pipeline has left no output where it was asked for."""
 
 
-class MetadataError(DataloaderError, LookupError):
+class MetadataError(DataError, LookupError):
     """There is nothing on this recording, or what there is cannot be read."""
 
 
-class SampleError(DataloaderError):
+class SampleError(DataError):
     """A sample does not fit: into a batch, a transform, a model."""

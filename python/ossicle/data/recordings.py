@@ -11,28 +11,39 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle.audio import ShardMember, info
+from ossicle.data.columns import COLUMNS, column_of
 from ossicle.errors import InvalidArgumentError
 from ossicle.resampling import check_rate
 from ossicle.waveforms import check_shape
 
-__all__ = ["ROW_KEYS", "Clip", "Header", "Samples", "clip_of", "header", "named_by"]
-
-ROW_KEYS = ("audio_path", "audio")
-"""Where a row has its recordings; the first that is there counts."""
+__all__ = [
+    "Header",
+    "Recording",
+    "Samples",
+    "header_of",
+    "is_recording",
+    "recording_of",
+    "sources_of",
+]
 
 _BYTES = (bytes, bytearray, memoryview)
+# Columns that hold paths and nothing else.
+_PATHS = ("audio_path", "path", "audio_filepath")
+# What an audio dict of `datasets` may hold, and what makes a mapping a row beyond doubt.
+_AUDIO_KEYS = ("array", "bytes", "path")
+_ROW_KEYS = ({*COLUMNS["audio"]} - {"path"}) | {*COLUMNS["messages"]}
 
 
 @dataclass(frozen=True)
 class Samples:
-    """A clip that is decoded already: ``(samples,)`` or ``(channels, samples)``, and its rate."""
+    """Decoded already: ``(samples,)`` or ``(channels, samples)``, and the rate in Hz."""
 
     array: npt.NDArray[Any]
     sample_rate: int
 
 
 @dataclass(frozen=True)
-class Clip:
+class Recording:
     """One recording of a row.
 
     Attributes:
@@ -46,15 +57,15 @@ class Clip:
     blob_sha: Any = None
 
 
-def named_by(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The recordings of ``audio_path`` or else ``audio``, each with the key that it came under.
+def sources_of(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The recordings of a row, each with the column that it came under.
 
-    Those that the parts of ``messages`` hold count where neither key has any, if all do.
+    Those that the parts of ``messages`` hold count where no column has any, if all do.
     """
-    for key in ROW_KEYS:
-        if row.get(key) is not None:
-            found = row[key]
-            return [(key, one) for one in (found if isinstance(found, list | tuple) else [found])]
+    column = column_of("audio", row)
+    if column is not None and row[column] is not None:
+        found = row[column]
+        return [(column, one) for one in (found if isinstance(found, list | tuple) else [found])]
     parts = [part for message in row.get("messages") or () for part in _audio_parts(message)]
     named = [part["path"] if part.get("audio") is None else part["audio"] for part in parts]
     return [("audio", one) for one in named] if all(one is not None for one in named) else []
@@ -68,53 +79,58 @@ def _audio_parts(message: Any) -> list[dict[str, Any]]:
     return [{"audio": None, "path": None, **part} for part in audio]
 
 
-def clip_of(found: Any, key: str = "audio") -> Clip:
+def is_recording(row: Mapping[str, Any]) -> bool:
+    """Whether a mapping is one recording, an audio dict of `datasets`, and no row."""
+    return row.keys().isdisjoint(_ROW_KEYS) and not row.keys().isdisjoint(_AUDIO_KEYS)
+
+
+def recording_of(found: Any, column: str = "audio") -> Recording:
     """One recording.
 
     Args:
-        found: A path; where ``key`` is ``audio`` also bytes, a binary file object, a shard's
+        found: A path; unless the column is one of paths also bytes, a binary file object, a shard's
             member, an audio dict of Hugging Face `datasets` (``{"path", "bytes"}`` or ``{"array",
             "sampling_rate"}``) or its decoder.
-        key: Under which it stood.
+        column: Under which it stood.
 
     Raises:
         InvalidArgumentError: It is none of these; the message says what it is.
     """
     if isinstance(found, str | os.PathLike):
-        return Clip(found, os.fspath(found))
-    clip = _held(found) if key == "audio" else None
-    if clip is None:
-        raise InvalidArgumentError(f"{key} cannot be a {type(found).__name__}")
-    return clip
+        return Recording(found, os.fspath(found))
+    recording = None if column in _PATHS else _without_path(found)
+    if recording is None:
+        raise InvalidArgumentError(f"{column} cannot be a {type(found).__name__}")
+    return recording
 
 
-def _held(found: Any) -> Clip | None:
+def _without_path(found: Any) -> Recording | None:
     """What is no path of its own."""
     # A column of `datasets` that was not decoded, or its decoder, which knows the file too.
     encoded = getattr(found, "_hf_encoded", None) or found
     if isinstance(encoded, Mapping):
         return _of_dict(encoded)
     if isinstance(found, ShardMember):
-        return Clip(found, f"{found.shard} [{found.name}]")
+        return Recording(found, f"{found.shard} [{found.name}]")
     if isinstance(found, _BYTES) or (isinstance(found, np.ndarray) and found.dtype == np.uint8):
-        return Clip(found, "<bytes>")
+        return Recording(found, "<bytes>")
     if hasattr(found, "get_all_samples"):
         samples = found.get_all_samples()
-        return Clip(Samples(np.asarray(samples.data), samples.sample_rate), "<array>")
+        return Recording(Samples(np.asarray(samples.data), samples.sample_rate), "<array>")
     if hasattr(found, "read") and hasattr(found, "seek"):
-        return Clip(found, str(getattr(found, "name", "<file object>")))
+        return Recording(found, str(getattr(found, "name", "<file object>")))
     return None
 
 
-def _of_dict(found: Mapping[str, Any]) -> Clip:
+def _of_dict(found: Mapping[str, Any]) -> Recording:
     path, data, array = (found.get(key) for key in ("path", "bytes", "array"))
     if data is not None:
-        return Clip(data, str(path) if path else "<bytes>")
+        return Recording(data, str(path) if path else "<bytes>")
     if array is not None and found.get("sampling_rate") is not None:
         samples = Samples(np.asarray(array), int(found["sampling_rate"]))
-        return Clip(samples, str(path) if path else "<array>")
+        return Recording(samples, str(path) if path else "<array>")
     if path is not None:
-        return Clip(path, os.fspath(path))
+        return Recording(path, os.fspath(path))
     raise InvalidArgumentError(
         "audio holds neither bytes nor path, nor array with sampling_rate "
         f"(its keys: {', '.join(map(str, found)) or 'none'})"
@@ -135,16 +151,16 @@ class Header(NamedTuple):
     remarks: tuple[str, ...] = ()
 
 
-def header(clip: Clip) -> Header:
+def header_of(recording: Recording) -> Header:
     """Its rate, its length and the remarks on it; nothing is decoded.
 
     Raises:
         AudioError: It cannot be read.
         InvalidArgumentError: It is an array that is no waveform.
     """
-    if not isinstance(clip.source, Samples):
-        facts = info(clip.source)
+    if not isinstance(recording.source, Samples):
+        facts = info(recording.source)
         return Header(facts.sample_rate, facts.frames, facts.remarks)
-    shape = clip.source.array.shape
+    shape = recording.source.array.shape
     check_shape(shape)
-    return Header(check_rate(clip.source.sample_rate, "sampling_rate"), int(shape[-1]))
+    return Header(check_rate(recording.source.sample_rate, "sampling_rate"), int(shape[-1]))
