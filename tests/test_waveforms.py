@@ -75,7 +75,7 @@ def _features(x: Any, **options: Any) -> Any:
 
 def _collated(x: Any) -> npt.NDArray[np.float32]:
     clip: Any = recording_of({"array": np.asarray(x), "sampling_rate": RATE})
-    (sound,) = Loader(RATE, 30.0)([(None, clip)], ossicle.load_batch)
+    (sound,) = Loader(RATE, 30.0)([(None, clip)])
     if isinstance(sound, Exception):
         raise sound
     return sound

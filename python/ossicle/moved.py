@@ -19,6 +19,7 @@ from typing import Final
 __all__ = ["MOVED", "install"]
 
 MOVED: Final[dict[str, str]] = {
+    "ossicle.collator.calls": "ossicle.collator.encode",
     "ossicle.collator.faults": "ossicle.faults",
     "ossicle.dataloader.columns": "ossicle.data.arrays",
     "ossicle.dataloader.errors": "ossicle.data.errors",
