@@ -261,7 +261,7 @@ def test_the_command(manifest: Path, tmp_path: Path) -> None:
     facts = json.loads(done.stdout.splitlines()[-1])
     assert done.exit_code == 1  # four rows are bad
     assert (facts["clips"], facts["faults"], facts["rows"]) == (36, 4, 40)
-    assert "row 6: AudioFileNotFoundError" in done.stderr
+    assert "row 4: AudioFileNotFoundError" in done.stderr
     assert FeatureShards(facts["shards"], facts["fingerprint"]).layers == 3
     again = CliRunner().invoke(app, [*arguments, "--layer", "1"])
     assert again.exit_code == 1
