@@ -29,8 +29,8 @@ from ossicle.dataloader import (
     VADAdapter,
     VTCAdapter,
 )
-from ossicle.dataloader.adapter_bases import StageAdapter
-from ossicle.dataloader.npz import Npz, read_npz
+from ossicle.dataloader.outputs.adapter_bases import StageAdapter
+from ossicle.dataloader.outputs.npz import Npz, read_npz
 
 ADAPTERS = (VADAdapter, VTCAdapter, SNRAdapter, ESCAdapter)
 Kind = type[StageAdapter]

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ossicle.data.errors import DataError, ManifestError, MissingStageError
-from ossicle.dataloader.config import CONFIG_FILE, FilterConfig, PipelineConfig
+from ossicle.dataloader.outputs.config import CONFIG_FILE, FilterConfig, PipelineConfig
 
 shares = st.floats(0, 1) | st.sampled_from([0, 1, 0.0, -0.0])
 lengths = st.floats(0.001, 1e6) | st.integers(1, 1000)

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from pipeline_outputs import make_outputs
 
 from ossicle.data.errors import ManifestError, MissingStageError
-from ossicle.dataloader import joiner
-from ossicle.dataloader.build import build_manifest
-from ossicle.dataloader.config import FilterConfig
-from ossicle.dataloader.joiner import ManifestJoiner
-from ossicle.dataloader.manifest import MetadataManifest
+from ossicle.dataloader.outputs import joiner
+from ossicle.dataloader.outputs.build import build_manifest
+from ossicle.dataloader.outputs.config import FilterConfig
+from ossicle.dataloader.outputs.joiner import ManifestJoiner
+from ossicle.dataloader.outputs.manifest import MetadataManifest
 
 Rows = dict[str, dict[str, Any]]
 NAMES = ["a", "b", "", "é", "a b", "😀", "*"]

@@ -34,7 +34,7 @@ from ossicle.dataloader import (
     VADSegmenter,
     transform,
 )
-from ossicle.dataloader.segments import cut_metadata
+from ossicle.dataloader.transform.segments import cut_metadata
 from ossicle.errors import InvalidArgumentError
 
 FEW = settings(max_examples=60, deadline=None)

@@ -8,12 +8,6 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "python" / "ossicle"
 
 KNOWN: list[set[str]] = [
-    {
-        "ossicle.dataloader.adapter_bases",
-        "ossicle.dataloader.adapters",
-        "ossicle.dataloader.processor",
-    },
-    {"ossicle.dataloader.joiner", "ossicle.dataloader.manifest"},
     {"ossicle.model.generate", "ossicle.model.gpt"},
     {"ossicle.model.whisper", "ossicle.model.whisper_stream"},
 ]

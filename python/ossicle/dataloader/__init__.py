@@ -16,6 +16,7 @@ _HOMES = {
         "LabelTensor",
         "Mask",
         "MetadataDict",
+        "Sample",
         "SampleRate",
         "SegmentList",
         "WavID",
@@ -27,13 +28,14 @@ _HOMES = {
         "MissingStageError",
         "SampleError",
     ),
-    "config": ("FilterConfig", "PipelineConfig"),
-    "manifest": ("MetadataManifest",),
-    "joiner": ("ManifestJoiner",),
-    "build": ("build_manifest",),
-    "processor": ("FeatureProcessor", "ProcessorError", "ProcessorRegistry", "default_registry"),
-    "adapters": ("ESCAdapter", "PhonemeAdapter", "SNRAdapter", "VADAdapter", "VTCAdapter"),
-    "store": (
+    "outputs.config": ("FilterConfig", "PipelineConfig"),
+    "outputs.manifest": ("MetadataManifest",),
+    "outputs.joiner": ("ManifestJoiner",),
+    "outputs.build": ("build_manifest",),
+    "outputs.processor": ("FeatureProcessor", "ProcessorError"),
+    "outputs.registry": ("ProcessorRegistry", "default_registry"),
+    "outputs.adapters": ("ESCAdapter", "PhonemeAdapter", "SNRAdapter", "VADAdapter", "VTCAdapter"),
+    "outputs.store": (
         "JsonStore",
         "MetadataStore",
         "NpzStore",
@@ -41,7 +43,7 @@ _HOMES = {
         "StoreProcessor",
         "TorchStore",
     ),
-    "loader": (
+    "samples.loaders": (
         "FeatureLoader",
         "MetadataLoader",
         "RawFileLoader",
@@ -60,10 +62,11 @@ _HOMES = {
         "Window",
     ),
     "batch": ("Collator", "DataBatch", "SpeechCollator"),
-    "upstream": ("from_upstream", "to_upstream"),
-    "windows_picture": ("draw_windows",),
-    "dataset": ("SpeechDataset", "WebDatasetSpeechDataset"),
-    "sampler": ("MetadataSampler",),
+    "fairseq": ("from_upstream", "to_upstream"),
+    "transform.windows_picture": ("draw_windows",),
+    "samples.dataset": ("SpeechDataset",),
+    "samples.shard_stream": ("WebDatasetSpeechDataset",),
+    "samples.sampler": ("MetadataSampler",),
 }
 _LAZY = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_LAZY)

@@ -9,8 +9,8 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from ossicle.data.errors import MetadataError, SampleError
-from ossicle.dataloader.compose import DataProcessor, sample_bits
-from ossicle.dataloader.segments import (
+from ossicle.dataloader.transform.base import DataProcessor, sample_bits
+from ossicle.dataloader.transform.segments import (
     SAME_SECONDS,
     Span,
     cut,
@@ -20,7 +20,7 @@ from ossicle.dataloader.segments import (
     spans_of,
     split_span,
 )
-from ossicle.dataloader.types import MetadataDict, SampleRate
+from ossicle.dataloader.types import MetadataDict, Sample, SampleRate
 from ossicle.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ __all__ = ["OnlineWindower", "Window", "WindowCutter"]
 
 Mode: TypeAlias = Literal["fixed", "vad", "label"]
 Tail: TypeAlias = Literal["keep", "shift", "drop"]
-Sample: TypeAlias = "tuple[Waveform, SampleRate, MetadataDict]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +76,7 @@ class WindowCutter(DataProcessor):
         # Of the waveform itself: a duration in metadata may be that of a container's header.
         return self.windows({**metadata, "duration": waveform.shape[-1] / sample_rate})
 
-    def _picked(
-        self, waveform: Waveform, sample_rate: SampleRate, metadata: MetadataDict
-    ) -> Sample:
+    def _pick(self, waveform: Waveform, sample_rate: SampleRate, metadata: MetadataDict) -> Sample:
         windows = self._windows_of(waveform, sample_rate, metadata)
         if not windows:
             raise SampleError("there is no window to pick", wav_id=metadata.get("wav_id"))
@@ -119,7 +116,7 @@ class OnlineWindower(WindowCutter):
         padding: Modes ``"vad"`` and ``"label"``: seconds around each segment that belong to it.
         max_gap: Mode ``"vad"``: a longer silence, in seconds, is in no window.
         min_length: Windows that are shorter, in seconds, are left out.
-        seed: Of the choice of one window, see `compose.sample_bits`.
+        seed: Of the choice of one window, see `base.sample_bits`.
 
     Raises:
         InvalidArgumentError: An argument makes no sense, or has no meaning in this mode.
@@ -168,7 +165,9 @@ class OnlineWindower(WindowCutter):
         Raises:
             MetadataError: What is needed is not there, or makes no sense.
         """
-        make = {"fixed": self._fixed, "vad": self._aligned, "label": self._around}[self.mode]
+        make = {"fixed": self._fixed, "vad": self._along_speech, "label": self._around_labels}[
+            self.mode
+        ]
         windows = make(metadata, duration_of(metadata))
         return [item for item in windows if item.duration >= self.min_length - SAME_SECONDS]
 
@@ -181,7 +180,7 @@ class OnlineWindower(WindowCutter):
             SampleError: There is no window, or nothing to take a seed from.
             MetadataError: As of `windows`.
         """
-        return self._picked(waveform, sample_rate, metadata)
+        return self._pick(waveform, sample_rate, metadata)
 
     def _fixed(self, metadata: MetadataDict, duration: float) -> list[Window]:
         length = self.length or duration
@@ -195,19 +194,19 @@ class OnlineWindower(WindowCutter):
         onset = whole * hop if self.tail == "keep" else max(duration - length, 0.0)
         return [*windows, Window(onset, duration)]
 
-    def _aligned(self, metadata: MetadataDict, duration: float) -> list[Window]:
+    def _along_speech(self, metadata: MetadataDict, duration: float) -> list[Window]:
         spans = spans_of(segments_of(metadata, self.key), metadata, self.key)
         spans = merge_spans(pad_spans(spans, self.padding, duration))
-        return [Window(*span) for span in _packed(spans, self.length or math.inf, self.max_gap)]
+        return [Window(*span) for span in _pack(spans, self.length or math.inf, self.max_gap)]
 
-    def _around(self, metadata: MetadataDict, duration: float) -> list[Window]:
+    def _around_labels(self, metadata: MetadataDict, duration: float) -> list[Window]:
         windows = []
         for segment in segments_of(metadata, self.key):
             label = self._label(segment, metadata)
             if self.labels is None or label in self.labels:
                 spans = spans_of([segment], metadata, self.key)
                 for span in pad_spans(spans, self.padding, duration):
-                    windows += [Window(*part, label) for part in self._laid(span, duration)]
+                    windows += [Window(*part, label) for part in self._lay(span, duration)]
         return sorted(windows, key=lambda window: (window.onset, window.offset))
 
     def _label(self, segment: dict[str, Any], metadata: MetadataDict) -> str | None:
@@ -220,7 +219,7 @@ class OnlineWindower(WindowCutter):
             )
         return None if label is None else str(label)
 
-    def _laid(self, span: Span, duration: float) -> list[Span]:
+    def _lay(self, span: Span, duration: float) -> list[Span]:
         """Windows of the length that is asked for, over the whole of ``span``."""
         if self.length is None:
             return [span]
@@ -235,7 +234,7 @@ class OnlineWindower(WindowCutter):
         return [(onset, min(onset + length, duration)) for onset in onsets]
 
 
-def _packed(spans: list[Span], length: float, max_gap: float) -> list[Span]:
+def _pack(spans: list[Span], length: float, max_gap: float) -> list[Span]:
     """As many spans as fit, one after the other, into each window."""
     packed: list[Span] = []
     for onset, offset in spans:

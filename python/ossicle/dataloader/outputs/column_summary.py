@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ossicle.dataloader.stages import ID
+from ossicle.dataloader.outputs.stage_tables import ID
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from ossicle.dataloader.manifest import MetadataManifest
+    from ossicle.dataloader.outputs.manifest import MetadataManifest
 
 __all__ = ["summarize"]
 

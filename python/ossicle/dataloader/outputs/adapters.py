@@ -1,6 +1,6 @@
 """What the stages of a pipeline left on disk, read as a `FeatureProcessor` and never written.
 
-Each adapter registers itself in `default_registry`. Their ids are called ``wav_id`` whatever the
+They are in `default_registry`. Their ids are called ``wav_id`` whatever the
 pipeline called them, and a recording whose stage failed is nowhere in them.
 """
 
@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ossicle.data.errors import ManifestError, MetadataError, MissingStageError
-from ossicle.dataloader.adapter_bases import ArrayStageAdapter, ReadOnlyAdapter, StageAdapter
-from ossicle.dataloader.alignments import CtmRun, index_ctm, read_ctm, read_textgrid
-from ossicle.dataloader.processor import default_registry
-from ossicle.dataloader.stages import ID, StageTable
-from ossicle.dataloader.summaries import summarize_categories, summarize_clarity
+from ossicle.dataloader.outputs.adapter_bases import (
+    ArrayStageAdapter,
+    ReadOnlyAdapter,
+    StageAdapter,
+)
+from ossicle.dataloader.outputs.alignments import CtmRun, index_ctm, read_ctm, read_textgrid
+from ossicle.dataloader.outputs.archive_summaries import summarize_categories, summarize_clarity
+from ossicle.dataloader.outputs.stage_tables import ID, StageTable
 from ossicle.dataloader.types import MetadataDict, SegmentList, WavID
 from ossicle.progress import Progress, reporting
 
@@ -27,13 +30,11 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = ["ESCAdapter", "PhonemeAdapter", "SNRAdapter", "VADAdapter", "VTCAdapter"]
+__all__ = ["ADAPTERS", "ESCAdapter", "PhonemeAdapter", "SNRAdapter", "VADAdapter", "VTCAdapter"]
 
-_register = default_registry().register
 _SEGMENT = {"onset": "number", "offset": "number"}
 
 
-@_register
 class VADAdapter(StageAdapter):
     """Where there is speech: ``vad_meta/metadata.parquet``, ``vad_{raw,merged}/segments.parquet``.
 
@@ -60,7 +61,6 @@ class VADAdapter(StageAdapter):
         return pl.col("success")
 
 
-@_register
 class VTCAdapter(StageAdapter):
     """Who speaks when: ``vtc_meta/shard_*.parquet``, ``vtc_{raw,merged}/shard_*.parquet``.
 
@@ -83,7 +83,6 @@ class VTCAdapter(StageAdapter):
     }
 
 
-@_register
 class SNRAdapter(ArrayStageAdapter):
     """How clear the speech is: ``snr_meta/shard_*.parquet``, ``snr/{wav_id}.npz``.
 
@@ -102,7 +101,6 @@ class SNRAdapter(ArrayStageAdapter):
     _summarize = staticmethod(summarize_clarity)
 
 
-@_register
 class ESCAdapter(ArrayStageAdapter):
     """What else is heard: ``esc_meta/shard_*.parquet``, ``esc/{wav_id}.npz``, or ``noise``.
 
@@ -122,7 +120,6 @@ class ESCAdapter(ArrayStageAdapter):
     _summarize = staticmethod(summarize_categories)
 
 
-@_register
 class PhonemeAdapter(ReadOnlyAdapter):
     """What is said when: a forced aligner's ``*.TextGrid`` and ``*.ctm``, in any subfolder.
 
@@ -242,6 +239,10 @@ class PhonemeAdapter(ReadOnlyAdapter):
     def _is_wanted(self, segment: dict[str, Any]) -> bool:
         has_label = self.keep_empty or bool(segment["label"].strip())
         return has_label and (self.tiers is None or segment["tier"] in self.tiers)
+
+
+ADAPTERS = (VADAdapter, VTCAdapter, SNRAdapter, ESCAdapter, PhonemeAdapter)
+"""Those of the stages that Ossicle knows."""
 
 
 def _add(

@@ -12,8 +12,8 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ossicle.data.errors import MetadataError, SampleError
-from ossicle.dataloader.compose import check_waveform
-from ossicle.dataloader.types import MetadataDict, SampleRate, SegmentList
+from ossicle.dataloader.transform.base import check_waveform
+from ossicle.dataloader.types import MetadataDict, Sample, SampleRate, SegmentList
 
 if TYPE_CHECKING:
     from ossicle.dataloader.types import Waveform
@@ -57,8 +57,8 @@ def segments_of(metadata: MetadataDict, key: str) -> SegmentList:
     if isinstance(value, list) and (not value or _is_segments(value)):
         return value
     there = ", ".join(map(repr, segment_lists(metadata))) or "none"
-    told = "no such segments" if value is None else "no list of dicts with onset and offset"
-    raise MetadataError(f"{told}; there are {there}", wav_id=metadata.get("wav_id"), column=key)
+    why = "no such segments" if value is None else "no list of dicts with onset and offset"
+    raise MetadataError(f"{why}; there are {there}", wav_id=metadata.get("wav_id"), column=key)
 
 
 def spans_of(
@@ -73,8 +73,8 @@ def spans_of(
     for row, segment in enumerate(segments):
         onset, offset = segment["onset"], segment["offset"]
         if onset is None or offset is None or not -math.inf < onset <= offset < math.inf:
-            told = f"segment {row} goes from {onset} to {offset} s"
-            raise MetadataError(told, wav_id=metadata.get("wav_id"), column=key)
+            why = f"segment {row} goes from {onset} to {offset} s"
+            raise MetadataError(why, wav_id=metadata.get("wav_id"), column=key)
         spans.append((float(onset), float(offset)))
     return spans
 
@@ -107,7 +107,7 @@ def split_span(span: Span, length: float) -> list[Span]:
 
 def cut(
     waveform: Waveform, sample_rate: SampleRate, metadata: MetadataDict, spans: Sequence[Span]
-) -> tuple[Waveform, SampleRate, MetadataDict]:
+) -> Sample:
     """The sample that is left when only ``spans`` are kept, end to end.
 
     An onset is the sample nearest to it, a duration the nearest number of samples, so that windows
@@ -126,7 +126,7 @@ def cut(
     ranges = _sample_ranges(spans, sample_rate, waveform.shape[-1])
     pieces = [(start / sample_rate, end / sample_rate) for start, end in ranges]
     parts = [waveform[:, start:end] for start, end in ranges]
-    joined = _joined(parts)
+    joined = _join(parts)
     # Without the roundings that add up over pieces.
     duration = {"duration": joined.shape[-1] / sample_rate}
     return joined, sample_rate, {**cut_metadata(metadata, pieces), **duration}
@@ -246,7 +246,7 @@ def _sample_ranges(spans: Sequence[Span], rate: int, samples: int) -> list[tuple
     return ranges or [(0, 0)]
 
 
-def _joined(parts: Sequence[Waveform]) -> Waveform:
+def _join(parts: Sequence[Waveform]) -> Waveform:
     if len(parts) == 1:
         return parts[0]
     import torch

@@ -1,8 +1,4 @@
-"""Transforms of samples while training runs.
-
-Here are those of the sound itself; `compose` has what a transform is, `windows` and `speech` what
-cuts a recording, `labels` and `masks` what a model is to learn. All can be imported from here.
-"""
+"""Transforms of the sound itself: its rate and its level."""
 
 from __future__ import annotations
 
@@ -13,13 +9,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import numpy as np
 
 from ossicle.data.errors import SampleError
-from ossicle.dataloader.compose import Compose, DataProcessor, check_waveform
-from ossicle.dataloader.labels import LabelEncoder
-from ossicle.dataloader.masks import MaskGenerator
-from ossicle.dataloader.segments import refuse_outdated
-from ossicle.dataloader.speech import VADSegmenter
-from ossicle.dataloader.types import MetadataDict, SampleRate
-from ossicle.dataloader.windows import OnlineWindower, Window
+from ossicle.dataloader.transform.base import DataProcessor, check_waveform
+from ossicle.dataloader.transform.segments import refuse_outdated
+from ossicle.dataloader.types import MetadataDict, Sample, SampleRate
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.resampling import Quality, check_quality, check_rate, resample
 
@@ -28,17 +20,7 @@ if TYPE_CHECKING:
 
     from ossicle.dataloader.types import Waveform
 
-__all__ = [
-    "Compose",
-    "DataProcessor",
-    "LabelEncoder",
-    "MaskGenerator",
-    "Normalizer",
-    "OnlineWindower",
-    "Resampler",
-    "VADSegmenter",
-    "Window",
-]
+__all__ = ["Normalizer", "Resampler"]
 
 Kind: TypeAlias = Literal["peak", "rms", "loudness"]
 
@@ -64,7 +46,7 @@ class Resampler(DataProcessor):
 
     def __call__(
         self, waveform: Waveform, sample_rate: SampleRate, metadata: MetadataDict
-    ) -> tuple[Waveform, SampleRate, MetadataDict]:
+    ) -> Sample:
         """The sample at the new rate; its segments stay where they are in seconds.
 
         Raises:
@@ -130,7 +112,7 @@ class Normalizer(DataProcessor):
 
     def __call__(
         self, waveform: Waveform, sample_rate: SampleRate, metadata: MetadataDict
-    ) -> tuple[Waveform, SampleRate, MetadataDict]:
+    ) -> Sample:
         """The sample at its new level.
 
         Raises:
@@ -169,8 +151,8 @@ def _loudness(planes: npt.NDArray[np.float64], sample_rate: int, metadata: Metad
 
     channels, samples = planes.shape
     if not 1 <= channels <= 6:
-        told = f"loudness is defined for 1 to 5 channels and for 5.1, not for {channels}"
-        raise SampleError(told, wav_id=metadata.get("wav_id"))
+        why = f"loudness is defined for 1 to 5 channels and for 5.1, not for {channels}"
+        raise SampleError(why, wav_id=metadata.get("wav_id"))
     if channels == 6:
         planes = np.delete(planes, _LFE, axis=0)
     if not planes.any():

@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from ossicle.data.errors import DataError, MetadataError
 from ossicle.data.rows_by_id import RowsById
-from ossicle.dataloader.npz import read_npz
-from ossicle.dataloader.processor import FeatureProcessor
-from ossicle.dataloader.stages import ID, StageTable, check_rows, collect, refuse_after_fork
+from ossicle.dataloader.outputs.npz import read_npz
+from ossicle.dataloader.outputs.processor import FeatureProcessor
+from ossicle.dataloader.outputs.stage_tables import (
+    ID,
+    StageTable,
+    check_rows,
+    collect,
+    refuse_after_fork,
+)
 from ossicle.dataloader.types import MetadataDict, WavID
 from ossicle.progress import Progress, Report, reporting
 

@@ -1,20 +1,17 @@
-"""What datasets do about bad samples, and what their randomness comes from."""
+"""What datasets do about bad samples."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-import torch
-
 from ossicle.data.errors import DataError
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.faults import Fault, Faults, OnError, RowName
 
-__all__ = ["BAD", "Judge", "SharedEpoch", "sample_seed"]
+__all__ = ["BAD", "FaultPolicy"]
 
 Item = TypeVar("Item")
 
@@ -25,7 +22,7 @@ BAD = (DataError, AudioError, OSError)
 _LOT = 50
 
 
-class Judge:
+class FaultPolicy:
     """Raises, skips or replaces bad samples, with the collator's ledger and its limit.
 
     Args:
@@ -50,7 +47,7 @@ class Judge:
         return self._faults.ledger
 
     @contextmanager
-    def naming(self, wav_id: str) -> Iterator[None]:
+    def name_errors(self, wav_id: str) -> Iterator[None]:
         """Errors tell the recording."""
         try:
             yield
@@ -100,33 +97,3 @@ class Judge:
         if self._good == _LOT:
             self._faults.count(_LOT, 0)
             self._good = 0
-
-
-class SharedEpoch:
-    """A number in memory that workers share, also those that run when it is set."""
-
-    def __init__(self) -> None:
-        self._number = torch.zeros((), dtype=torch.int64)
-        self.set(0)
-
-    def get(self) -> int:
-        """The epoch."""
-        return int(self._number)
-
-    def set(self, epoch: int) -> None:
-        """Sets it.
-
-        Raises:
-            InvalidArgumentError: It is below 0.
-        """
-        if epoch < 0:
-            raise InvalidArgumentError(f"epoch is {epoch}, not at least 0")
-        # Here, as a copy that was pickled is not shared.
-        self._number.share_memory_()  # type: ignore[no-untyped-call]
-        self._number.fill_(epoch)
-
-
-def sample_seed(seed: int, epoch: int, key: str) -> int:
-    """A sample's own seed, 0 to 2**63 - 1, the same in any process and any order."""
-    text = f"{seed}\0{epoch}\0{key}".encode(errors="surrogateescape")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1

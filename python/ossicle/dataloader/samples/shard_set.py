@@ -14,7 +14,7 @@ import numpy as np
 from ossicle.audio import info, load
 from ossicle.data.columns import value_of
 from ossicle.data.errors import ManifestError, MetadataError, SampleError
-from ossicle.dataloader.npz import read_npy, read_npz
+from ossicle.dataloader.outputs.npz import read_npy, read_npz
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.resampling import check_rate
 from ossicle.shard import Shard

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from ossicle.atomic import write_text
 from ossicle.data.errors import DataError
-from ossicle.dataloader.conditions import can_be_sought, compile_conditions
+from ossicle.dataloader.outputs.filters import can_be_sought, compile_conditions
 
 if TYPE_CHECKING:
     import polars as pl

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from ossicle.atomic import replacing
 from ossicle.data.errors import ManifestError
 from ossicle.data.polars_errors import reading
-from ossicle.dataloader.stages import ID, refuse_after_fork
+from ossicle.dataloader.outputs.joins import Conflict, check_how, join_by_column, join_by_id
+from ossicle.dataloader.outputs.stage_tables import ID, refuse_after_fork
 from ossicle.dataloader.types import WavID
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from ossicle.dataloader.joiner import Conflict
 
 __all__ = ["MetadataManifest"]
 
@@ -185,11 +184,16 @@ class MetadataManifest:
         Raises:
             ManifestError: The column is missing or not unique, or others are in both.
         """
-        from ossicle.dataloader.joiner import ManifestJoiner, join_by_column
-
+        if not isinstance(other, MetadataManifest):
+            raise TypeError(f"not a MetadataManifest, but {type(other).__name__}")
+        check_how(how, conflict)
         if on == ID:
-            return ManifestJoiner(how, conflict).add(self).add(other).join()
-        return join_by_column(self, other, on, how, conflict)
+            joined = join_by_id([self, other], how, conflict)
+        else:
+            joined = join_by_column(self, other, on, how, conflict)
+        result = self.of_unique(joined, f"{self.source}+{other.source}")
+        _ = result.schema  # raises where a function's expression does not fit
+        return result
 
     def __len__(self) -> int:
         return self.df.height if self._rows is None else self._rows

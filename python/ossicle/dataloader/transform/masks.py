@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ossicle.dataloader.compose import DataProcessor, bits_of, check_waveform, sample_bits
-from ossicle.dataloader.types import MetadataDict, SampleRate
+from ossicle.dataloader.transform.base import DataProcessor, bits_of, check_waveform, sample_bits
+from ossicle.dataloader.types import MetadataDict, Sample, SampleRate
 from ossicle.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class MaskGenerator(DataProcessor):
         mask_prob: 0 to 1, the share of frames that begin a span.
         mask_length: Frames of a span.
         min_masks: Spans of a sample at least, where it has the frames for them.
-        seed: See `compose.sample_bits`.
+        seed: See `base.sample_bits`.
         window_seconds: What one frame hears.
         hop_seconds: From one frame to the next; as its default and that of ``window_seconds`` it is
             in wav2vec 2.0, HuBERT and WavLM.
@@ -58,17 +58,17 @@ class MaskGenerator(DataProcessor):
         if not 0 <= mask_prob <= 1:
             raise InvalidArgumentError(f"mask_prob is {mask_prob}, not from 0 to 1")
         if mask_length < 1 or min_masks < 0:
-            told = f"mask_length is {mask_length} and min_masks {min_masks}"
-            raise InvalidArgumentError(f"{told}, not at least 1 and 0")
+            what = f"mask_length is {mask_length} and min_masks {min_masks}"
+            raise InvalidArgumentError(f"{what}, not at least 1 and 0")
         if not (0 < hop_seconds < np.inf and 0 < window_seconds < np.inf):
-            told = f"window_seconds is {window_seconds} and hop_seconds {hop_seconds}"
-            raise InvalidArgumentError(f"{told}, not above 0")
+            what = f"window_seconds is {window_seconds} and hop_seconds {hop_seconds}"
+            raise InvalidArgumentError(f"{what}, not above 0")
         self.mask_prob, self.mask_length, self.min_masks = mask_prob, mask_length, min_masks
         self.seed, self.window_seconds, self.hop_seconds = seed, window_seconds, hop_seconds
 
     def __call__(
         self, waveform: Waveform, sample_rate: SampleRate, metadata: MetadataDict
-    ) -> tuple[Waveform, SampleRate, MetadataDict]:
+    ) -> Sample:
         """The sample with its masks.
 
         Raises:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle.data.tables import Table
-from ossicle.dataloader.strata import Ints, Shares, quotas_of, strata_of
+from ossicle.dataloader.samples.strata import Ints, Shares, quotas_of, strata_of
 from ossicle.errors import InvalidArgumentError
 from ossicle.turns import Turns
 

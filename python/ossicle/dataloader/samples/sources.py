@@ -12,7 +12,7 @@ from ossicle.data.arrays import Columns, Lookup, Strings
 from ossicle.data.columns import COLUMNS
 from ossicle.data.errors import ManifestError, MetadataError
 from ossicle.data.tables import Table, frame_of, source_of
-from ossicle.dataloader.npz import read_npz
+from ossicle.dataloader.outputs.npz import read_npz
 from ossicle.shard import AUDIO_EXTENSIONS
 
 if TYPE_CHECKING:

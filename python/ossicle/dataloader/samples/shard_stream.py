@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
-from ossicle.dataloader.judge import BAD, Judge, SharedEpoch, sample_seed
-from ossicle.dataloader.shard_set import Shards, ShardSet
+from ossicle.dataloader.samples.epoch import SharedEpoch, sample_seed
+from ossicle.dataloader.samples.fault_policy import BAD, FaultPolicy
+from ossicle.dataloader.samples.shard_set import Shards, ShardSet
+from ossicle.dataloader.types import Sample
 from ossicle.errors import InvalidArgumentError
 from ossicle.faults import Fault
 from ossicle.turns import check_ranks, distributed
 
 if TYPE_CHECKING:
     from ossicle.data.arrays import Ints
-    from ossicle.dataloader.compose import DataProcessor
-    from ossicle.dataloader.types import MetadataDict, SampleRate, Waveform
+    from ossicle.dataloader.transform.base import DataProcessor
+    from ossicle.dataloader.types import SampleRate
 
-__all__ = ["Sample", "WebDatasetSpeechDataset"]
-
-Sample: TypeAlias = "tuple[Waveform, SampleRate, MetadataDict]"
+__all__ = ["WebDatasetSpeechDataset"]
 
 _STATE_VERSION = 1
 
@@ -86,7 +86,7 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
         self.processor, self.seed, self.drop_last = processor, seed, drop_last
         self.shuffle_shards, self.shuffle_buffer = shuffle_shards, shuffle_buffer
         self._rank, self._world_size = rank, world_size
-        self._judge = Judge(on_error, max_bad_share, ledger_path)
+        self._policy = FaultPolicy(on_error, max_bad_share, ledger_path)
         self._shards = ShardSet(shards, sample_rate, mono, max_open)
         self._epoch = SharedEpoch()
         self._done, self._resumed = 0, dict[str, Any]()
@@ -124,7 +124,7 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
     @property
     def faults(self) -> list[Fault]:
         """Bad samples that this process has met; those of workers are in the ledger's file."""
-        return self._judge.faults
+        return self._policy.faults
 
     def __iter__(self) -> Iterator[Sample]:
         consumer, consumers = self._consumer()
@@ -218,13 +218,13 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
         try:
             metadata = self._shards.metadata(number)
             key = str(metadata.get("clip_id", metadata["wav_id"]))
-            with self._judge.naming(key):
+            with self._policy.name_errors(key):
                 waveform, rate = self._shards.waveform(number, key)
                 metadata["seed"] = sample_seed(self.seed, epoch, key)
                 if self.processor is not None:
                     waveform, rate, metadata = self.processor(waveform, rate, metadata)
         except BAD as error:
-            self._judge.enter(number, key, error)
+            self._policy.enter(number, key, error)
             return None
-        self._judge.count_good()
+        self._policy.count_good()
         return waveform, rate, metadata

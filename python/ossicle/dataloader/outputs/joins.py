@@ -1,18 +1,17 @@
-"""Joins of manifests: the rows of several side by side, matched by ``wav_id``."""
+"""How tables of recordings are joined: by their names, or many rows to one by another column."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from ossicle.data.errors import ManifestError
-from ossicle.dataloader.manifest import MetadataManifest
-from ossicle.dataloader.stages import ID
+from ossicle.dataloader.outputs.stage_tables import ID
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Conflict", "How", "ManifestJoiner", "join_by_column"]
+__all__ = ["Conflict", "How", "Joinable", "check_how", "join_by_column", "join_by_id"]
 
 How: TypeAlias = Literal["inner", "left", "outer"]
 Merge: TypeAlias = "Callable[[str, Mapping[str, pl.Expr]], pl.Expr]"
@@ -22,66 +21,46 @@ Conflict: TypeAlias = "Literal['error', 'prefix', 'first', 'last'] | Merge"
 _KEY, _OTHER_ID = "key\0", "id\0"
 
 
-class ManifestJoiner:
-    """Joins manifests by ``wav_id``.
+class Joinable(Protocol):
+    """What a `MetadataManifest` has."""
 
-    Rows come in the order of the first manifest, in an outer join those follow that are only in the
-    second, and so on. Where a manifest lacks a row, its columns are null there.
+    @property
+    def source(self) -> str: ...  # noqa: D102
+    @property
+    def schema(self) -> dict[str, pl.DataType]: ...  # noqa: D102
+    @property
+    def columns(self) -> list[str]: ...  # noqa: D102
+    @property
+    def lazy(self) -> pl.LazyFrame: ...  # noqa: D102
 
-    Names are matched by 128 bits of their hashes: of ten million names, two that differ are taken
-    for one in fewer than one of 10**24 joins.
 
-    Args:
-        how: Which rows are kept: ``inner`` those in every manifest, ``left`` those of the first,
-            ``outer`` those of any.
-        conflict: What becomes of columns that several manifests have. ``error`` raises; ``prefix``
-            puts the manifest's source and ``_`` before the name of each; ``first`` and ``last``
-            keep one, in each row that of the first or last manifest that has the row. Or a
-            function ``(column, {source: expression}) -> expression``, such as
-            ``lambda column, of: polars.coalesce(of.values())``.
+def check_how(how: How, conflict: Conflict) -> None:
+    """Refuses what is no kind of join.
 
     Raises:
-        ManifestError: `how` or `conflict` is none of these.
+        ManifestError: `how` or `conflict` is none of those that there are.
     """
+    if how not in ("inner", "left", "outer"):
+        raise ManifestError(f'how is "inner", "left" or "outer", not {how!r}')
+    if not callable(conflict) and conflict not in ("error", "prefix", "first", "last"):
+        known = '"error", "prefix", "first", "last" or a function'
+        raise ManifestError(f"conflict is {known}, not {conflict!r}")
 
-    def __init__(self, how: How = "inner", conflict: Conflict = "error") -> None:
-        if how not in ("inner", "left", "outer"):
-            raise ManifestError(f'how is "inner", "left" or "outer", not {how!r}')
-        if not callable(conflict) and conflict not in ("error", "prefix", "first", "last"):
-            known = '"error", "prefix", "first", "last" or a function'
-            raise ManifestError(f"conflict is {known}, not {conflict!r}")
-        self.how, self.conflict = how, conflict
-        self._manifests: list[MetadataManifest] = []
 
-    def add(self, manifest: MetadataManifest) -> ManifestJoiner:
-        """Takes one more manifest; returns the joiner itself."""
-        if not isinstance(manifest, MetadataManifest):
-            raise TypeError(f"not a MetadataManifest, but {type(manifest).__name__}")
-        self._manifests.append(manifest)
-        return self
+def join_by_id(manifests: Sequence[Joinable], how: How, conflict: Conflict) -> pl.LazyFrame:
+    """The rows of two manifests or more side by side, see `ManifestJoiner`.
 
-    def join(self) -> MetadataManifest:
-        """The rows of all side by side; lazy, its source is theirs, with ``+`` between them.
-
-        Raises:
-            ManifestError: There is nothing to join, or columns conflict; ``column`` names the one.
-        """
-        manifests = self._manifests
-        if not manifests:
-            raise ManifestError("there is nothing to join: add manifests first")
-        if len(manifests) == 1:
-            return manifests[0]
-        columns = _columns(manifests, self.how, self.conflict)
-        parts = [_part(manifest, number) for number, manifest in enumerate(manifests)]
-        joined = _joined(parts, self.how).select(ID, **columns)
-        result = MetadataManifest.of_unique(joined, "+".join(each.source for each in manifests))
-        _ = result.schema  # raises where a function's expression does not fit
-        return result
+    Raises:
+        ManifestError: Columns conflict; ``column`` names the one.
+    """
+    columns = _columns(manifests, how, conflict)
+    parts = [_part(manifest, number) for number, manifest in enumerate(manifests)]
+    return _join(parts, how).select(ID, **columns)
 
 
 def join_by_column(
-    left: MetadataManifest, right: MetadataManifest, on: str, how: How, conflict: Conflict
-) -> MetadataManifest:
+    left: Joinable, right: Joinable, on: str, how: How, conflict: Conflict
+) -> pl.LazyFrame:
     """Many rows to one, by a column that is unique on the right; null matches nothing."""
     if how not in ("inner", "left") or conflict != "error":
         raise ManifestError('by another column than wav_id: how="inner" or "left", no conflicts')
@@ -95,11 +74,10 @@ def join_by_column(
     for name in added:
         if name in left.columns:
             raise _conflict(name, [left.source, right.source])
-    joined = left.lazy.join(renamed, on=on, how=how, maintain_order="left")
-    return MetadataManifest.of_unique(joined, f"{left.source}+{right.source}")
+    return left.lazy.join(renamed, on=on, how=how, maintain_order="left")
 
 
-def _joined(parts: Sequence[pl.LazyFrame], how: How) -> pl.LazyFrame:
+def _join(parts: Sequence[pl.LazyFrame], how: How) -> pl.LazyFrame:
     """Parts by their keys; each has its names, which outer joins need of all of them."""
     import polars as pl
 
@@ -116,7 +94,7 @@ def _joined(parts: Sequence[pl.LazyFrame], how: How) -> pl.LazyFrame:
     return whole
 
 
-def _part(manifest: MetadataManifest, number: int) -> pl.LazyFrame:
+def _part(manifest: Joinable, number: int) -> pl.LazyFrame:
     """A manifest's names, their key, its columns under numbered names, and that it has the row."""
     import polars as pl
     from polars.selectors import by_name
@@ -134,9 +112,7 @@ def _numbered(name: str, number: int) -> str:
     return f"{name}\0{number}"
 
 
-def _columns(
-    manifests: Sequence[MetadataManifest], how: How, conflict: Conflict
-) -> dict[str, pl.Expr]:
+def _columns(manifests: Sequence[Joinable], how: How, conflict: Conflict) -> dict[str, pl.Expr]:
     """The columns of the result by name, in the order in which they first occur."""
     import polars as pl
 
@@ -154,7 +130,7 @@ def _columns(
             for source, column in merged:
                 found.setdefault(f"{source}_{name}", []).append((source, column))
         else:
-            one = _merged(name, [manifests[at] for at in numbers], numbers, how, conflict)
+            one = _merge(name, [manifests[at] for at in numbers], numbers, how, conflict)
             found.setdefault(name, []).append(("", one))
     for name, several in found.items():
         if len(several) > 1 or name == ID:
@@ -162,9 +138,9 @@ def _columns(
     return {name: expression for name, [(_, expression)] in found.items()}
 
 
-def _merged(
+def _merge(
     name: str,
-    owners: Sequence[MetadataManifest],
+    owners: Sequence[Joinable],
     numbers: Sequence[int],
     how: How,
     conflict: Conflict,
@@ -179,7 +155,7 @@ def _merged(
     if callable(conflict):
         if len(set(sources)) < len(sources):
             raise _conflict(name, sources)
-        return _called(conflict, name, dict(zip(sources, columns, strict=True)))
+        return _call(conflict, name, dict(zip(sources, columns, strict=True)))
     _check_same_type(name, owners)
     in_turn = list(zip(numbers, columns, strict=True))
     if conflict == "last":
@@ -193,7 +169,7 @@ def _merged(
     return chosen
 
 
-def _called(conflict: Merge, name: str, columns: Mapping[str, pl.Expr]) -> pl.Expr:
+def _call(conflict: Merge, name: str, columns: Mapping[str, pl.Expr]) -> pl.Expr:
     import polars as pl
 
     merged = conflict(name, columns)
@@ -202,22 +178,22 @@ def _called(conflict: Merge, name: str, columns: Mapping[str, pl.Expr]) -> pl.Ex
     return merged
 
 
-def _check_same_type(name: str, owners: Sequence[MetadataManifest]) -> None:
+def _check_same_type(name: str, owners: Sequence[Joinable]) -> None:
     import polars as pl
 
     types = {owner.schema[name] for owner in owners} - {pl.Null()}
     if len(types) > 1:
-        told = ", ".join(f"{owner.schema[name]} in {owner.source!r}" for owner in owners)
-        raise ManifestError(f"cannot be one: {told}", column=name)
+        types_there = ", ".join(f"{owner.schema[name]} in {owner.source!r}" for owner in owners)
+        raise ManifestError(f"cannot be one: {types_there}", column=name)
 
 
-def _check_column(manifest: MetadataManifest, on: str) -> None:
+def _check_column(manifest: Joinable, on: str) -> None:
     if on not in manifest.columns:
         why = f"there is no such column: there are {', '.join(manifest.columns)}"
         raise ManifestError(why, source=manifest.source, column=on)
 
 
-def _check_unique(manifest: MetadataManifest, on: str) -> None:
+def _check_unique(manifest: Joinable, on: str) -> None:
     from polars.selectors import by_name
 
     values: Any = manifest.lazy.select(by_name(on)).collect().to_series().drop_nulls()

@@ -15,9 +15,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from ossicle.dataloader.segments import SAME_SECONDS, segment_lists
+from ossicle.dataloader.transform.segments import SAME_SECONDS, segment_lists
+from ossicle.dataloader.transform.windows import Window
 from ossicle.dataloader.types import MetadataDict, SampleRate, SegmentList
-from ossicle.dataloader.windows import Window
 from ossicle.picture import COLUMNS, GRID, HEADING_INCHES, INK, LINE, MUTED
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""Datasets of PyTorch: samples by number, and samples of shards as a stream.
+"""A dataset of PyTorch: samples by number.
 
-Both give ``(waveform, sample_rate, metadata)``. What they know of a manifest is in plain arrays,
+It gives ``(waveform, sample_rate, metadata)``. What it knows of a manifest is in plain arrays,
 so that workers, however they are started, neither load Polars nor copy pages of objects.
 """
 
@@ -16,21 +16,22 @@ from torch.utils.data import Dataset
 from ossicle.data.arrays import Column, Columns, Lookup, Strings
 from ossicle.data.errors import SampleError
 from ossicle.data.tables import Table, frame_of, source_of
-from ossicle.dataloader.files import ids_of
-from ossicle.dataloader.judge import BAD, Judge, SharedEpoch, sample_seed
-from ossicle.dataloader.loader import FeatureLoader
-from ossicle.dataloader.segments import cut_metadata
-from ossicle.dataloader.shard_stream import Sample, WebDatasetSpeechDataset
+from ossicle.dataloader.samples.epoch import SharedEpoch, sample_seed
+from ossicle.dataloader.samples.fault_policy import BAD, FaultPolicy
+from ossicle.dataloader.samples.loaders import FeatureLoader
+from ossicle.dataloader.samples.sources import ids_of
+from ossicle.dataloader.transform.segments import cut_metadata
+from ossicle.dataloader.types import Sample
 from ossicle.errors import InvalidArgumentError
 from ossicle.faults import Fault, OnError
 
 if TYPE_CHECKING:
     from ossicle.data.arrays import Ints
-    from ossicle.dataloader.compose import DataProcessor
+    from ossicle.dataloader.transform.base import DataProcessor
+    from ossicle.dataloader.transform.windows import Window
     from ossicle.dataloader.types import MetadataDict, WavID
-    from ossicle.dataloader.windows import Window
 
-__all__ = ["SpeechDataset", "WebDatasetSpeechDataset"]
+__all__ = ["SpeechDataset"]
 
 
 class Windower(Protocol):
@@ -94,7 +95,7 @@ class SpeechDataset(Dataset[Sample]):
         if isinstance(ids, str):
             raise InvalidArgumentError(f"ids is one text, {ids!r}: pass a list of them")
         self.loader, self.processor, self.seed = loader, processor, seed
-        self._judge = Judge(on_error, max_bad_share, ledger_path)
+        self._policy = FaultPolicy(on_error, max_bad_share, ledger_path)
         self._epoch = SharedEpoch()
         self._columns: Columns | None = None
         if manifest is None:
@@ -115,7 +116,7 @@ class SpeechDataset(Dataset[Sample]):
             MetadataError: There is no such recording, or nothing is known of it.
         """
         place = range(len(self))[index]
-        with self._judge.naming(self.id_of(place)):
+        with self._policy.name_errors(self.id_of(place)):
             waveform, rate, metadata = self._load(place)
             key = str(metadata.get("clip_id", metadata["wav_id"]))
             metadata["seed"] = sample_seed(self.seed, self.epoch, key)
@@ -125,7 +126,7 @@ class SpeechDataset(Dataset[Sample]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
         """A batch, for PyTorch's `DataLoader`, with bad samples treated as ``on_error`` says."""
-        return self._judge.batch(indices, self.__getitem__, self.id_of)
+        return self._policy.batch(indices, self.__getitem__, self.id_of)
 
     @property
     def epoch(self) -> int:
@@ -139,7 +140,7 @@ class SpeechDataset(Dataset[Sample]):
     @property
     def faults(self) -> list[Fault]:
         """Bad samples that this process has met; those of workers are in the ledger's file."""
-        return self._judge.faults
+        return self._policy.faults
 
     def id_of(self, index: int) -> WavID:
         """The id under which a sample's recording is loaded."""
@@ -204,13 +205,13 @@ class SpeechDataset(Dataset[Sample]):
     def _windows_of(self, row: int, windower: Windower) -> Sequence[Window]:
         wav_id = self.id_of(row)
         try:
-            with self._judge.naming(wav_id):
+            with self._policy.name_errors(wav_id):
                 known = {"wav_id": wav_id, **self.loader.load_metadata(wav_id), **self.known(row)}
                 if known.get("duration") is None:
                     known["duration"] = self.loader.duration(wav_id)
                 return windower.windows(known)
         except BAD as error:
-            self._judge.enter(row, wav_id, error)
+            self._policy.enter(row, wav_id, error)
             return []
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from ossicle.data.errors import SampleError
-from ossicle.dataloader.batch import DataBatch, Sample
+from ossicle.dataloader.batch import DataBatch
+from ossicle.dataloader.types import Sample
 
 __all__ = ["from_upstream", "to_upstream"]
 

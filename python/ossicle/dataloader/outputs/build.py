@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ossicle.data.errors import ManifestError, MissingStageError
-from ossicle.dataloader.conditions import LABEL_COUNTS
-from ossicle.dataloader.config import FilterConfig
-from ossicle.dataloader.joiner import How, ManifestJoiner
-from ossicle.dataloader.manifest import MetadataManifest
-from ossicle.dataloader.processor import default_registry
-from ossicle.dataloader.stages import ID
+from ossicle.dataloader.outputs.config import FilterConfig
+from ossicle.dataloader.outputs.filters import LABEL_COUNTS
+from ossicle.dataloader.outputs.joiner import How, ManifestJoiner
+from ossicle.dataloader.outputs.manifest import MetadataManifest
+from ossicle.dataloader.outputs.registry import default_registry
+from ossicle.dataloader.outputs.stage_tables import ID
 
 if TYPE_CHECKING:
     import polars as pl

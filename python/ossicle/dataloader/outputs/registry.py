@@ -1,61 +1,21 @@
-"""What extracts metadata from recordings, and the register of everything that does."""
+"""The register of everything that extracts metadata from recordings."""
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
-from ossicle.data.errors import DataError
-from ossicle.dataloader.types import MetadataDict, WavID
+from ossicle.dataloader.outputs.adapters import ADAPTERS
+from ossicle.dataloader.outputs.processor import FeatureProcessor, ProcessorError
 
-__all__ = [
-    "ENTRY_POINTS",
-    "FeatureProcessor",
-    "ProcessorError",
-    "ProcessorRegistry",
-    "default_registry",
-]
+__all__ = ["ENTRY_POINTS", "ProcessorRegistry", "default_registry"]
 
 ENTRY_POINTS = "ossicle.processors"
 """The group of entry points under which other packages announce their processors."""
 
-
-class ProcessorError(DataError, KeyError):
-    """There is no processor of that name, there would be two, or it cannot be imported."""
-
-
-class FeatureProcessor(ABC):
-    """A model or tool that reads a recording and tells something about it, offline.
-
-    How it spreads its work over processes and devices is its own affair.
-    """
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What it is registered as; a class attribute will do."""
-
-    @abstractmethod
-    def process(self, wav_id: WavID, audio_path: Path) -> MetadataDict:
-        """Extracts the metadata of one recording."""
-
-    @abstractmethod
-    def save(self, wav_id: WavID, metadata: MetadataDict, output_dir: Path) -> Path:
-        """Writes what `process` gave under `output_dir`, and tells where."""
-
-    @abstractmethod
-    def load(self, wav_id: WavID, output_dir: Path) -> MetadataDict:
-        """Reads what `save` wrote."""
-
-    @abstractmethod
-    def exists(self, wav_id: WavID, output_dir: Path) -> bool:
-        """Whether there is something to `load`."""
-
-
-Kind = type[FeatureProcessor]
+Kind: TypeAlias = type[FeatureProcessor]
 AnyKind = TypeVar("AnyKind", bound=Kind)
 
 
@@ -95,7 +55,7 @@ class ProcessorRegistry:
 
     def names(self) -> list[str]:
         """All names, sorted; nothing is imported for it."""
-        return sorted({*self._kinds, *self._announced()})
+        return sorted({*self._kinds, *self._entry_points()})
 
     def get(self, name: str) -> Kind:
         """The class of that name.
@@ -104,7 +64,7 @@ class ProcessorRegistry:
             ProcessorError: There is none, there are two, or its package does not import; the
                 message names the package.
         """
-        own, announced = self._kinds.get(name), self._announced().get(name, [])
+        own, announced = self._kinds.get(name), self._entry_points().get(name, [])
         if len(announced) + (own is not None) > 1:
             raise ProcessorError(
                 f"more than one processor is called {name!r}: {self._origin(name)}"
@@ -114,7 +74,7 @@ class ProcessorRegistry:
         if not announced:
             known = ", ".join(self.names()) or "none"
             raise ProcessorError(f"there is no processor {name!r}: there are {known}")
-        return _imported(announced[0])
+        return _load(announced[0])
 
     def create(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """A processor of that name, made with the arguments.
@@ -125,7 +85,7 @@ class ProcessorRegistry:
         return self.get(name)(*args, **kwargs)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._kinds or name in self._announced()
+        return name in self._kinds or name in self._entry_points()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -136,7 +96,7 @@ class ProcessorRegistry:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self.names())})"
 
-    def _announced(self) -> dict[str, list[importlib.metadata.EntryPoint]]:
+    def _entry_points(self) -> dict[str, list[importlib.metadata.EntryPoint]]:
         """Entry points by name, each once: a folder may stand on the path twice."""
         found: dict[str, dict[str, importlib.metadata.EntryPoint]] = {}
         if self._group is not None:
@@ -147,7 +107,7 @@ class ProcessorRegistry:
     def _origin(self, name: str) -> str:
         kind = self._kinds.get(name)
         own = [] if kind is None else [f"{kind.__module__}.{kind.__qualname__}"]
-        return " and ".join(own + [_described(at) for at in self._announced().get(name, [])])
+        return " and ".join(own + [_described(at) for at in self._entry_points().get(name, [])])
 
 
 def _check(kind: Any) -> None:
@@ -167,7 +127,7 @@ def _described(point: importlib.metadata.EntryPoint) -> str:
     return f"{point.value!r}{package}"
 
 
-def _imported(point: importlib.metadata.EntryPoint) -> Kind:
+def _load(point: importlib.metadata.EntryPoint) -> Kind:
     try:
         kind = point.load()
     except Exception as error:
@@ -182,12 +142,10 @@ def _imported(point: importlib.metadata.EntryPoint) -> Kind:
     return kind
 
 
-_registry = ProcessorRegistry(ENTRY_POINTS)
-
-
+@functools.cache
 def default_registry() -> ProcessorRegistry:
     """The registry of this process: Ossicle's own adapters, and what other packages announce."""
-    # Imported for its effect: each adapter registers itself.
-    from ossicle.dataloader import adapters  # noqa: F401
-
-    return _registry
+    registry = ProcessorRegistry(ENTRY_POINTS)
+    for adapter in ADAPTERS:
+        registry.register(adapter)
+    return registry

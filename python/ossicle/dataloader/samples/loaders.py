@@ -14,13 +14,20 @@ from ossicle.audio import info
 from ossicle.data.arrays import Lookup, Strings
 from ossicle.data.errors import SampleError
 from ossicle.data.tables import Table
-from ossicle.dataloader.files import PathLike, Rows, SideCars, Store, folder_of, recordings
-from ossicle.dataloader.shard_set import Shards, ShardSet, decoded, failed
+from ossicle.dataloader.samples.shard_set import Shards, ShardSet, decoded, failed
+from ossicle.dataloader.samples.sources import (
+    PathLike,
+    Rows,
+    SideCars,
+    Store,
+    folder_of,
+    recordings,
+)
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.resampling import check_rate
 
 if TYPE_CHECKING:
-    from ossicle.dataloader.types import ClipID, MetadataDict, SampleRate, Waveform, WavID
+    from ossicle.dataloader.types import ClipID, MetadataDict, Sample, SampleRate, Waveform, WavID
 
 __all__ = [
     "FeatureLoader",
@@ -54,7 +61,7 @@ class FeatureLoader(ABC):
             MetadataError: There is nothing on it, or it cannot be read.
         """
 
-    def load(self, wav_id: WavID) -> tuple[Waveform, SampleRate, MetadataDict]:
+    def load(self, wav_id: WavID) -> Sample:
         """Both."""
         waveform, sample_rate = self.load_waveform(wav_id)
         return waveform, sample_rate, self.load_metadata(wav_id)

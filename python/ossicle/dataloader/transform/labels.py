@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from ossicle.atomic import write_text
 from ossicle.data.errors import MetadataError, SampleError
-from ossicle.dataloader.compose import DataProcessor
-from ossicle.dataloader.types import MetadataDict, SampleRate
+from ossicle.dataloader.transform.base import DataProcessor
+from ossicle.dataloader.types import MetadataDict, Sample, SampleRate
 from ossicle.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class LabelEncoder(DataProcessor):
 
     def __call__(
         self, waveform: Waveform, sample_rate: SampleRate, metadata: MetadataDict
-    ) -> tuple[Waveform, SampleRate, MetadataDict]:
+    ) -> Sample:
         """The sample with ``label_ids``.
 
         Raises:

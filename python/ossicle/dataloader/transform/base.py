@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ossicle.data.errors import SampleError
-from ossicle.dataloader.types import MetadataDict, SampleRate
+from ossicle.dataloader.types import MetadataDict, Sample, SampleRate
 
 if TYPE_CHECKING:
     from ossicle.dataloader.types import Waveform
@@ -29,7 +29,7 @@ class DataProcessor(ABC):
     @abstractmethod
     def __call__(
         self, waveform: Waveform, sample_rate: SampleRate, metadata: MetadataDict
-    ) -> tuple[Waveform, SampleRate, MetadataDict]:
+    ) -> Sample:
         """The sample after the transform.
 
         Args:
@@ -54,7 +54,7 @@ class Compose(DataProcessor):
 
     def __call__(
         self, waveform: Waveform, sample_rate: SampleRate, metadata: MetadataDict
-    ) -> tuple[Waveform, SampleRate, MetadataDict]:
+    ) -> Sample:
         """The sample after all of them."""
         for processor in self.processors:
             waveform, sample_rate, metadata = processor(waveform, sample_rate, metadata)
@@ -99,5 +99,5 @@ def check_waveform(waveform: Waveform, metadata: MetadataDict) -> None:
     """
     if waveform.ndim == 2 and waveform.is_floating_point():
         return
-    told = f"a waveform is (channels, samples) of floats, not {tuple(waveform.shape)} of "
-    raise SampleError(f"{told}{waveform.dtype}", wav_id=metadata.get("wav_id"))
+    why = f"a waveform is (channels, samples) of floats, not {tuple(waveform.shape)} of "
+    raise SampleError(f"{why}{waveform.dtype}", wav_id=metadata.get("wav_id"))

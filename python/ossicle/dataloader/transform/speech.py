@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from ossicle.data.errors import SampleError
-from ossicle.dataloader.segments import (
+from ossicle.dataloader.transform.segments import (
     SAME_SECONDS,
     cut,
     merge_spans,
@@ -15,9 +15,7 @@ from ossicle.dataloader.segments import (
     spans_of,
     split_span,
 )
-from ossicle.dataloader.types import MetadataDict, SampleRate
-from ossicle.dataloader.windows import (
-    Sample,
+from ossicle.dataloader.transform.windows import (
     Window,
     WindowCutter,
     check_choice,
@@ -25,6 +23,7 @@ from ossicle.dataloader.windows import (
     check_positive,
     duration_of,
 )
+from ossicle.dataloader.types import MetadataDict, Sample, SampleRate
 
 if TYPE_CHECKING:
     from ossicle.dataloader.types import Waveform
@@ -49,7 +48,7 @@ class VADSegmenter(WindowCutter):
         padding: In seconds.
         give: ``"all"``: the speech end to end, without the silence. ``"one"``: one segment, picked
             by the sample's seed.
-        seed: Of that choice, see `compose.sample_bits`.
+        seed: Of that choice, see `base.sample_bits`.
 
     Raises:
         InvalidArgumentError: An argument makes no sense.
@@ -100,7 +99,7 @@ class VADSegmenter(WindowCutter):
             MetadataError: As of `windows`.
         """
         if self.give == "one":
-            return self._picked(waveform, sample_rate, metadata)
+            return self._pick(waveform, sample_rate, metadata)
         windows = self._windows_of(waveform, sample_rate, metadata)
         if not windows:
             raise SampleError("there is no speech", wav_id=metadata.get("wav_id"), column=self.key)
