@@ -215,7 +215,7 @@ def _stages_of(way: str, processor: Any) -> list[tuple[Any, str, str]]:
         *shared,
         (ossicle.collator.sound, "load_batch", "decode, mix and resample"),
         (ossicle.collator.features, "log_mel_batch", "log-mel"),
-        (ossicle.collator.features, "_padded", "features into the batch"),
+        (ossicle.collator.features, "_pad", "features into the batch"),
         (WaveformCache, "get", "read the caches"),
         (WaveformCache, "put", "write the caches"),
         (AudioCache, "get_batch", "read the caches"),

@@ -97,14 +97,14 @@ class _Ready:
 
         del audio
         frames = self._extractor.nb_max_frames
-        found = {"input_features": _padded(self._mels, frames)}
+        found = {"input_features": _pad(self._mels, frames)}
         if options.get("return_attention_mask"):
             own = np.array([[mel.shape[1] - _AFTER] for mel in self._mels])
             found["attention_mask"] = (np.arange(frames) < own).astype(np.int32)
         return BatchFeature(found, tensor_type=options.get("return_tensors"))
 
 
-def _padded(mels: Sequence[Mel], frames: int) -> npt.NDArray[np.float32]:
+def _pad(mels: Sequence[Mel], frames: int) -> npt.NDArray[np.float32]:
     """All features in one array ``(B, n_mels, frames)``, filled up with what silence gives."""
     out = np.empty((len(mels), mels[0].shape[0], frames), np.float32)
     for row, mel in zip(out, mels, strict=True):

@@ -38,7 +38,7 @@ def encode_voxtral(request: Request) -> Encoding:
         lengths = [next(left) for _ in example.recordings]
         rows.append(_tokens(request, example, prompt, lengths))
 
-    def padded(values: list[list[Any]], fill: int) -> torch.Tensor:
+    def pad(values: list[list[Any]], fill: int) -> torch.Tensor:
         tensors = [torch.tensor(each) for each in values]
         side = tokenizer.padding_side
         return pad_sequence(tensors, batch_first=True, padding_value=fill, padding_side=side)
@@ -46,13 +46,13 @@ def encode_voxtral(request: Request) -> Encoding:
     ids = [row for row, _ in rows]
     controls = torch.tensor(sorted(tokenizer.all_special_ids))
     text = {
-        "input_ids": padded(ids, tokenizer.pad_token_id),
-        "attention_mask": padded([[1] * len(row) for row in ids], 0),
+        "input_ids": pad(ids, tokenizer.pad_token_id),
+        "attention_mask": pad([[1] * len(row) for row in ids], 0),
     }
     # All that mistral-common writes by itself stays, where texts must be shortened.
     text["special_tokens_mask"] = torch.isin(text["input_ids"], controls).long()
     sound = {"input_features": _features(request)}
-    return Encoding(text, sound, padded([row for _, row in rows], 0))
+    return Encoding(text, sound, pad([row for _, row in rows], 0))
 
 
 def _features(request: Request) -> torch.Tensor:

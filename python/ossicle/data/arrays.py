@@ -67,7 +67,7 @@ class Strings(Sequence[str]):
         series = series.fill_null("")
         lengths = series.str.len_bytes().to_numpy().astype(np.int64)
         ends = _ends(lengths)
-        # One large block, and small ones in between: what is freed leaves no holes, see `_sorted`.
+        # One large block, and small ones in between: what is freed leaves no holes, see `_sort`.
         data = np.empty(ends[-1], np.uint8)
         for start in range(0, len(series), _CHUNK):
             part = series.slice(start, _CHUNK)
@@ -105,7 +105,7 @@ class Lookup:
 
     def __init__(self, strings: Strings, source: str) -> None:
         self.strings, self.source = strings, source
-        self._order = _sorted(strings, source)
+        self._order = _sort(strings, source)
 
     def __len__(self) -> int:
         return len(self.strings)
@@ -277,7 +277,7 @@ def _ends(lengths: Ints) -> Ints:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
-def _sorted(strings: Strings, source: str) -> Ints:
+def _sort(strings: Strings, source: str) -> Ints:
     """The numbers of texts in the order of their UTF-8.
 
     By NumPy, which leaves no garbage behind: what a parent frees after a fork stays with its
@@ -290,7 +290,7 @@ def _sorted(strings: Strings, source: str) -> Ints:
         texts = [strings.raw(number) for number in numbers]
         twice = [n for n in range(1, len(texts)) if texts[n] == texts[n - 1]]
     else:
-        padded = _padded(strings, width)
+        padded = _pad(strings, width)
         order = np.argsort(padded, kind="stable")
         padded = padded[order]
         twice = np.flatnonzero(padded[1:] == padded[:-1]).tolist()
@@ -301,7 +301,7 @@ def _sorted(strings: Strings, source: str) -> Ints:
     return order
 
 
-def _padded(strings: Strings, width: int) -> npt.NDArray[np.bytes_]:
+def _pad(strings: Strings, width: int) -> npt.NDArray[np.bytes_]:
     """``(N,)`` texts of ``width`` bytes, with zeros behind."""
     lengths = np.diff(strings.offsets)
     matrix = np.zeros((len(strings), max(width, 1)), np.uint8)

@@ -97,7 +97,7 @@ def index_shards(
         UnsupportedFormatError: A shard holds what none may.
         InvalidArgumentError: One shard is named twice, `threads` is not positive.
     """
-    shards = listed(paths)
+    shards = list_paths(paths)
     if on_error not in ("raise", "collect"):
         raise InvalidArgumentError(f'on_error is "raise" or "collect", not {on_error!r}')
     workers = _thread_count(threads)
@@ -110,7 +110,7 @@ def index_shards(
     return (frame, errors) if on_error == "collect" else frame
 
 
-def listed(paths: Shards) -> list[str]:
+def list_paths(paths: Shards) -> list[str]:
     """Their paths as text, each shard once."""
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     shards = [os.fspath(path) for path in several]

@@ -266,7 +266,7 @@ def _sample(task: Task, rate: int | None) -> _Sample | PackError:
     try:
         row = json_bytes(task.row, default=_plain)
         extension, data, seconds, clipped = (
-            _as_it_is(task.path) if rate is None else _transcoded(task.path, rate)
+            _as_it_is(task.path) if rate is None else _transcode(task.path, rate)
         )
     except AudioError as error:
         return task.failed(error)
@@ -312,13 +312,13 @@ def _read(path: Path) -> bytes:
         raise unreadable(path, error) from error
 
 
-def _transcoded(path: Path, rate: int) -> tuple[str, bytes, float, int]:
+def _transcode(path: Path, rate: int) -> tuple[str, bytes, float, int]:
     waveform, _ = load(path, rate, verify=True)
     data = encode(waveform, rate, "flac")
-    return "flac", data, len(waveform) / rate, _clipped(waveform)
+    return "flac", data, len(waveform) / rate, _count_clipped(waveform)
 
 
-def _clipped(waveform: FloatArray) -> int:
+def _count_clipped(waveform: FloatArray) -> int:
     """Samples that 16 bits have no step for."""
     if not len(waveform) or (waveform.max() < 1.0 - 1.0 / _STEP and waveform.min() >= -1.0):
         return 0

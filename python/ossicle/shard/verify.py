@@ -22,7 +22,7 @@ from ossicle import _native
 from ossicle.audio import ShardMember, _thread_count, info
 from ossicle.errors import AudioError
 from ossicle.outputs import refuse_same_file
-from ossicle.shard.index import Progress, Shards, index_path, listed
+from ossicle.shard.index import Progress, Shards, index_path, list_paths
 from ossicle.shard.reader import Shard
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def verify_shards(
     """
     import polars
 
-    shards = listed(paths)
+    shards = list_paths(paths)
     workers = _thread_count(threads)
     found = _native.verify_shards(shards, workers, decode, progress)
     rows = [
@@ -125,7 +125,7 @@ def shard_remarks(paths: Shards, *, threads: int | None = None) -> list[Remark]:
         `verify_shards` says what is wrong with them.
     """
     with ThreadPoolExecutor(_thread_count(threads), "ossicle-remarks") as pool:
-        return [one for found in pool.map(_remarks, listed(paths)) for one in found]
+        return [one for found in pool.map(_remarks, list_paths(paths)) for one in found]
 
 
 def _remarks(path: str) -> list[Remark]:

@@ -158,7 +158,7 @@ class _TextGrid:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._text = _decoded(path)
+        self._text = _decode(path)
         self._at = 0
         self._tokens = self._scan()
 
@@ -239,7 +239,7 @@ class _TextGrid:
         raise MetadataError(f"line {line}: {why}", source=str(self._path))
 
 
-def _decoded(path: Path) -> str:
+def _decode(path: Path) -> str:
     content = _content(path)
     encoding = next((of for mark, of in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:

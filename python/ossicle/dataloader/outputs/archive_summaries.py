@@ -34,7 +34,7 @@ def summarize_clarity(archives: Sequence[str], report: Report) -> pl.DataFrame:
         ``n_raw_frames``.
     """
     parts = [_clarity(batch) for batch in _batches(archives, _read_clarity, report)]
-    return _table(archives, "snr_status", _joined(parts))
+    return _table(archives, "snr_status", _join(parts))
 
 
 def summarize_categories(archives: Sequence[str], report: Report) -> pl.DataFrame:
@@ -47,7 +47,7 @@ def summarize_categories(archives: Sequence[str], report: Report) -> pl.DataFram
         ``n_pooled_bins``.
     """
     parts = [_categories(batch) for batch in _batches(archives, _read_categories, report)]
-    return _table(archives, "esc_status", _joined(parts))
+    return _table(archives, "esc_status", _join(parts))
 
 
 def _batches(
@@ -84,7 +84,7 @@ def _read_clarity(path: str) -> _Clarity:
 def _clarity(batch: list[_Clarity]) -> dict[str, list[Any]]:
     lengths = np.array([len(each.snr) for each in batch])
     of = np.repeat(np.arange(len(batch)), lengths)
-    speech = _filled([each.vad for each in batch], lengths, math.inf) > np.repeat(
+    speech = _fill([each.vad for each in batch], lengths, math.inf) > np.repeat(
         [each.threshold for each in batch], lengths
     )
     speechless = np.bincount(of[speech], minlength=len(batch)) == 0
@@ -96,7 +96,7 @@ def _clarity(batch: list[_Clarity]) -> dict[str, list[Any]]:
     }
 
 
-def _filled(arrays: Sequence[Array | None], lengths: Array, value: float) -> Array:
+def _fill(arrays: Sequence[Array | None], lengths: Array, value: float) -> Array:
     """The arrays one behind the other, with a value for each frame of one that is missing."""
     missing = np.full(lengths.max(initial=0), value, np.float16)
     parts = [missing[:n] if a is None else a for a, n in zip(arrays, lengths, strict=True)]
@@ -107,7 +107,7 @@ def _means(
     arrays: Sequence[Array | None], lengths: Array, of: Array, used: Array
 ) -> list[float | None]:
     """The mean of each array over the frames in use; `of` tells whose frame each is."""
-    values = _filled(arrays, lengths, 0)[used].astype(np.float64)
+    values = _fill(arrays, lengths, 0)[used].astype(np.float64)
     sums = np.bincount(of[used], weights=values, minlength=len(arrays))
     counts = np.bincount(of[used], minlength=len(arrays))
     means = zip(arrays, (sums / np.maximum(counts, 1)).tolist(), counts.tolist(), strict=True)
@@ -147,7 +147,7 @@ def _categories(batch: list[_Categories]) -> dict[str, list[Any]]:
     }
 
 
-def _joined(parts: list[dict[str, list[Any]]]) -> dict[str, list[Any]]:
+def _join(parts: list[dict[str, list[Any]]]) -> dict[str, list[Any]]:
     return {name: [value for part in parts for value in part[name]] for name in parts[0]}
 
 

@@ -51,7 +51,7 @@ def build_manifest(
             for one that is.
         ManifestError: There is no such stage, a table is damaged, or it repeats a recording.
     """
-    names = _checked(STAGES if stages is None else stages)
+    names = _check_stages(STAGES if stages is None else stages)
     scans = _scans(Path(output_dir), names)
     joiner = ManifestJoiner(how, conflict="prefix")
     for name, scan in scans.items():
@@ -65,7 +65,7 @@ def build_manifest(
     return manifest.filter(predicate)
 
 
-def _checked(stages: Sequence[str]) -> list[str]:
+def _check_stages(stages: Sequence[str]) -> list[str]:
     known = default_registry()
     if isinstance(stages, str) or not stages:
         raise ManifestError(f"stages is a list of names, not {stages!r}")

@@ -67,12 +67,12 @@ def _find(field: str, types: Mapping[str, Any], stages: list[str] | None) -> str
     """The column that a condition asks, under its own name or the stage before it."""
     stage, column = _ASKED[field]
     if stages is not None and stage not in stages:
-        why = f"{field} needs the stage {stage!r}, which was left out: there are {_listed(stages)}"
+        why = f"{field} needs the stage {stage!r}, which was left out: there are {_list(stages)}"
         raise MissingStageError(why, column=column)
     for name in (f"{stage}_{column}", column):
         if name in types:
             return name
-    why = f"{field} needs this column of the stage {stage!r}: there are {_listed(types)}"
+    why = f"{field} needs this column of the stage {stage!r}: there are {_list(types)}"
     raise ManifestError(why, column=column)
 
 
@@ -109,5 +109,5 @@ def _count(text: pl.Expr, label: str) -> pl.Expr:
     return text.str.json_path_match(f"$[{quote}{label}{quote}]").cast(pl.Float64, strict=False)
 
 
-def _listed(names: Iterable[str]) -> str:
+def _list(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"

@@ -100,15 +100,15 @@ def _part(manifest: Joinable, number: int) -> pl.LazyFrame:
     from polars.selectors import by_name
 
     others = [name for name in manifest.columns if name != ID]
-    columns = [by_name(name).alias(_numbered(name, number)) for name in others]
+    columns = [by_name(name).alias(_numbered_name(name, number)) for name in others]
     # Keys of numbers join in half the time of texts. The halves have different seeds.
     high, low = (pl.col(ID).hash(seed) for seed in (0, 1))
     wide = high.reinterpret(signed=True).cast(pl.Int128) * (1 << 64) + low.cast(pl.Int128)
     key = wide.alias(_KEY)
-    return manifest.lazy.select(ID, key, pl.lit(True).alias(_numbered("", number)), *columns)
+    return manifest.lazy.select(ID, key, pl.lit(True).alias(_numbered_name("", number)), *columns)
 
 
-def _numbered(name: str, number: int) -> str:
+def _numbered_name(name: str, number: int) -> str:
     return f"{name}\0{number}"
 
 
@@ -123,7 +123,7 @@ def _columns(manifests: Sequence[Joinable], how: How, conflict: Conflict) -> dic
                 owners.setdefault(name, []).append(number)
     found: dict[str, list[tuple[str, pl.Expr]]] = {}
     for name, numbers in owners.items():
-        merged = [(manifests[at].source, pl.col(_numbered(name, at))) for at in numbers]
+        merged = [(manifests[at].source, pl.col(_numbered_name(name, at))) for at in numbers]
         if len(numbers) == 1:
             found.setdefault(name, []).append(merged[0])
         elif conflict == "prefix":
@@ -149,7 +149,7 @@ def _merge(
     import polars as pl
 
     sources = [owner.source for owner in owners]
-    columns = [pl.col(_numbered(name, at)) for at in numbers]
+    columns = [pl.col(_numbered_name(name, at)) for at in numbers]
     if conflict == "error" or conflict == "prefix":
         raise _conflict(name, sources)
     if callable(conflict):
@@ -165,7 +165,7 @@ def _merge(
     # Of the manifests that have the row the first in turn, even where it says null.
     chosen: pl.Expr = pl.lit(None)
     for at, column in reversed(in_turn):
-        chosen = pl.when(pl.col(_numbered("", at))).then(column).otherwise(chosen)
+        chosen = pl.when(pl.col(_numbered_name("", at))).then(column).otherwise(chosen)
     return chosen
 
 

@@ -85,7 +85,7 @@ class MetadataManifest:
     @property
     def schema(self) -> dict[str, pl.DataType]:
         """Types by column; no row is read."""
-        with self._reported():
+        with self._reading():
             return dict(self._lazy.collect_schema())
 
     @property
@@ -104,7 +104,7 @@ class MetadataManifest:
         if self._df is not None:
             return self._df
         refuse_after_fork()
-        with self._reported():
+        with self._reading():
             df = self._lazy.collect()
         self._df, self._lazy, self._rows = df, df.lazy(), df.height
         return df
@@ -128,7 +128,7 @@ class MetadataManifest:
             if self._df is not None:
                 self._df.write_parquet(partial)
             else:
-                with self._reported():
+                with self._reading():
                     self._lazy.sink_parquet(partial)
 
     def filter(self, predicate: pl.Expr) -> MetadataManifest:
@@ -137,7 +137,7 @@ class MetadataManifest:
         Raises:
             ManifestError: It names a column that is not there, or is not boolean.
         """
-        return self._derived(self._lazy.filter(predicate))
+        return self._derive(self._lazy.filter(predicate))
 
     def select(self, columns: list[str]) -> MetadataManifest:
         """These columns, in this order; ``wav_id`` comes first where it is not among them.
@@ -159,7 +159,7 @@ class MetadataManifest:
             if names.count(name) > 1:
                 raise ManifestError("is selected twice", source=self._source, column=name)
         # Of names like "^a.*$" or "*" Polars would otherwise make patterns.
-        return self._derived(self._lazy.select([by_name(name) for name in names]))
+        return self._derive(self._lazy.select([by_name(name) for name in names]))
 
     def join(
         self,
@@ -214,12 +214,12 @@ class MetadataManifest:
         self._lazy = df.lazy()
         self._df = df if isinstance(df, pl.DataFrame) else None
 
-    def _derived(self, lazy: pl.LazyFrame) -> MetadataManifest:
+    def _derive(self, lazy: pl.LazyFrame) -> MetadataManifest:
         manifest = self.of_unique(lazy, self._source)
         _ = manifest.schema  # raises where the query does not fit the columns
         return manifest
 
-    def _reported(self, place: str | None = None) -> AbstractContextManager[None]:
+    def _reading(self, place: str | None = None) -> AbstractContextManager[None]:
         source = place or self._source
         return reading(lambda why: ManifestError(f"cannot be read: {why}", source=source))
 
@@ -228,7 +228,7 @@ class MetadataManifest:
         refuse_after_fork()
         import polars as pl
 
-        with self._reported(place):
+        with self._reading(place):
             _check_id_type(dict(self._lazy.collect_schema()), place)
             name = pl.col(ID)
             found = self._lazy.select(hash=name.hash(), is_null=name.is_null()).collect()
@@ -243,7 +243,7 @@ class MetadataManifest:
         """Raises where names, and not just their hashes, are equal."""
         import polars as pl
 
-        with self._reported(place):
+        with self._reading(place):
             ids = self._lazy.select(ID).collect()
         counts = ids.group_by(ID, maintain_order=True).len().filter(pl.col("len") > 1)
         if counts.height:

@@ -82,9 +82,9 @@ class Npz:
         self._read: Callable[[int, int], bytes]
         self._descriptor: int | None = None
         self._zip: zipfile.ZipFile | None = None
-        self._opened(source)
+        self._read_directory(source)
 
-    def _opened(self, source: str | os.PathLike[str] | bytes) -> None:
+    def _read_directory(self, source: str | os.PathLike[str] | bytes) -> None:
         self._most = _MOST_BYTES
         try:
             size = self._open(source)
@@ -156,7 +156,7 @@ class Npz:
         if name not in self._members:
             raise ValueError(f"there is no member {name!r}")
         if self._zip is not None:
-            return _unzipped(self._zip, name, self._most)
+            return _unzip(self._zip, name, self._most)
         method, crc, stored, full, local = self._members[name]
         marker, name_bytes, extra_bytes = _LOCAL.unpack(self._read(local, _LOCAL.size))
         if marker != b"PK\3\4":
@@ -215,7 +215,7 @@ def read_npy(content: bytes) -> Array:
     return _array(content, True)
 
 
-def _unzipped(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+def _unzip(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     _check_most(archive.getinfo(name).file_size, most)
     try:
         # No more than the directory says: what follows is not looked at.
@@ -309,12 +309,12 @@ def _header(data: bytes) -> tuple[_Header, int] | None:
     if data[:8] != b"\x93NUMPY\1\0" or len(data) < 10:
         return None
     end = 10 + data[8] + 256 * data[9]
-    header = _parsed(data[10:end])
+    header = _parse(data[10:end])
     return None if header is None else (header, end)
 
 
 @functools.lru_cache(maxsize=1024)
-def _parsed(text: bytes) -> _Header | None:
+def _parse(text: bytes) -> _Header | None:
     found = _HEADER.match(text)
     if found is None:
         return None

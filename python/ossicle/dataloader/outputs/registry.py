@@ -107,7 +107,7 @@ class ProcessorRegistry:
     def _origin(self, name: str) -> str:
         kind = self._kinds.get(name)
         own = [] if kind is None else [f"{kind.__module__}.{kind.__qualname__}"]
-        return " and ".join(own + [_described(at) for at in self._entry_points().get(name, [])])
+        return " and ".join(own + [_describe(at) for at in self._entry_points().get(name, [])])
 
 
 def _check(kind: Any) -> None:
@@ -122,7 +122,7 @@ def _own_name(kind: Any) -> str:
     return kind.name
 
 
-def _described(point: importlib.metadata.EntryPoint) -> str:
+def _describe(point: importlib.metadata.EntryPoint) -> str:
     package = f" of {point.dist.name} {point.dist.version}" if point.dist else ""
     return f"{point.value!r}{package}"
 
@@ -134,11 +134,11 @@ def _load(point: importlib.metadata.EntryPoint) -> Kind:
         # Whatever a package of others raises while it is imported.
         why = f"{type(error).__name__}: {error}"
         raise ProcessorError(
-            f"the processor {point.name!r}, {_described(point)}, does not import: {why}"
+            f"the processor {point.name!r}, {_describe(point)}, does not import: {why}"
         ) from error
     if not (isinstance(kind, type) and issubclass(kind, FeatureProcessor)):
         why = f"is no FeatureProcessor, but {kind!r}"
-        raise ProcessorError(f"the processor {point.name!r}, {_described(point)}, {why}")
+        raise ProcessorError(f"the processor {point.name!r}, {_describe(point)}, {why}")
     return kind
 
 

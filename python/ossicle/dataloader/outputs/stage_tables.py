@@ -90,7 +90,7 @@ class StageTable:
             raise self.missing(root)
         parts = [self._part(of, paths) for of, paths in _by_schema(files)]
         lazy = pl.concat(parts, how="diagonal_relaxed") if len(parts) > 1 else parts[0]
-        return _resolved(lazy, str(files[0].parent))
+        return _check_schemas(lazy, str(files[0].parent))
 
     def missing(self, root: Path) -> MissingStageError:
         """The error that it is not there, with what is there instead."""
@@ -106,7 +106,7 @@ class StageTable:
         changed = [pl.col(id_column).cast(pl.String).alias(ID)]
         for name, kind in {**self.required, **self.optional}.items():
             if name in schema:
-                changed += _checked(name, kind, schema[name], paths[0])
+                changed += _convert(name, kind, schema[name], paths[0])
             elif name in self.optional:
                 changed.append(pl.lit(None, dtype=getattr(pl, _DEFAULTS[kind])).alias(name))
             else:
@@ -169,13 +169,13 @@ def _schema(path: Path) -> Mapping[str, Any]:
     return schema
 
 
-def _resolved(lazy: pl.LazyFrame, folder: str) -> pl.LazyFrame:
+def _check_schemas(lazy: pl.LazyFrame, folder: str) -> pl.LazyFrame:
     with reading(lambda why: ManifestError(f"shards do not fit together: {why}", source=folder)):
         lazy.collect_schema()
     return lazy
 
 
-def _checked(name: str, kind: str, dtype: Any, path: Path) -> list[pl.Expr]:
+def _convert(name: str, kind: str, dtype: Any, path: Path) -> list[pl.Expr]:
     """What is to be changed about a column, if anything."""
     import polars as pl
 

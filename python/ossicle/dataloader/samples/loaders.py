@@ -14,7 +14,7 @@ from ossicle.audio import info
 from ossicle.data.arrays import Lookup, Strings
 from ossicle.data.errors import SampleError
 from ossicle.data.tables import Table
-from ossicle.dataloader.samples.shard_set import Shards, ShardSet, decoded, failed
+from ossicle.dataloader.samples.shard_set import Shards, ShardSet, decode, sample_error
 from ossicle.dataloader.samples.sources import (
     PathLike,
     Rows,
@@ -134,7 +134,7 @@ class WaveformLoader(FeatureLoader):
         """A part of it; no more is decoded than that needs."""
         _check_range(offset, duration)
         path = self._files.path(wav_id)
-        return decoded(path, wav_id, self.sample_rate, self.mono, offset, duration)
+        return decode(path, wav_id, self.sample_rate, self.mono, offset, duration)
 
     def load_metadata(self, wav_id: WavID) -> MetadataDict:
         """``wav_id`` and ``path``."""
@@ -149,7 +149,7 @@ class WaveformLoader(FeatureLoader):
         try:
             return info(self._files.path(wav_id)).duration
         except AudioError as error:
-            raise failed(error, wav_id) from error
+            raise sample_error(error, wav_id) from error
 
 
 class MetadataLoader:
@@ -303,7 +303,7 @@ class WebDatasetLoader(FeatureLoader):
         number = self._keys.find(wav_id)
         if number is not None:
             return self._shards.waveform(number, wav_id, offset, duration)
-        return self._joined(wav_id, self._clips(wav_id), offset, duration)
+        return self._join(wav_id, self._clips(wav_id), offset, duration)
 
     def load_metadata(self, wav_id: WavID | ClipID) -> MetadataDict:
         """What the members beside the audio say, with ``wav_id``, and ``clip_id`` of a clip."""
@@ -320,7 +320,7 @@ class WebDatasetLoader(FeatureLoader):
     def clip_ids(self, wav_id: WavID) -> list[ClipID]:
         """The clips of a recording, in the order of their numbers; an empty list where it has none.
 
-        They are told by their keys, ``{wav_id}_{clip_idx:04d}``.
+        They are known by their keys, ``{wav_id}_{clip_idx:04d}``.
         """
         return [self._keys.strings[number] for number in self._numbers(wav_id)]
 
@@ -340,7 +340,7 @@ class WebDatasetLoader(FeatureLoader):
         clips = [(int(tail), n) for tail, n in tails if _is_clip_number(tail)]
         return [number for _, number in sorted(clips)]
 
-    def _joined(
+    def _join(
         self, wav_id: WavID, clips: list[int], offset: float, duration: float | None
     ) -> tuple[Waveform, SampleRate]:
         """Of the clips end to end, the range; clips outside of it are not decoded."""
@@ -364,8 +364,8 @@ class WebDatasetLoader(FeatureLoader):
         wanted, mono = self._shards.sample_rate, self._shards.mono
         kinds = {(wanted or one.sample_rate, 1 if mono else one.channels) for one in infos}
         if len(kinds) > 1:
-            told = ", ".join(f"{channels} at {rate} Hz" for rate, channels in sorted(kinds))
-            raise SampleError(f"its clips differ in channels or rate: {told}", wav_id=wav_id)
+            differing = ", ".join(f"{channels} at {rate} Hz" for rate, channels in sorted(kinds))
+            raise SampleError(f"its clips differ in channels or rate: {differing}", wav_id=wav_id)
         ((rate, channels),) = kinds
         return rate, channels, [-(-one.frames * rate // one.sample_rate) for one in infos]
 

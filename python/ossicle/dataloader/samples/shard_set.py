@@ -18,13 +18,13 @@ from ossicle.dataloader.outputs.npz import read_npy, read_npz
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.resampling import check_rate
 from ossicle.shard import Shard
-from ossicle.shard.index import listed
+from ossicle.shard.index import list_paths
 
 if TYPE_CHECKING:
     from ossicle.audio import AudioInfo
     from ossicle.dataloader.types import MetadataDict, SampleRate, Waveform
 
-__all__ = ["ShardSet", "decoded"]
+__all__ = ["ShardSet", "decode", "sample_error"]
 
 Shards = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 # Of members beside the audio, what is read, by the last part of their extensions.
@@ -55,7 +55,7 @@ class ShardSet:
     def __init__(
         self, shards: Shards, sample_rate: int | None, mono: bool, max_open: int = 16
     ) -> None:
-        self.paths = listed(shards)
+        self.paths = list_paths(shards)
         if not self.paths:
             raise ManifestError("no shards were given")
         if max_open < 1:
@@ -110,8 +110,8 @@ class ShardSet:
         try:
             member = shard.member(number)
         except AudioError as error:
-            raise failed(error, key) from error
-        return decoded(member, key, self.sample_rate, self.mono, offset, duration)
+            raise sample_error(error, key) from error
+        return decode(member, key, self.sample_rate, self.mono, offset, duration)
 
     def info(self, sample: int, key: str) -> AudioInfo:
         """What the headers of its audio say."""
@@ -119,7 +119,7 @@ class ShardSet:
         try:
             return info(shard.member(number))
         except AudioError as error:
-            raise failed(error, key) from error
+            raise sample_error(error, key) from error
 
     def metadata(self, sample: int) -> MetadataDict:
         """What the members of a sample say beside its audio, with its ``wav_id``.
@@ -138,10 +138,10 @@ class ShardSet:
             if twice:
                 raise _broken(shard.path, key, extension, "another member has it", min(twice))
             metadata |= fields
-        return named(metadata, key)
+        return with_ids(metadata, key)
 
 
-def named(metadata: MetadataDict, key: str) -> MetadataDict:
+def with_ids(metadata: MetadataDict, key: str) -> MetadataDict:
     """Adds ``wav_id``, and ``clip_id`` where a sample is a clip of another recording."""
     own = value_of("wav_id", metadata)
     own = key if own is None else own
@@ -149,7 +149,7 @@ def named(metadata: MetadataDict, key: str) -> MetadataDict:
     return metadata | (wav_id if str(own) == key else wav_id | {"clip_id": key})
 
 
-def decoded(
+def decode(
     source: Any,
     wav_id: str,
     sample_rate: int | None,
@@ -167,11 +167,11 @@ def decoded(
     try:
         waveform, rate = load(source, sample_rate, mono=mono, offset=offset, duration=duration)
     except AudioError as error:
-        raise failed(error, wav_id) from error
+        raise sample_error(error, wav_id) from error
     return torch.from_numpy(np.atleast_2d(waveform)), rate
 
 
-def failed(error: AudioError, wav_id: str) -> SampleError:
+def sample_error(error: AudioError, wav_id: str) -> SampleError:
     """An error of decoding as one of a sample; what it came from tells the class."""
     place = error.source if error.member is None else f"{error.source} [{error.member}]"
     at = f" (byte {error.byte_offset})" if error.byte_offset is not None else ""

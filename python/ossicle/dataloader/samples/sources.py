@@ -71,7 +71,7 @@ class SideCars:
     """Files in a folder: JSON objects and NPZ arrays, by their paths without the suffix."""
 
     def __init__(self, folder: Path) -> None:
-        self._json, self._npz = (_scanned(folder, {kind}) for kind in ("json", "npz"))
+        self._json, self._npz = (_files_of_folder(folder, {kind}) for kind in ("json", "npz"))
         ids = {*self._json.ids.strings, *self._npz.ids.strings}
         self._ids = Lookup(Strings.of(sorted(ids)), os.fspath(folder))
 
@@ -114,7 +114,7 @@ def recordings(
     """The audio files of a folder, a mapping or a manifest, as `WaveformLoader` says."""
     folder = folder_of(source)
     if folder is not None:
-        return _scanned(folder, AUDIO_EXTENSIONS)
+        return _files_of_folder(folder, AUDIO_EXTENSIONS)
     if root is None:
         root = Path(source).parent if isinstance(source, str | os.PathLike) else ""
     if isinstance(source, Mapping) and all(
@@ -122,7 +122,7 @@ def recordings(
     ):
         paths = Strings.of(map(os.fspath, source.values()))
         return Files(Strings.of(source), paths, os.fspath(root), "the mapping")
-    return _listed(source, column, os.fspath(root))
+    return _files_of_table(source, column, os.fspath(root))
 
 
 def folder_of(source: Any) -> Path | None:
@@ -131,7 +131,7 @@ def folder_of(source: Any) -> Path | None:
     return Path(source) if is_folder else None
 
 
-def _listed(table: Table, column: str | None, root: str) -> Files:
+def _files_of_table(table: Table, column: str | None, root: str) -> Files:
     """The paths in a manifest."""
     source = source_of(table)
     frame = frame_of(table, None if column is None else ["wav_id", column])
@@ -163,14 +163,14 @@ def ids_of(frame: Any, source: str) -> Strings:
     return Strings.of_series(ids)
 
 
-def _scanned(folder: Path, kinds: frozenset[str] | set[str]) -> Files:
+def _files_of_folder(folder: Path, kinds: frozenset[str] | set[str]) -> Files:
     """All files of some kinds below a folder; hidden ones are none."""
-    paths = sorted(_found(folder, kinds))
+    paths = sorted(_paths_in(folder, kinds))
     ids = Strings.of(path.rpartition(".")[0] for path in paths)
     return Files(ids, Strings.of(paths), os.fspath(folder), os.fspath(folder))
 
 
-def _found(folder: Path, kinds: frozenset[str] | set[str]) -> Iterator[str]:
+def _paths_in(folder: Path, kinds: frozenset[str] | set[str]) -> Iterator[str]:
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         inside = Path(place).relative_to(folder)

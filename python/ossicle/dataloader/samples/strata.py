@@ -90,9 +90,9 @@ def quotas_of(strata: Strata, shares: Shares, replacement: bool, num_samples: in
     """
     weights = _weights(strata, shares)
     if num_samples is not None:
-        quotas = _rounded(weights, num_samples)
+        quotas = _round(weights, num_samples)
     elif replacement or (isinstance(shares, str) and shares == "proportional"):
-        quotas = _rounded(weights, int(strata.sizes.sum()))
+        quotas = _round(weights, int(strata.sizes.sum()))
     else:
         quotas = _most(weights, strata.sizes)
     short = np.flatnonzero(quotas > strata.sizes)
@@ -114,10 +114,10 @@ def _weights(strata: Strata, shares: Shares) -> npt.NDArray[np.float64]:
             )
         sizes = strata.sizes.astype(np.float64)
         return sizes if shares == "proportional" else np.ones(len(sizes))
-    told = ", ".join(map(repr, strata.names[:10])) + (", ..." if len(strata.names) > 10 else "")
+    known = ", ".join(map(repr, strata.names[:10])) + (", ..." if len(strata.names) > 10 else "")
     for name in shares:
         if name not in strata.names:
-            raise InvalidArgumentError(f"there is no stratum {name!r}; there are {told}")
+            raise InvalidArgumentError(f"there is no stratum {name!r}; there are {known}")
     for name in strata.names:
         if name not in shares:
             raise InvalidArgumentError(f"no share for the stratum {name!r}: 0 leaves it out")
@@ -127,7 +127,7 @@ def _weights(strata: Strata, shares: Shares) -> npt.NDArray[np.float64]:
     return weights
 
 
-def _rounded(weights: npt.NDArray[np.float64], total: int) -> Ints:
+def _round(weights: npt.NDArray[np.float64], total: int) -> Ints:
     if not len(weights) and total:
         raise InvalidArgumentError(f"{total} samples out of a manifest without rows")
     exact = weights * (total / weights.sum()) if len(weights) else weights
@@ -144,17 +144,17 @@ def _most(weights: npt.NDArray[np.float64], sizes: Ints) -> Ints:
     if not wanted.any():
         return np.zeros(len(sizes), np.int64)
     total = math.floor(float((sizes[wanted] / weights[wanted]).min() * weights.sum()) + 1e-6)
-    quotas = _rounded(weights, total)
+    quotas = _round(weights, total)
     while (quotas > sizes).any():  # by a rounding
         total -= 1
-        quotas = _rounded(weights, total)
+        quotas = _round(weights, total)
     return quotas
 
 
 def _keys(series: polars.Series, bins: int | None, source: str) -> polars.Series:
     kind, name = series.dtype, series.name
     if bins is not None:
-        return _binned(series, bins, source)
+        return _bin(series, bins, source)
     if kind.is_float() or kind.is_decimal():
         why = f"{kind} are no strata: cut them into quantiles by bins={{{name!r}: 4}}"
         raise ManifestError(why, source=source, column=name)
@@ -163,7 +163,7 @@ def _keys(series: polars.Series, bins: int | None, source: str) -> polars.Series
     return series.cast(str) if str(kind).startswith(("Categorical", "Enum")) else series
 
 
-def _binned(series: polars.Series, bins: int, source: str) -> polars.Series:
+def _bin(series: polars.Series, bins: int, source: str) -> polars.Series:
     import polars
 
     if not series.dtype.is_numeric():
