@@ -11,7 +11,7 @@ import warnings
 import pytest
 
 import ossicle
-from ossicle import moved
+from ossicle import moved, train
 
 
 @pytest.mark.parametrize("old", sorted(moved.MOVED))
@@ -49,6 +49,7 @@ def test_from_a_package_and_once_only() -> None:
         from ossicle import whole_files  # type: ignore[attr-defined]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        importlib.import_module("ossicle.whole_files")
     assert whole_files is sys.modules["ossicle.atomic"]
 
 
@@ -58,3 +59,8 @@ def test_other_missing_modules_are_missing() -> None:
     before = list(sys.meta_path)
     moved.install()
     assert sys.meta_path == before
+
+
+def test_an_old_name_of_training_warns() -> None:
+    with pytest.warns(DeprecationWarning, match=r"train\.TrainConfig"):
+        assert train.AlignConfig is train.TrainConfig

@@ -55,6 +55,8 @@ if __build__["profile"] == "debug":
         stacklevel=2,
     )
 
+moved.install()
+
 # Names of training, some of whose modules import PyTorch or transformers: resolved on first use.
 _LAZY = {
     "AudioLengths": "ossicle.data.lengths",

@@ -16,11 +16,12 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Final
 
-__all__ = ["MOVED", "install"]
+__all__ = ["MOVED", "install", "warn_renamed"]
 
 MOVED: Final[dict[str, str]] = {
     "ossicle.collator.calls": "ossicle.collator.encode",
     "ossicle.collator.faults": "ossicle.faults",
+    "ossicle.corpus": "ossicle.experiment.corpus",
     "ossicle.dataloader.adapter_bases": "ossicle.dataloader.outputs.adapter_bases",
     "ossicle.dataloader.adapters": "ossicle.dataloader.outputs.adapters",
     "ossicle.dataloader.alignments": "ossicle.dataloader.outputs.alignments",
@@ -55,12 +56,22 @@ MOVED: Final[dict[str, str]] = {
     "ossicle.dataloader.upstream": "ossicle.dataloader.fairseq",
     "ossicle.dataloader.windows": "ossicle.dataloader.transform.windows",
     "ossicle.dataloader.windows_picture": "ossicle.dataloader.transform.windows_picture",
+    "ossicle.demo": "ossicle.experiment.demo",
     "ossicle.lengths": "ossicle.data.lengths",
+    "ossicle.model.tiny": "ossicle.experiment.tiny",
+    "ossicle.model.tiny_families": "ossicle.experiment.tiny_families",
+    "ossicle.model.tiny_granite": "ossicle.experiment.tiny_granite",
     "ossicle.polars_errors": "ossicle.data.polars_errors",
     "ossicle.recordings": "ossicle.data.recordings",
     "ossicle.remarks": "ossicle.data.remarks",
     "ossicle.shard.manifest": "ossicle.data.manifests",
+    "ossicle.spoken": "ossicle.experiment.spoken",
+    "ossicle.train.align": "ossicle.train",
     "ossicle.train.clips": "ossicle.data.clips",
+    "ossicle.train.ctc": "ossicle.experiment.ctc_encoder",
+    "ossicle.train.experiment": "ossicle.experiment.weak_align",
+    "ossicle.train.language": "ossicle.experiment.language_model",
+    "ossicle.train.pictures": "ossicle.experiment.pictures",
     "ossicle.whole_files": "ossicle.atomic",
 }
 """The new path of each module by its old one."""
@@ -97,3 +108,9 @@ def install() -> None:
     """Makes the old paths importable; a second call changes nothing."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
+
+
+def warn_renamed(old: str, new: str) -> None:
+    """Warns that a name of a module is another one now; for a module's ``__getattr__``."""
+    text = f"{old} is {new} now, and will go with the next version"
+    warnings.warn(text, DeprecationWarning, stacklevel=3)

@@ -7,8 +7,9 @@ name is imported when it is first used, so that workers, which must not run Pola
 from __future__ import annotations
 
 import importlib
-import warnings
 from typing import Any
+
+from ossicle import moved
 
 _HOMES = {
     "types": (
@@ -74,8 +75,7 @@ __all__ = sorted(_LAZY)
 
 def __getattr__(name: str) -> Any:
     if name == "DataloaderError":
-        text = "ossicle.dataloader.DataloaderError is ossicle.data.DataError now"
-        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        moved.warn_renamed(f"{__name__}.{name}", "ossicle.data.DataError")
         return importlib.import_module("ossicle.data.errors").DataError
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

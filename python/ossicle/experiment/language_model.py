@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from ossicle.experiment.ctc_encoder import warmup_cosine
 from ossicle.model import GPT, ByteTokenizer, GPTConfig
 from ossicle.model.gpt import IGNORED
-from ossicle.train.ctc import warmup_cosine
 from ossicle.train.optim import build_optimizer, scale_lr
 from ossicle.train.order import epoch_rows
 
