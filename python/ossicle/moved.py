@@ -19,8 +19,10 @@ from typing import Final
 __all__ = ["MOVED", "install", "warn_renamed"]
 
 MOVED: Final[dict[str, str]] = {
+    "ossicle.batch_plan": "ossicle.stream.plan",
     "ossicle.collator.calls": "ossicle.collator.encode",
     "ossicle.collator.faults": "ossicle.faults",
+    "ossicle.continuous_io": "ossicle.espnet",
     "ossicle.corpus": "ossicle.experiment.corpus",
     "ossicle.dataloader.adapter_bases": "ossicle.dataloader.outputs.adapter_bases",
     "ossicle.dataloader.adapters": "ossicle.dataloader.outputs.adapters",
@@ -57,13 +59,18 @@ MOVED: Final[dict[str, str]] = {
     "ossicle.dataloader.windows": "ossicle.dataloader.transform.windows",
     "ossicle.dataloader.windows_picture": "ossicle.dataloader.transform.windows_picture",
     "ossicle.demo": "ossicle.experiment.demo",
-    "ossicle.lengths": "ossicle.data.lengths",
+    "ossicle.fingerprint": "ossicle.features.fingerprint",
+    "ossicle.lengths": "ossicle.stream.lengths",
+    "ossicle.mel": "ossicle.features.mel",
     "ossicle.model.tiny": "ossicle.experiment.tiny",
     "ossicle.model.tiny_families": "ossicle.experiment.tiny_families",
     "ossicle.model.tiny_granite": "ossicle.experiment.tiny_granite",
+    "ossicle.picture": "ossicle.features.picture",
     "ossicle.polars_errors": "ossicle.data.polars_errors",
     "ossicle.recordings": "ossicle.data.recordings",
-    "ossicle.remarks": "ossicle.data.remarks",
+    "ossicle.remarks": "ossicle.audio.remarks",
+    "ossicle.resampling": "ossicle.audio.resampling",
+    "ossicle.sampler": "ossicle.stream.sampler",
     "ossicle.shard.manifest": "ossicle.data.manifests",
     "ossicle.spoken": "ossicle.experiment.spoken",
     "ossicle.train.align": "ossicle.train",
@@ -72,6 +79,9 @@ MOVED: Final[dict[str, str]] = {
     "ossicle.train.experiment": "ossicle.experiment.weak_align",
     "ossicle.train.language": "ossicle.experiment.language_model",
     "ossicle.train.pictures": "ossicle.experiment.pictures",
+    "ossicle.turns": "ossicle.stream.turns",
+    "ossicle.waveforms": "ossicle.audio.waveforms",
+    "ossicle.whisper_features": "ossicle.features.whisper",
     "ossicle.whole_files": "ossicle.atomic",
 }
 """The new path of each module by its old one."""

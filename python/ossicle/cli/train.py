@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from ossicle.audio.remarks import count_reasons
 from ossicle.cli.base import Bars, app, console, progress_bars, reported, require
-from ossicle.data.remarks import count_reasons
 from ossicle.errors import InvalidArgumentError
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ossicle.audio.remarks import count_reasons
 from ossicle.collator.batcher import Batcher
 from ossicle.collator.collator import AudioLmCollator
 from ossicle.collator.errors import CollatorError
 from ossicle.collator.loss import IGNORE_INDEX, token_id
 from ossicle.collator.types import Item, Row
 from ossicle.data.recordings import Recording, Samples, header_of
-from ossicle.data.remarks import count_reasons
 from ossicle.errors import AudioError
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle.audio import load_batch
+from ossicle.audio.resampling import resample
+from ossicle.audio.waveforms import as_float32, check_shape
 from ossicle.cache import AudioCacheKey, WaveformCache, WaveformCacheKey
 from ossicle.collator.errors import ClipTooShortError, RowError, SampleRateMismatchError
 from ossicle.collator.types import Pair, Waveform
 from ossicle.data.recordings import Recording, Samples
 from ossicle.errors import AudioError, DecodeError, InvalidArgumentError, NonFiniteSampleError
-from ossicle.resampling import resample
-from ossicle.waveforms import as_float32, check_shape
 
 __all__ = ["Loader", "place_of"]
 

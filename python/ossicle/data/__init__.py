@@ -1,8 +1,8 @@
 """Rows of data in all the forms that people have them: what everything else reads them with.
 
 `COLUMNS` is the one table of the names that columns have. A manifest is read by `read_manifest`, a
-recording in any form that a row may hold is a `Recording`, and `audio_lengths` tells how long the
-recordings of rows are. A row has one number everywhere: its place among the rows, from 0.
+recording in any form that a row may hold is a `Recording`. A row has one number everywhere: its
+place among the rows, from 0.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ from ossicle.data.errors import (
     MissingStageError,
     SampleError,
 )
-from ossicle.data.lengths import AudioLengths, audio_lengths
 from ossicle.data.manifests import ManifestRow, manifest_rows
 from ossicle.data.recordings import Recording, Samples, recording_of
 
 __all__ = [
     "COLUMNS",
-    "AudioLengths",
     "Clip",
     "DataError",
     "ManifestError",
@@ -32,7 +30,6 @@ __all__ = [
     "Recording",
     "SampleError",
     "Samples",
-    "audio_lengths",
     "clips_of",
     "manifest_rows",
     "manifest_sha256",

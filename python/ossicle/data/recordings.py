@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle.audio import ShardMember, info
+from ossicle.audio.resampling import check_rate
+from ossicle.audio.waveforms import check_shape
 from ossicle.data.columns import COLUMNS, column_of
 from ossicle.errors import InvalidArgumentError
-from ossicle.resampling import check_rate
-from ossicle.waveforms import check_shape
 
 __all__ = [
     "Header",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ossicle.data.clips import Clip
-from ossicle.mel import load_features
+from ossicle.features.mel import load_features
 from ossicle.model import ByteTokenizer, Projector, WhisperEncoder
 from ossicle.model.blocks import norm
 from ossicle.model.nanochat import load_nanochat_checkpoint

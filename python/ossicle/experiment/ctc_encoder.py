@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ossicle.data.clips import Clip
-from ossicle.mel import load_features
+from ossicle.features.mel import load_features
 from ossicle.train.evaluate import WordErrors, word_errors
 from ossicle.train.order import epoch_rows
 

@@ -17,7 +17,9 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ossicle.audio import _thread_count, encode, info, load
+from ossicle.audio import encode, info, load
+from ossicle.audio.arguments import thread_count
+from ossicle.audio.resampling import check_rate
 from ossicle.data.errors import ManifestError
 from ossicle.data.manifests import count_rows, manifest_path, unreadable
 from ossicle.errors import (
@@ -26,7 +28,6 @@ from ossicle.errors import (
     InvalidArgumentError,
 )
 from ossicle.outputs import refuse_same_file
-from ossicle.resampling import check_rate
 from ossicle.shard.tasks import PackError, Task, invalid, tasks_of
 from ossicle.shard.writer import ShardWriter, WrittenShard, json_bytes
 
@@ -133,7 +134,7 @@ def pack(
     _one_of("transcode", transcode, None, "flac")
     _one_of("on_error", on_error, "collect", "raise")
     rate = check_rate(sample_rate, "sample_rate") if transcode else None
-    count = _thread_count(threads)
+    count = thread_count(threads)
     with _as_invalid_argument():
         total = count_rows(manifest)
     writer = ShardWriter(

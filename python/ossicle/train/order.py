@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ossicle.sampler import DurationBatchSampler
+from ossicle.stream.sampler import DurationBatchSampler
 
 __all__ = ["BudgetOrder", "CountOrder", "Order", "epoch_rows"]
 

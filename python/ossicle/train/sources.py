@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ossicle.audio import AudioSource
+from ossicle.audio.remarks import count_reasons
 from ossicle.data.clips import Clip, clips_of, manifest_sha256
 from ossicle.data.errors import ManifestError
-from ossicle.data.lengths import audio_lengths
-from ossicle.data.remarks import count_reasons
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.extract.features import FRAMES, FeatureShards
 from ossicle.faults import Fault, RowName
-from ossicle.mel import load_features
+from ossicle.features.mel import load_features
 from ossicle.model import WhisperEncoder
 from ossicle.shard import AUDIO_EXTENSIONS, Shard
+from ossicle.stream.lengths import audio_lengths
 from ossicle.train.config import TrainConfig
 
 __all__ = [

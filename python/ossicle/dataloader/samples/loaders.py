@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from ossicle.audio import info
+from ossicle.audio.resampling import check_rate
 from ossicle.data.arrays import Lookup, Strings
 from ossicle.data.errors import SampleError
 from ossicle.data.tables import Table
@@ -24,7 +25,6 @@ from ossicle.dataloader.samples.sources import (
     recordings,
 )
 from ossicle.errors import AudioError, InvalidArgumentError
-from ossicle.resampling import check_rate
 
 if TYPE_CHECKING:
     from ossicle.dataloader.types import ClipID, MetadataDict, Sample, SampleRate, Waveform, WavID

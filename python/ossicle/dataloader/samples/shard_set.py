@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ossicle.audio import info, load
+from ossicle.audio.resampling import check_rate
 from ossicle.data.columns import value_of
 from ossicle.data.errors import ManifestError, MetadataError, SampleError
 from ossicle.dataloader.outputs.npz import read_npy, read_npz
 from ossicle.errors import AudioError, InvalidArgumentError
-from ossicle.resampling import check_rate
 from ossicle.shard import Shard
 from ossicle.shard.index import list_paths
 

@@ -15,7 +15,7 @@ from ossicle.dataloader.samples.shard_set import Shards, ShardSet
 from ossicle.dataloader.types import Sample
 from ossicle.errors import InvalidArgumentError
 from ossicle.faults import Fault
-from ossicle.turns import check_ranks, distributed
+from ossicle.stream.turns import check_ranks, distributed
 
 if TYPE_CHECKING:
     from ossicle.data.arrays import Ints

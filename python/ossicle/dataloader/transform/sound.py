@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from ossicle.audio.resampling import Quality, check_quality, check_rate, resample
 from ossicle.data.errors import SampleError
 from ossicle.dataloader.transform.base import DataProcessor, check_waveform
 from ossicle.dataloader.transform.segments import refuse_outdated
 from ossicle.dataloader.types import MetadataDict, Sample, SampleRate
 from ossicle.errors import AudioError, InvalidArgumentError
-from ossicle.resampling import Quality, check_quality, check_rate, resample
 
 if TYPE_CHECKING:
     import numpy.typing as npt
