@@ -32,9 +32,9 @@ class NoLabelError(CollatorError):
     """Nothing of a row is a response, so that with ``loss_on="response"`` nothing is learned."""
 
 
-class SampleRateMismatchError(AudioError, ValueError):
+class SampleRateMismatchError(AudioError, CollatorError):
     """A clip's native rate is not the collator's, and ``auto_resample`` is off."""
 
 
-class ClipTooShortError(AudioError, ValueError):
+class ClipTooShortError(AudioError, CollatorError):
     """A clip has no samples, or too few for the model to make one token of them."""

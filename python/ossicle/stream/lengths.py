@@ -11,10 +11,17 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ossicle.audio.arguments import one_of, raise_first, thread_count
+from ossicle.audio.arguments import raise_first, thread_count
 from ossicle.audio.resampling import check_rate
-from ossicle.data.recordings import Recording, header_of, is_recording, recording_of, sources_of
-from ossicle.errors import AudioError, InvalidArgumentError
+from ossicle.data.recordings import (
+    Recording,
+    header_of,
+    is_recording,
+    recording_of,
+    samples_at,
+    sources_of,
+)
+from ossicle.errors import AudioError, InvalidArgumentError, check_on_error
 
 __all__ = ["AudioLengths", "audio_lengths"]
 
@@ -102,7 +109,7 @@ def audio_lengths(
         AudioError: With ``on_error="raise"``, when a file cannot be read; a note tells the row.
         InvalidArgumentError: Also a row that names no audio.
     """
-    one_of(on_error, "raise", "collect")
+    check_on_error(on_error, "raise", "collect")
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     count = thread_count(threads)
     rows = rows.collect() if hasattr(rows, "collect") else rows  # a LazyFrame
@@ -151,19 +158,33 @@ def _measure_all(
 
 def _measure(index: int, row: Any, rate: int | None) -> _Measured:
     try:
-        headers = [header_of(recording) for recording in _recordings(row)]
+        parts = [_measure_recording(recording, rate) for recording in _recordings(row)]
     except AudioError as error:
         error.add_note(f"in row {index}")
         return _Measured(float("nan"), -1, error)
     return _Measured(
-        sum(header.frames / header.sample_rate for header in headers),
-        sum(_samples(header.frames, header.sample_rate, rate) for header in headers),
-        remarks=tuple(remark for header in headers for remark in header.remarks),
+        sum(part.seconds for part in parts),
+        sum(part.samples for part in parts),
+        remarks=tuple(remark for part in parts for remark in part.remarks),
     )
 
 
-def _samples(frames: int, native: int, rate: int | None) -> int:
-    return frames if rate is None else -(-frames * rate // native)
+def _measure_recording(recording: Recording, rate: int | None) -> _Measured:
+    begin, facts = _position(recording.source), header_of(recording)
+    samples = facts.frames
+    if rate is not None:
+        if facts.remarks and begin is not None:
+            recording.source.seek(begin, os.SEEK_SET)
+        samples = samples_at(recording.source, facts, rate)
+    return _Measured(facts.frames / facts.sample_rate, samples, remarks=facts.remarks)
+
+
+def _position(source: Any) -> int | None:
+    """Where a file object stands; None of other sources."""
+    try:
+        return int(source.tell())
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def _recordings(row: Any) -> list[Recording]:
