@@ -117,7 +117,7 @@ def progress_bars(*, in_bytes: bool = False) -> Progress:
 
 
 @contextmanager
-def reported() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Turns what users can mend into one line and exit code 1; faults of ours keep their trace."""
     try:
         yield
@@ -147,7 +147,7 @@ def print_remarks(to: Console, file: str, remarks: Sequence[str]) -> None:
 
 def claim_output(claim: Callable[[Path], Any], folder: Path, option: str) -> None:
     """Ends with exit code 2 where a folder is not one that the command may write over."""
-    with reported():
+    with report_errors():
         try:
             claim(folder)
         except InvalidArgumentError as error:

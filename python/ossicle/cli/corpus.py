@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ossicle.cli.base import Bars, app, claim_output, console, progress_bars, reported
+from ossicle.cli.base import Bars, app, claim_output, console, progress_bars, report_errors
 from ossicle.experiment.spoken import Speaker, SpokenConfig
 
 corpus_app = typer.Typer(no_args_is_help=True, help="Make a small corpus of tones with words.")
@@ -24,7 +24,7 @@ def corpus_sines(
     from ossicle.experiment.corpus import claim, make_sines
 
     claim_output(claim, folder, "FOLDER")
-    with reported():
+    with report_errors():
         console.print(f"wrote {make_sines(folder)}", highlight=False)
 
 
@@ -38,7 +38,7 @@ def corpus_demo(
     from ossicle.experiment.corpus import claim, make_demo
 
     claim_output(claim, folder, "FOLDER")
-    with reported(), progress_bars() as progress:
+    with report_errors(), progress_bars() as progress:
         bars = Bars(progress)
         manifest = make_demo(
             folder, clips=clips, seed=seed, on_clip=lambda done: bars("corpus", done, clips)
@@ -71,7 +71,7 @@ def corpus_spoken(
     """
     from ossicle.experiment.spoken import make_spoken
 
-    with reported(), progress_bars() as progress:
+    with report_errors(), progress_bars() as progress:
         bars = Bars(progress)
         config = SpokenConfig(clips, held_out, texts, seed, speaker)
         made = make_spoken(folder, config, on_clip=lambda done, total: bars("clips", done, total))

@@ -11,7 +11,7 @@ import typer
 import ossicle
 from ossicle.atomic import replacing
 from ossicle.audio.resampling import check_quality
-from ossicle.cli.base import app, console, errors, print_remarks, reported
+from ossicle.cli.base import app, console, errors, print_remarks, report_errors
 from ossicle.outputs import refuse_same_file
 
 
@@ -46,7 +46,7 @@ def decode(
     is written; with --conceal it is silence and a warning, and the exit code is 1 still. What is
     careless in a file that is whole is a remark. A range behind the end is empty, with a warning.
     """
-    with reported():
+    with report_errors():
         refuse_same_file([target], [source])
         call = ossicle.load_concealed if conceal else ossicle.load
         waveform, rate, *more = call(

@@ -16,7 +16,7 @@ from ossicle.cli.base import (
     console,
     print_losses,
     progress_bars,
-    reported,
+    report_errors,
     require,
 )
 
@@ -46,7 +46,7 @@ def demo(
     from ossicle.experiment import demo as library
 
     claim_output(library.claim, out, "--out")
-    with reported(), progress_bars() as progress:
+    with report_errors(), progress_bars() as progress:
         result = library.run(
             out, data=data, clips=clips, steps=steps, seed=seed, progress=Bars(progress)
         )

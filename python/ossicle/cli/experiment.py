@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from ossicle.cli.base import Bars, app, claim_output, console, progress_bars, reported, require
+from ossicle.cli.base import Bars, app, claim_output, console, progress_bars, report_errors, require
 from ossicle.experiment.spoken import Speaker, SpokenConfig
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def experiment_weak_align(
     torch.set_num_threads(threads)
     claim_output(weak_align.claim, out, "OUT")
     config = (weak_align.quick if quick else weak_align.whole)(speaker, seed)
-    with reported(), progress_bars() as progress:
+    with report_errors(), progress_bars() as progress:
         result = weak_align.run_experiment(out, config, report=Bars(progress))
     _print(result)
 

@@ -11,7 +11,7 @@ import typer
 
 import ossicle
 from ossicle.atomic import replacing
-from ossicle.cli.base import app, console, errors, progress_bars, reported, require
+from ossicle.cli.base import app, console, errors, progress_bars, report_errors, require
 from ossicle.outputs import refuse_same_file
 
 # Files of one batch: progress shows, and only so many are in memory.
@@ -45,7 +45,7 @@ def features(
     if picture is not None:
         require("train", "matplotlib")
     seconds, failed = None if unpadded else pad_to, 0
-    with reported():
+    with report_errors():
         _check_targets(files, out, unpadded, picture)
         refuse_same_file(_outputs(files, out, picture), files)
         if picture is not None:

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ossicle.cli.base import app, console, errors, progress_bars, reported
+from ossicle.cli.base import app, console, errors, progress_bars, report_errors
 
 if TYPE_CHECKING:
     import polars
@@ -41,7 +41,7 @@ def index(
     """
     from ossicle.shard import index_shards
 
-    with reported(), progress_bars(in_bytes=True) as progress:
+    with report_errors(), progress_bars(in_bytes=True) as progress:
         bar = progress.add_task("indexing", total=None)
         frame, faults = index_shards(
             shards,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ossicle.atomic import write_text
-from ossicle.cli.base import Bars, app, console, errors, print_fault, progress_bars, reported
+from ossicle.cli.base import Bars, app, console, errors, print_fault, progress_bars, report_errors
 from ossicle.errors import InvalidArgumentError
 from ossicle.outputs import refuse_same_file
 
@@ -40,7 +40,7 @@ def repair(
     from ossicle.shard import index_path
     from ossicle.shard.verify import fault_row, repair_shard
 
-    with reported():
+    with report_errors():
         if lost is not None:
             refuse_same_file([lost], [shard, index_path(shard)])
             if lost.resolve() in (target.resolve(), index_path(target).resolve()):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ossicle.cli.base import app, console, errors, progress_bars, reported
+from ossicle.cli.base import app, console, errors, progress_bars, report_errors
 from ossicle.shard.pack import PackResult, pack
 
 # Errors of many rows are in the file; these are shown.
@@ -56,7 +56,7 @@ def shard(
     whose recording is no good are left out and listed in OUT.errors.jsonl; the exit code is then 1.
     The same input gives the same bytes.
     """
-    with reported(), progress_bars() as progress:
+    with report_errors(), progress_bars() as progress:
         bar = progress.add_task("shard")
         result = pack(
             manifest,

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from ossicle.cli.base import Bars, app, console, print_losses, progress_bars, reported, require
-from ossicle.train.config import STAGE_DEFAULTS, Stage, TrainConfig
+from ossicle.cli.base import Bars, app, console, print_losses, progress_bars, report_errors, require
+from ossicle.train.config import TrainConfig
 from ossicle.train.config_file import config_from, option_types
+from ossicle.train.stages import STAGES, StageName
 
 if TYPE_CHECKING:
     from ossicle.train.result import TrainProgress, TrainResult
@@ -24,34 +25,17 @@ __all__ = ["make_command"]
 train_app = typer.Typer(no_args_is_help=True, help="Train Whisper-projector-GPT.")
 app.add_typer(train_app, name="train")
 
-HELP: dict[Stage, str] = {
-    "align": """Align a frozen Whisper encoder with a small GPT: both it and the projector learn.
-
-    The smoke: the loss must fall by 0.5 nats a token.""",
-    "weak-align": """Train the projector alone, between a frozen encoder and a frozen LM.
-
-    The loss can only fall by what the projector passes on of the audio.""",
-    "full": "Train projector and language model at scale, behind a frozen encoder.",
-}
-EPILOGS: dict[Stage, str] = {
-    "align": "Examples:  [bold]ossicle train align --data data/manifest.jsonl --out run[/]   ·   "
-    "offline: [bold]ossicle train align --data data/manifest.jsonl --whisper tiny-random[/]",
-    "weak-align": "Examples:  [bold]ossicle train weak-align --data 'features/*.tar' --lm lm "
-    "--out run[/]   ·   [bold]torchrun --nproc-per-node 8 -m ossicle train weak-align "
-    "--config run.yaml[/]",
-    "full": "Example:  [bold]ossicle train full --config run.yaml --depth 12 --out run[/]",
-}
 _LEFT = ("stage", "data")  # the command says the one; the other comes first
 
 
-def make_command(stage: Stage) -> Callable[..., None]:
+def make_command(stage: StageName) -> Callable[..., None]:
     """The command of a stage: an option for each field of `TrainConfig`, and ``--config``."""
 
     def command(config: Path | None = None, **given: Any) -> None:
         said = {name: value for name, value in given.items() if value is not None}
         _train(stage, config, said)
 
-    command.__doc__ = HELP[stage]
+    command.__doc__ = STAGES[stage].help
     kinds = option_types()
     known = {f.name: f for f in fields(TrainConfig)}
     names = [name for name in kinds if name not in _LEFT]
@@ -72,9 +56,9 @@ def _config_parameter() -> inspect.Parameter:
     )
 
 
-def _parameter(name: str, kind: Any, f: Field[Any], stage: Stage) -> inspect.Parameter:
+def _parameter(name: str, kind: Any, f: Field[Any], stage: StageName) -> inspect.Parameter:
     """An option that is None where nothing was said, so that files and defaults have their say."""
-    default = STAGE_DEFAULTS[stage].get(name, f.default)
+    default = STAGES[stage].defaults.get(name, f.default)
     shown = "" if default is None or default is MISSING else f" [default: {_default_text(default)}]"
     option = typer.Option(
         help=f.metadata["help"] + shown.replace("[", r"\["),
@@ -91,9 +75,9 @@ def _default_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _train(stage: Stage, file: Path | None, said: dict[str, Any]) -> None:
+def _train(stage: StageName, file: Path | None, said: dict[str, Any]) -> None:
     require("train", "torch", "transformers")
-    with reported():
+    with report_errors():
         config = config_from(stage, said, file)
         from ossicle.train.result import TrainingInterrupted, TrainingTerminated
         from ossicle.train.trainer import run
@@ -176,5 +160,5 @@ def _print_evaluation(result: TrainResult) -> None:
     console.print(f"held out at step {last['step']:.0f}: {values}", highlight=False)
 
 
-for _stage in STAGE_DEFAULTS:
-    train_app.command(_stage, epilog=EPILOGS[_stage])(make_command(_stage))
+for _name, _stage in STAGES.items():
+    train_app.command(_name, epilog=_stage.examples)(make_command(_name))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ossicle.cli.base import Bars, app, console, errors, print_fault, progress_bars, reported
+from ossicle.cli.base import Bars, app, console, errors, print_fault, progress_bars, report_errors
 
 if TYPE_CHECKING:
     from ossicle.shard.verify import Remark
@@ -42,7 +42,7 @@ def verify(
     from ossicle.shard import verify_shards
     from ossicle.shard.verify import shard_remarks
 
-    with reported(), progress_bars(in_bytes=True) as progress:
+    with report_errors(), progress_bars(in_bytes=True) as progress:
         bars = Bars(progress)
         faults = verify_shards(
             shards,
