@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 import ossicle
-from ossicle import corpus
+from ossicle.experiment import corpus
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ossicle
-from ossicle import corpus
+from ossicle.experiment import corpus
 from ossicle.shard import PackResult, Shard, pack
 
 ROOT = Path(__file__).parents[1]
