@@ -9,8 +9,6 @@ mod element;
 mod oracle;
 mod predict;
 mod rice;
-#[cfg(target_arch = "x86_64")]
-mod wide;
 
 use crate::codec::flac::bits::Bits;
 use crate::codec::packet::{Block, PacketDecoder, damaged};

@@ -7,6 +7,7 @@
 mod bands;
 mod bits;
 mod codebooks;
+mod grid;
 mod header;
 mod huffman;
 mod hybrid;

@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 
 use super::Plane;
 use super::bits::Bits;
+use super::grid::SUBBANDS;
 use super::header::Header;
-use super::requantize::SUBBANDS;
 use crate::codec::packet::damaged;
 use crate::error::Result;
 
