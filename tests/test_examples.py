@@ -71,7 +71,7 @@ def test_code_about_espnet(tmp_path: Path) -> None:
     path = f"import sys\nsys.path.insert(0, {str(ROOT / 'tests/data/espnet')!r})\n"
     script = tmp_path / "code.py"
     script.write_text(path + "".join(codes), encoding="utf-8")
-    assert "trains with ossicle.continuous_io" in run(script, folder=tmp_path)
+    assert "trains with ossicle.espnet" in run(script, folder=tmp_path)
 
 
 def test_duration_batches(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from typer.testing import CliRunner, Result
 
 import ossicle
 from ossicle.audio import encode
+from ossicle.audio.remarks import count_reasons, reason_of
 from ossicle.cli import app
-from ossicle.lengths import audio_lengths
-from ossicle.remarks import count_reasons, reason_of
 from ossicle.shard import pack, shard_remarks
+from ossicle.stream.lengths import audio_lengths
 
 RATE = 16_000
 NOISE = np.random.default_rng(3).uniform(-0.5, 0.5, RATE // 2).astype(np.float32)

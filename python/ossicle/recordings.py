@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle.audio import ShardMember, info
+from ossicle.audio.resampling import check_rate
+from ossicle.audio.waveforms import check_shape
 from ossicle.errors import InvalidArgumentError
-from ossicle.resampling import check_rate
-from ossicle.waveforms import check_shape
 
 __all__ = ["ROW_KEYS", "Clip", "Header", "Samples", "clip_of", "header", "named_by"]
 

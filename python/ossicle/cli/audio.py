@@ -16,9 +16,9 @@ from rich.table import Table
 
 import ossicle
 from ossicle.atomic import replacing
+from ossicle.audio.resampling import check_quality
 from ossicle.cli.base import app, console, errors, progress_bars, reported, require
 from ossicle.outputs import refuse_same_file
-from ossicle.resampling import check_quality
 
 # Files of one batch: progress shows, and only so many are in memory.
 _FILES_AT_ONCE = 32
@@ -292,7 +292,7 @@ def _features(
 
 
 def _draw_features(picture: Path, file: Path, n_mels: int, seconds: float | None) -> None:
-    from ossicle.picture import draw_features
+    from ossicle.features.picture import draw_features
 
     waveform, rate = ossicle.load(file, 16_000, duration=seconds)
     log_mel = ossicle.log_mel_spectrogram(waveform, n_mels=n_mels, pad_to_seconds=seconds)

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from ossicle.audio import info
+from ossicle.audio.resampling import check_rate
 from ossicle.dataloader.columns import Lookup, Strings, Table
 from ossicle.dataloader.errors import SampleError
 from ossicle.dataloader.files import PathLike, Rows, SideCars, Store, folder_of, recordings
 from ossicle.dataloader.shard_set import Shards, ShardSet, decoded, failed
 from ossicle.errors import AudioError, InvalidArgumentError
-from ossicle.resampling import check_rate
 
 if TYPE_CHECKING:
     from ossicle.dataloader.types import ClipID, MetadataDict, SampleRate, Waveform, WavID

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ossicle.audio import info, load
+from ossicle.audio.resampling import check_rate
 from ossicle.dataloader.errors import ManifestError, MetadataError, SampleError
 from ossicle.dataloader.npz import read_npy, read_npz
 from ossicle.errors import AudioError, InvalidArgumentError
-from ossicle.resampling import check_rate
 from ossicle.shard import Shard
 from ossicle.shard.index import listed
 

@@ -13,7 +13,7 @@ from ossicle.collator.faults import Fault
 from ossicle.dataloader.judge import BAD, Judge, SharedEpoch, sample_seed
 from ossicle.dataloader.shard_set import Shards, ShardSet
 from ossicle.errors import InvalidArgumentError
-from ossicle.turns import check_ranks, distributed
+from ossicle.stream.turns import check_ranks, distributed
 
 if TYPE_CHECKING:
     from ossicle.dataloader.columns import Ints

@@ -18,7 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from ossicle.dataloader.segments import SAME_SECONDS, segment_lists
 from ossicle.dataloader.types import MetadataDict, SampleRate, SegmentList
 from ossicle.dataloader.windows import Window
-from ossicle.picture import COLUMNS, GRID, HEADING_INCHES, INK, LINE, MUTED
+from ossicle.features.picture import COLUMNS, GRID, HEADING_INCHES, INK, LINE, MUTED
 
 if TYPE_CHECKING:
     from ossicle.dataloader.types import Waveform

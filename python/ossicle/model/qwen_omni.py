@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ossicle.errors import InvalidArgumentError
-from ossicle.mel import HOP_LENGTH, SAMPLE_RATE
+from ossicle.features.mel import HOP_LENGTH, SAMPLE_RATE
 
 __all__ = ["TowerLoadError", "TowerShape", "load_tower", "random_tower", "tower_shape"]
 

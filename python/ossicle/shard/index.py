@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from ossicle import _native
-from ossicle.audio import _thread_count
+from ossicle.audio.arguments import thread_count
 from ossicle.errors import AudioError, CorruptAudioError, InvalidArgumentError
 from ossicle.polars_errors import reading
 
@@ -100,11 +100,11 @@ def index_shards(
     shards = listed(paths)
     if on_error not in ("raise", "collect"):
         raise InvalidArgumentError(f'on_error is "raise" or "collect", not {on_error!r}')
-    workers = _thread_count(threads)
+    workers = thread_count(threads)
     made = _native.index_shards(shards, workers, force, progress)
     errors = [one if isinstance(one, AudioError) else None for one in made]
     if on_error == "raise":
-        _raise_first(errors)
+        raise_first(errors)
     whole = [path for path, error in zip(shards, errors, strict=True) if error is None]
     frame = _read(whole)
     return (frame, errors) if on_error == "collect" else frame
@@ -123,7 +123,7 @@ def listed(paths: Shards) -> list[str]:
     return shards
 
 
-def _raise_first(errors: list[AudioError | None]) -> None:
+def raise_first(errors: list[AudioError | None]) -> None:
     found = [error for error in errors if error is not None]
     if not found:
         return

@@ -17,14 +17,15 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ossicle.audio import _thread_count, encode, info, load
+from ossicle.audio import encode, info, load
+from ossicle.audio.arguments import thread_count
+from ossicle.audio.resampling import check_rate
 from ossicle.errors import (
     AudioError,
     AudioIOError,
     InvalidArgumentError,
 )
 from ossicle.outputs import refuse_same_file
-from ossicle.resampling import check_rate
 from ossicle.shard.manifest import PackError, Task, count_rows, tasks_of, unreadable
 from ossicle.shard.writer import ShardWriter, WrittenShard, json_bytes
 
@@ -130,7 +131,7 @@ def pack(
     _one_of("transcode", transcode, None, "flac")
     _one_of("on_error", on_error, "collect", "raise")
     rate = check_rate(sample_rate, "sample_rate") if transcode else None
-    count = _thread_count(threads)
+    count = thread_count(threads)
     total = count_rows(manifest)
     tasks = tasks_of(manifest, audio, key)
     writer = ShardWriter(

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ossicle import _native
-from ossicle.audio import ShardMember, _thread_count, info
+from ossicle.audio import ShardMember, info
+from ossicle.audio.arguments import thread_count
 from ossicle.errors import AudioError
 from ossicle.outputs import refuse_same_file
 from ossicle.shard.index import Progress, Shards, index_path, listed
@@ -80,7 +81,7 @@ def verify_shards(
     import polars
 
     shards = listed(paths)
-    workers = _thread_count(threads)
+    workers = thread_count(threads)
     found = _native.verify_shards(shards, workers, decode, progress)
     rows = [
         fault_row(path, error)
@@ -124,7 +125,7 @@ def shard_remarks(paths: Shards, *, threads: int | None = None) -> list[Remark]:
         All remarks, in the order of the shards. Damaged shards and recordings have none:
         `verify_shards` says what is wrong with them.
     """
-    with ThreadPoolExecutor(_thread_count(threads), "ossicle-remarks") as pool:
+    with ThreadPoolExecutor(thread_count(threads), "ossicle-remarks") as pool:
         return [one for found in pool.map(_remarks, listed(paths)) for one in found]
 
 

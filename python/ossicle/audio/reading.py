@@ -1,4 +1,4 @@
-"""Files, bytes and file objects to float32 arrays, and arrays to files.
+"""Files, bytes and file objects to float32 arrays.
 
 Everything is decoded by the native module with the GIL released; nothing here needs FFmpeg.
 """
@@ -6,20 +6,17 @@ Everything is decoded by the native module with the GIL released; nothing here n
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from ossicle import _native
-from ossicle.atomic import replacing
+from ossicle.audio.arguments import clip_starts, one_of, raise_first, thread_count
+from ossicle.audio.resampling import Quality, check_quality, check_rate
 from ossicle.errors import InvalidArgumentError
-from ossicle.resampling import Quality, check_quality, check_rate
-from ossicle.waveforms import as_planes
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -30,13 +27,12 @@ __all__ = [
     "AudioBatch",
     "AudioInfo",
     "AudioSource",
+    "FloatArray",
     "Gap",
     "ShardMember",
-    "encode",
     "info",
     "load",
     "load_batch",
-    "save",
 ]
 
 
@@ -207,7 +203,7 @@ def load(
         AudioError: The child that fits, with the file, the byte and the reason. A clip of more than
             2**32 samples a channel, or more than memory can hold, is an `AudioLimitError`.
     """
-    conceal = _one_of(on_error, "raise", "conceal") == "conceal"
+    conceal = one_of(on_error, "raise", "conceal") == "conceal"
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     arguments = (rate, mono, offset, duration, allow_nonfinite, verify, conceal)
     waveform, rate, gaps = _native.load(source, *arguments, check_quality(quality), strict)
@@ -253,10 +249,10 @@ def load_batch(
             hold the rows, it is an `AudioLimitError` of the longest clip.
         InvalidArgumentError: An argument makes no sense; nothing was decoded.
     """
-    conceal = _one_of(on_error, "raise", "collect", "conceal") == "conceal"
+    conceal = one_of(on_error, "raise", "collect", "conceal") == "conceal"
     sources = list(sources)
-    starts = _starts(offsets, len(sources))
-    count = _thread_count(threads)
+    starts = clip_starts(offsets, len(sources))
+    count = thread_count(threads)
     rate = check_rate(sample_rate, "sample_rate")
     if out is not None:
         _check_rows(out, len(sources))
@@ -267,86 +263,8 @@ def load_batch(
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = AudioBatch(waveforms, lengths, rates, errors, gaps)
     if on_error == "raise":
-        _raise_first(batch.errors)
+        raise_first(batch.errors)
     return batch
-
-
-def encode(
-    waveform: npt.ArrayLike,
-    sample_rate: int,
-    container: str = "wav",
-    *,
-    bits_per_sample: Literal[16, 24, 32] = 16,
-) -> bytes:
-    """A WAV or FLAC file in memory.
-
-    Args:
-        waveform: ``(samples,)`` or ``(channels, samples)``: floats in [-1, 1], beyond which they
-            are clipped, or int8, int16, int32 or uint8 at their full scale. What is int16 comes
-            back to the bit.
-        sample_rate: In Hz.
-        container: ``"wav"`` or ``"flac"``.
-        bits_per_sample: 16 or 24, and in WAV also 32, which is float and exact.
-
-    Raises:
-        InvalidArgumentError: A container, depth, rate, type, shape or sample that cannot be
-            written.
-    """
-    planes, _ = as_planes(waveform)
-    rate = check_rate(sample_rate, "sample_rate")
-    return _native.encode(planes, rate, container, bits_per_sample)
-
-
-def save(
-    path: str | os.PathLike[str],
-    waveform: npt.ArrayLike,
-    sample_rate: int,
-    *,
-    bits_per_sample: Literal[16, 24, 32] = 16,
-) -> Path:
-    """Writes a WAV or FLAC file, whichever the suffix of ``path`` says, whole or not at all.
-
-    Args:
-        path: Ends in ``.wav`` or ``.flac``; its folder exists.
-        waveform: ``(samples,)`` or ``(channels, samples)``: floats in [-1, 1], beyond which they
-            are clipped, or int8, int16, int32 or uint8 at their full scale. What is int16 comes
-            back to the bit.
-        sample_rate: In Hz.
-        bits_per_sample: 16 or 24, and in WAV also 32, which is float and exact.
-
-    Returns:
-        The path.
-
-    Raises:
-        InvalidArgumentError: A suffix, depth, rate, type, shape or sample that cannot be written.
-        OSError: The file cannot be written.
-    """
-    path = Path(path)
-    container = path.suffix.lower().removeprefix(".")
-    data = encode(waveform, sample_rate, container, bits_per_sample=bits_per_sample)
-    with replacing(path) as partial:
-        partial.write_bytes(data)
-    return path
-
-
-def _one_of(value: str, *known: str) -> str:
-    if value not in known:
-        names = ", ".join(f'"{name}"' for name in known[:-1])
-        raise InvalidArgumentError(f'on_error is {names} or "{known[-1]}", not {value!r}')
-    return value
-
-
-def _starts(offsets: Sequence[float] | None, count: int) -> list[float]:
-    """Where to begin in each of ``count`` clips."""
-    starts = [0.0] * count if offsets is None else [float(start) for start in offsets]
-    if len(starts) != count:
-        raise InvalidArgumentError(f"{len(starts)} offsets for {count} sources")
-    return starts
-
-
-def _raise_first(errors: Sequence[AudioError | None]) -> None:
-    for error in filter(None, errors):
-        raise error
 
 
 def _check_rows(out: FloatArray, count: int) -> None:
@@ -356,22 +274,3 @@ def _check_rows(out: FloatArray, count: int) -> None:
         raise InvalidArgumentError(f"out has {len(out)} rows for {count} sources")
     if not (out.flags.c_contiguous and out.flags.writeable):
         raise InvalidArgumentError("out is not contiguous (C order) and writable")
-
-
-def _thread_count(threads: int | None) -> int:
-    """As many as were asked for, or else as fit."""
-    return _default_threads() if threads is None else _at_least_one(threads)
-
-
-def _at_least_one(threads: int) -> int:
-    if threads < 1:
-        raise InvalidArgumentError(f"threads is {threads}, not at least 1")
-    return int(threads)
-
-
-def _default_threads() -> int:
-    """One inside a data loader's worker, which has siblings; else what this process may use."""
-    loader = sys.modules.get("torch.utils.data")
-    if loader is not None and loader.get_worker_info() is not None:
-        return 1
-    return _native.available_threads()

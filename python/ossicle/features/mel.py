@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle import _native
-from ossicle.audio import Gap, _one_of, _raise_first, _starts, _thread_count
+from ossicle.audio import Gap
+from ossicle.audio.arguments import clip_starts, one_of, raise_first, thread_count
+from ossicle.audio.resampling import Quality, check_quality
+from ossicle.audio.waveforms import as_float32
 from ossicle.errors import InvalidArgumentError
-from ossicle.resampling import Quality, check_quality
-from ossicle.waveforms import as_float32
 
 if TYPE_CHECKING:
     from ossicle.audio import AudioSource
@@ -30,6 +31,7 @@ __all__ = [
     "MAX_MELS",
     "SAMPLE_RATE",
     "FeatureBatch",
+    "compute_features",
     "load_features",
     "log_mel_batch",
     "log_mel_spectrogram",
@@ -103,9 +105,9 @@ def log_mel_spectrogram(
     Raises:
         InvalidArgumentError: A type, a shape, a number of bands or a length that makes no sense.
     """
-    clips = [_waveform(waveform)]
-    found: FloatArray = _features(clips, _padded(pad_to_seconds), _bands(n_mels), threads=1)[0]
-    return found
+    padded, bands = _padded(pad_to_seconds), _bands(n_mels)
+    features: FloatArray = compute_features([_waveform(waveform)], padded, bands, threads=1)[0]
+    return features
 
 
 def log_mel_batch(
@@ -144,7 +146,7 @@ def log_mel_batch(
     clips = [_waveform(waveform) for waveform in waveforms]
     if lengths is not None:
         clips = _cut(clips, lengths)
-    return _features(clips, _padded(pad_to_seconds), _bands(n_mels), threads, out)
+    return compute_features(clips, _padded(pad_to_seconds), _bands(n_mels), threads, out)
 
 
 def load_features(
@@ -185,10 +187,10 @@ def load_features(
         AudioError: With ``on_error="raise"``, when a clip cannot be decoded.
         InvalidArgumentError: An argument makes no sense; nothing was decoded.
     """
-    conceal = _one_of(on_error, "raise", "collect", "conceal") == "conceal"
+    conceal = one_of(on_error, "raise", "collect", "conceal") == "conceal"
     sources = list(sources)
-    starts = _starts(offsets, len(sources))
-    count = _thread_count(threads)
+    starts = clip_starts(offsets, len(sources))
+    count = thread_count(threads)
     bands, padded, grade = _bands(n_mels), _padded(pad_to_seconds), check_quality(quality)
     if padded is not None:
         out = _array((len(sources), bands, padded // HOP_LENGTH), out)
@@ -200,22 +202,22 @@ def load_features(
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = FeatureBatch(features, lengths, rates, errors, gaps)
     if on_error == "raise":
-        _raise_first(batch.errors)
+        raise_first(batch.errors)
     return batch
 
 
-def _features(
+def compute_features(
     clips: list[FloatArray],
     padded: int | None,
     n_mels: int,
     threads: int | None = None,
     out: FloatArray | None = None,
 ) -> FloatArray:
-    """Features of contiguous clips, padded or cut to ``padded`` samples."""
+    """Features of contiguous clips, padded or cut to ``padded`` samples; None does neither."""
     longest = max((len(clip) for clip in clips), default=0)
     frames = -(-longest // HOP_LENGTH) if padded is None else padded // HOP_LENGTH
     out = _array((len(clips), n_mels, frames), out)
-    count = _thread_count(threads)
+    count = thread_count(threads)
     _native.log_mel(clips, n_mels, padded, count, out)
     return out
 

@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ossicle.audio import _one_of, _raise_first, _thread_count
+from ossicle.audio.arguments import one_of, raise_first, thread_count
+from ossicle.audio.resampling import check_rate
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.recordings import ROW_KEYS, Clip, clip_of, header, named_by
-from ossicle.resampling import check_rate
 
 __all__ = ["AudioLengths", "audio_lengths"]
 
@@ -104,14 +104,14 @@ def audio_lengths(
         AudioError: With ``on_error="raise"``, when a file cannot be read; a note tells the row.
         InvalidArgumentError: Also a row that names no audio.
     """
-    _one_of(on_error, "raise", "collect")
+    one_of(on_error, "raise", "collect")
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
-    count = _thread_count(threads)
+    count = thread_count(threads)
     rows = rows.collect() if hasattr(rows, "collect") else rows  # a LazyFrame
     if set(getattr(rows, "columns", ())) >= _INDEX_COLUMNS:
         lengths = _of_index(rows, rate)
         if on_error == "raise":
-            _raise_first(lengths.errors)
+            raise_first(lengths.errors)
         return lengths
     return _gather(_measure_all(_as_sequence(rows), rate, count, on_error, progress))
 
@@ -142,7 +142,7 @@ def _measure_all(
     try:
         for measured in pool.map(measure_chunk, range(0, len(rows), _CHUNK)):
             if on_error == "raise":
-                _raise_first([one.error for one in measured])
+                raise_first([one.error for one in measured])
             yield from measured
             done += len(measured)
             if progress is not None:
