@@ -11,7 +11,17 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ossicle import _native, moved
-from ossicle.audio import AudioBatch, AudioInfo, Gap, info, load, load_batch, save
+from ossicle.audio import (
+    AudioBatch,
+    AudioInfo,
+    ConcealedClip,
+    Gap,
+    info,
+    load,
+    load_batch,
+    load_concealed,
+    save,
+)
 from ossicle.audio.resampling import Resampler, resample
 from ossicle.cache import (
     AudioCache,
@@ -92,6 +102,7 @@ __all__ = [
     "AudioLimitError",
     "AudioLmCollator",
     "CacheStats",
+    "ConcealedClip",
     "ContinuousAudioIO",
     "CorruptAudioError",
     "DecodeError",
@@ -115,6 +126,7 @@ __all__ = [
     "info",
     "load",
     "load_batch",
+    "load_concealed",
     "load_features",
     "log_mel_batch",
     "log_mel_spectrogram",

@@ -4,12 +4,14 @@ from ossicle.audio.reading import (
     AudioBatch,
     AudioInfo,
     AudioSource,
+    ConcealedClip,
     FloatArray,
     Gap,
     ShardMember,
     info,
     load,
     load_batch,
+    load_concealed,
 )
 from ossicle.audio.remarks import count_reasons, reason_of
 from ossicle.audio.resampling import Quality, Resampler, resample
@@ -20,6 +22,7 @@ __all__ = [
     "AudioBatch",
     "AudioInfo",
     "AudioSource",
+    "ConcealedClip",
     "FloatArray",
     "Gap",
     "Quality",
@@ -31,6 +34,7 @@ __all__ = [
     "info",
     "load",
     "load_batch",
+    "load_concealed",
     "reason_of",
     "resample",
     "save",

@@ -12,15 +12,7 @@ from ossicle.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from ossicle.errors import AudioError
 
-__all__ = ["clip_starts", "default_threads", "one_of", "raise_first", "thread_count"]
-
-
-def one_of(value: str, *known: str) -> str:
-    """``value`` of the argument ``on_error``, if it is one of those that are known."""
-    if value not in known:
-        names = ", ".join(f'"{name}"' for name in known[:-1])
-        raise InvalidArgumentError(f'on_error is {names} or "{known[-1]}", not {value!r}')
-    return value
+__all__ = ["clip_starts", "default_threads", "raise_first", "thread_count"]
 
 
 def clip_starts(offsets: Sequence[float] | None, count: int) -> list[float]:

@@ -79,31 +79,18 @@ def decode(
     """
     with reported():
         refuse_same_file([target], [source])
-        gaps: list[ossicle.Gap] = []
-        profile = check_quality(quality)
-        if conceal:
-            waveform, rate, gaps = ossicle.load(
-                source,
-                rate,
-                mono=mono,
-                offset=offset,
-                duration=duration,
-                verify=verify,
-                on_error="conceal",
-                quality=profile,
-                strict=strict,
-            )
-        else:
-            waveform, rate = ossicle.load(
-                source,
-                rate,
-                mono=mono,
-                offset=offset,
-                duration=duration,
-                verify=verify,
-                quality=profile,
-                strict=strict,
-            )
+        call = ossicle.load_concealed if conceal else ossicle.load
+        waveform, rate, *more = call(
+            source,
+            rate,
+            mono=mono,
+            offset=offset,
+            duration=duration,
+            verify=verify,
+            quality=check_quality(quality),
+            strict=strict,
+        )
+        gaps: list[ossicle.Gap] = more[0] if more else []
         if target.suffix == ".npy":
             with replacing(target) as partial, partial.open("wb") as file:
                 np.save(file, waveform)

@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from ossicle import _native
 from ossicle.audio import Gap
-from ossicle.audio.arguments import clip_starts, one_of, raise_first, thread_count
+from ossicle.audio.arguments import clip_starts, raise_first, thread_count
 from ossicle.audio.resampling import Quality, check_quality
 from ossicle.audio.waveforms import as_float32
-from ossicle.errors import InvalidArgumentError
+from ossicle.errors import InvalidArgumentError, check_on_error
 
 if TYPE_CHECKING:
     from ossicle.audio import AudioSource
@@ -161,6 +161,7 @@ def load_features(
     on_error: Literal["raise", "collect", "conceal"] = "raise",
     quality: Quality = "high",
     out: FloatArray | None = None,
+    strict: bool = False,
 ) -> FeatureBatch:
     """Decodes many clips and makes their features, in one call that releases the GIL.
 
@@ -177,17 +178,19 @@ def load_features(
         threads: As for `log_mel_batch`.
         verify: As for `ossicle.load`.
         on_error: ``"raise"`` the first clip's error, in order of the sources; ``"collect"`` it
-            beside a row of zeros and go on; or ``"conceal"`` damage as `ossicle.load` does and list
-            the gaps, with the errors of what gives not one sample collected.
+            beside a row of zeros and go on; or ``"conceal"`` damage as `ossicle.load_concealed`
+            does, list the gaps, and collect the errors of clips that give no samples at all.
         quality: How well to resample, as for `ossicle.resample`.
         out: Where to write, instead of into a new array: ``(B, n_mels, frames)`` float32,
             C-contiguous; only with ``pad_to_seconds``, since nothing else tells the frames before.
+        strict: As for `ossicle.load`.
 
     Raises:
         AudioError: With ``on_error="raise"``, when a clip cannot be decoded.
         InvalidArgumentError: An argument makes no sense; nothing was decoded.
     """
-    conceal = one_of(on_error, "raise", "collect", "conceal") == "conceal"
+    check_on_error(on_error, "raise", "collect", "conceal")
+    conceal = on_error == "conceal"
     sources = list(sources)
     starts = clip_starts(offsets, len(sources))
     count = thread_count(threads)
@@ -197,7 +200,7 @@ def load_features(
     elif out is not None:
         raise InvalidArgumentError("out is given without pad_to_seconds")
     features, lengths, rates, errors, clips = _native.load_features(
-        sources, bands, padded, starts, duration, count, verify, conceal, grade, out
+        sources, bands, padded, starts, duration, count, verify, conceal, grade, out, strict
     )
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = FeatureBatch(features, lengths, rates, errors, gaps)

@@ -24,6 +24,7 @@ from ossicle.errors import (
     AudioError,
     AudioIOError,
     InvalidArgumentError,
+    check_on_error,
 )
 from ossicle.outputs import refuse_same_file
 from ossicle.shard.manifest import PackError, Task, count_rows, tasks_of, unreadable
@@ -128,8 +129,9 @@ def pack(
         AudioError: With ``on_error="raise"``, of the first row that is no good.
     """
     manifest = Path(manifest)
-    _one_of("transcode", transcode, None, "flac")
-    _one_of("on_error", on_error, "collect", "raise")
+    if transcode not in (None, "flac"):
+        raise InvalidArgumentError(f'transcode is "flac" or None, not {transcode!r}')
+    check_on_error(on_error, "collect", "raise")
     rate = check_rate(sample_rate, "sample_rate") if transcode else None
     count = thread_count(threads)
     total = count_rows(manifest)
@@ -172,12 +174,6 @@ def _inputs(manifest: Path, tasks: Iterable[Task | PackError]) -> Iterator[Path]
     for task in tasks:
         if isinstance(task, Task):
             yield task.path
-
-
-def _one_of(name: str, value: Any, *known: Any) -> None:
-    if value not in known:
-        choices = " or ".join(map(repr, known))
-        raise InvalidArgumentError(f"{name} is {choices}, not {value!r}")
 
 
 class _ErrorList:
