@@ -1,6 +1,7 @@
 //! Codecs: packets to samples.
 //!
-//! A new codec is a file of this folder, a variant of [`Codec`] with its name, and an arm in each function here.
+//! A new codec is a file or folder here, a variant of [`Codec`] and its row in [`row`]; the containers that hold it
+//! map their own name of it to the variant.
 
 pub(crate) mod aac;
 pub(crate) mod alac;
@@ -19,118 +20,154 @@ use self::packet::PacketDecoder;
 use self::params::{Codec, Params};
 use crate::error::{Error, Result};
 
+/// What is to be known of a codec.
+struct Row {
+    /// FFmpeg's name.
+    name: &'static str,
+    /// Channels that it has at most.
+    most_channels: usize,
+    /// A decoder as new.
+    decoder: fn(&Params) -> Result<Box<dyn PacketDecoder>>,
+    /// Frames to decode ahead of a range.
+    preroll_frames: fn(&Params) -> u64,
+    /// Frames in a packet; `None` where only decoding tells.
+    packet_frames: fn(&Params, &[u8]) -> Option<u64>,
+    /// Bits of one sample that went in, where the codec's own header tells; `None` for all codecs that lose
+    /// something.
+    lossless_bits: Option<fn(&Params) -> Option<u32>>,
+}
+
+impl Row {
+    /// Of a codec without preroll, whose packets tell no length.
+    fn new(name: &'static str, decoder: fn(&Params) -> Result<Box<dyn PacketDecoder>>) -> Self {
+        Self {
+            name,
+            most_channels: usize::MAX,
+            decoder,
+            preroll_frames: |_| 0,
+            packet_frames: |_, _| None,
+            lossless_bits: None,
+        }
+    }
+}
+
+/// The table of codecs.
+fn row(codec: Codec) -> Row {
+    match codec {
+        Codec::Aac => Row {
+            most_channels: 8,
+            // Overlap of one block; two more cost nothing.
+            preroll_frames: |_| 3 * 1024,
+            ..Row::new("aac", |params| Ok(Box::new(aac::Decoder::new(params)?)))
+        },
+        Codec::Alac => Row {
+            most_channels: 8,
+            lossless_bits: Some(|params| {
+                let bits = alac_config(&params.header)?.get(5)?;
+                Some(u32::from(*bits))
+            }),
+            ..Row::new("alac", |params| Ok(Box::new(alac::Decoder::new(params)?)))
+        },
+        Codec::Flac => Row {
+            most_channels: 8,
+            packet_frames: |_, data| {
+                let header = FrameHeader::parse(data).ok()?;
+                Some(u64::from(header.block_size))
+            },
+            lossless_bits: Some(|_| None),
+            ..Row::new("flac", |params| Ok(Box::new(flac::Packets::new(params)?)))
+        },
+        Codec::Mp1 => mpeg("mp1", |_| MPEG_PREROLL_FRAMES),
+        Codec::Mp2 => mpeg("mp2", |_| MPEG_PREROLL_FRAMES),
+        Codec::Mp3 => mpeg("mp3", mpeg_audio::layer3_preroll_frames),
+        // Opus finds out by decoding where to begin: see `decode::reader::opus_start`.
+        Codec::Opus => Row {
+            packet_frames: |_, data| opus::packet_frames(data),
+            ..Row::new("opus", |params| Ok(Box::new(opus::Decoder::new(params)?)))
+        },
+        Codec::Vorbis => Row {
+            preroll_frames: |_| 3 * 8192,
+            ..Row::new("vorbis", |params| {
+                Ok(Box::new(vorbis::Decoder::new(&params.header)?))
+            })
+        },
+        Codec::Pcm(sample, order) => Row {
+            packet_frames: |params, data| {
+                let frames = data.len().checked_div(params.pcm_frame_bytes()?);
+                frames.map(|frames| frames as u64)
+            },
+            lossless_bits: Some(|params| match params.codec {
+                Codec::Pcm(sample, _) => Some(8 * sample.bytes()),
+                _ => None,
+            }),
+            ..Row::new(sample.name(order), |params| {
+                Ok(Box::new(pcm::Packets::new(params)?))
+            })
+        },
+        Codec::Other(name) => Row::new(name, |params| {
+            let name = params.codec.name();
+            let reason = format!("the codec {name} is not decoded here");
+            Err(Error::unsupported(reason))
+        }),
+    }
+}
+
+/// The filter bank's past of 480 samples, and a packet to spare.
+const MPEG_PREROLL_FRAMES: u64 = 2 * 1152;
+
+/// A layer of MPEG audio.
+fn mpeg(name: &'static str, preroll_frames: fn(&Params) -> u64) -> Row {
+    Row {
+        most_channels: 2,
+        preroll_frames,
+        packet_frames: |_, data| mpeg_audio::packet_frames(data),
+        ..Row::new(name, |_| Ok(Box::new(mpeg_audio::Decoder::default())))
+    }
+}
+
 /// A decoder as new for the track that `params` describe.
 ///
 /// # Errors
 /// A codec that is not decoded here, by name, or a broken header of one that is.
 pub(crate) fn decoder(params: &Params) -> Result<Box<dyn PacketDecoder>> {
-    match params.codec {
-        Codec::Aac => Ok(Box::new(aac::Decoder::new(params)?)),
-        Codec::Alac => Ok(Box::new(alac::Decoder::new(params)?)),
-        Codec::Opus => Ok(Box::new(opus::Decoder::new(params)?)),
-        Codec::Flac => Ok(Box::new(flac::Packets::new(params)?)),
-        Codec::Mp1 | Codec::Mp2 | Codec::Mp3 => Ok(Box::new(mpeg_audio::Decoder::default())),
-        Codec::Pcm(..) => Ok(Box::new(pcm::Packets::new(params)?)),
-        Codec::Vorbis => Ok(Box::new(vorbis::Decoder::new(&params.header)?)),
-        Codec::Other(name) => {
-            let reason = format!("the codec {name} is not decoded here");
-            Err(Error::unsupported(reason))
-        }
+    (row(params.codec).decoder)(params)
+}
+
+impl Codec {
+    /// FFmpeg's name.
+    pub(crate) fn name(self) -> &'static str {
+        row(self).name
     }
 }
 
 impl Params {
-    /// Frames to decode ahead of a range, so that its first sample is that of a whole decode.
-    pub(crate) fn preroll_frames(&self) -> u64 {
-        match self.codec {
-            Codec::Mp3 => self.layer3_preroll_frames(),
-            // The filter bank's past of 480 samples, and a packet to spare.
-            Codec::Mp1 | Codec::Mp2 => 2 * 1152,
-            // Overlap of one block; two more cost nothing.
-            Codec::Aac => 3 * 1024,
-            Codec::Vorbis => 3 * 8192,
-            // Opus finds out by decoding: see `decode::reader::opus_start`.
-            _ => 0,
+    /// Of a codec without a header of its own. A container that declares more channels than the codec has leaves
+    /// them to the stream.
+    pub(crate) fn new(codec: Codec, sample_rate: u32, channels: Option<usize>) -> Self {
+        let most = row(codec).most_channels;
+        Self {
+            codec,
+            sample_rate,
+            channels: channels.filter(|count| *count <= most),
+            bits_per_sample: None,
+            header: Vec::new(),
         }
     }
 
-    /// The bit reservoir reaches back 511 bytes in MPEG 1 and 255 in MPEG 2, which is many packets where
-    /// they are short: at the lowest bit rate, and behind header, checksum and side information. The
-    /// overlap of the filter banks, two granules, lies behind that; a packet more is to spare.
-    fn layer3_preroll_frames(&self) -> u64 {
-        let hz = u64::from(self.sample_rate.max(1));
-        let is_stereo = self.channels != Some(1);
-        let (frames, reach, bits, side_info) = match (hz >= 32_000, is_stereo) {
-            (true, true) => (1152, 511, 32_000, 32),
-            (true, false) => (1152, 511, 32_000, 17),
-            (false, true) => (576, 255, 8_000, 17),
-            (false, false) => (576, 255, 8_000, 9),
-        };
-        let main_data = (frames / 8 * bits / hz).saturating_sub(4 + 2 + side_info);
-        (reach / main_data.max(1) + 4) * frames
+    /// Frames to decode ahead of a range, so that its first sample is that of a whole decode.
+    pub(crate) fn preroll_frames(&self) -> u64 {
+        (row(self.codec).preroll_frames)(self)
     }
 
     /// Bits of one sample of what was encoded, where nothing was lost.
     pub(crate) fn lossless_bits(&self) -> Option<u32> {
-        if self.codec.is_lossy() {
-            return None;
-        }
+        let bits = row(self.codec).lossless_bits?;
         let told = self.bits_per_sample.filter(|bits| *bits > 0);
-        told.or_else(|| match self.codec {
-            Codec::Pcm(sample, _) => Some(8 * sample.bytes()),
-            Codec::Alac => alac_config(&self.header)?
-                .get(5)
-                .map(|bits| u32::from(*bits)),
-            _ => None,
-        })
+        told.or_else(|| bits(self))
     }
 
     /// Frames in the packet `data`; `None` where only decoding tells.
     pub(crate) fn packet_frames(&self, data: &[u8]) -> Option<u64> {
-        match self.codec {
-            Codec::Pcm(..) => {
-                let frames = data.len().checked_div(self.pcm_frame_bytes()?);
-                frames.map(|frames| frames as u64)
-            }
-            Codec::Mp1 | Codec::Mp2 | Codec::Mp3 => mpeg_frames(data),
-            Codec::Flac => {
-                let header = FrameHeader::parse(data).ok()?;
-                Some(u64::from(header.block_size))
-            }
-            Codec::Opus => opus::packet_frames(data),
-            _ => None,
-        }
-    }
-}
-
-/// ISO/IEC 11172-3 and 13818-3: version and layer in the second byte of the header.
-fn mpeg_frames(data: &[u8]) -> Option<u64> {
-    let second = *data.get(1)?;
-    let is_mpeg1 = second & 0b0001_1000 == 0b0001_1000;
-    match (second >> 1) & 0b11 {
-        0b11 => Some(384),
-        0b10 => Some(1152),
-        0b01 if is_mpeg1 => Some(1152),
-        0b01 => Some(576),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mpeg_frames_follow_version_and_layer() {
-        for (second, frames) in [
-            (0xFB, 1152),
-            (0xF3, 576),
-            (0xE3, 576),
-            (0xFD, 1152),
-            (0xFF, 384),
-        ] {
-            assert_eq!(mpeg_frames(&[0xFF, second]), Some(frames));
-        }
-        assert_eq!(mpeg_frames(&[0xFF, 0xE9]), None);
+        (row(self.codec).packet_frames)(self, data)
     }
 }

@@ -2,5 +2,6 @@
 
 pub mod mel;
 pub(crate) mod mix;
+pub(crate) mod mono;
 pub(crate) mod plane;
 pub mod resample;

@@ -9,13 +9,12 @@ mod element;
 mod oracle;
 mod predict;
 mod rice;
-#[cfg(target_arch = "x86_64")]
-mod wide;
 
 use crate::codec::flac::bits::Bits;
 use crate::codec::packet::{Block, PacketDecoder, damaged};
 use crate::codec::params::Params;
 use crate::error::Result;
+use crate::signal::mono;
 
 use self::config::Config;
 pub(crate) use self::config::alac_config;
@@ -119,18 +118,13 @@ impl Decoder {
         match self.planes.as_slice() {
             [left, right] => {
                 let pairs = left.iter().zip(right);
-                mean.extend(pairs.map(|(left, right)| (left + right) * 0.5));
+                mean.extend(pairs.map(|(left, right)| mono::of_pair(*left, *right)));
             }
-            [first, rest @ ..] => {
-                mean.extend_from_slice(first);
-                for plane in rest {
-                    let both = mean.iter_mut().zip(plane);
-                    both.for_each(|(sum, sample)| *sum += sample);
-                }
-                let count = self.planes.len() as f32;
-                mean.iter_mut().for_each(|sum| *sum /= count);
+            planes => {
+                let length = planes.first().map_or(0, Vec::len);
+                let planes = planes.iter().map(Vec::as_slice);
+                mono::extend(mean, planes, length, |sample| sample);
             }
-            [] => {}
         }
     }
 }

@@ -7,11 +7,13 @@
 mod bands;
 mod bits;
 mod codebooks;
+mod grid;
 mod header;
 mod huffman;
 mod hybrid;
 mod layer12;
 mod layer3;
+mod lengths;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod oracle;
@@ -28,6 +30,7 @@ use crate::error::Result;
 pub(crate) use header::Header;
 use header::too_short;
 use layer3::{Filters, Layer3};
+pub(crate) use lengths::{layer3_preroll_frames, packet_frames};
 
 /// A decoder of any of the three layers.
 #[derive(Clone, Default)]

@@ -3,7 +3,7 @@
 
 use super::sample::{Order, Sample};
 
-/// Who made the packets.
+/// Who made the packets; what is known of each stands in the table of [`codec`](super).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Codec {
     Mp1,
@@ -17,29 +17,6 @@ pub(crate) enum Codec {
     Pcm(Sample, Order),
     /// One that is not decoded here, by FFmpeg's name.
     Other(&'static str),
-}
-
-impl Codec {
-    /// FFmpeg's name.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Mp1 => "mp1",
-            Self::Mp2 => "mp2",
-            Self::Mp3 => "mp3",
-            Self::Aac => "aac",
-            Self::Alac => "alac",
-            Self::Flac => "flac",
-            Self::Opus => "opus",
-            Self::Vorbis => "vorbis",
-            Self::Pcm(sample, order) => sample.name(order),
-            Self::Other(name) => name,
-        }
-    }
-
-    /// Whether decoding gives other samples than went in.
-    pub(crate) fn is_lossy(self) -> bool {
-        !matches!(self, Self::Pcm(..) | Self::Flac | Self::Alac)
-    }
 }
 
 /// What containers and codecs' headers tell of a stream.
@@ -56,23 +33,6 @@ pub(crate) struct Params {
 }
 
 impl Params {
-    /// Of a codec without a header of its own. A container that declares more channels than the codec has leaves
-    /// them to the stream.
-    pub(crate) fn new(codec: Codec, sample_rate: u32, channels: Option<usize>) -> Self {
-        let most = match codec {
-            Codec::Mp1 | Codec::Mp2 | Codec::Mp3 => 2,
-            Codec::Aac | Codec::Alac | Codec::Flac => 8,
-            _ => usize::MAX,
-        };
-        Self {
-            codec,
-            sample_rate,
-            channels: channels.filter(|count| *count <= most),
-            bits_per_sample: None,
-            header: Vec::new(),
-        }
-    }
-
     /// Bytes of one frame of PCM.
     pub(crate) fn pcm_frame_bytes(&self) -> Option<usize> {
         match (self.codec, self.channels) {

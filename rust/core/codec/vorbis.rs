@@ -2,6 +2,7 @@
 //! the specification by Xiph.Org.
 
 mod bits;
+mod budget;
 mod codebook;
 #[cfg(test)]
 mod craft;

@@ -13,8 +13,8 @@ mod track;
 use std::collections::VecDeque;
 
 use self::chain::Chain;
-use self::cursor::{CLUSTER, CUES, Cursor, EBML, Frame, INFO, SEEK_HEAD, SEGMENT, TRACKS};
-use self::ebml::{Element, each_child};
+use self::cursor::{CUES, Cursor, EBML, Frame, INFO, SEEK_HEAD, TRACKS};
+use self::ebml::{CLUSTER, Element, SEGMENT, each_child};
 use self::seek::{Sample, damage_ends};
 use self::track::{Entry, Tracks};
 use super::demuxer::{Demuxer, Packet, Track};

@@ -14,9 +14,9 @@ mod transform;
 use std::sync::LazyLock;
 
 use crate::error::{Error, Result};
-use bank::Bank;
+use bank::{Bank, Tile};
 use framing::Padded;
-use simd::{Level, Tile};
+use simd::Level;
 use transform::{LANES, Plan, Scratch};
 
 /// Hz, of every waveform here.

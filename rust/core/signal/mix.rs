@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::plane;
+use super::{mono, plane};
 use crate::error::{Error, Result};
 
 /// Collects samples, one plane per channel or one plane for the mean of them.
@@ -68,7 +68,8 @@ impl Mixer {
             (1, _) => self.planes[0].extend(samples.iter().map(|bytes| sample(*bytes))),
             (2, true) => {
                 let (frames, _) = samples.as_chunks::<2>();
-                let mean = |[left, right]: &[[u8; N]; 2]| (sample(*left) + sample(*right)) * 0.5;
+                let mean =
+                    |[left, right]: &[[u8; N]; 2]| mono::of_pair(sample(*left), sample(*right));
                 self.planes[0].extend(frames.iter().map(mean));
             }
             (2, false) => {
@@ -78,7 +79,7 @@ impl Mixer {
                 self.planes[1].extend(frames.iter().map(|[_, right]| sample(*right)));
             }
             (count, true) => {
-                let mean = |frame: &[[u8; N]]| sum(frame.iter().map(|s| sample(*s))) / count as f32;
+                let mean = |frame: &[[u8; N]]| mono::of_frame(frame.iter().map(|s| sample(*s)));
                 self.planes[0].extend(samples.chunks_exact(count).map(mean));
             }
             (count, false) => {
@@ -129,11 +130,12 @@ impl Mixer {
         match (self.mono, planes, self.planes.as_mut_slice()) {
             (true, [left, right], [mean]) => {
                 let pairs = left[range.clone()].iter().zip(&right[range]);
-                mean.extend(pairs.map(|(left, right)| (left + right) * 0.5));
+                mean.extend(pairs.map(|(left, right)| mono::of_pair(*left, *right)));
             }
             (true, [_, _, ..], [mean]) => {
-                let sum = |at: usize| sum(planes.iter().map(|plane| plane[at]));
-                mean.extend(range.map(|at| sum(at) / planes.len() as f32));
+                let length = range.len();
+                let planes = planes.iter().map(|plane| &plane[range.clone()]);
+                mono::extend(mean, planes, length, |sample| sample);
             }
             (_, _, all) => {
                 for (to, from) in all.iter_mut().zip(planes) {
@@ -147,11 +149,6 @@ impl Mixer {
 /// What is careless in a stream that has other channels from here on.
 pub(crate) fn channels_change(from: usize, to: usize) -> Error {
     Error::unsupported(format!("the stream changes from {from} to {to} channels"))
-}
-
-/// In channel order, in `f32`: what NumPy's `mean(axis=...)` does for up to seven channels.
-fn sum(samples: impl Iterator<Item = f32>) -> f32 {
-    samples.fold(0.0, |total, sample| total + sample)
 }
 
 /// The first sample that is NaN or infinite in any plane, if there is one.

@@ -19,8 +19,10 @@ mod group;
 mod header;
 mod identity;
 pub mod index;
+mod progress;
 mod repair;
 mod row;
+mod stamp;
 mod verify;
 mod walk;
 pub mod write;
@@ -36,9 +38,10 @@ use access::Handle;
 pub use access::{Access, Payload};
 pub use group::{Sample, Samples, split_name};
 pub use identity::Identity;
+pub use progress::{Progress, digest};
 pub use repair::{Repaired, repair};
 pub use row::{AUDIO_EXTENSIONS, Row, is_audio};
-pub use verify::{Checks, Found, Progress, digest, examine, verify};
+pub use verify::{Checks, Found, examine, verify};
 pub use walk::{Lost, Walk, walk};
 
 /// A file in a shard.

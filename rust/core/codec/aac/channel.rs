@@ -65,7 +65,10 @@ impl Channel {
         }
         self.read_spectrum(bits, bands)?;
         match pulses {
-            Some(pulses) => pulses.add(self, bands),
+            Some(pulses) => {
+                let layout = (&self.windows, bands);
+                pulses.add(&mut self.spectrum, layout, &self.books, &self.scales)
+            }
             None => Ok(()),
         }
     }

@@ -3,8 +3,8 @@
 use super::Fault;
 use super::bands::Bands;
 use super::bits::Bits;
-use super::channel::Channel;
 use super::huffman;
+use super::windows::{MAX_BANDS, Windows};
 
 /// `pulse_data`.
 pub(super) struct Pulses {
@@ -28,11 +28,17 @@ impl Pulses {
     }
 
     /// Adds the pulses where there are coefficients: they make these larger, and what is 0 negative.
-    pub(super) fn add(&self, channel: &mut Channel, bands: &Bands) -> Result<(), Fault> {
+    pub(super) fn add(
+        &self,
+        spectrum: &mut [f32; 1024],
+        (windows, bands): (&Windows, &Bands),
+        books: &[u8; MAX_BANDS],
+        scales: &[f32; MAX_BANDS],
+    ) -> Result<(), Fault> {
         const WRONG: Fault = Fault::Damaged("an AAC packet has pulses in the wrong place");
         let begins = bands.of(false);
         let last = begins.len() - 1;
-        if channel.windows.is_short() || self.first_band >= last {
+        if windows.is_short() || self.first_band >= last {
             return Err(WRONG);
         }
         let mut at = usize::from(begins[self.first_band]);
@@ -42,9 +48,9 @@ impl Pulses {
                 return Err(WRONG);
             }
             let band = begins.partition_point(|begin| usize::from(*begin) <= at) - 1;
-            if band < channel.windows.bands && huffman::book(channel.books[band]).is_some() {
-                let coefficient = &mut channel.spectrum[at];
-                *coefficient = raise(*coefficient, channel.scales[band], f32::from(*height));
+            if band < windows.bands && huffman::book(books[band]).is_some() {
+                let coefficient = &mut spectrum[at];
+                *coefficient = raise(*coefficient, scales[band], f32::from(*height));
             }
         }
         Ok(())

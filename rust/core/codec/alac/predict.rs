@@ -1,8 +1,9 @@
 //! The adaptive predictor: a filter over differences, whose coefficients follow the signs of its errors.
 
-use super::rice::Residuals;
 #[cfg(target_arch = "x86_64")]
-use super::wide;
+mod wide;
+
+use super::rice::Residuals;
 
 /// The order that stands for plain differences.
 pub(super) const DIFFERENCES: usize = 31;

@@ -8,7 +8,7 @@ use super::frame::{Block, samples};
 use super::header::Stereo;
 use super::stream_info::StreamInfo;
 use crate::error::Result;
-use crate::signal::plane;
+use crate::signal::{mono, plane};
 
 /// Collects samples, one plane per channel or one plane for the mean of them.
 pub(crate) struct Output {
@@ -99,16 +99,11 @@ impl Output {
                 self.pairs(left, right, |left, right| (left, right));
             }
             ([_, _, ..], true, [mean]) => {
-                let count = channels.len() as f32;
-                let begin = mean.len();
-                mean.resize(begin + part.len(), 0.0);
-                let sums = mean.get_mut(begin..).unwrap_or_default();
-                for channel in channels {
-                    let channel = samples(channel).get(part.clone()).unwrap_or_default();
-                    let both = sums.iter_mut().zip(channel);
-                    both.for_each(|(sum, sample)| *sum += *sample as f32 * scale);
-                }
-                sums.iter_mut().for_each(|sum| *sum /= count);
+                let length = part.len();
+                let channels = channels
+                    .iter()
+                    .map(|channel| samples(channel).get(part.clone()).unwrap_or_default());
+                mono::extend(mean, channels, length, |sample| sample as f32 * scale);
             }
             (_, _, planes) => {
                 for (plane, channel) in planes.iter_mut().zip(channels) {
@@ -125,7 +120,7 @@ impl Output {
         let pairs = first.iter().zip(second).map(|(a, b)| join(*a, *b));
         match self.planes.as_mut_slice() {
             [mean] => mean.extend(
-                pairs.map(|(left, right)| (left as f32 * scale + right as f32 * scale) * 0.5),
+                pairs.map(|(left, right)| mono::of_pair(left as f32 * scale, right as f32 * scale)),
             ),
             [left, right] => {
                 left.extend(pairs.clone().map(|(sample, _)| sample as f32 * scale));

@@ -8,13 +8,8 @@ use std::sync::LazyLock;
 
 use super::bits::Bits;
 use super::codebooks::{CODEBOOKS, Codebook, LINBITS, QUADS, codebook};
-use super::requantize::SLOTS;
+use super::grid::{LINES, Lines, SLOTS};
 use super::side_info::Granule;
-
-/// Lines of one channel of a granule.
-pub(super) const LINES: usize = 576;
-/// Quantized lines.
-pub(super) type Lines = [i16; LINES];
 
 const PEEK: usize = 10;
 /// Bits that the first step takes of a code that is looked up alone.

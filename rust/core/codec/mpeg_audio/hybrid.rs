@@ -11,7 +11,7 @@
 use std::f64::consts::PI;
 use std::sync::LazyLock;
 
-use super::requantize::{SLOTS, SUBBANDS, Spectrum};
+use super::grid::{SLOTS, SUBBANDS, Spectrum};
 use super::side_info::{Granule, Window};
 use super::simd::multiply_add as fma;
 

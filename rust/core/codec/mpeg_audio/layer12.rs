@@ -9,10 +9,11 @@ use std::sync::LazyLock;
 
 use super::Plane;
 use super::bits::Bits;
+use super::grid::SUBBANDS;
 use super::header::Header;
-use super::requantize::SUBBANDS;
 use crate::codec::packet::damaged;
 use crate::error::Result;
+use crate::signal::mono;
 
 /// Slots of one scale factor.
 const PART: usize = 12;
@@ -127,7 +128,7 @@ pub(super) fn decode<const FUSED: bool>(
         let [left, right] = &mut samples;
         let pairs = left.as_flattened_mut().iter_mut();
         for (left, right) in pairs.zip(right.as_flattened()) {
-            *left = (*left + *right) * 0.5;
+            *left = mono::of_pair(*left, *right);
         }
     }
     for (plane, samples) in planes.iter_mut().zip(&samples) {

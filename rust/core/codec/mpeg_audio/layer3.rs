@@ -1,10 +1,11 @@
 //! Frames of Layer III: ISO/IEC 11172-3, sections 2.4.2.7 and 2.4.3.4; 13818-3, section 2.4.3.2.
 
 use super::bits::Bits;
+use super::grid::{SLOTS, SUBBANDS, Spectrum};
 use super::header::{Header, too_short};
 use super::huffman;
 use super::hybrid::Hybrid;
-use super::requantize::{Coded, SLOTS, SUBBANDS, Spectrum};
+use super::requantize::Coded;
 use super::side_info::{Granule, SideInfo};
 use super::stereo;
 use super::synthesis::Synthesis;

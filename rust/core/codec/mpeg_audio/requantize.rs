@@ -8,17 +8,10 @@
 use std::sync::LazyLock;
 
 use super::bands::{LONG, LONG_EDGES, LONG_WIDTHS, SHORT, SHORT_WIDTHS};
-use super::huffman::{LINES, Lines};
+use super::grid::{LINES, Lines, SLOTS, SUBBANDS, Spectrum};
 use super::scale_factors::ScaleFactors;
 use super::side_info::{Granule, Window};
 
-/// Subbands of the filter bank.
-pub(super) const SUBBANDS: usize = 32;
-/// Lines of each subband.
-pub(super) const SLOTS: usize = 18;
-
-/// Lines by place in the subband, then by subband, so that all subbands pass a filter at once.
-pub(super) type Spectrum = [[f32; SUBBANDS]; SLOTS];
 /// Where in a [`Spectrum`] each line of the bit stream belongs.
 pub(super) type Places = [u16; LINES];
 

@@ -2,8 +2,8 @@
 
 use super::bands::{LONG, LONG_EDGES, SHORT};
 use super::bits::Bits;
+use super::grid::LINES;
 use super::header::Header;
-use super::huffman::LINES;
 use crate::codec::packet::damaged;
 use crate::error::Result;
 

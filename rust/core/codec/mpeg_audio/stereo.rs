@@ -4,8 +4,9 @@
 use std::f32::consts::FRAC_1_SQRT_2;
 use std::sync::LazyLock;
 
+use super::grid::Spectrum;
 use super::header::Header;
-use super::requantize::{Band, Coded, Order, Spectrum, bands};
+use super::requantize::{Band, Coded, Order, bands};
 
 /// The gains of both channels by place, of MPEG 1 first, then of MPEG 2 with both of its steps. Places
 /// from the table's end on stand for no intensity. MPEG 2 could code places beyond 15; FFmpeg, too,

@@ -12,7 +12,7 @@
 use std::f64::consts::PI;
 use std::sync::LazyLock;
 
-use super::requantize::SUBBANDS;
+use super::grid::SUBBANDS;
 use super::simd::multiply_add as fma;
 use super::window::window;
 

@@ -10,19 +10,20 @@ mod plc;
 mod postfilter;
 mod pvq;
 mod shape;
-mod split;
 mod tables;
 #[cfg(test)]
 mod tests;
 
 use std::ops::Range;
 
-use bands::{AntiCollapse, Folded, Mask, Shapes};
+use bands::{AntiCollapse, Folded};
 use energy::Energies;
+use haar::Mask;
 use mdct::{Mdct, OVERLAP};
 use plc::{Extrapolation, HISTORY, Prediction};
 use postfilter::Comb;
 use pvq::Spread;
+use shape::Shapes;
 use tables::{BANDS, EDGES, ENERGY_MEANS, MAX_FRAME, MAX_LOG_BLOCKS, SHORT_BLOCK};
 
 use super::range::RangeDecoder;

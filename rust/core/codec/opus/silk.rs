@@ -5,7 +5,6 @@
 mod channel;
 mod codebooks;
 mod comfort;
-mod conceal;
 mod excitation;
 mod fixed;
 mod gains;

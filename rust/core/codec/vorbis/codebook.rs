@@ -2,8 +2,8 @@
 
 use super::Fault;
 use super::bits::{Bits, bit_length};
+use super::budget::Budget;
 use super::huffman::Table;
-use super::setup::Budget;
 
 const SYNC: u32 = 0x56_4342;
 

@@ -2,8 +2,8 @@
 
 use super::Fault;
 use super::bits::Bits;
+use super::budget::Budget;
 use super::codebook::Codebook;
-use super::setup::Budget;
 
 /// Books that are added up at most.
 const PASSES: usize = 8;

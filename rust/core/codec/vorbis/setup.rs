@@ -2,14 +2,13 @@
 
 use super::Fault;
 use super::bits::{Bits, bit_length};
+use super::budget::Budget;
 use super::codebook::Codebook;
 use super::floor::Floor;
 use super::mapping::Mapping;
 use super::residue::Residue;
 
 const IDENT_BYTES: usize = 30;
-/// Values of all code books together: libvorbis's own books have a tenth of them.
-const MOST_VALUES: usize = 1 << 20;
 
 /// All that the headers say.
 #[derive(Debug)]
@@ -31,20 +30,6 @@ pub(super) struct Mode {
     pub(super) mapping: usize,
 }
 
-/// How much more room the headers may ask for.
-pub(super) struct Budget(usize);
-
-impl Budget {
-    /// Room for so many entries of so many values.
-    pub(super) fn take(&mut self, entries: usize, dimensions: usize) -> Result<(), Fault> {
-        let left = self
-            .0
-            .checked_sub(entries.saturating_mul(dimensions.max(1)));
-        self.0 = left.ok_or(Fault("the code books are too large"))?;
-        Ok(())
-    }
-}
-
 impl Setup {
     /// Reads the identification header with the setup header behind it.
     pub(super) fn parse(headers: &[u8]) -> Result<Self, Fault> {
@@ -54,7 +39,7 @@ impl Setup {
         let setup = headers[IDENT_BYTES..].strip_prefix(b"\x05vorbis");
         let setup = setup.ok_or(Fault("the setup header is missing"))?;
         let bits = &mut Bits::new(setup);
-        let mut budget = Budget(MOST_VALUES);
+        let mut budget = Budget::new();
         let books = several(bits, 8, |bits| Codebook::parse(bits, &mut budget))?;
         several(bits, 6, |bits| match bits.need(16)? {
             0 => Ok(()),

@@ -3,16 +3,14 @@
 use std::collections::VecDeque;
 
 use super::block::{self, Head};
-use super::ebml::{self, CRC_32, Element, VOID, each_child};
+use super::ebml::{self, CLUSTER, CRC_32, Element, SEGMENT, VOID, each_child};
 use crate::bytes::window::Window;
 use crate::error::{Error, Result};
 
 pub(super) const EBML: u32 = 0x1A45_DFA3;
-pub(super) const SEGMENT: u32 = 0x1853_8067;
 pub(super) const SEEK_HEAD: u32 = 0x114D_9B74;
 pub(super) const INFO: u32 = 0x1549_A966;
 pub(super) const TRACKS: u32 = 0x1654_AE6B;
-pub(super) const CLUSTER: u32 = 0x1F43_B675;
 pub(super) const CUES: u32 = 0x1C53_BB6B;
 const ATTACHMENTS: u32 = 0x1941_A469;
 const CHAPTERS: u32 = 0x1043_A770;

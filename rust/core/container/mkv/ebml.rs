@@ -1,6 +1,5 @@
 //! Elements: RFC 8794.
 
-use super::cursor::{CLUSTER, SEGMENT};
 use crate::bytes::window::Window;
 use crate::error::{Error, Result};
 
@@ -9,6 +8,9 @@ const HEADER_BYTES: usize = 12;
 /// No element of a header that is read in one piece is larger.
 const MAX_BYTES: u64 = 16 << 20;
 
+/// The elements that are read part by part, of unknown size or not.
+pub(super) const SEGMENT: u32 = 0x1853_8067;
+pub(super) const CLUSTER: u32 = 0x1F43_B675;
 pub(super) const CRC_32: u32 = 0xBF;
 pub(super) const VOID: u32 = 0xEC;
 

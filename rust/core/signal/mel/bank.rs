@@ -2,12 +2,14 @@
 
 use super::butterfly::SHORT;
 use super::log::log10;
-use super::simd::Tile;
 use super::transform::{LANES, Lanes, place_of_bin};
 use super::{FLOOR, N_FFT, SAMPLE_RATE};
 
 /// Of the transform of a real frame, from 0 Hz to half the sample rate.
 pub(super) const BINS: usize = N_FFT / 2 + 1;
+
+/// Logarithms of `LANES` frames, band by band.
+pub(super) type Tile = [[f32; LANES]];
 
 /// Filters from 0 Hz to half the sample rate, even on Slaney's mel scale, each of unit area.
 ///

@@ -5,11 +5,8 @@
 
 use std::array::from_fn;
 
-use super::bank::Bank;
+use super::bank::{Bank, Tile};
 use super::transform::{LANES, Plan, SPAN, Scratch, Square};
-
-/// Logarithms of `LANES` frames, band by band.
-pub(super) type Tile = [[f32; LANES]];
 
 /// What the processor can do. Only [`Level::detect`] and [`Level::all`] make the upper ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use memmap2::Mmap;
 
 use super::identity::{Facts, Identity, has_changed};
-use super::index::Stamp;
+use super::stamp::Stamp;
 use crate::bytes::map;
 use crate::bytes::source::Source;
 use crate::error::{Error, ErrorKind, Name, Result};

@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
 use super::Member;
 use super::access::Handle;
 use super::row::Row;
+use super::stamp::Stamp;
 use crate::bytes::temp::Temp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::info::AudioInfo;
 use column::Cells;
 pub use make::{Made, make};
-pub(super) use table::Stamp;
 use table::{Table, damaged};
 
 /// The index that belongs to `shard`: its name with `.index.parquet` behind it.

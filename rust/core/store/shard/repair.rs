@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::access::{Access, Handle};
 use super::group::split_name;
-use super::verify::{Found, Progress, size, with_index};
+use super::progress::{Progress, size};
+use super::verify::{Found, with_index};
 use super::write::{Options, Series, Split, Written};
 use super::{Member, extent};
 use crate::error::{Error, ErrorKind, Name, Result};

@@ -5,25 +5,18 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sha2::{Digest, Sha256};
-
 use super::access::{Access, Handle};
 use super::agreement::{self, Walked};
 use super::group::{identity, reserved};
-use super::index::Stamp;
+use super::progress::{Progress, digest, size};
 use super::row::{Row, is_audio};
+use super::stamp::Stamp;
 use super::walk::walk;
 use super::{Member, extent, index};
 use crate::bytes::source::Source;
 use crate::error::{Error, Name, Result};
 use crate::pipeline::{Request, load};
 use crate::pool;
-
-/// Read at a time.
-const PIECE: usize = 1 << 20;
-
-/// Told `(bytes done, bytes of all)`; its error ends the work.
-pub type Progress<'a> = &'a (dyn Fn(u64, u64) -> Result<()> + Sync);
 
 /// Reads `shards` to their ends, `threads` at a time, with the digests of their indexes; with `decode` as
 /// [`Checks`] say.
@@ -44,11 +37,6 @@ pub fn verify(
     let on_bytes = |bytes| progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
     let one = |path: &Path| Ok(with_index(path, decode, &on_bytes)?.errors);
     pool::each_heaviest_first(paths, threads, |path| size(path), one)
-}
-
-/// 0 of a shard that is not there: reading it will say so.
-pub(super) fn size(path: &Path) -> u64 {
-    path.metadata().map_or(0, |facts| facts.len())
 }
 
 /// [`examine`] with the digests of the shard's index, where it is this shard's; `on_bytes` is told of each
@@ -176,25 +164,6 @@ pub fn examine(path: &Path, checks: Checks<'_>) -> Result<Found> {
     }
     found.errors.extend(handle.check_unchanged().err());
     Ok(found)
-}
-
-/// The SHA-256 of a payload, read piece by piece; `on_bytes` is told how much each was.
-///
-/// # Errors
-/// What reading meets, and what `on_bytes` returns.
-pub fn digest(
-    mut payload: Source<'_>,
-    mut on_bytes: impl FnMut(u64) -> Result<()>,
-) -> Result<[u8; 32]> {
-    let (mut sha, mut scratch, mut at) = (Sha256::new(), Vec::new(), 0);
-    while at < payload.len() {
-        let piece = payload.bytes_at(at, PIECE, &mut scratch)?;
-        sha.update(piece);
-        let bytes = piece.len() as u64;
-        at += bytes;
-        on_bytes(bytes)?;
-    }
-    Ok(sha.finalize().into())
 }
 
 struct Examiner<'a> {

@@ -1,26 +1,14 @@
 //! The shapes of all bands of a frame: RFC 6716, section 4.3.4.
 
-use super::allocation::Allocation;
+use super::haar::Mask;
 use super::pvq::Spread;
-use super::shape::{Fold, ShapeDecoder};
+use super::shape::{Fold, ShapeDecoder, Shapes};
 use super::tables::{BANDS, EIGHTHS, MAX_FRAME, MAX_WIDTH};
 use super::{Frame, PerBand};
 use crate::codec::opus::range::RangeDecoder;
 
 /// Eighths of a bit that one band gets, at most.
 const MAX_BAND_BITS: i32 = 16383;
-
-/// Bit by short block: whether the block is not empty.
-pub(super) type Mask = u32;
-
-/// What the shapes of a frame are decoded by.
-pub(super) struct Shapes<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) allocation: &'a Allocation,
-    pub(super) resolutions: &'a PerBand<i32>,
-    pub(super) spread: Spread,
-    pub(super) may_invert: bool,
-}
 
 /// Spectra that later bands are folded from, scaled by the root of their width.
 #[derive(Clone)]

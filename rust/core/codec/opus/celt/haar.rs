@@ -2,8 +2,10 @@
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
-use super::bands::Mask;
 use super::tables::MAX_WIDTH;
+
+/// Bit by short block: whether the block is not empty.
+pub(super) type Mask = u32;
 
 /// Places of the blocks of a long one, by how fast the Hadamard transform's rows change sign.
 const SEQUENCY: [&[usize]; 4] = [&[0], &[1, 0], &[3, 0, 2, 1], &[7, 0, 4, 3, 6, 1, 5, 2]];

@@ -1,11 +1,14 @@
 //! The shape of one band: halved while its bits are many, then pulses, or folded from lower bands.
 //! RFC 6716, section 4.3.4.
 
-use super::bands::{Mask, Shapes};
-use super::haar;
+mod split;
+
+use self::split::{HALF_TURN, Split};
+use super::allocation::Allocation;
+use super::haar::{self, Mask};
 use super::pvq::{self, Spread};
-use super::split::{HALF_TURN, Split};
 use super::tables::{COST_INDEX, COSTS, EIGHTHS};
+use super::{Frame, PerBand};
 use crate::codec::opus::range::RangeDecoder;
 
 /// One bit, in eighths.
@@ -14,6 +17,15 @@ const BIT: i32 = 1 << EIGHTHS;
 const SPLIT_BITS: i32 = 12;
 /// Bits that one half leaves over and the other does not get.
 const KEPT_BITS: i32 = 3 * BIT;
+
+/// What the shapes of a frame are decoded by.
+pub(super) struct Shapes<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) allocation: &'a Allocation,
+    pub(super) resolutions: &'a PerBand<i32>,
+    pub(super) spread: Spread,
+    pub(super) may_invert: bool,
+}
 
 /// The generator that libopus and the specification share.
 pub(super) fn next_random(seed: u32) -> u32 {

@@ -1,7 +1,9 @@
 //! The decoder of one channel, at its internal rate.
 
+mod conceal;
+
+use self::conceal::Concealment;
 use super::comfort::Comfort;
-use super::conceal::Concealment;
 use super::excitation::{MAX_FRAME, excite, read_pulses};
 use super::fixed::{fill_with_noise, mul_q16, random};
 use super::gains;
@@ -60,7 +62,7 @@ pub(super) struct Channel {
     pub(super) memory: Memory,
     /// The last 20 ms of output, and room behind.
     pub(super) history: [i16; MAX_HISTORY],
-    pub(super) concealment: Concealment,
+    concealment: Concealment,
     pub(super) comfort: Comfort,
 }
 

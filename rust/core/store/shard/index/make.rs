@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::super::access::{Access, Handle};
 use super::super::group::Samples;
+use super::super::progress::{Progress, digest, size};
 use super::super::row::Row;
-use super::super::verify::{Progress, digest, size};
 use super::super::walk::{Walk, walk};
 use super::super::{Member, nothing_in};
 use super::{fresh, offsets, write_for};

@@ -4,11 +4,12 @@
 //! An index has the CRC-32 of each column of each row group in its footer, and that of the footer in the
 //! four bytes in front of it, which no other reader looks at.
 
-use std::fs::{File, Metadata};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::super::row::Row;
+use super::super::stamp::Stamp;
 use super::column::{self, COLUMNS, Cells, Column, Kind};
 use super::thrift::{Reader, Value};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,26 +37,6 @@ const VERSION_KEY: &str = "ossicle.index.version";
 const SIZE_KEY: &str = "ossicle.shard.size";
 const MODIFIED_KEY: &str = "ossicle.shard.mtime_ns";
 const CRC_KEY: &str = "ossicle.crc32";
-
-/// What tells whether an index is about the shard beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Stamp {
-    /// Bytes.
-    pub(in super::super) size: u64,
-    /// Time of modification, in nanoseconds of Unix's time.
-    pub(in super::super) modified: i128,
-}
-
-impl Stamp {
-    pub(in super::super) fn new(size: u64, seconds: i64, nanoseconds: i64) -> Self {
-        let modified = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
-        Self { size, modified }
-    }
-
-    pub(super) fn of(facts: &Metadata) -> Self {
-        Self::new(facts.size(), facts.mtime(), facts.mtime_nsec())
-    }
-}
 
 /// The bytes of the index of a shard of this name.
 pub(super) fn encode(rows: &[Row], shard: &str, stamp: Stamp) -> Vec<u8> {

@@ -1,11 +1,11 @@
 //! Frames that are lost go on as the last ones did, and fade: libopus's method, since RFC 6716,
 //! section 4.4 leaves it open.
 
-use super::channel::{Channel, PITCH_TAPS, Parameters};
-use super::excitation::MAX_FRAME;
-use super::fixed::{energy, inverse, mul_q16, random, round_shift, saturate, sqrt};
-use super::indices::{Layout, Signal};
-use super::lpc::{self, MAX_ORDER};
+use super::super::excitation::MAX_FRAME;
+use super::super::fixed::{energy, inverse, mul_q16, random, round_shift, saturate, sqrt};
+use super::super::indices::{Layout, Signal};
+use super::super::lpc::{self, MAX_ORDER};
+use super::{Channel, PITCH_TAPS, Parameters};
 
 /// Bounds of the pitch's gain when a loss begins: 0.7 and 0.95 in Q14.
 const LEAST_TAP_Q14: i32 = 11_469;

@@ -1,11 +1,11 @@
-//! The predictor of up to eight coefficients in one register of AVX2, beside [`super::predict`]'s loops.
+//! The predictor of up to eight coefficients in one register of AVX2, beside the loops of [`super`].
 //!
 //! It gives the same integers; only the order of exact sums differs.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
 
-use super::predict::{Errors, Predictor};
+use super::{Errors, Predictor};
 
 /// Coefficients of a register.
 const LANES: usize = 8;

@@ -1,8 +1,8 @@
 //! How the energy of a band is shared by its two halves, or by mid and side: RFC 6716,
 //! section 4.3.4.4.
 
-use super::shape::{Part, ShapeDecoder};
-use super::tables::{EIGHTHS, LOG_WIDTHS};
+use super::super::tables::{EIGHTHS, LOG_WIDTHS};
+use super::{Part, ShapeDecoder};
 
 /// The angle that gives all to the second half.
 pub(super) const HALF_TURN: i32 = 16384;
