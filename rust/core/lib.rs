@@ -35,6 +35,13 @@ mod temp;
 mod vorbis;
 mod window;
 
+// The tests from outside are in the program of the unit tests, so that the crate is compiled once for both.
+#[cfg(test)]
+extern crate self as ossicle;
+#[cfg(test)]
+#[path = "../../tests/rust/main.rs"]
+mod outside;
+
 pub use damage::{Damage, Gap};
 pub use decode::{AudioInfo, Decoder};
 pub use error::{Error, ErrorKind, Name, Result};
