@@ -31,7 +31,7 @@ import ossicle.collator
 import ossicle.collator.features
 from ossicle.cache import AudioCache, WaveformCache
 from ossicle.collator import AudioLmCollator
-from ossicle.model.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
+from ossicle.experiment.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
 
 Rows: TypeAlias = Sequence[dict[str, Any]]
 Waveform: TypeAlias = npt.NDArray[np.float32]

@@ -35,7 +35,7 @@ from ossicle.collator import (
     TextTooLongError,
 )
 from ossicle.errors import AudioError, AudioFileNotFoundError
-from ossicle.model.tiny import AUDIO, WORDS, tiny_qwen2_audio_processor, tiny_tokenizer
+from ossicle.experiment.tiny import AUDIO, WORDS, tiny_qwen2_audio_processor, tiny_tokenizer
 
 RATE = 16_000
 SPEECH = Path(__file__).resolve().parents[2] / "shared" / "data" / "speech"

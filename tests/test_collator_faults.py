@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 import ossicle
 from ossicle.collator import Fault, RowError, TooManyFaultsError, read_ledger
 from ossicle.errors import AudioError, AudioFileNotFoundError
-from ossicle.model.tiny import AUDIO
-from ossicle.model.tiny_families import CHATML
+from ossicle.experiment.tiny import AUDIO
+from ossicle.experiment.tiny_families import CHATML
 
 __all__ = ["one_thread"]
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import ossicle.collator
 from ossicle.cache import AudioCache, WaveformCache
 from ossicle.collator import ClipTooShortError, SampleRateMismatchError
-from ossicle.model.tiny_families import PLACEHOLDERS, tiny_family
+from ossicle.experiment.tiny_families import PLACEHOLDERS, tiny_family
 
 __all__ = ["one_thread"]
 

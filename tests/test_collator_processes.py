@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from ossicle.cache import AudioCache
 from ossicle.collator import read_ledger
-from ossicle.model.tiny_families import CHATML, PLACEHOLDERS
+from ossicle.experiment.tiny_families import CHATML, PLACEHOLDERS
 
 __all__ = ["one_thread"]
 
@@ -80,7 +80,7 @@ torch.set_num_threads(1)
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 from ossicle.collator import AudioLmCollator
-from ossicle.model.tiny_families import CHATML, tiny_family
+from ossicle.experiment.tiny_families import CHATML, tiny_family
 
 rows = [{"audio_path": path, "text": "<|audio_bos|><|AUDIO|><|audio_eos|> one two"}
         for path in json.loads(sys.argv[1])]

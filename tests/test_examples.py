@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 import ossicle
-from ossicle import corpus
-from ossicle.model.tiny import tiny_qwen2_audio_processor
+from ossicle.experiment import corpus
+from ossicle.experiment.tiny import tiny_qwen2_audio_processor
 
 ROOT = Path(__file__).parents[1]
 

@@ -127,7 +127,7 @@ def test_reasons_are_counted_once_a_recording() -> None:
 def test_the_collator_and_preflight(careless: Path, remark: str) -> None:
     pytest.importorskip("transformers")
     from ossicle.collator import AudioLmCollator, preflight
-    from ossicle.model.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
+    from ossicle.experiment.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
 
     rows = [{"audio_path": str(careless), "text": f"{AUDIO} a"}] * 2
     options = {
@@ -150,7 +150,7 @@ def test_preflight_prints_the_reasons(
 ) -> None:
     pytest.importorskip("transformers")
     from ossicle.collator import AudioLmCollator, preflight
-    from ossicle.model.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
+    from ossicle.experiment.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
 
     processor = tiny_qwen2_audio_processor(tiny_tokenizer(["a"]))
     collator = AudioLmCollator(processor=processor, sample_rate=RATE, max_length_seconds=30.0)

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from ossicle import AudioError, load
 from ossicle.model import GPT, GPTConfig, Projector, WhisperEncoder, WhisperLoadError
 from ossicle.train import (
-    AlignConfig,
-    AlignProgress,
     CheckpointError,
     LossDidNotFallError,
     ManifestError,
+    TrainConfig,
+    TrainProgress,
     run,
 )
 from ossicle.train.checkpoint import load as load_checkpoint
@@ -67,8 +67,8 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return manifest
 
 
-def small(data: Path, **changes) -> AlignConfig:
-    base = AlignConfig(data, "tiny-random", steps=6, depth=1, device="cpu", loss_drop_min=None)
+def small(data: Path, **changes) -> TrainConfig:
+    base = TrainConfig(data, "tiny-random", steps=6, depth=1, device="cpu", loss_drop_min=None)
     return replace(base, **changes)
 
 
@@ -125,7 +125,7 @@ def test_the_loss_falls_on_tones(tones: Path) -> None:
 
 @pytest.mark.skipif(not SPEECH.exists(), reason="the speech clips are not beside the repository")
 def test_the_loss_falls_on_real_speech() -> None:
-    result = run(AlignConfig(SPEECH, "tiny-random", steps=12, depth=2, loss_drop_min=0.5))
+    result = run(TrainConfig(SPEECH, "tiny-random", steps=12, depth=2, loss_drop_min=0.5))
     assert result.loss_drop >= 0.5
     assert result.clips == 5
 
@@ -219,7 +219,7 @@ def test_a_folder_with_checkpoints_is_not_mixed_with_another_run(
 
 
 def test_progress_tells_every_step(tones: Path) -> None:
-    seen: list[AlignProgress] = []
+    seen: list[TrainProgress] = []
     losses = run(small(tones, steps=3), progress=seen.append).losses
     assert [p.stage for p in seen] == ["load", "encode", "train", "train", "train"]
     assert [(p.step, p.loss) for p in seen[2:]] == [(i + 1, losses[i]) for i in range(3)]
@@ -324,5 +324,5 @@ def test_every_epoch_and_every_seed_has_an_order_of_its_own() -> None:
 
 
 def test_training_needs_no_polars() -> None:
-    code = "import sys, ossicle.train.align as a; sys.exit('polars' in sys.modules)"
+    code = "import sys, ossicle.train.trainer; sys.exit('polars' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -283,6 +283,7 @@ def together(configs: list[TrainConfig], folder: Path) -> list[dict[str, Any]]:
     return [json.loads((folder / f"told.{rank}").read_text()) for rank in (0, 1)]
 
 
+@pytest.mark.thorough
 def test_two_processes_take_the_steps_of_one(tones: Path, lm: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     shared = [

@@ -23,7 +23,7 @@ from transformers import WhisperFeatureExtractor
 
 import ossicle
 from ossicle import WhisperFeatures
-from ossicle.model.tiny import tiny_tokenizer
+from ossicle.experiment.tiny import tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # logarithms of NaN
 

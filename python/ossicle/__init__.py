@@ -10,7 +10,7 @@ import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from ossicle import _native
+from ossicle import _native, moved
 from ossicle.audio import AudioBatch, AudioInfo, Gap, info, load, load_batch, save
 from ossicle.cache import (
     AudioCache,
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from ossicle.sampler import DurationBatchSampler, trainer_dataloader
     from ossicle.whisper_features import WhisperFeatures
 
+moved.install()
+
 __version__ = _native.VERSION
 __build__: dict[str, str] = _native.build()
 
@@ -52,6 +54,8 @@ if __build__["profile"] == "debug":
         RuntimeWarning,
         stacklevel=2,
     )
+
+moved.install()
 
 # Names of training, some of whose modules import PyTorch or transformers: resolved on first use.
 _LAZY = {

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle import _native
+from ossicle.atomic import replacing
 from ossicle.errors import InvalidArgumentError
 from ossicle.resampling import Quality, check_quality, check_rate
 from ossicle.waveforms import as_planes
-from ossicle.whole_files import replacing
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -15,10 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 import ossicle
+from ossicle.atomic import replacing
 from ossicle.cli.base import app, console, errors, progress_bars, reported, require
 from ossicle.outputs import refuse_same_file
 from ossicle.resampling import check_quality
-from ossicle.whole_files import replacing
 
 # Files of one batch: progress shows, and only so many are in memory.
 _FILES_AT_ONCE = 32

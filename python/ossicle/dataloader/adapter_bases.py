@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from ossicle.dataloader.errors import DataloaderError, MetadataError
 from ossicle.dataloader.npz import read_npz
 from ossicle.dataloader.processor import FeatureProcessor
-from ossicle.dataloader.progress import Progress, Report, reporting
 from ossicle.dataloader.rows_by_id import RowsById
 from ossicle.dataloader.stages import ID, StageTable, check_rows, collect, refuse_after_fork
 from ossicle.dataloader.types import MetadataDict, WavID
+from ossicle.progress import Progress, Report, reporting
 
 if TYPE_CHECKING:
     from typing import Self

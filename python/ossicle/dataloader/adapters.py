@@ -16,10 +16,10 @@ from ossicle.dataloader.adapter_bases import ArrayStageAdapter, ReadOnlyAdapter,
 from ossicle.dataloader.alignments import CtmRun, index_ctm, read_ctm, read_textgrid
 from ossicle.dataloader.errors import ManifestError, MetadataError, MissingStageError
 from ossicle.dataloader.processor import default_registry
-from ossicle.dataloader.progress import Progress, reporting
 from ossicle.dataloader.stages import ID, StageTable
 from ossicle.dataloader.summaries import summarize_categories, summarize_clarity
 from ossicle.dataloader.types import MetadataDict, SegmentList, WavID
+from ossicle.progress import Progress, reporting
 
 if TYPE_CHECKING:
     import os

@@ -12,9 +12,9 @@ from itertools import filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
+from ossicle.atomic import write_text
 from ossicle.dataloader.conditions import can_be_sought, compile_conditions
 from ossicle.dataloader.errors import DataloaderError
-from ossicle.whole_files import replacing
 
 if TYPE_CHECKING:
     import polars as pl
@@ -135,8 +135,7 @@ class PipelineConfig(_Config):
         """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / CONFIG_FILE) as file:
-            file.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_text(folder / CONFIG_FILE, json.dumps(asdict(self), indent=2) + "\n")
         return folder / CONFIG_FILE
 
     @classmethod

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ossicle.atomic import write_text
 from ossicle.dataloader.compose import DataProcessor
 from ossicle.dataloader.errors import MetadataError, SampleError
 from ossicle.dataloader.types import MetadataDict, SampleRate
 from ossicle.errors import InvalidArgumentError
-from ossicle.whole_files import replacing
 
 if TYPE_CHECKING:
     from ossicle.dataloader.types import Waveform
@@ -135,8 +135,7 @@ class LabelEncoder(DataProcessor):
         """Writes labels and settings as JSON, whole or not at all; `load` restores them equal."""
         settings = {"unknown": self.unknown, "key": self.key, "field": self.field}
         text = json.dumps({**settings, "labels": self.labels}, indent=2)
-        with replacing(path) as partial:
-            partial.write_text(text + "\n", encoding="utf-8")
+        write_text(path, text + "\n")
         return Path(path)
 
     @classmethod

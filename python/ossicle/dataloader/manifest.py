@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ossicle.atomic import replacing
 from ossicle.dataloader.errors import ManifestError
 from ossicle.dataloader.stages import ID, refuse_after_fork
 from ossicle.dataloader.types import WavID
 from ossicle.polars_errors import reading
-from ossicle.whole_files import replacing
 
 if TYPE_CHECKING:
     import polars as pl

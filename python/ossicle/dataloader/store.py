@@ -21,13 +21,13 @@ from urllib.parse import quote, unquote_to_bytes
 
 import numpy as np
 
+from ossicle.atomic import flush, replacing
 from ossicle.dataloader.errors import MetadataError
 from ossicle.dataloader.npz import Npz
 from ossicle.dataloader.processor import FeatureProcessor
 from ossicle.dataloader.stages import refuse_after_fork
 from ossicle.dataloader.types import MetadataDict, WavID
 from ossicle.polars_errors import reading
-from ossicle.whole_files import replacing
 
 __all__ = [
     "FileStore",
@@ -339,9 +339,7 @@ def _write(path: Path, content: bytes, *, fsync: bool) -> None:
             file.flush()
             os.fsync(file.fileno())
     if fsync:
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        flush(path.parent)
 
 
 def _object(value: Any) -> MetadataDict:

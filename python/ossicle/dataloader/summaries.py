@@ -10,7 +10,7 @@ import numpy as np
 
 from ossicle.dataloader.errors import MetadataError
 from ossicle.dataloader.npz import Array, Npz
-from ossicle.dataloader.progress import Report
+from ossicle.progress import Report
 
 if TYPE_CHECKING:
     import polars as pl

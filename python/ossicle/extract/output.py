@@ -17,11 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ossicle.atomic import write_text
 from ossicle.collator.faults import Fault, read_ledger
 from ossicle.errors import InvalidArgumentError
 from ossicle.extract.features import FRAMES, FingerprintError
 from ossicle.shard import Shard, ShardWriter, index_path
-from ossicle.whole_files import replacing
 
 __all__ = ["ExtractError", "Output", "Plan", "ShardRoll"]
 
@@ -131,7 +131,7 @@ class Output:
             self._check(plan)
         last = _last_row(shards[-1], plan.fingerprint) if shards else 0
         kept = [asdict(fault) for fault in read_ledger(self.ledger_path) if fault.row <= last]
-        _replace(self.ledger_path, "".join(json.dumps(fault) + "\n" for fault in kept))
+        write_text(self.ledger_path, "".join(json.dumps(fault) + "\n" for fault in kept))
         return last
 
     def files(self) -> list[Path]:
@@ -147,7 +147,7 @@ class Output:
     def save(self, plan: Plan, outcome: Mapping[str, Any] | None = None) -> None:
         """Writes the plan, at the end with what came of it."""
         facts = asdict(plan) | ({} if outcome is None else {"outcome": dict(outcome)})
-        _replace(self.plan_path, json.dumps(facts, indent=1) + "\n")
+        write_text(self.plan_path, json.dumps(facts, indent=1) + "\n")
 
     def enter(self, fault: Fault) -> None:
         """Appends a clip that could not be used to the ledger."""
@@ -183,11 +183,6 @@ def _last_row(path: Path, fingerprint: str) -> int:
     if facts["fingerprint"] != fingerprint:
         raise FingerprintError(str(path), facts["fingerprint"], fingerprint)
     return int(facts["row"])
-
-
-def _replace(path: Path, text: str) -> None:
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 class ShardRoll:

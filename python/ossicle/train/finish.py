@@ -60,7 +60,7 @@ def draw_layers(out: Path, projector: Projector) -> Path | None:
     weights = projector.layer_weights()
     if weights is None or importlib.util.find_spec("matplotlib") is None:
         return None
-    from ossicle.train.pictures import draw_layer_weights
+    from ossicle.train.report import draw_layer_weights
 
     return draw_layer_weights(out / "layers.png", weights.tolist())
 

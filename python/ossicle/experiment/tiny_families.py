@@ -1,7 +1,7 @@
 """Random models and processors of every family that the collator knows, built without any hub.
 
-As in `ossicle.model.tiny`, contracts are those of the real checkpoints and widths are small. What
-a processor needs for pictures is left out, and so is what only packages for pictures can build.
+As in `ossicle.experiment.tiny`, contracts are those of the real checkpoints and widths are small.
+What a processor needs for pictures is left out, and what only packages for pictures can build.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch.nn import Identity
 from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor, set_seed
 from transformers.utils.import_utils import is_torchaudio_available
 
-from ossicle.model.tiny import (
+from ossicle.experiment.tiny import (
     WORDS,
     tiny_qwen2_audio_model,
     tiny_qwen2_audio_processor,
     tiny_tokenizer,
 )
-from ossicle.model.tiny_granite import GraniteSpeechFeatures
+from ossicle.experiment.tiny_granite import GraniteSpeechFeatures
 
 __all__ = ["CHATML", "CHATML_MARKED", "FAMILIES", "PLACEHOLDERS", "tiny_family"]
 

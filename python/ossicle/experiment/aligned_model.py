@@ -30,14 +30,14 @@ from ossicle.train.evaluate import (
 )
 from ossicle.train.feed import collate_text
 
-__all__ = ["Hearing"]
+__all__ = ["AlignedModel"]
 
 BATCH = 32  # clips at a time
 EXAMPLES = 8
 FIRST = 5  # soft tokens, about the first word of a clip
 
 
-class Hearing:
+class AlignedModel:
     """An experiment's encoder, projector and language model, and its held-out clips.
 
     Args:
@@ -59,9 +59,9 @@ class Hearing:
         for start in range(0, len(clips), BATCH):
             part = clips[start : start + BATCH]
             paths = [clip.path for clip in part]
-            heard = load_features(paths, n_mels=self.encoder.n_mels, pad_to_seconds=None)
-            lengths = torch.from_numpy(heard.frames)
-            frames = self.encoder(torch.from_numpy(heard.input_features), lengths)
+            log_mel = load_features(paths, n_mels=self.encoder.n_mels, pad_to_seconds=None)
+            lengths = torch.from_numpy(log_mel.frames)
+            frames = self.encoder(torch.from_numpy(log_mel.input_features), lengths)
             idx, targets = collate_text([tokenizer.encode(clip.text) for clip in part])
             yield ControlBatch(idx, targets, frames, self.encoder.output_lengths(lengths))
 
@@ -69,15 +69,15 @@ class Hearing:
         """The loss with the right audio, with shuffled audio and with none."""
         return control(projected_loss(self.gpt, self.projector), self.batches, seed=seed)
 
-    def listen(self) -> tuple[WordErrors, list[dict[str, str]]]:
-        """Word errors of what the language model writes after each clip, and the first of it."""
-        heard = [
+    def transcripts(self) -> tuple[WordErrors, list[dict[str, str]]]:
+        """Word errors of what the language model writes after each clip, and the first texts."""
+        written = [
             text
             for batch in self.batches
             for text in transcribe(self.gpt, self.projector, batch.audio, batch.audio_lengths)
         ]
-        pairs = list(zip(self.texts, heard, strict=True))[:EXAMPLES]
-        return word_errors(self.texts, heard), [{"said": s, "heard": h} for s, h in pairs]
+        pairs = list(zip(self.texts, written, strict=True))[:EXAMPLES]
+        return word_errors(self.texts, written), [{"said": s, "heard": h} for s, h in pairs]
 
     def draw(self, stages: Mapping[str, Any], final: ControlResult) -> None:
         """Writes the pictures, where matplotlib is installed.
@@ -89,7 +89,7 @@ class Hearing:
         """
         if importlib.util.find_spec("matplotlib") is None:
             return
-        from ossicle.train import pictures
+        from ossicle.experiment import pictures
 
         curves = {
             "Encoder: CTC on letters": (stages["encoder"]["losses"], "nats a letter"),

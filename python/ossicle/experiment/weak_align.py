@@ -18,17 +18,17 @@ from typing import Any, cast
 
 import torch
 
+from ossicle.atomic import write_text
+from ossicle.experiment.aligned_model import AlignedModel
+from ossicle.experiment.ctc_encoder import CtcConfig, train_encoder
+from ossicle.experiment.language_model import LanguageConfig, train_language_model
+from ossicle.experiment.spoken import Speaker, Spoken, SpokenConfig, make_spoken
 from ossicle.outputs import claim_folder
-from ossicle.spoken import Speaker, Spoken, SpokenConfig, make_spoken
 from ossicle.train import trainer
 from ossicle.train.clips import Clip, read_manifest
 from ossicle.train.config import TrainConfig
-from ossicle.train.ctc import CtcConfig, train_encoder
 from ossicle.train.evaluate import ControlResult, WordErrors
-from ossicle.train.hearing import Hearing
-from ossicle.train.language import LanguageConfig, train_language_model
 from ossicle.train.result import TrainProgress
-from ossicle.whole_files import replacing
 
 __all__ = [
     "ExperimentConfig",
@@ -170,12 +170,12 @@ class _Experiment:
         self._language(corpus.texts, held_out)
         projector = self._projector(corpus)
         self.report("listening", 0, len(held_out))
-        hearing = Hearing(self.out, projector, held_out)
-        found = hearing.control(seed=self.config.projector.seed)
-        words, examples = hearing.listen()
+        model = AlignedModel(self.out, projector, held_out)
+        found = model.control(seed=self.config.projector.seed)
+        words, examples = model.transcripts()
         result = ExperimentResult(found, words, examples, self.stages, self.out)
         _write_json(self.out / "result.json", result.to_json())
-        hearing.draw(self.stages, found)
+        model.draw(self.stages, found)
         return result
 
     def _corpus(self) -> Spoken:
@@ -191,7 +191,7 @@ class _Experiment:
     def _encoder(self, train: Sequence[Clip], held_out: Sequence[Clip]) -> None:
         def run(folder: Path) -> dict[str, Any]:
             done = train_encoder(
-                train, held_out, folder, self.config.encoder, progress=self._teller("encoder")
+                train, held_out, folder, self.config.encoder, progress=self._reporter("encoder")
             )
             words = asdict(done.held_out) | {"rate": done.held_out.rate}
             return {"losses": done.losses, "held_out_words": words}
@@ -205,7 +205,7 @@ class _Experiment:
                 [clip.text for clip in held_out],
                 folder,
                 self.config.language,
-                progress=self._teller("language model"),
+                progress=self._reporter("language model"),
             )
             return {"losses": done.losses, "alone": done.alone, "repeated": done.repeated}
 
@@ -216,7 +216,7 @@ class _Experiment:
 
         def run(folder: Path) -> dict[str, Any]:
             config = self._train_config(corpus, folder)
-            done = trainer.run(config, progress=self._tell)
+            done = trainer.run(config, progress=self._report_step)
             assert done.checkpoint is not None
             name = done.checkpoint.name
             return {"losses": done.losses, "evaluations": done.evaluations, "checkpoint": name}
@@ -246,11 +246,11 @@ class _Experiment:
             on_error="raise",
         )
 
-    def _tell(self, at: TrainProgress) -> None:
+    def _report_step(self, at: TrainProgress) -> None:
         loss = "" if at.loss is None else f" loss {at.loss:.3f}"
         self.report(f"projector{loss}", at.step, at.steps)
 
-    def _teller(self, stage: str) -> Callable[[int, int, float], None]:
+    def _reporter(self, stage: str) -> Callable[[int, int, float], None]:
         return lambda done, total, loss: self.report(f"{stage} loss {loss:.3f}", done, total)
 
     def _stage(
@@ -284,5 +284,4 @@ def _processor_seconds() -> Iterator[list[float]]:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2) + "\n")

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 from ossicle import __build__, __version__
 from ossicle.audio import info, load_batch
 from ossicle.cache import WaveformCache, WaveformCacheKey
-from ossicle.corpus import make_demo
+from ossicle.experiment.corpus import make_demo
 from ossicle.outputs import claim_folder
 from ossicle.shard import Shard, ShardWriter
 from ossicle.train.clips import Clip, read_manifest
 
 if TYPE_CHECKING:
     from ossicle.audio import AudioInfo
-    from ossicle.train.align import AlignResult
+    from ossicle.train.result import TrainResult
 
 __all__ = ["DemoResult", "Stage", "claim", "run"]
 
@@ -82,7 +82,7 @@ class DemoResult:
 
     stages: list[Stage]
     facts: list[AudioInfo]
-    training: AlignResult
+    training: TrainResult
     report: Path | None
     numbers: Path
 
@@ -212,7 +212,7 @@ def _collate(
 ) -> None:
     """Batches for a Qwen2Audio model, waveforms from the cache, features by its processor."""
     from ossicle.collator import AudioLmCollator
-    from ossicle.model.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
+    from ossicle.experiment.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
 
     words = {word for row in rows for word in row.text.split()}
     collate = AudioLmCollator(
@@ -240,11 +240,11 @@ def _train(
     seed: int,
     clock: _Clock,
     report: Report,
-) -> AlignResult:
-    from ossicle.train.align import AlignConfig
-    from ossicle.train.align import run as align
+) -> TrainResult:
+    from ossicle.train import TrainConfig
+    from ossicle.train import run as train
 
-    config = AlignConfig(
+    config = TrainConfig(
         data,
         whisper="tiny-random",
         steps=steps,
@@ -253,7 +253,7 @@ def _train(
         overwrite=True,
         batch_size=BATCH,
     )
-    training = align(config, progress=lambda at: report("train", at.step, at.steps))
+    training = train(config, progress=lambda at: report("train", at.step, at.steps))
     # Loading the modules and the weights is no throughput: count what the steps took.
     seconds = training.stage_seconds["train"] + training.stage_seconds["encode"]
     mean = sum(lengths) / len(lengths)
@@ -262,7 +262,7 @@ def _train(
     return training
 
 
-def _picture(out: Path, training: AlignResult, stages: list[Stage]) -> Path | None:
+def _picture(out: Path, training: TrainResult, stages: list[Stage]) -> Path | None:
     try:
         from ossicle.train.report import write_report
     except ImportError:
@@ -277,7 +277,7 @@ def _picture(out: Path, training: AlignResult, stages: list[Stage]) -> Path | No
     )
 
 
-def _numbers(out: Path, training: AlignResult, stages: list[Stage], facts: list[AudioInfo]) -> Path:
+def _numbers(out: Path, training: TrainResult, stages: list[Stage], facts: list[AudioInfo]) -> Path:
     total = math.fsum(stage.seconds for stage in stages)
     rows: list[dict[str, Any]] = [
         asdict(stage)

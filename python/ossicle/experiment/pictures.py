@@ -1,4 +1,4 @@
-"""Pictures that say whether a model listens: loss curves, the control, soft tokens, layer weights.
+"""Pictures that say whether a model listens: loss curves, the control, soft tokens.
 
 Needs matplotlib: ``pip install 'ossicle[train]'``.
 """
@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
+from ossicle.train.drawing import (
+    BAR,
+    GRID,
+    INK,
+    LINE,
+    label_axes,
+    new_figure,
+    save_figure,
+)
 from ossicle.train.evaluate import ControlResult
-from ossicle.train.report import BAR, GRID, HEADING_INCHES, INK, LINE, MUTED, _frame, _title
 
-__all__ = ["draw_control", "draw_layer_weights", "draw_losses", "draw_soft_tokens"]
+__all__ = ["draw_control", "draw_losses", "draw_soft_tokens"]
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -40,22 +45,6 @@ SHOWN = 1_500  # soft tokens of a cloud
 SMOOTHED = 25  # steps of a running mean
 
 
-def _figure(width: float, height: float, title: str, subtitle: str) -> Figure:
-    panels = (0, 0, 1, 1 - HEADING_INCHES / height)
-    layout = ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.1, rect=panels)
-    figure = Figure(figsize=(width, height), dpi=110, layout=layout)
-    FigureCanvasAgg(figure)
-    _title(figure, title, subtitle)
-    return figure
-
-
-def _save(figure: Figure, path: Path | str) -> Path:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    return path
-
-
 def draw_losses(
     path: Path | str,
     curves: Mapping[str, tuple[Sequence[float], str]],
@@ -71,10 +60,10 @@ def draw_losses(
         title: Above everything.
         subtitle: A line below the title.
     """
-    figure = _figure(3.6 * max(2, len(curves)), 3.8, title, subtitle)
+    figure = new_figure(3.6 * max(2, len(curves)), 3.8, title, subtitle)
     for number, (name, (losses, unit)) in enumerate(curves.items()):
         axes: Any = figure.add_subplot(1, len(curves), number + 1)
-        _frame(axes, name, "step", unit)
+        label_axes(axes, name, "step", unit)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.plot(losses, color=BAR, linewidth=0.8, alpha=0.45)
@@ -82,7 +71,7 @@ def draw_losses(
             mean = np.convolve(losses, np.full(SMOOTHED, 1 / SMOOTHED), mode="valid")
             axes.plot(np.arange(len(mean)) + SMOOTHED // 2, mean, color=LINE, linewidth=2)
         axes.set_ylim(0, 1.05 * max((x for x in losses if np.isfinite(x)), default=1.0))
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_control(
@@ -104,15 +93,15 @@ def draw_control(
     """
     text = f"{final.clips} held-out clips, {final.tokens:,} tokens: the right audio is worth "
     text += f"{final.gap:.2f} nats a token over another clip's, {final.gain:.2f} over none"
-    figure = _figure(10, 4.4, title, subtitle or text)
+    figure = new_figure(10, 4.4, title, subtitle or text)
     left, right = figure.subplots(1, 2, width_ratios=(1.6, 1))
     _draw_conditions(left, evaluations)
     _draw_last(right, final)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _draw_conditions(axes: Any, evaluations: Sequence[Mapping[str, float]]) -> None:
-    _frame(axes, "Held-out loss while the projector learns", "step", "nats a token")
+    label_axes(axes, "Held-out loss while the projector learns", "step", "nats a token")
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     steps = [found["step"] for found in evaluations]
@@ -128,7 +117,7 @@ def _draw_conditions(axes: Any, evaluations: Sequence[Mapping[str, float]]) -> N
 
 
 def _draw_last(axes: Any, last: ControlResult) -> None:
-    _frame(axes, "At the end", "nats a token", "")
+    label_axes(axes, "At the end", "nats a token", "")
     values = [getattr(last, name) for name in COLOURS]
     names = [LABELS[name] for name in COLOURS]
     bars = axes.barh(names, values, color=list(COLOURS.values()), height=0.6)
@@ -171,14 +160,14 @@ def draw_soft_tokens(
         subtitle: A line below the title.
         heading: Of the right panel: what the groups are.
     """
-    figure = _figure(11, 5.2, title, subtitle)
+    figure = new_figure(11, 5.2, title, subtitle)
     left, right = figure.subplots(1, 2)
     letters = np.stack(list(text.values()))
     mean, axes2 = principal_components(letters)  # the space of the text
     soft = soft[:: max(1, len(soft) // SHOWN)]
     _draw_beside(left, (soft - mean) @ axes2.T, (letters - mean) @ axes2.T, list(text))
     mean, axes2 = principal_components(np.concatenate(list(groups.values())))
-    _frame(right, heading, "first component", "second component")
+    label_axes(right, heading, "first component", "second component")
     for (name, points), colour in zip(groups.items(), GROUPS * 10, strict=False):
         x, y = ((points - mean) @ axes2.T).T
         right.scatter(x, y, s=18, color=colour, alpha=0.75, linewidths=0)
@@ -190,11 +179,11 @@ def draw_soft_tokens(
             ha="center",
             path_effects=_halo(),
         )
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _draw_beside(axes: Any, soft: FloatArray, letters: FloatArray, names: list[str]) -> None:
-    _frame(
+    label_axes(
         axes, "In the plane where the letters differ most", "first component", "second component"
     )
     axes.scatter(*soft.T, s=6, color=BAR, alpha=0.4, linewidths=0, label="soft tokens")
@@ -211,31 +200,3 @@ def _halo() -> list[Any]:
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=2.5, foreground="white")]
-
-
-def draw_layer_weights(
-    path: Path | str,
-    weights: Sequence[float],
-    *,
-    title: str = "Which layers of the encoder are used",
-    subtitle: str = "softmax weights of a learned sum; 0 is what the convolutions give",
-) -> Path:
-    """Writes a PNG of the weights of the encoder's layers.
-
-    Args:
-        path: Where the picture goes; its folder is made if it is missing.
-        weights: One a layer, from the input on, that sum to 1.
-        title: Above everything.
-        subtitle: A line below the title.
-    """
-    figure = _figure(7, 3.6, title, subtitle)
-    axes: Any = figure.add_subplot()
-    _frame(axes, "", "layer", "weight")
-    colours = [LINE if w == max(weights) else BAR for w in weights]
-    axes.bar(range(len(weights)), weights, color=colours, width=0.7)
-    axes.axhline(1 / len(weights), color=MUTED, linewidth=1, linestyle=":")
-    axes.annotate("all equal", (len(weights) - 0.5, 1 / len(weights)), color=MUTED, ha="right",
-                  xytext=(0, 3), textcoords="offset points", fontsize=9)  # fmt: skip
-    axes.set_xticks(range(len(weights)))
-    axes.set_ylim(0, 1.15 * max(weights))
-    return _save(figure, path)

@@ -1,0 +1,75 @@
+"""Modules under the paths that they had before: they import with a `DeprecationWarning`.
+
+One table holds the old path and the new one of each. It is looked up only where Python finds no
+module of that name, so that nothing is paid for it otherwise. An entry goes one version after its
+move.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Final
+
+__all__ = ["MOVED", "install", "warn_renamed"]
+
+MOVED: Final[dict[str, str]] = {
+    "ossicle.corpus": "ossicle.experiment.corpus",
+    "ossicle.dataloader.progress": "ossicle.progress",
+    "ossicle.demo": "ossicle.experiment.demo",
+    "ossicle.model.tiny": "ossicle.experiment.tiny",
+    "ossicle.model.tiny_families": "ossicle.experiment.tiny_families",
+    "ossicle.model.tiny_granite": "ossicle.experiment.tiny_granite",
+    "ossicle.spoken": "ossicle.experiment.spoken",
+    "ossicle.train.align": "ossicle.train",
+    "ossicle.train.ctc": "ossicle.experiment.ctc_encoder",
+    "ossicle.train.experiment": "ossicle.experiment.weak_align",
+    "ossicle.train.language": "ossicle.experiment.language_model",
+    "ossicle.train.pictures": "ossicle.experiment.pictures",
+    "ossicle.whole_files": "ossicle.atomic",
+}
+"""The new path of each module by its old one."""
+
+
+class _Finder(MetaPathFinder):
+    """Finds the modules of `MOVED`; the last of all finders."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        new = MOVED.get(fullname)
+        return None if new is None else ModuleSpec(fullname, _Alias(new))
+
+
+class _Alias(Loader):
+    """Imports the module that another path stands for."""
+
+    def __init__(self, new: str) -> None:
+        self._new = new
+
+    def exec_module(self, module: ModuleType) -> None:
+        # Two levels: Python leaves its own frames of the import out of the count.
+        warnings.warn(
+            f"{module.__name__} is {self._new} now, and will go with the next version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        # The module itself, not a copy: its classes stay one, and what is pickled is found.
+        sys.modules[module.__name__] = importlib.import_module(self._new)
+
+
+def install() -> None:
+    """Makes the old paths importable; a second call changes nothing."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())
+
+
+def warn_renamed(old: str, new: str) -> None:
+    """Warns that a name of a module is another one now; for a module's ``__getattr__``."""
+    text = f"{old} is {new} now, and will go with the next version"
+    warnings.warn(text, DeprecationWarning, stacklevel=3)
