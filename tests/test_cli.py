@@ -60,7 +60,7 @@ def test_decode_conceals_damage_and_says_where(clips: Path, tmp_path: Path) -> N
     data = next((clips / "clips").glob("*.flac")).read_bytes()
     (tmp_path / "half.flac").write_bytes(data[: len(data) // 2])
     done = run("decode", "half.flac", "out.npy", "--conceal", folder=tmp_path)
-    waveform, _, [gap] = ossicle.load(tmp_path / "half.flac", on_error="conceal")
+    waveform, _, [gap] = ossicle.load_concealed(tmp_path / "half.flac")
     assert done.returncode == 1
     assert f"samples {gap.start} to {gap.end} are missing" in done.stderr
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), waveform)

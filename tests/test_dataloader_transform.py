@@ -188,7 +188,7 @@ def test_speech_that_is_too_short_is_left_out_before_the_padding() -> None:
         ],
     }
     segmenter = VADSegmenter(min_duration=0.5, merge_gap=0.1, padding=1.5)
-    assert [(w.onset, w.offset) for w in segmenter.windows(metadata)] == [(0.0, 3.1)]
+    assert [(w.onset, w.end) for w in segmenter.windows(metadata)] == [(0.0, 3.1)]
     waveform = torch.zeros(1, 9 * RATE)
     with pytest.raises(SampleError, match="wav_id 'b', column 'vad_merged': there is no speech"):
         VADSegmenter(min_duration=2)(waveform, RATE, {**metadata, "wav_id": "b"})

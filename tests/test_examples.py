@@ -69,7 +69,7 @@ def test_code_about_espnet(tmp_path: Path) -> None:
     command = [sys.executable, str(script)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4_000:]
-    assert "trains with ossicle.continuous_io" in done.stdout
+    assert "trains with ossicle.espnet" in done.stdout
 
 
 def test_duration_batches(tmp_path: Path) -> None:

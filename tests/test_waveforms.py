@@ -16,12 +16,12 @@ import towers
 
 import ossicle
 from ossicle.audio import encode
+from ossicle.audio.waveforms import as_float32
 from ossicle.collator.sound import Loader
-from ossicle.continuous_io import ContinuousAudioIO
+from ossicle.espnet import ContinuousAudioIO
+from ossicle.features.whisper import WhisperFeatures
 from ossicle.model.whisper_stream import StreamingLogMel
 from ossicle.recordings import clip_of
-from ossicle.waveforms import as_float32
-from ossicle.whisper_features import WhisperFeatures
 
 RATE = 16_000
 RAW = {

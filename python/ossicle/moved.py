@@ -19,18 +19,30 @@ from typing import Final
 __all__ = ["MOVED", "install", "warn_renamed"]
 
 MOVED: Final[dict[str, str]] = {
+    "ossicle.batch_plan": "ossicle.stream.plan",
+    "ossicle.continuous_io": "ossicle.espnet",
     "ossicle.corpus": "ossicle.experiment.corpus",
     "ossicle.dataloader.progress": "ossicle.progress",
     "ossicle.demo": "ossicle.experiment.demo",
+    "ossicle.fingerprint": "ossicle.features.fingerprint",
+    "ossicle.lengths": "ossicle.stream.lengths",
+    "ossicle.mel": "ossicle.features.mel",
     "ossicle.model.tiny": "ossicle.experiment.tiny",
     "ossicle.model.tiny_families": "ossicle.experiment.tiny_families",
     "ossicle.model.tiny_granite": "ossicle.experiment.tiny_granite",
+    "ossicle.picture": "ossicle.features.picture",
+    "ossicle.remarks": "ossicle.audio.remarks",
+    "ossicle.resampling": "ossicle.audio.resampling",
+    "ossicle.sampler": "ossicle.stream.sampler",
     "ossicle.spoken": "ossicle.experiment.spoken",
     "ossicle.train.align": "ossicle.train",
     "ossicle.train.ctc": "ossicle.experiment.ctc_encoder",
     "ossicle.train.experiment": "ossicle.experiment.weak_align",
     "ossicle.train.language": "ossicle.experiment.language_model",
     "ossicle.train.pictures": "ossicle.experiment.pictures",
+    "ossicle.turns": "ossicle.stream.turns",
+    "ossicle.waveforms": "ossicle.audio.waveforms",
+    "ossicle.whisper_features": "ossicle.features.whisper",
     "ossicle.whole_files": "ossicle.atomic",
 }
 """The new path of each module by its old one."""

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ossicle.audio import ShardMember, info
+from ossicle.audio import AudioInfo, ShardMember, info, load
+from ossicle.audio.resampling import check_rate
+from ossicle.audio.waveforms import check_shape
 from ossicle.errors import InvalidArgumentError
-from ossicle.resampling import check_rate
-from ossicle.waveforms import check_shape
 
-__all__ = ["ROW_KEYS", "Clip", "Header", "Samples", "clip_of", "header", "named_by"]
+__all__ = ["ROW_KEYS", "Clip", "Header", "Samples", "clip_of", "header", "named_by", "samples_at"]
 
 ROW_KEYS = ("audio_path", "audio")
 """Where a row has its recordings; the first that is there counts."""
@@ -119,6 +119,24 @@ def _of_dict(found: Mapping[str, Any]) -> Clip:
         "audio holds neither bytes nor path, nor array with sampling_rate "
         f"(its keys: {', '.join(map(str, found)) or 'none'})"
     )
+
+
+def samples_at(source: Any, facts: AudioInfo | Header, sample_rate: int) -> int:
+    """Samples a channel that `ossicle.load` gives of the whole recording at ``sample_rate``.
+
+    Args:
+        source: What `ossicle.load` takes; of a file object, as it stood before its header was read.
+        facts: What its headers say.
+        sample_rate: In Hz.
+
+    Raises:
+        AudioError: It cannot be decoded, which is tried where the headers may not tell.
+    """
+    # A stream that changes its rate has a remark, and each of its parts is resampled by itself.
+    if facts.remarks:
+        waveform, _ = load(source, sample_rate)
+        return len(waveform)
+    return -(-facts.frames * sample_rate // facts.sample_rate)
 
 
 class Header(NamedTuple):

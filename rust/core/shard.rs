@@ -198,6 +198,11 @@ impl Shard {
         self.handle.size()
     }
 
+    /// Whether it was opened by an index, which is the shard's.
+    pub fn is_indexed(&self) -> bool {
+        self.is_indexed
+    }
+
     /// Whether members are handed out in place, from a map of the file.
     pub fn is_mapped(&self) -> bool {
         self.handle.is_mapped()

@@ -571,7 +571,8 @@ fn every_flipped_bit_and_every_cut_is_survived() {
         changes.into_iter().map(move |change| (index, change))
     });
     let one_in = std::env::var("OSSICLE_ONE_IN").map_or(1, |number| number.parse().unwrap());
-    fail_with(&run_all(&samples, &changes.step_by(one_in).collect::<Vec<_>>()));
+    let changes: Vec<_> = changes.step_by(one_in).collect();
+    fail_with(&run_all(&samples, &changes));
 }
 
 /// The samples that the environment lets through.

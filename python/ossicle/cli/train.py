@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from ossicle.audio.remarks import count_reasons
 from ossicle.cli.base import Bars, app, console, progress_bars, reported, require
 from ossicle.errors import InvalidArgumentError
-from ossicle.remarks import count_reasons
 
 if TYPE_CHECKING:
     from ossicle.experiment.demo import DemoResult

@@ -23,6 +23,8 @@ class CollatorError(ValueError):
         row: The row's place in its batch, from 0; None where no single row is at fault.
     """
 
+    row: int | None = None
+
     def __init__(self, message: str, *, row: int | None = None) -> None:
         super().__init__(message)
         self.row = row
@@ -48,9 +50,9 @@ class TooManyFaultsError(CollatorError):
     """More rows are bad than ``max_bad_share`` allows, or all of one batch."""
 
 
-class SampleRateMismatchError(AudioError, ValueError):
+class SampleRateMismatchError(AudioError, CollatorError):
     """A clip's native rate is not the collator's, and ``auto_resample`` is off."""
 
 
-class ClipTooShortError(AudioError, ValueError):
+class ClipTooShortError(AudioError, CollatorError):
     """A clip has no samples, or too few for the model to make one token of them."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 
 from ossicle.collator.errors import TooManyFaultsError
+from ossicle.errors import check_on_error
 
 if TYPE_CHECKING:
     from ossicle.collator.rows import Example
@@ -76,8 +77,7 @@ class Faults:
         max_bad_share: float = 0.01,
         ledger_path: str | os.PathLike[str] | None = None,
     ) -> None:
-        if on_error not in get_args(OnError):
-            raise ValueError(f'on_error is "raise", "skip" or "replace", not {on_error!r}')
+        check_on_error(on_error, *get_args(OnError))
         if not 0 <= max_bad_share <= 1:
             raise ValueError(f"max_bad_share is a share, 0 to 1, not {max_bad_share}")
         self.ledger: list[Fault] = []

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from ossicle.cache import AudioCache, AudioCacheKey
 from ossicle.errors import AudioError
-from ossicle.fingerprint import processor_sha256
-from ossicle.mel import HOP_LENGTH, SAMPLE_RATE, log_mel_batch
+from ossicle.features.fingerprint import processor_sha256
+from ossicle.features.mel import HOP_LENGTH, SAMPLE_RATE, log_mel_batch
 
 if TYPE_CHECKING:
     from ossicle.audio import AudioBatch
@@ -155,7 +155,7 @@ def _check(processor: Any, family: Family) -> None:
 def _is_whisper(extractor: Any) -> bool:
     from transformers import WhisperFeatureExtractor
 
-    from ossicle.whisper_features import N_FFT, _slaney
+    from ossicle.features.whisper import N_FFT, slaney_filters
 
     if not isinstance(extractor, WhisperFeatureExtractor):
         return False
@@ -165,5 +165,5 @@ def _is_whisper(extractor: Any) -> bool:
     return (
         plain
         and numbers == (N_FFT, HOP_LENGTH, SAMPLE_RATE, 0.0)
-        and np.array_equal(filters, _slaney(filters.shape[-1]))
+        and np.array_equal(filters, slaney_filters(filters.shape[-1]))
     )

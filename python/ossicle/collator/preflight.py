@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ossicle.audio.remarks import count_reasons
 from ossicle.collator.errors import CollatorError
 from ossicle.collator.loss import IGNORE_INDEX, token_id
 from ossicle.errors import AudioError
 from ossicle.recordings import Clip, Samples, header
-from ossicle.remarks import count_reasons
 
 if TYPE_CHECKING:
     import polars as pl

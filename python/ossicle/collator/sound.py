@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ossicle.audio.resampling import resample
+from ossicle.audio.waveforms import as_float32, check_shape
 from ossicle.cache import AudioCacheKey, WaveformCache, WaveformCacheKey
 from ossicle.collator.errors import ClipTooShortError, RowError, SampleRateMismatchError
 from ossicle.collator.rows import Example
 from ossicle.errors import AudioError, DecodeError, InvalidArgumentError, NonFiniteSampleError
 from ossicle.recordings import Clip, Samples
-from ossicle.resampling import resample
-from ossicle.waveforms import as_float32, check_shape
 
 if TYPE_CHECKING:
     from ossicle.audio import AudioBatch

@@ -186,7 +186,7 @@ class SpeechDataset(Dataset[Sample]):
                 rows.append(row)
                 numbers.append(number)
                 onsets.append(window.onset)
-                offsets.append(window.offset)
+                offsets.append(window.end)
                 labels.append(window.label)
             if progress is not None:
                 progress(row + 1, len(self._rows))

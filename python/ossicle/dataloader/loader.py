@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from ossicle.audio import info
+from ossicle.audio.resampling import check_rate
 from ossicle.dataloader.columns import Lookup, Strings, Table
 from ossicle.dataloader.errors import SampleError
 from ossicle.dataloader.files import PathLike, Rows, SideCars, Store, folder_of, recordings
 from ossicle.dataloader.shard_set import Shards, ShardSet, decoded, failed
 from ossicle.errors import AudioError, InvalidArgumentError
-from ossicle.resampling import check_rate
 
 if TYPE_CHECKING:
     from ossicle.dataloader.types import ClipID, MetadataDict, SampleRate, Waveform, WavID
@@ -352,14 +352,16 @@ class WebDatasetLoader(FeatureLoader):
 
     def _lengths(self, wav_id: WavID, clips: list[int]) -> tuple[int, int, list[int]]:
         """The clips' rate and channels, and their numbers of samples."""
-        infos = [self._shards.info(clip, self._keys.strings[clip]) for clip in clips]
+        named = [(clip, self._keys.strings[clip]) for clip in clips]
+        infos = [self._shards.info(*clip) for clip in named]
         wanted, mono = self._shards.sample_rate, self._shards.mono
         kinds = {(wanted or one.sample_rate, 1 if mono else one.channels) for one in infos}
         if len(kinds) > 1:
             told = ", ".join(f"{channels} at {rate} Hz" for rate, channels in sorted(kinds))
             raise SampleError(f"its clips differ in channels or rate: {told}", wav_id=wav_id)
         ((rate, channels),) = kinds
-        return rate, channels, [-(-one.frames * rate // one.sample_rate) for one in infos]
+        pairs = zip(named, infos, strict=True)
+        return rate, channels, [self._shards.samples(*clip, facts) for clip, facts in pairs]
 
 
 def _is_clip_number(text: str) -> bool:

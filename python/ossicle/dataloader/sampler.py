@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ossicle.dataloader.columns import Table
 from ossicle.dataloader.strata import Ints, Shares, quotas_of, strata_of
 from ossicle.errors import InvalidArgumentError
-from ossicle.turns import Turns
+from ossicle.stream.turns import Turns
 
 __all__ = ["MetadataSampler"]
 

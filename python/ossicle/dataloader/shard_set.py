@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ossicle.audio import info, load
+from ossicle.audio.resampling import check_rate
 from ossicle.dataloader.errors import ManifestError, MetadataError, SampleError
 from ossicle.dataloader.npz import read_npy, read_npz
 from ossicle.errors import AudioError, InvalidArgumentError
-from ossicle.resampling import check_rate
+from ossicle.recordings import samples_at
 from ossicle.shard import Shard
 from ossicle.shard.index import listed
 
@@ -118,6 +119,16 @@ class ShardSet:
         shard, number = self.place(sample)
         try:
             return info(shard.member(number))
+        except AudioError as error:
+            raise failed(error, key) from error
+
+    def samples(self, sample: int, key: str, facts: AudioInfo) -> int:
+        """Samples a channel that `waveform` gives of it, whose headers say ``facts``."""
+        if self.sample_rate is None:
+            return facts.frames
+        shard, number = self.place(sample)
+        try:
+            return samples_at(shard.member(number), facts, self.sample_rate)
         except AudioError as error:
             raise failed(error, key) from error
 

@@ -12,8 +12,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ossicle.collator.faults import Fault
 from ossicle.dataloader.judge import BAD, Judge, SharedEpoch, sample_seed
 from ossicle.dataloader.shard_set import Shards, ShardSet
-from ossicle.errors import InvalidArgumentError
-from ossicle.turns import check_ranks, distributed
+from ossicle.errors import InvalidArgumentError, check_on_error
+from ossicle.stream.turns import check_ranks, distributed
 
 if TYPE_CHECKING:
     from ossicle.dataloader.columns import Ints
@@ -81,8 +81,7 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
         check_ranks(rank, world_size)
         if seed < 0 or shuffle_buffer < 0:
             raise InvalidArgumentError(f"seed is {seed}, shuffle_buffer {shuffle_buffer}: below 0")
-        if on_error not in ("raise", "skip"):
-            raise InvalidArgumentError(f'on_error is "raise" or "skip", not {on_error!r}')
+        check_on_error(on_error, "raise", "skip")
         self.processor, self.seed, self.drop_last = processor, seed, drop_last
         self.shuffle_shards, self.shuffle_buffer = shuffle_shards, shuffle_buffer
         self._rank, self._world_size = rank, world_size

@@ -104,4 +104,4 @@ class VADSegmenter(WindowCutter):
         windows = self._windows_of(waveform, sample_rate, metadata)
         if not windows:
             raise SampleError("there is no speech", wav_id=metadata.get("wav_id"), column=self.key)
-        return cut(waveform, sample_rate, metadata, [(item.onset, item.offset) for item in windows])
+        return cut(waveform, sample_rate, metadata, [(item.onset, item.end) for item in windows])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from ossicle.audio.resampling import Quality, check_quality, check_rate, resample
 from ossicle.dataloader.compose import Compose, DataProcessor, check_waveform
 from ossicle.dataloader.errors import SampleError
 from ossicle.dataloader.labels import LabelEncoder
@@ -21,7 +22,6 @@ from ossicle.dataloader.speech import VADSegmenter
 from ossicle.dataloader.types import MetadataDict, SampleRate
 from ossicle.dataloader.windows import OnlineWindower, Window
 from ossicle.errors import AudioError, InvalidArgumentError
-from ossicle.resampling import Quality, check_quality, check_rate, resample
 
 if TYPE_CHECKING:
     import numpy.typing as npt

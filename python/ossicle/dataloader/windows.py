@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from numbers import Real
@@ -39,18 +40,25 @@ class Window:
 
     Attributes:
         onset: Its beginning in seconds.
-        offset: Its end in seconds.
+        end: Its end in seconds.
         label: That of the segment it was laid around, where it was.
     """
 
     onset: float
-    offset: float
+    end: float
     label: str | None = None
+
+    @property
+    def offset(self) -> float:
+        """Deprecated: `end`."""
+        text = "Window.offset is deprecated, since an offset is a start elsewhere: use Window.end"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return self.end
 
     @property
     def duration(self) -> float:
         """Length in seconds."""
-        return self.offset - self.onset
+        return self.end - self.onset
 
 
 class WindowCutter(DataProcessor):
@@ -67,7 +75,7 @@ class WindowCutter(DataProcessor):
     ) -> list[Sample]:
         """A sample for each of `windows`, maybe none; waveforms are views of the one given."""
         return [
-            cut(waveform, sample_rate, metadata, [(window.onset, window.offset)])
+            cut(waveform, sample_rate, metadata, [(window.onset, window.end)])
             for window in self._windows_of(waveform, sample_rate, metadata)
         ]
 
@@ -85,7 +93,7 @@ class WindowCutter(DataProcessor):
             raise SampleError("there is no window to pick", wav_id=metadata.get("wav_id"))
         bits = sample_bits(metadata, type(self).__name__, self.seed)
         window = windows[int(bits.random_raw()) % len(windows)]
-        return cut(waveform, sample_rate, metadata, [(window.onset, window.offset)])
+        return cut(waveform, sample_rate, metadata, [(window.onset, window.end)])
 
 
 class OnlineWindower(WindowCutter):
@@ -188,7 +196,7 @@ class OnlineWindower(WindowCutter):
         hop = self.hop or length
         whole = max(math.floor((duration - length + SAME_SECONDS) / hop) + 1, 0)
         windows = [Window(at * hop, min(at * hop + length, duration)) for at in range(whole)]
-        covered = windows[-1].offset if windows else 0.0
+        covered = windows[-1].end if windows else 0.0
         rest = duration - max(covered, whole * hop if hop > length else 0.0)
         if rest <= SAME_SECONDS or self.tail == "drop":
             return windows
@@ -208,7 +216,7 @@ class OnlineWindower(WindowCutter):
                 spans = spans_of([segment], metadata, self.key)
                 for span in pad_spans(spans, self.padding, duration):
                     windows += [Window(*part, label) for part in self._laid(span, duration)]
-        return sorted(windows, key=lambda window: (window.onset, window.offset))
+        return sorted(windows, key=lambda window: (window.onset, window.end))
 
     def _label(self, segment: dict[str, Any], metadata: MetadataDict) -> str | None:
         label = segment.get("label")

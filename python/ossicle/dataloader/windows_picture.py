@@ -18,7 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from ossicle.dataloader.segments import SAME_SECONDS, segment_lists
 from ossicle.dataloader.types import MetadataDict, SampleRate, SegmentList
 from ossicle.dataloader.windows import Window
-from ossicle.picture import COLUMNS, GRID, HEADING_INCHES, INK, LINE, MUTED
+from ossicle.features.picture import COLUMNS, GRID, HEADING_INCHES, INK, LINE, MUTED
 
 if TYPE_CHECKING:
     from ossicle.dataloader.types import Waveform
@@ -100,13 +100,11 @@ def _draw_rows(
             span = item["onset"], item["offset"]
             _bar(axes, span, row, _BAR, label, facecolor=colours.get(label, _UNLABELLED))
     for row, found in enumerate(windows.values(), len(lists)):
-        overlap = any(
-            second.onset < first.offset - SAME_SECONDS for first, second in pairwise(found)
-        )
+        overlap = any(second.onset < first.end - SAME_SECONDS for first, second in pairwise(found))
         height = _BAR / 2 if overlap else _BAR
         for at, window in enumerate(found):
             place = row + (at % 2 - 0.5) * height if overlap else row
-            _bar(axes, (window.onset, window.offset), place, height, **_WINDOW)
+            _bar(axes, (window.onset, window.end), place, height, **_WINDOW)
     axes.set_ylim(len(lists) + len(windows) - 0.4, -0.6)
     axes.set_yticks(range(len(lists) + len(windows)), [*lists, *windows])
     axes.tick_params(colors=MUTED, length=0)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ossicle.mel import load_features
+from ossicle.features.mel import load_features
 from ossicle.model import ByteTokenizer, Projector, WhisperEncoder
 from ossicle.model.blocks import norm
 from ossicle.model.nanochat import load_nanochat_checkpoint

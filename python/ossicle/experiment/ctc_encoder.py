@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ossicle.mel import load_features
+from ossicle.features.mel import load_features
 from ossicle.train.clips import Clip, epoch_rows
 from ossicle.train.evaluate import WordErrors, word_errors
 

@@ -8,7 +8,7 @@ import numpy as np
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.feature_extraction_utils import BatchFeature
 
-from ossicle.mel import HOP_LENGTH, log_mel_batch
+from ossicle.features.mel import HOP_LENGTH, log_mel_batch
 
 __all__ = ["GraniteSpeechFeatures"]
 

@@ -20,29 +20,13 @@ from typing import Any
 from ossicle.atomic import write_text
 from ossicle.collator.faults import Fault, read_ledger
 from ossicle.errors import InvalidArgumentError
-from ossicle.extract.features import FRAMES, FingerprintError
+from ossicle.extract.features import FRAMES, ExtractError, FingerprintError
 from ossicle.shard import Shard, ShardWriter, index_path
 
 __all__ = ["ExtractError", "Output", "Plan", "ShardRoll"]
 
 _FIELD = re.compile(r"%(0\d+)?d")
 _BLOCK, _RECORD = 512, 10_240  # bytes that the members of a tar, and a whole tar, are padded to
-
-
-class ExtractError(ValueError):
-    """What lies in the place of an extraction's shards is not the beginning of this one.
-
-    Attributes:
-        source: The file.
-        reason: What is wrong with it.
-    """
-
-    def __init__(self, source: str, reason: str) -> None:
-        super().__init__(f"{source}: {reason}; overwrite it, or choose another place")
-        self.source, self.reason = source, reason
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.source, self.reason)
 
 
 @dataclass(frozen=True)

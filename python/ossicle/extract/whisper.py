@@ -17,7 +17,7 @@ from ossicle.collator.faults import Fault, read_ledger
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.extract.features import bf16_array
 from ossicle.extract.output import Output, Plan, ShardRoll
-from ossicle.mel import HOP_LENGTH, SAMPLE_RATE, FeatureBatch, load_features
+from ossicle.features.mel import HOP_LENGTH, SAMPLE_RATE, FeatureBatch, load_features
 from ossicle.model.whisper import WhisperEncoder
 from ossicle.outputs import refuse_same_file
 from ossicle.shard import Shard

@@ -17,14 +17,16 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ossicle.audio import _thread_count, encode, info, load
+from ossicle.audio import encode, info, load
+from ossicle.audio.arguments import thread_count
+from ossicle.audio.resampling import check_rate
 from ossicle.errors import (
     AudioError,
     AudioIOError,
     InvalidArgumentError,
+    check_on_error,
 )
 from ossicle.outputs import refuse_same_file
-from ossicle.resampling import check_rate
 from ossicle.shard.manifest import PackError, Task, count_rows, tasks_of, unreadable
 from ossicle.shard.writer import ShardWriter, WrittenShard, json_bytes
 
@@ -127,10 +129,11 @@ def pack(
         AudioError: With ``on_error="raise"``, of the first row that is no good.
     """
     manifest = Path(manifest)
-    _one_of("transcode", transcode, None, "flac")
-    _one_of("on_error", on_error, "collect", "raise")
+    if transcode not in (None, "flac"):
+        raise InvalidArgumentError(f'transcode is "flac" or None, not {transcode!r}')
+    check_on_error(on_error, "collect", "raise")
     rate = check_rate(sample_rate, "sample_rate") if transcode else None
-    count = _thread_count(threads)
+    count = thread_count(threads)
     total = count_rows(manifest)
     tasks = tasks_of(manifest, audio, key)
     writer = ShardWriter(
@@ -171,12 +174,6 @@ def _inputs(manifest: Path, tasks: Iterable[Task | PackError]) -> Iterator[Path]
     for task in tasks:
         if isinstance(task, Task):
             yield task.path
-
-
-def _one_of(name: str, value: Any, *known: Any) -> None:
-    if value not in known:
-        choices = " or ".join(map(repr, known))
-        raise InvalidArgumentError(f"{name} is {choices}, not {value!r}")
 
 
 class _ErrorList:

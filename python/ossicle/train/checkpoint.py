@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ossicle.atomic import flush
+from ossicle.errors import TrainingError
 
 __all__ = [
     "Checkpoint",
@@ -50,7 +51,7 @@ _FILE = re.compile(r"[^/\\\0]+\.safetensors")
 Tensors = dict[str, dict[str, Tensor]]
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(TrainingError):
     """A checkpoint could not be written, is damaged, or does not fit the run; it says which."""
 
 

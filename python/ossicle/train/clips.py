@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ossicle.errors import TrainingError
 from ossicle.shard.manifest import AUDIO_COLUMNS, Task, tasks_of
 
 __all__ = ["Clip", "ManifestError", "epoch_rows", "manifest_sha256", "read_manifest", "rows_of"]
@@ -18,7 +19,7 @@ __all__ = ["Clip", "ManifestError", "epoch_rows", "manifest_sha256", "read_manif
 SAMPLE_RATE = 16_000
 
 
-class ManifestError(ValueError):
+class ManifestError(TrainingError, ValueError):
     """A manifest, or one row of it, cannot be used.
 
     Attributes:

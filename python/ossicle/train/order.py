@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ossicle.sampler import DurationBatchSampler
+from ossicle.stream.sampler import DurationBatchSampler
 from ossicle.train.clips import epoch_rows
 
 __all__ = ["BudgetOrder", "CountOrder", "Order"]

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ossicle.audio import AudioSource
+from ossicle.audio.remarks import count_reasons
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.extract.features import FRAMES, FeatureShards
-from ossicle.lengths import audio_lengths
-from ossicle.mel import load_features
+from ossicle.features.mel import load_features
 from ossicle.model import WhisperEncoder
-from ossicle.remarks import count_reasons
 from ossicle.shard import AUDIO_EXTENSIONS, Shard
+from ossicle.stream.lengths import audio_lengths
 from ossicle.train.clips import Clip, ManifestError, manifest_sha256, rows_of
 from ossicle.train.config import TrainConfig
 

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle import _native
-from ossicle.audio import Gap, _one_of, _raise_first, _starts, _thread_count
-from ossicle.errors import InvalidArgumentError
-from ossicle.resampling import Quality, check_quality
-from ossicle.waveforms import as_float32
+from ossicle.audio import Gap
+from ossicle.audio.arguments import clip_starts, raise_first, thread_count
+from ossicle.audio.resampling import Quality, check_quality
+from ossicle.audio.waveforms import as_float32
+from ossicle.errors import InvalidArgumentError, check_on_error
 
 if TYPE_CHECKING:
     from ossicle.audio import AudioSource
@@ -30,6 +31,7 @@ __all__ = [
     "MAX_MELS",
     "SAMPLE_RATE",
     "FeatureBatch",
+    "compute_features",
     "load_features",
     "log_mel_batch",
     "log_mel_spectrogram",
@@ -103,9 +105,9 @@ def log_mel_spectrogram(
     Raises:
         InvalidArgumentError: A type, a shape, a number of bands or a length that makes no sense.
     """
-    clips = [_waveform(waveform)]
-    found: FloatArray = _features(clips, _padded(pad_to_seconds), _bands(n_mels), threads=1)[0]
-    return found
+    padded, bands = _padded(pad_to_seconds), _bands(n_mels)
+    features: FloatArray = compute_features([_waveform(waveform)], padded, bands, threads=1)[0]
+    return features
 
 
 def log_mel_batch(
@@ -144,7 +146,7 @@ def log_mel_batch(
     clips = [_waveform(waveform) for waveform in waveforms]
     if lengths is not None:
         clips = _cut(clips, lengths)
-    return _features(clips, _padded(pad_to_seconds), _bands(n_mels), threads, out)
+    return compute_features(clips, _padded(pad_to_seconds), _bands(n_mels), threads, out)
 
 
 def load_features(
@@ -159,6 +161,7 @@ def load_features(
     on_error: Literal["raise", "collect", "conceal"] = "raise",
     quality: Quality = "high",
     out: FloatArray | None = None,
+    strict: bool = False,
 ) -> FeatureBatch:
     """Decodes many clips and makes their features, in one call that releases the GIL.
 
@@ -175,47 +178,49 @@ def load_features(
         threads: As for `log_mel_batch`.
         verify: As for `ossicle.load`.
         on_error: ``"raise"`` the first clip's error, in order of the sources; ``"collect"`` it
-            beside a row of zeros and go on; or ``"conceal"`` damage as `ossicle.load` does and list
-            the gaps, with the errors of what gives not one sample collected.
+            beside a row of zeros and go on; or ``"conceal"`` damage as `ossicle.load_concealed`
+            does, list the gaps, and collect the errors of clips that give no samples at all.
         quality: How well to resample, as for `ossicle.resample`.
         out: Where to write, instead of into a new array: ``(B, n_mels, frames)`` float32,
             C-contiguous; only with ``pad_to_seconds``, since nothing else tells the frames before.
+        strict: As for `ossicle.load`.
 
     Raises:
         AudioError: With ``on_error="raise"``, when a clip cannot be decoded.
         InvalidArgumentError: An argument makes no sense; nothing was decoded.
     """
-    conceal = _one_of(on_error, "raise", "collect", "conceal") == "conceal"
+    check_on_error(on_error, "raise", "collect", "conceal")
+    conceal = on_error == "conceal"
     sources = list(sources)
-    starts = _starts(offsets, len(sources))
-    count = _thread_count(threads)
+    starts = clip_starts(offsets, len(sources))
+    count = thread_count(threads)
     bands, padded, grade = _bands(n_mels), _padded(pad_to_seconds), check_quality(quality)
     if padded is not None:
         out = _array((len(sources), bands, padded // HOP_LENGTH), out)
     elif out is not None:
         raise InvalidArgumentError("out is given without pad_to_seconds")
     features, lengths, rates, errors, clips = _native.load_features(
-        sources, bands, padded, starts, duration, count, verify, conceal, grade, out
+        sources, bands, padded, starts, duration, count, verify, conceal, grade, out, strict
     )
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = FeatureBatch(features, lengths, rates, errors, gaps)
     if on_error == "raise":
-        _raise_first(batch.errors)
+        raise_first(batch.errors)
     return batch
 
 
-def _features(
+def compute_features(
     clips: list[FloatArray],
     padded: int | None,
     n_mels: int,
     threads: int | None = None,
     out: FloatArray | None = None,
 ) -> FloatArray:
-    """Features of contiguous clips, padded or cut to ``padded`` samples."""
+    """Features of contiguous clips, padded or cut to ``padded`` samples; None does neither."""
     longest = max((len(clip) for clip in clips), default=0)
     frames = -(-longest // HOP_LENGTH) if padded is None else padded // HOP_LENGTH
     out = _array((len(clips), n_mels, frames), out)
-    count = _thread_count(threads)
+    count = thread_count(threads)
     _native.log_mel(clips, n_mels, padded, count, out)
     return out
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle import _native
+from ossicle.audio.waveforms import as_float32, as_planes
 from ossicle.errors import InvalidArgumentError
-from ossicle.waveforms import as_float32, as_planes
 
 __all__ = ["Quality", "Resampler", "resample"]
 

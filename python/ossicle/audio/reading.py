@@ -1,4 +1,4 @@
-"""Files, bytes and file objects to float32 arrays, and arrays to files.
+"""Files, bytes and file objects to float32 arrays.
 
 Everything is decoded by the native module with the GIL released; nothing here needs FFmpeg.
 """
@@ -6,20 +6,18 @@ Everything is decoded by the native module with the GIL released; nothing here n
 from __future__ import annotations
 
 import os
-import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, overload
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ossicle import _native
-from ossicle.atomic import replacing
-from ossicle.errors import InvalidArgumentError
-from ossicle.resampling import Quality, check_quality, check_rate
-from ossicle.waveforms import as_planes
+from ossicle.audio.arguments import clip_starts, raise_first, thread_count
+from ossicle.audio.resampling import Quality, check_quality, check_rate
+from ossicle.errors import InvalidArgumentError, check_on_error
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -30,13 +28,14 @@ __all__ = [
     "AudioBatch",
     "AudioInfo",
     "AudioSource",
+    "ConcealedClip",
+    "FloatArray",
     "Gap",
     "ShardMember",
-    "encode",
     "info",
     "load",
     "load_batch",
-    "save",
+    "load_concealed",
 ]
 
 
@@ -87,18 +86,32 @@ class AudioInfo:
 
 
 class Gap(NamedTuple):
-    """A part of a recording that damage has cost, where ``on_error="conceal"`` goes on behind it.
+    """A part of a recording that damage has cost.
 
     Attributes:
         start: Its first sample, counted in the result.
-        end: One behind its last. Up to the end of the result it is silence; what lies behind is
-            missing. ``end == start`` is rubbish in the stream that may hide a loss.
+        end: One after its last. Up to the end of the result it is silence; samples after that are
+            missing. ``end == start`` is bytes that belong to no packet and may hide a loss.
         error: What was met, with the byte and the reason.
     """
 
     start: int
     end: int
     error: AudioError
+
+
+class ConcealedClip(NamedTuple):
+    """What `load_concealed` gives.
+
+    Attributes:
+        waveform: ``(samples,)`` or ``(channels, samples)`` float32.
+        sample_rate: In Hz.
+        gaps: What damage has cost, in the order of time.
+    """
+
+    waveform: FloatArray
+    sample_rate: int
+    gaps: list[Gap]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +147,6 @@ def info(source: AudioSource) -> AudioInfo:
     return AudioInfo(*_native.info(source))
 
 
-@overload
 def load(
     source: AudioSource,
     sample_rate: int | None = None,
@@ -147,39 +159,13 @@ def load(
     on_error: Literal["raise"] = "raise",
     quality: Quality = "high",
     strict: bool = False,
-) -> tuple[FloatArray, int]: ...
-@overload
-def load(
-    source: AudioSource,
-    sample_rate: int | None = None,
-    *,
-    mono: bool = True,
-    offset: float = 0.0,
-    duration: float | None = None,
-    allow_nonfinite: bool = False,
-    verify: bool = False,
-    on_error: Literal["conceal"],
-    quality: Quality = "high",
-    strict: bool = False,
-) -> tuple[FloatArray, int, list[Gap]]: ...
-def load(
-    source: AudioSource,
-    sample_rate: int | None = None,
-    *,
-    mono: bool = True,
-    offset: float = 0.0,
-    duration: float | None = None,
-    allow_nonfinite: bool = False,
-    verify: bool = False,
-    on_error: Literal["raise", "conceal"] = "raise",
-    quality: Quality = "high",
-    strict: bool = False,
-) -> tuple[FloatArray, int] | tuple[FloatArray, int, list[Gap]]:
+) -> tuple[FloatArray, int]:
     """Decodes ``source``, or a range of it.
 
     A range equals the same slice of the whole clip, and no more than it needs is decoded. Lost or
-    altered bytes are an error; where all bytes are there and only a header, a flag or a timestamp
-    is careless, all that is there is decoded, and `info` has a remark.
+    altered bytes are an error (`load_concealed` continues after them); where all bytes are there
+    and only a header, a flag or a timestamp is careless, all that is there is decoded, and `info`
+    has a remark.
 
     Args:
         source: A path, bytes in place, or a binary file object, of which no more is read than the
@@ -192,26 +178,65 @@ def load(
         allow_nonfinite: Let NaN and infinite samples through.
         verify: Decode all of the clip, whatever the range, so that damage anywhere is an error, and
             compare the checksum of the samples where the format carries one (the MD5 of FLAC).
-        on_error: ``"raise"`` an error at the first damage, or ``"conceal"``: go on behind it, with
-            silence for what is missing, and return the gaps too. What cannot be opened, or gives
-            not one sample, is an error still.
+        on_error: ``"raise"``. ``"conceal"``, deprecated, is `load_concealed`.
         quality: How well to resample, as for `resample`.
         strict: Make each remark (`AudioInfo.remarks`) the error that it would be.
 
     Returns:
         ``(waveform, sample_rate)``: float32 in [-1, 1], ``(samples,)`` if mono, else
-        ``(channels, samples)`` in the order of WAV (FL FR FC LFE BL BR ...); with
-        ``on_error="conceal"`` ``(waveform, sample_rate, gaps)``.
+        ``(channels, samples)`` in the order of WAV (FL FR FC LFE BL BR ...).
 
     Raises:
         AudioError: The child that fits, with the file, the byte and the reason. A clip of more than
             2**32 samples a channel, or more than memory can hold, is an `AudioLimitError`.
     """
-    conceal = _one_of(on_error, "raise", "conceal") == "conceal"
+    check_on_error(on_error, "raise", "conceal")
+    conceal = on_error != "raise"
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     arguments = (rate, mono, offset, duration, allow_nonfinite, verify, conceal)
     waveform, rate, gaps = _native.load(source, *arguments, check_quality(quality), strict)
-    return (waveform, rate, [Gap(*gap) for gap in gaps]) if conceal else (waveform, rate)
+    if conceal:
+        text = 'load(on_error="conceal") is deprecated: call load_concealed'
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return ConcealedClip(waveform, rate, [Gap(*gap) for gap in gaps])  # type: ignore[return-value]
+    return waveform, rate
+
+
+def load_concealed(
+    source: AudioSource,
+    sample_rate: int | None = None,
+    *,
+    mono: bool = True,
+    offset: float = 0.0,
+    duration: float | None = None,
+    allow_nonfinite: bool = False,
+    verify: bool = False,
+    quality: Quality = "high",
+    strict: bool = False,
+) -> ConcealedClip:
+    """Decodes ``source``, or a range of it, with silence for what damage has cost.
+
+    Args:
+        source: As for `load`, like the other arguments.
+        sample_rate: In Hz.
+        mono: Take the mean of the channels.
+        offset: Where to begin, in seconds.
+        duration: How much to take, in seconds.
+        allow_nonfinite: Let NaN and infinite samples through.
+        verify: Decode all of the clip, whatever the range.
+        quality: How well to resample.
+        strict: Make each remark an error.
+
+    Returns:
+        ``(waveform, sample_rate, gaps)``: as `load` gives them, and each part that is missing.
+
+    Raises:
+        AudioError: As for `load`, where the source cannot be opened or gives no samples at all.
+    """
+    rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
+    arguments = (rate, mono, offset, duration, allow_nonfinite, verify, True)
+    waveform, rate, gaps = _native.load(source, *arguments, check_quality(quality), strict)
+    return ConcealedClip(waveform, rate, [Gap(*gap) for gap in gaps])
 
 
 def load_batch(
@@ -238,8 +263,8 @@ def load_batch(
             one inside a worker of a PyTorch data loader.
         verify: As for `load`.
         on_error: ``"raise"`` the first clip's error, in order of the sources; ``"collect"`` it
-            beside a row of length 0 and go on; or ``"conceal"`` damage as `load` does and list the
-            gaps, with the errors of what gives not one sample collected.
+            beside a row of length 0 and go on; or ``"conceal"`` damage as `load_concealed` does,
+            list the gaps, and collect the errors of clips that give no samples at all.
         quality: How well to resample, as for `resample`.
         out: Where to put the waveforms: ``(B, T)`` float32, C-contiguous, writable, one row for
             each source; for example pinned memory, ``torch.empty(B, T,
@@ -253,10 +278,11 @@ def load_batch(
             hold the rows, it is an `AudioLimitError` of the longest clip.
         InvalidArgumentError: An argument makes no sense; nothing was decoded.
     """
-    conceal = _one_of(on_error, "raise", "collect", "conceal") == "conceal"
+    check_on_error(on_error, "raise", "collect", "conceal")
+    conceal = on_error == "conceal"
     sources = list(sources)
-    starts = _starts(offsets, len(sources))
-    count = _thread_count(threads)
+    starts = clip_starts(offsets, len(sources))
+    count = thread_count(threads)
     rate = check_rate(sample_rate, "sample_rate")
     if out is not None:
         _check_rows(out, len(sources))
@@ -267,86 +293,8 @@ def load_batch(
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = AudioBatch(waveforms, lengths, rates, errors, gaps)
     if on_error == "raise":
-        _raise_first(batch.errors)
+        raise_first(batch.errors)
     return batch
-
-
-def encode(
-    waveform: npt.ArrayLike,
-    sample_rate: int,
-    container: str = "wav",
-    *,
-    bits_per_sample: Literal[16, 24, 32] = 16,
-) -> bytes:
-    """A WAV or FLAC file in memory.
-
-    Args:
-        waveform: ``(samples,)`` or ``(channels, samples)``: floats in [-1, 1], beyond which they
-            are clipped, or int8, int16, int32 or uint8 at their full scale. What is int16 comes
-            back to the bit.
-        sample_rate: In Hz.
-        container: ``"wav"`` or ``"flac"``.
-        bits_per_sample: 16 or 24, and in WAV also 32, which is float and exact.
-
-    Raises:
-        InvalidArgumentError: A container, depth, rate, type, shape or sample that cannot be
-            written.
-    """
-    planes, _ = as_planes(waveform)
-    rate = check_rate(sample_rate, "sample_rate")
-    return _native.encode(planes, rate, container, bits_per_sample)
-
-
-def save(
-    path: str | os.PathLike[str],
-    waveform: npt.ArrayLike,
-    sample_rate: int,
-    *,
-    bits_per_sample: Literal[16, 24, 32] = 16,
-) -> Path:
-    """Writes a WAV or FLAC file, whichever the suffix of ``path`` says, whole or not at all.
-
-    Args:
-        path: Ends in ``.wav`` or ``.flac``; its folder exists.
-        waveform: ``(samples,)`` or ``(channels, samples)``: floats in [-1, 1], beyond which they
-            are clipped, or int8, int16, int32 or uint8 at their full scale. What is int16 comes
-            back to the bit.
-        sample_rate: In Hz.
-        bits_per_sample: 16 or 24, and in WAV also 32, which is float and exact.
-
-    Returns:
-        The path.
-
-    Raises:
-        InvalidArgumentError: A suffix, depth, rate, type, shape or sample that cannot be written.
-        OSError: The file cannot be written.
-    """
-    path = Path(path)
-    container = path.suffix.lower().removeprefix(".")
-    data = encode(waveform, sample_rate, container, bits_per_sample=bits_per_sample)
-    with replacing(path) as partial:
-        partial.write_bytes(data)
-    return path
-
-
-def _one_of(value: str, *known: str) -> str:
-    if value not in known:
-        names = ", ".join(f'"{name}"' for name in known[:-1])
-        raise InvalidArgumentError(f'on_error is {names} or "{known[-1]}", not {value!r}')
-    return value
-
-
-def _starts(offsets: Sequence[float] | None, count: int) -> list[float]:
-    """Where to begin in each of ``count`` clips."""
-    starts = [0.0] * count if offsets is None else [float(start) for start in offsets]
-    if len(starts) != count:
-        raise InvalidArgumentError(f"{len(starts)} offsets for {count} sources")
-    return starts
-
-
-def _raise_first(errors: Sequence[AudioError | None]) -> None:
-    for error in filter(None, errors):
-        raise error
 
 
 def _check_rows(out: FloatArray, count: int) -> None:
@@ -356,22 +304,3 @@ def _check_rows(out: FloatArray, count: int) -> None:
         raise InvalidArgumentError(f"out has {len(out)} rows for {count} sources")
     if not (out.flags.c_contiguous and out.flags.writeable):
         raise InvalidArgumentError("out is not contiguous (C order) and writable")
-
-
-def _thread_count(threads: int | None) -> int:
-    """As many as were asked for, or else as fit."""
-    return _default_threads() if threads is None else _at_least_one(threads)
-
-
-def _at_least_one(threads: int) -> int:
-    if threads < 1:
-        raise InvalidArgumentError(f"threads is {threads}, not at least 1")
-    return int(threads)
-
-
-def _default_threads() -> int:
-    """One inside a data loader's worker, which has siblings; else what this process may use."""
-    loader = sys.modules.get("torch.utils.data")
-    if loader is not None and loader.get_worker_info() is not None:
-        return 1
-    return _native.available_threads()

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from ossicle.mel import HOP_LENGTH, SAMPLE_RATE, FloatArray
+from ossicle.features.mel import HOP_LENGTH, SAMPLE_RATE, FloatArray
 
 __all__ = ["draw_features"]
 

@@ -17,12 +17,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ossicle.audio.resampling import Quality, check_quality, check_rate, resample
+from ossicle.audio.waveforms import as_float32
 from ossicle.collator import ClipTooShortError
 from ossicle.errors import InvalidArgumentError, NonFiniteSampleError
-from ossicle.mel import HOP_LENGTH, SAMPLE_RATE, FloatArray, log_mel_spectrogram
+from ossicle.features.mel import HOP_LENGTH, SAMPLE_RATE, FloatArray, log_mel_spectrogram
 from ossicle.model.qwen_omni import load_tower, random_tower, tower_shape
-from ossicle.resampling import Quality, check_quality, check_rate, resample
-from ossicle.waveforms import as_float32
 
 __all__ = ["AbsIO", "ContinuousAudioIO", "mel_frames", "register_espnet"]
 
@@ -318,7 +318,7 @@ def register_espnet() -> None:
             "ESPnet's repository; the package `espnet` on PyPI leaves it out as of 202511."
         ) from error
     if not issubclass(ContinuousAudioIO, base):
-        raise ImportError("ossicle.continuous_io was imported before ESPnet could be: swap them")
+        raise ImportError("ossicle.espnet was imported before ESPnet could be: swap them")
     table["continuous_audio"] = ContinuousAudioIO
 
 

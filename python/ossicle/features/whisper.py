@@ -13,10 +13,10 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.models.whisper.feature_extraction_whisper import WhisperFeatureExtractor, logger
 from transformers.utils.generic import PaddingStrategy
 
-from ossicle.mel import HOP_LENGTH, MAX_MELS, SAMPLE_RATE, FloatArray, _features
-from ossicle.waveforms import as_float32
+from ossicle.audio.waveforms import as_float32
+from ossicle.features.mel import HOP_LENGTH, MAX_MELS, SAMPLE_RATE, FloatArray, compute_features
 
-__all__ = ["WhisperFeatures"]
+__all__ = ["N_FFT", "WhisperFeatures", "slaney_filters"]
 
 N_FFT: Final = 400
 """Samples of one frame."""
@@ -120,7 +120,8 @@ class WhisperFeatures(WhisperFeatureExtractor):
                 f"No sampling_rate was passed to {type(self).__name__}: a clip at another rate "
                 f"than {self.sampling_rate} Hz gives wrong features without an error."
             )
-        outputs = BatchFeature({"input_features": _features(*plan, self.mel_filters.shape[1])})
+        features = compute_features(*plan, self.mel_filters.shape[1])
+        outputs = BatchFeature({"input_features": features})
         if return_attention_mask:
             outputs["attention_mask"] = _mask(*plan)
         return outputs if return_tensors is None else outputs.convert_to_tensors(return_tensors)
@@ -138,7 +139,7 @@ class WhisperFeatures(WhisperFeatureExtractor):
         bands = self.mel_filters.shape[-1]
         if not 1 < bands <= MAX_MELS:
             return False
-        known = _slaney(bands)
+        known = slaney_filters(bands)
         if self.mel_filters is not known and not np.array_equal(self.mel_filters, known):
             return False
         # Recognised at a glance from now on.
@@ -179,7 +180,7 @@ class WhisperFeatures(WhisperFeatureExtractor):
             found: FloatArray = super()._np_extract_fbank_features(waveform_batch, device)
             return found
         clips = list(np.ascontiguousarray(waveforms, np.float32))
-        return _features(clips, waveforms.shape[1], self.mel_filters.shape[1])
+        return compute_features(clips, waveforms.shape[1], self.mel_filters.shape[1])
 
     def _torch_extract_fbank_features(self, waveform: Any, device: Any = "cpu") -> FloatArray:
         if str(device) == "cpu":
@@ -196,7 +197,8 @@ _MORE_ARGUMENTS: Final = tuple(
 
 
 @lru_cache
-def _slaney(bands: int) -> npt.NDArray[np.float64]:
+def slaney_filters(bands: int) -> npt.NDArray[np.float64]:
+    """Slaney's mel filters, (201, bands); read-only."""
     filters: npt.NDArray[np.float64] = mel_filter_bank(
         1 + N_FFT // 2, bands, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
     )

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ossicle.batch_plan import BatchPlan, plan_packed, plan_padded
 from ossicle.errors import InvalidArgumentError
-from ossicle.turns import Turns
+from ossicle.stream.plan import BatchPlan, plan_packed, plan_padded
+from ossicle.stream.turns import Turns
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader

@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ossicle.audio import _one_of, _raise_first, _thread_count
-from ossicle.errors import AudioError, InvalidArgumentError
-from ossicle.recordings import ROW_KEYS, Clip, clip_of, header, named_by
-from ossicle.resampling import check_rate
+from ossicle.audio.arguments import raise_first, thread_count
+from ossicle.audio.resampling import check_rate
+from ossicle.errors import AudioError, InvalidArgumentError, check_on_error
+from ossicle.recordings import ROW_KEYS, Clip, clip_of, header, named_by, samples_at
 
 __all__ = ["AudioLengths", "audio_lengths"]
 
@@ -104,14 +104,14 @@ def audio_lengths(
         AudioError: With ``on_error="raise"``, when a file cannot be read; a note tells the row.
         InvalidArgumentError: Also a row that names no audio.
     """
-    _one_of(on_error, "raise", "collect")
+    check_on_error(on_error, "raise", "collect")
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
-    count = _thread_count(threads)
+    count = thread_count(threads)
     rows = rows.collect() if hasattr(rows, "collect") else rows  # a LazyFrame
     if set(getattr(rows, "columns", ())) >= _INDEX_COLUMNS:
         lengths = _of_index(rows, rate)
         if on_error == "raise":
-            _raise_first(lengths.errors)
+            raise_first(lengths.errors)
         return lengths
     return _gather(_measure_all(_as_sequence(rows), rate, count, on_error, progress))
 
@@ -142,7 +142,7 @@ def _measure_all(
     try:
         for measured in pool.map(measure_chunk, range(0, len(rows), _CHUNK)):
             if on_error == "raise":
-                _raise_first([one.error for one in measured])
+                raise_first([one.error for one in measured])
             yield from measured
             done += len(measured)
             if progress is not None:
@@ -153,19 +153,33 @@ def _measure_all(
 
 def _measure(index: int, row: Any, rate: int | None) -> _Measured:
     try:
-        clips = [header(clip) for clip in _clips(row)]
+        clips = [_measure_clip(clip, rate) for clip in _clips(row)]
     except AudioError as error:
         error.add_note(f"in row {index}")
         return _Measured(float("nan"), -1, error)
     return _Measured(
-        sum(clip.frames / clip.sample_rate for clip in clips),
-        sum(_samples(clip.frames, clip.sample_rate, rate) for clip in clips),
+        sum(clip.seconds for clip in clips),
+        sum(clip.samples for clip in clips),
         remarks=tuple(remark for clip in clips for remark in clip.remarks),
     )
 
 
-def _samples(frames: int, native: int, rate: int | None) -> int:
-    return frames if rate is None else -(-frames * rate // native)
+def _measure_clip(clip: Clip, rate: int | None) -> _Measured:
+    begin, facts = _position(clip.source), header(clip)
+    samples = facts.frames
+    if rate is not None:
+        if facts.remarks and begin is not None:
+            clip.source.seek(begin, os.SEEK_SET)
+        samples = samples_at(clip.source, facts, rate)
+    return _Measured(facts.frames / facts.sample_rate, samples, remarks=facts.remarks)
+
+
+def _position(source: Any) -> int | None:
+    """Where a file object stands; None of other sources."""
+    try:
+        return int(source.tell())
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def _clips(row: Any) -> list[Clip]:
