@@ -127,7 +127,11 @@ def test_what_is_no_recording_is_told_by_row(folder: Path) -> None:
         "'wav' holds 7, not the path of a recording",
         "'wav' holds '', not the path of a recording",
     ]
-    with pytest.raises(ManifestError, match=r"no row has the column 'file'; the columns are text, wav"):
+    with pytest.raises(
+        ManifestError,
+        match=r"no row has the column 'file'; the columns are "
+        "text, wav",
+    ):
         list(audio_rows(folder / "m.jsonl", "file"))
     other = write(folder / "m.txt", rows)
     with pytest.raises(ManifestError, match=r"a manifest is \.jsonl, \.csv, \.tsv or \.parquet"):
