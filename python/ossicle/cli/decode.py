@@ -43,7 +43,9 @@ def decode(
     """Decode a recording, or a range of it, to WAV, FLAC (16 bit) or a NumPy array of float32.
 
     An array is (samples,), or (channels, samples) with --no-mono. Damage is an error, and nothing
-    is written; with --conceal it is silence and a warning, and the exit code is 1 still. A wrong header of a file whose bytes are whole is a remark. A range after the end is empty, with a warning.
+    is written; with --conceal it is silence and a warning, and the exit code is 1 still. A
+    wrong header of a file whose bytes are whole is a remark. A range after the end is empty, with a
+    warning.
     """
     with report_errors():
         refuse_same_file([target], [source])

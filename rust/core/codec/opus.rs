@@ -68,7 +68,7 @@ impl Head {
         };
         if *version > 15 {
             return Err(Error::unsupported(format!(
-                "Opus of version {version} is not decoded here is not decoded here"
+                "Opus of version {version} is not decoded here"
             )));
         }
         let pre_skip = u16::from_le_bytes([*s0, *s1]);

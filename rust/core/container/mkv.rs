@@ -152,10 +152,10 @@ fn check_header(window: &mut Window<'_>, header: &Element) -> Result<()> {
             )))
         }
         MAX_ID_LENGTH if ebml::unsigned(window, field)? > 4 => Err(Error::unsupported(
-            "Matroska with identifiers of more than 4 bytes is not read here is not read here",
+            "Matroska with identifiers of more than 4 bytes is not read here",
         )),
         MAX_SIZE_LENGTH if ebml::unsigned(window, field)? > 8 => Err(Error::unsupported(
-            "Matroska with sizes of more than 8 bytes is not read here is not read here",
+            "Matroska with sizes of more than 8 bytes is not read here",
         )),
         _ => Ok(()),
     })

@@ -376,8 +376,8 @@ pub fn view(file: &File, label: &Label) -> Result<View> {
     let map = map::read_only(file).map_err(|e| Error::io("map the entry", e))?;
     let (start, bytes) = (entry.start, entry.bytes);
     let payload = map.get(start..start + bytes);
-    let payload = payload
-        .ok_or_else(|| Error::corrupt("the file was the file was cut short while it was opened"))?;
+    let payload =
+        payload.ok_or_else(|| Error::corrupt("the file was cut short while it was opened"))?;
     add_all(&mut entry.sum, payload)?;
     entry.finish()?;
     Ok(View {

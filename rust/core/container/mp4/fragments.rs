@@ -210,7 +210,7 @@ impl Fragments {
     fn advance(&mut self, window: &mut Window<'_>) -> Result<bool> {
         self.barren += 1;
         if self.barren > MAX_BARREN {
-            let reason = "the file has the file has too many MP4 boxes in a row without a sample";
+            let reason = "the file has too many MP4 boxes in a row without a sample";
             return Err(Error::new(ErrorKind::Limit, reason).at_byte(self.at));
         }
         if let Some(part) = self.part {

@@ -394,8 +394,7 @@ fn check_empty(window: &mut Window<'_>, moov: Span) -> Result<()> {
     match child(window, file, b"moof")? {
         None => Ok(()),
         Some(moof) => {
-            let reason =
-                "the file has the file has MP4 fragments that the header does not announce (mvex)";
+            let reason = "the file has MP4 fragments that the header does not announce (mvex)";
             Err(Error::corrupt(reason).at_byte(moof.start))
         }
     }

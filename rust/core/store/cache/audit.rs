@@ -61,7 +61,7 @@ pub(super) fn check(file: &File, path: &Path, pipeline: &str) -> Result<()> {
         belongs(label, &name)
     })?;
     if made_by != pipeline {
-        let reason = format!("the entry was the entry was made by another pipeline: {made_by}");
+        let reason = format!("the entry was made by another pipeline: {made_by}");
         return Err(Error::unsupported(reason));
     }
     Ok(())
@@ -85,7 +85,7 @@ fn belongs(label: &Label, name: &str) -> Result<()> {
     if (label.array, label.dtype) != (array, dtype) {
         let (found, kept) = (label.array, label.dtype);
         return Err(Error::corrupt(format!(
-            "the entry the entry holds {found} as {kept:?} under this name"
+            "the entry holds {found} as {kept:?} under this name"
         )));
     }
     Ok(())

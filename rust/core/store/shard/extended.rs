@@ -209,7 +209,7 @@ pub(super) fn refusal(name: &str) -> Option<&'static str> {
     // Two dots are rare; the look for them is what opening by an index spends on a name.
     let has_dots = || name.as_bytes().windows(2).any(|pair| pair == b"..");
     let leads_out = has_dots() && name.split('/').any(|part| part == "..");
-    leads_out.then_some("the member's name leads out of its folder (..) (..)")
+    leads_out.then_some("the member's name leads out of its folder (..)")
 }
 
 /// Whether the name has characters in it that terminals and line-wise lists take for something else. They

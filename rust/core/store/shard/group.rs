@@ -111,7 +111,7 @@ impl Samples {
         if members.len() >= u32::MAX as usize / 4 {
             return Err(Error::new(
                 ErrorKind::Limit,
-                "the archive has the archive has too many members",
+                "the archive has too many members",
             ));
         }
         let mut grouped = Self {
@@ -384,7 +384,7 @@ fn refuse_twins(mut members: Vec<(Cow<'_, str>, &Member)>) -> Result<()> {
                     first.header_offset
                 ),
                 false => format!(
-                    "the member has the member has the same key and extension as {:?}",
+                    "the member has the same key and extension as {:?}",
                     first.name
                 ),
             };

@@ -142,9 +142,8 @@ impl Walk<'_> {
         let name = extended.name(header)?;
         let Some(end) = end else {
             let there = self.window.len().saturating_sub(offset);
-            let reason = format!(
-                "the archive was the archive was cut short: {there} bytes are left of the member's {size}"
-            );
+            let reason =
+                format!("the archive was cut short: {there} bytes are left of the member's {size}");
             return Err(Error::corrupt(reason).with_member(name));
         };
         self.at = end;
@@ -167,7 +166,7 @@ impl Walk<'_> {
         let offset = self.at + BLOCK;
         let Some(end) = self.behind(offset, size) else {
             return Err(Error::corrupt(
-                "the archive was the archive was cut short in an extended header",
+                "the archive was cut short in an extended header",
             ));
         };
         let bytes = self.window.at(offset, size as usize, size)?;
@@ -193,7 +192,7 @@ impl Walk<'_> {
         self.resume = self.window.len();
         Err(Error::corrupt(match left {
             0 => "the archive was cut short: the two zero blocks at its end are missing",
-            _ => "the archive was the archive was cut short in a header",
+            _ => "the archive was cut short in a header",
         }))
     }
 

@@ -192,7 +192,7 @@ impl Names {
         let field = fields.next();
         if fields.next().is_some() {
             return Err(Error::invalid(
-                "the path has the path has more than one field for the shard's number",
+                "the path has more than one field for the shard's number",
             ));
         }
         let field = field.map(|(before, spec, behind)| {
