@@ -14,7 +14,7 @@ from gpu_models import Size, random_encoder
 from torch import Tensor, nn
 
 import ossicle
-from ossicle.corpus import make_sines
+from ossicle.experiment.corpus import make_sines
 from ossicle.model import GPT, ByteTokenizer, GPTConfig, Projector
 from ossicle.train.optim import build_optimizer
 

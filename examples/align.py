@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ossicle.corpus import make_sines
-from ossicle.train.align import AlignConfig, run
+from ossicle.experiment.corpus import make_sines
+from ossicle.train import TrainConfig, run
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     options = parser.parse_args()
     manifest = make_sines(options.folder / "corpus")
-    config = AlignConfig(
+    config = TrainConfig(
         manifest, whisper="tiny-random", steps=options.steps, out=options.folder, depth=2
     )
     result = run(config)

@@ -34,7 +34,7 @@ def main() -> None:
     # What damage has left: silence in its place, and a list of it.
     for file in (file for file, error in zip(files, batch.errors, strict=True) if error):
         try:
-            waveform, rate, gaps = ossicle.load(file, on_error="conceal")
+            waveform, rate, gaps = ossicle.load_concealed(file)
         except ossicle.AudioError:
             continue  # nothing at all
         print(f"{file.name}: {len(waveform) / rate:.2f} s could be decoded")

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from transformers import Trainer, TrainingArguments
 
 import ossicle
-from ossicle.model.tiny import (
+from ossicle.experiment.tiny import (
     AUDIO,
     tiny_qwen2_audio_model,
     tiny_qwen2_audio_processor,

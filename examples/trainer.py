@@ -20,7 +20,7 @@ from transformers import Trainer, TrainingArguments
 
 from ossicle.cache import WaveformCache
 from ossicle.collator import AudioLmCollator
-from ossicle.model.tiny import (
+from ossicle.experiment.tiny import (
     AUDIO,
     tiny_qwen2_audio_model,
     tiny_qwen2_audio_processor,

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ossicle.collator import AudioLmCollator
-from ossicle.model.tiny_families import PLACEHOLDERS, tiny_family
+from ossicle.experiment.tiny_families import PLACEHOLDERS, tiny_family
 
 RATE = 16_000
 

@@ -22,6 +22,7 @@ import hypothesis
 import oracle
 import pages
 import pytest
+import tiers
 
 MakeClip = Callable[..., Path]
 
@@ -29,6 +30,8 @@ MakeClip = Callable[..., Path]
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
+# Where an everyday run keeps what it found, for the `--rest` after it.
+EVERYDAY = "ossicle/found"
 # Pages of docs/ and what writes them.
 PAGES = {formats.PAGE: formats.page}
 
@@ -37,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--write-docs", action="store_true", help="write pages of docs/ from what the tests find"
     )
+    tiers.add_options(parser)
 
 
 class Findings:
@@ -44,24 +48,33 @@ class Findings:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.found: list[tuple[str, pages.Finding]] = []
+        self.found: dict[str, list[tuple[str, pages.Finding]]] = {}
         self.stale: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "teardown":
-            self.found += [value for name, value in report.user_properties if name == "found"]
+            found = [value for name, value in report.user_properties if name == "found"]
+            self.found[report.nodeid] = found
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         write = self.config.getoption("write_docs")
-        is_partial = bool(self.config.invocation_params.args)
-        if (
-            (is_partial and not write)
-            or self.config.getoption("collectonly")
-            or session.testsfailed
-        ):
+        if self.config.getoption("collectonly") or session.testsfailed:
             return
-        self.stale = pages.compare(PAGES, self.found, write=write)
+        match list(self.config.invocation_params.args):
+            case []:
+                self.config.cache.set(EVERYDAY, self.found)
+                return
+            case ["--rest"]:
+                if not (everyday := self.config.cache.get(EVERYDAY, {})):
+                    return
+                self.found = everyday | self.found
+            case ["--all"]:
+                pass
+            case _ if not write:
+                return
+        found = [finding for findings in self.found.values() for finding in findings]
+        self.stale = pages.compare(PAGES, found, write=write)
         if self.stale:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -77,6 +90,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """The longest first; with `--write-docs`, just the tests that a page is made of."""
     # They compile: at the end one process would wait for the other.
     items.sort(key=lambda item: item.path.stem not in ("test_rust", "test_wheel"))
+    tiers.choose(config, items)
     if not config.getoption("write_docs"):
         return
     if config.args_source is config.ArgsSource.ARGS:
@@ -100,6 +114,12 @@ def _findings(request: pytest.FixtureRequest) -> Iterator[None]:
     pages.take()
     yield
     request.node.user_properties += [("found", found) for found in pages.take()]
+
+
+@pytest.fixture(scope="session")
+def sweep(pytestconfig: pytest.Config) -> tiers.Sweep:
+    """``sweep(values, one_in=7)``: every seventh every day, and all with `--all`."""
+    return tiers.sweep(pytestconfig)
 
 
 @pytest.fixture(scope="session")

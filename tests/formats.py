@@ -103,7 +103,7 @@ def page(found: list[pages.Finding]) -> str:
     ends += [f"| {CONTAINERS[name]} | {ENDS[name]} |" for name in order]
     refused = ["| what | the error says |", "|---|---|"]
     refused += [f"| {f[1]} | {f[2]} |" for f in sorted(f for f in found if f[0] == "refused")]
-    remarks = ["| container | what is careless | the remark |", "|---|---|---|"]
+    remarks = ["| container | what is wrong | the remark |", "|---|---|---|"]
     remarks += sorted({f"| {f[1]} | {f[2]} |" for f in found if f[0] == "remark"})
     total = sum(row.cases for row in found_rows.values())
     return TEXT.format(
@@ -137,7 +137,7 @@ bits over from the one before it, which no range could.
 
 ## What is not read
 
-Each of these ends in `UnsupportedFormatError`, which names it: never in silence, noise or half the
+Each of these ends in `UnsupportedFormatError`, which names it: never silence, noise or half the
 rate.
 
 {refused}
@@ -152,18 +152,18 @@ Reading a file ends in one of three ways.
 
 - **Samples**: the file is as its format asks.
 - **An error**: bytes are lost or altered. The file is cut short, a checksum fails, a packet does
-  not decode. The error says which byte and why; `load(..., on_error="conceal")` goes on after the
+  not decode. The error says which byte and why; `load_concealed` goes on after the
   damage and lists what it has cost.
 - **Samples and a remark**: every byte is there, and only a header, a flag or a timestamp is
-  careless. Ossicle reads what FFmpeg, libsndfile or the format's reference decoder reads, and
-  `AudioInfo.remarks` says what is careless and at which byte.
+  wrong. Ossicle reads what FFmpeg, libsndfile or the format's reference decoder reads, and
+  `AudioInfo.remarks` says what is wrong and at which byte.
 
 `load(..., strict=True)` raises each remark as an error, and so does `load_batch`. With remarks as
 without, `info().frames` is what `load` gives at the native rate, and a range is a slice of the
 whole.
 
 `ossicle info` shows remarks, and so do `ossicle decode`, `ossicle verify` and `preflight`; with
-`--strict`, `decode` and `verify` fail for them. A collator with `strict=True` takes a remark for
+`--strict`, `decode` and `verify` fail for them. A collator with `strict=True` treats a remark as
 a bad row. A training run that reads headers (with a budget of seconds or tokens) counts its clips
 by the reasons of their remarks in `result.json`. The index of a shard keeps remarks in its column
 `remarks`.
@@ -172,8 +172,8 @@ by the reasons of their remarks in `result.json`. The index of a shard keeps rem
 
 ## Where a recording ends
 
-Encoders put samples in front (delay) and behind (padding); both are cut off where the file tells
-them.
+Encoders add samples before the recording (delay) and after it (padding); both are removed where the
+file gives their numbers.
 
 {ends}
 """

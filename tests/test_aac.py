@@ -93,6 +93,7 @@ def check(path: Path, channels: int) -> None:
     assert max(found.values()) < TOLERANCE, found
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("suffix", CONTAINERS)
 @pytest.mark.parametrize(
     "rate",
@@ -103,6 +104,7 @@ def test_every_rate_is_what_ffmpeg_gives(rate: int, suffix: str, encode: Encode)
         check(encode(suffix, "tones", rate, channels), channels)
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("suffix", CONTAINERS)
 @pytest.mark.parametrize("channels", range(1, 9))
 def test_every_number_of_channels_is_what_ffmpeg_gives(
@@ -137,6 +139,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.sampled(one_in=7)
 @pytest.mark.parametrize("suffix", CONTAINERS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_programs_of_channels_are_what_ffmpeg_gives(
@@ -182,6 +185,7 @@ TOOLS = {
 }
 
 
+@pytest.mark.sampled(one_in=7)
 @pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize("kind", ["tones", "clicks", "alike", "full scale", "silence", "noise"])
 def test_every_tool_is_what_ffmpeg_gives(kind: str, tool: str, encode: Encode) -> None:
@@ -239,6 +243,7 @@ def test_noise_has_the_energy_that_ffmpeg_gives_it(channels: int, encode: Encode
     assert abs(oracle.rms(waveform) / oracle.rms(expected) - 1) < 0.01
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("suffix", CONTAINERS)
 @pytest.mark.parametrize("kind", ["noise", "clicks"])
 def test_ranges_are_slices_with_noise_too(kind: str, suffix: str, encode: Encode) -> None:

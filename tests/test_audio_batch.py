@@ -179,6 +179,7 @@ def long_flac(make_clip) -> bytes:
     ).read_bytes()
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("call", ["load", "load_batch", "resample"])
 def test_the_gil_is_free_meanwhile(call: str, long_flac: bytes) -> None:
     """Another thread must be able to run while one long call does."""
@@ -295,9 +296,9 @@ def test_one_thread_by_default_in_a_loaders_worker(monkeypatch: pytest.MonkeyPat
             return object()
 
     monkeypatch.setitem(sys.modules, "torch.utils.data", Loader)
-    assert audio._default_threads() == 1
+    assert audio.arguments.default_threads() == 1
     monkeypatch.setattr(Loader, "get_worker_info", staticmethod(lambda: None))
-    assert audio._default_threads() == _native.available_threads() >= 1
+    assert audio.arguments.default_threads() == _native.available_threads() >= 1
 
 
 def test_a_batch_is_decoded_no_further_than_asked(clips: list[Path]) -> None:

@@ -14,6 +14,7 @@ import pytest
 import ossicle
 
 RATES = (8_000, 16_000, 22_050, 44_100, 48_000, 96_000)
+EVERYDAY_RATES = (16_000, 44_100)
 CHANNELS = (1, 2, 6)
 
 # Noise substitution is random by design: no two AAC decoders agree on it.
@@ -109,7 +110,14 @@ class Group:
     expected: dict[str, dict[str, oracle.Array]]
 
 
-@pytest.fixture(scope="module", params=RATES, ids=lambda rate: f"{rate}Hz")
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(rate, marks=() if rate in EVERYDAY_RATES else pytest.mark.thorough)
+        for rate in RATES
+    ],
+    ids=lambda rate: f"{rate}Hz",
+)
 def rate(request: pytest.FixtureRequest) -> int:
     return request.param
 

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parent.parent / "benches" / "gpu.sh"
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="gpu.sh is a shell script")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="gpu.sh is a shell script"),
+    pytest.mark.thorough,
+]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiers import Sweep
 
 from ossicle.cache import AudioCache, AudioCacheKey, WaveformCache, WaveformCacheKey
 
@@ -122,12 +123,13 @@ def check_after(root: Path, label: str) -> None:
     assert left == [], label
 
 
+@pytest.mark.sampled(one_in=4)
 @pytest.mark.parametrize("fault", ["error=ENOSPC", "error=EIO", "error=EROFS", "signal=KILL"])
-def test_each_system_call_of_a_put(tmp_path: Path, fault: str) -> None:
+def test_each_system_call_of_a_put(tmp_path: Path, fault: str, sweep: Sweep) -> None:
     if traceable() is not None:
         pytest.skip(str(traceable()))
     root = tmp_path / "root"
-    for call, number in calls_of_a_put(root, fsync=True):
+    for call, number in sweep(calls_of_a_put(root, fsync=True), one_in=4):
         label = f"{fault} at call {number} of {call}"
         shutil.rmtree(root, ignore_errors=True)
         prepared(root)
@@ -231,6 +233,7 @@ print(wrong, stats.corrupt, stats.failed)
 """
 
 
+@pytest.mark.thorough
 def test_many_processes_on_ten_keys(tmp_path: Path) -> None:
     count = int(os.environ.get("OSSICLE_CACHE_PROCESSES", "16"))
     turns = int(os.environ.get("OSSICLE_CACHE_TURNS", "300"))

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 import ossicle
 from ossicle.collator import Fault, RowError, TooManyFaultsError, read_ledger
 from ossicle.errors import AudioError, AudioFileNotFoundError
-from ossicle.model.tiny import AUDIO
-from ossicle.model.tiny_families import CHATML
+from ossicle.experiment.tiny import AUDIO
+from ossicle.experiment.tiny_families import CHATML
 
 __all__ = ["one_thread"]
 
@@ -137,7 +137,7 @@ def test_a_run_that_is_mostly_bad_stops(tmp_path: Path) -> None:
 
 
 def test_a_few_bad_rows_among_many_stop_nothing() -> None:
-    from ossicle.collator.faults import Faults
+    from ossicle.faults import Faults
 
     faults = Faults("skip", 0.01)
     for number in range(2_000):

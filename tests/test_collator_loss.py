@@ -14,8 +14,8 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from ossicle.collator import NoLabelError, RowError, TextTooLongError
-from ossicle.model.tiny import AUDIO, WORDS, tiny_qwen2_audio_processor
-from ossicle.model.tiny_families import CHATML, CHATML_MARKED, PLACEHOLDERS, tiny_family
+from ossicle.experiment.tiny import AUDIO, WORDS, tiny_qwen2_audio_processor
+from ossicle.experiment.tiny_families import CHATML, CHATML_MARKED, PLACEHOLDERS, tiny_family
 
 __all__ = ["one_thread"]
 

@@ -14,8 +14,8 @@ from collating import RATE, array, chat_row, collator_of, family, one_thread, ro
 
 import ossicle.collator.families
 from ossicle.collator import preflight
-from ossicle.model.tiny import AUDIO
-from ossicle.model.tiny_families import CHATML
+from ossicle.experiment.tiny import AUDIO
+from ossicle.experiment.tiny_families import CHATML
 
 __all__ = ["one_thread"]
 
@@ -123,7 +123,7 @@ def test_adapters_are_looked_for() -> None:
 def test_adapters_of_peft() -> None:
     peft = pytest.importorskip("peft")
     processor, _ = family("Qwen2Audio")
-    from ossicle.model.tiny import tiny_qwen2_audio_model
+    from ossicle.experiment.tiny import tiny_qwen2_audio_model
 
     config = peft.LoraConfig(r=2, target_modules=["q_proj"])
     model = peft.get_peft_model(tiny_qwen2_audio_model(processor.tokenizer), config)

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from ossicle.cache import AudioCache
 from ossicle.collator import read_ledger
-from ossicle.model.tiny_families import CHATML, PLACEHOLDERS
+from ossicle.experiment.tiny_families import CHATML, PLACEHOLDERS
 
 __all__ = ["one_thread"]
 
@@ -45,6 +45,7 @@ def assert_same(got: dict[str, Any], wanted: dict[str, Any]) -> None:
         assert torch.equal(got[key], value), key
 
 
+@pytest.mark.sampled(one_in=4)
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
 def test_any_start_method_gives_the_same(tmp_path: Path, context: str, workers: int) -> None:
@@ -80,7 +81,7 @@ torch.set_num_threads(1)
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 from ossicle.collator import AudioLmCollator
-from ossicle.model.tiny_families import CHATML, tiny_family
+from ossicle.experiment.tiny_families import CHATML, tiny_family
 
 rows = [{"audio_path": path, "text": "<|audio_bos|><|AUDIO|><|audio_eos|> one two"}
         for path in json.loads(sys.argv[1])]
@@ -107,6 +108,7 @@ accelerator.end_training()
 """
 
 
+@pytest.mark.thorough
 def test_two_processes_of_accelerate(tmp_path: Path) -> None:
     paths = [row["audio_path"] for row in write_rows(tmp_path, 8)]
     with socket.socket() as free:

@@ -18,8 +18,8 @@ from collating import RATE, array, chat_row, collator_of, family, one_thread, sa
 import ossicle
 from ossicle.collator import CollatorError, RowError, SampleRateMismatchError
 from ossicle.errors import AudioError, CorruptAudioError, DecodeError, NonFiniteSampleError
-from ossicle.model.tiny import AUDIO
-from ossicle.model.tiny_families import CHATML, CHATML_MARKED
+from ossicle.experiment.tiny import AUDIO
+from ossicle.experiment.tiny_families import CHATML, CHATML_MARKED
 
 __all__ = ["one_thread"]
 
@@ -147,7 +147,7 @@ def test_messages_may_hold_the_recordings(file: Path) -> None:
 def test_a_beginning_that_template_and_tokenizer_both_write_is_there_once() -> None:
     from tokenizers.processors import TemplateProcessing
 
-    from ossicle.model.tiny_families import tiny_family
+    from ossicle.experiment.tiny_families import tiny_family
 
     processor, _ = tiny_family("AudioFlamingo3", chat="{{ bos_token }} " + CHATML)
     tokenizer = processor.tokenizer

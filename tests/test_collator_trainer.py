@@ -22,13 +22,13 @@ from transformers import Trainer, TrainingArguments
 
 from ossicle.cache import WaveformCache
 from ossicle.collator import AudioLmCollator, RowError
-from ossicle.model.tiny import (
+from ossicle.experiment.tiny import (
     AUDIO,
     tiny_qwen2_audio_model,
     tiny_qwen2_audio_processor,
     tiny_tokenizer,
 )
-from ossicle.model.tiny_families import CHATML, tiny_family
+from ossicle.experiment.tiny_families import CHATML, tiny_family
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEECH = ROOT.parent / "shared" / "data" / "speech"

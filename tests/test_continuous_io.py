@@ -24,8 +24,8 @@ from transformers import WhisperFeatureExtractor
 
 import ossicle
 from ossicle.collator import ClipTooShortError
-from ossicle.continuous_io import ContinuousAudioIO, mel_frames
 from ossicle.errors import InvalidArgumentError, NonFiniteSampleError
+from ossicle.espnet import ContinuousAudioIO, mel_frames
 from ossicle.model import qwen_omni
 
 RATE = 16_000
@@ -407,7 +407,7 @@ def test_a_copy_for_workers_loads_nothing(
         raise AssertionError("something was loaded")
 
     for name in ("load_tower", "random_tower"):
-        monkeypatch.setattr(f"ossicle.continuous_io.{name}", never)
+        monkeypatch.setattr(f"ossicle.espnet.{name}", never)
     monkeypatch.setattr(torch.nn.Parameter, "__deepcopy__", never)
     for original in (io, named):
         worker = original.copy_for_worker()
@@ -538,7 +538,7 @@ def test_without_espnet_there_is_a_base_of_its_shape() -> None:
         import ossicle
         assert {"ContinuousAudioIO", "register_espnet"} <= set(dir(ossicle))
         assert not {"torch", "transformers"} & set(sys.modules)
-        from ossicle.continuous_io import AbsIO
+        from ossicle.espnet import AbsIO
         assert "transformers" not in sys.modules  # nor need a worker import it
         import torch
         assert issubclass(ossicle.ContinuousAudioIO, AbsIO) and issubclass(AbsIO, torch.nn.Module)

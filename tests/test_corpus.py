@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 import ossicle
-from ossicle import corpus
+from ossicle.experiment import corpus
 
 
 def rows_of(manifest: Path) -> list[dict[str, object]]:

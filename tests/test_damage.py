@@ -70,9 +70,9 @@ def concealed(data: bytes) -> tuple[npt.NDArray[np.float32], list[ossicle.Gap]] 
     if batch.errors[0] is not None:
         assert type(batch.errors[0]) is type(raised)
         with pytest.raises(type(raised)):
-            ossicle.load(data, on_error="conceal")
+            ossicle.load_concealed(data)
         return None
-    waveform, _, gaps = ossicle.load(data, on_error="conceal")
+    waveform, _, gaps = ossicle.load_concealed(data)
     if isinstance(raised, ossicle.AudioError):
         assert str(gaps[0].error) == str(raised)
         assert raised.byte_offset is not None
@@ -153,7 +153,7 @@ def test_a_range_of_what_is_concealed_is_a_slice_of_it(clip) -> None:
         for start, end in starts:
             first = max(start, 0) / rate
             arguments = {"offset": first, "duration": end / rate - first}
-            part, _, inner = ossicle.load(damaged, on_error="conceal", **arguments)
+            part, _, inner = ossicle.load_concealed(damaged, **arguments)
             wanted = whole[max(start, 0) : end]
             assert part.shape == wanted.shape
             assert np.abs(part - wanted).max(initial=0) < 1e-4
@@ -197,17 +197,17 @@ def test_gaps_are_counted_in_samples_of_the_result(make_clip) -> None:
         make_clip(kind.suffix, rate=RATE, frames=FRAMES, options=kind.options).read_bytes()
     )
     data[len(data) // 2] ^= 0xFF
-    waveform, _, [gap] = ossicle.load(data, on_error="conceal")
+    waveform, _, [gap] = ossicle.load_concealed(data)
     assert gap.end - gap.start == 1024
-    _, _, [resampled] = ossicle.load(data, 8_000, on_error="conceal")
+    _, _, [resampled] = ossicle.load_concealed(data, 8_000)
     assert (resampled.start, resampled.end) == (gap.start // 2, -(-gap.end // 2))
     start = (gap.start - 100) / RATE
-    part, _, [inner] = ossicle.load(data, offset=start, duration=0.02, on_error="conceal")
+    part, _, [inner] = ossicle.load_concealed(data, offset=start, duration=0.02)
     assert (inner.start, inner.end) == (100, 320)
     assert np.array_equal(part, waveform[gap.start - 100 :][:320])
     # A range that the damage does not touch has no gap.
-    assert ossicle.load(data, duration=0.5, on_error="conceal")[2] == []
-    assert ossicle.load(data, offset=gap.end / RATE, on_error="conceal")[2] == []
+    assert ossicle.load_concealed(data, duration=0.5)[2] == []
+    assert ossicle.load_concealed(data, offset=gap.end / RATE)[2] == []
     batch = ossicle.load_batch([data, b"RIFF"], RATE, on_error="conceal")
     assert [(gap.start, gap.end) for gap in batch.gaps[0]] == [(gap.start, gap.end)]
     assert batch.errors[0] is None
@@ -249,3 +249,13 @@ def test_arguments_that_make_no_sense() -> None:
     for arguments in ({"on_error": "ignore"}, {"on_error": "conceal", "verify": True}):
         with pytest.raises(ossicle.InvalidArgumentError):
             ossicle.load(data, **arguments)
+
+
+def test_the_deprecated_way_gives_what_it_gave(make_clip) -> None:
+    data = bytearray(make_clip("flac", rate=RATE, frames=FRAMES).read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    with pytest.warns(DeprecationWarning, match="load_concealed"):
+        waveform, rate, gaps = ossicle.load(data, on_error="conceal")  # type: ignore[arg-type, misc]
+    expected = ossicle.load_concealed(data)
+    np.testing.assert_array_equal(waveform, expected.waveform)
+    assert (rate, repr(gaps)) == (expected.sample_rate, repr(expected.gaps))

@@ -26,6 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ossicle
+from ossicle.data.arrays import Columns, Lookup, Strings
 from ossicle.dataloader import (
     FeatureLoader,
     ManifestError,
@@ -36,8 +37,7 @@ from ossicle.dataloader import (
     WaveformLoader,
     WebDatasetLoader,
 )
-from ossicle.dataloader.columns import Columns, Lookup, Strings
-from ossicle.dataloader.npz import read_npz
+from ossicle.dataloader.outputs.npz import read_npz
 from ossicle.errors import InvalidArgumentError
 
 RATE = 8_000
@@ -329,7 +329,7 @@ def test_archives_that_promise_the_sky_are_refused(
 def test_more_than_an_archive_may_inflate_to_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ossicle.dataloader.npz._MOST_BYTES", 1 << 20)
+    monkeypatch.setattr("ossicle.dataloader.outputs.npz._MOST_BYTES", 1 << 20)
     for save in (np.savez_compressed, np.savez):
         save(tmp_path / "a.npz", x=np.zeros(1 << 20))
         if save is np.savez:
@@ -524,3 +524,32 @@ def test_the_page_runs_as_written(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-4_000:]
     assert len(blocks) == 6
+
+
+@pytest.mark.parametrize("rates", [(44_100, 22_050), (22_050, 44_100), (16_000, 48_000)], ids=str)
+@pytest.mark.parametrize("suffix", ["mp3", "aac"])
+def test_clips_that_change_their_rate_keep_their_tails(
+    suffix: str, rates: tuple[int, int], make_clip, tmp_path: Path
+) -> None:
+    """Each part of a clip is resampled by itself, so headers do not tell the length."""
+    options = {"mp3": "-write_xing 0 -id3v2_version 0", "aac": ""}[suffix]
+    parts = [make_clip(suffix, rate=rate, frames=rate // 3, options=options) for rate in rates]
+    data = b"".join(part.read_bytes() for part in parts)
+    shard = tmp_path / "a.tar"
+    with ossicle.ShardWriter(shard) as writer:
+        writer.write({"__key__": "u_0000", suffix: data})
+        writer.write({"__key__": "u_0001", "flac": flac(RATE)})
+        writer.write({"__key__": "u_0002", suffix: data})
+    first, last = ossicle.load(data, RATE)[0], decoded(flac(RATE))[0]
+    expected = torch.cat([torch.from_numpy(first), last, torch.from_numpy(first)])
+    loader = WebDatasetLoader([str(shard)], sample_rate=RATE, mono=True)
+    whole, _ = loader.load_waveform("u")
+    np.testing.assert_allclose(whole[0], expected, rtol=0, atol=1e-5)
+    for start in (0, 100, len(first) - 5, len(first) + RATE - 5, len(expected) - 5):
+        part, _ = loader.load_range("u", start / RATE, 0.5)
+        ours = expected[start : start + RATE // 2]
+        assert part.shape == (1, len(ours))
+        np.testing.assert_allclose(part[0], ours, rtol=0, atol=1e-5)
+    rows = [data, io.BytesIO(data), {"audio": [data, data]}]
+    lengths = ossicle.audio_lengths(rows, sample_rate=RATE)
+    assert lengths.samples.tolist() == [len(first), len(first), 2 * len(first)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import math
 import pickle
 import re
@@ -32,9 +33,8 @@ from ossicle.dataloader import (
     Resampler,
     SampleError,
     VADSegmenter,
-    transform,
 )
-from ossicle.dataloader.segments import cut_metadata
+from ossicle.dataloader.transform.segments import cut_metadata
 from ossicle.errors import InvalidArgumentError
 
 FEW = settings(max_examples=60, deadline=None)
@@ -188,7 +188,7 @@ def test_speech_that_is_too_short_is_left_out_before_the_padding() -> None:
         ],
     }
     segmenter = VADSegmenter(min_duration=0.5, merge_gap=0.1, padding=1.5)
-    assert [(w.onset, w.offset) for w in segmenter.windows(metadata)] == [(0.0, 3.1)]
+    assert [(w.onset, w.end) for w in segmenter.windows(metadata)] == [(0.0, 3.1)]
     waveform = torch.zeros(1, 9 * RATE)
     with pytest.raises(SampleError, match="wav_id 'b', column 'vad_merged': there is no speech"):
         VADSegmenter(min_duration=2)(waveform, RATE, {**metadata, "wav_id": "b"})
@@ -362,7 +362,7 @@ def test_loudness_that_cannot_be_measured() -> None:
 
 def test_loudness_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyloudnorm", None)
-    monkeypatch.setattr(transform.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'ossicle\[loudness\]'"):
         Normalizer("loudness")
     assert Normalizer("rms").target == -25.0

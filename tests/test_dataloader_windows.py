@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ossicle.dataloader import MetadataError, OnlineWindower, SampleError, Window
-from ossicle.dataloader.compose import sample_bits
+from ossicle.dataloader.transform.base import sample_bits
 from ossicle.errors import InvalidArgumentError
 
 FEW = settings(max_examples=60, deadline=None)
@@ -39,7 +39,7 @@ def recordings(draw: Any) -> dict[str, Any]:
 
 def samples(window: Window) -> tuple[int, int]:
     """Where it is on the grid, on which it must lie."""
-    start, end = window.onset * RATE, window.offset * RATE
+    start, end = window.onset * RATE, window.end * RATE
     assert abs(start - round(start)) < 1e-4
     assert abs(end - round(end)) < 1e-4
     return round(start), round(end)
@@ -59,7 +59,7 @@ def counts(windows: list[Window], frames: int) -> np.ndarray:
     """In how many windows each hundredth is."""
     found = np.zeros(frames, int)
     for window in windows:
-        start, end = round(window.onset * RATE), round(window.offset * RATE)
+        start, end = round(window.onset * RATE), round(window.end * RATE)
         assert 0 <= start < end <= frames
         found[start:end] += 1
     return found
@@ -116,7 +116,7 @@ def test_speech_is_in_one_window_and_cuts_are_in_silence(
     found = counts(windows, len(spoken))
     assert (found[spoken] == 1).all()
     assert all(window.duration <= length / 100 + 1e-6 for window in windows)
-    assert all(first.offset <= second.onset + 1e-9 for first, second in pairwise(windows))
+    assert all(first.end <= second.onset + 1e-9 for first, second in pairwise(windows))
     # Stretches of speech without a pause, and where each of them ends.
     edges = np.flatnonzero(np.diff(np.concatenate([[0], spoken, [0]])))
     for start, end in edges.reshape(-1, 2).tolist():
@@ -156,7 +156,7 @@ def test_windows_around_labels(
     windows = windower.windows(recording)
     duration = recording["duration"]
     assert windows == sorted(windows, key=lambda window: window.onset)
-    assert all(0 <= w.onset < w.offset <= duration and w.label in labels for w in windows)
+    assert all(0 <= w.onset < w.end <= duration and w.label in labels for w in windows)
     if length is not None:
         assert {round(window.duration, 6) for window in windows} <= {min(length / 100, duration)}
     for segment in recording["vad_merged"]:
@@ -166,7 +166,7 @@ def test_windows_around_labels(
             onset = max(segment["onset"] - padding / 100, 0)
             offset = min(segment["offset"] + padding / 100, duration)
             for time in np.linspace(onset, offset, 20):
-                assert any(w.onset - 1e-6 <= time <= w.offset + 1e-6 for w in own)
+                assert any(w.onset - 1e-6 <= time <= w.end + 1e-6 for w in own)
     if length is None:
         assert len(windows) == sum(
             segment["label"] in labels and segment["onset"] - padding / 100 < duration
@@ -180,7 +180,7 @@ def test_windows_around_labels(
 def test_packing_goes_up_to_the_length(length: float, expected: list[tuple[float, float]]) -> None:
     segments = [{"onset": at, "offset": at + 0.5} for at in (0.0, 1.0, 2.0)]
     windows = OnlineWindower("vad", length=length).windows({"duration": 3, "vad_merged": segments})
-    assert [(window.onset, window.offset) for window in windows] == expected
+    assert [(window.onset, window.end) for window in windows] == expected
 
 
 def test_a_segment_is_in_the_middle_of_its_window() -> None:
@@ -238,7 +238,7 @@ def picks(**identity: Any) -> int:
 
 def test_the_pick_is_a_function_of_the_seed() -> None:
     assert [picks(seed=seed) for seed in range(8)] == PICKED
-    code = "from ossicle.dataloader.compose import sample_bits as bits\n"
+    code = "from ossicle.dataloader.transform.base import sample_bits as bits\n"
     code += "print([int(bits({'seed': s}, 'p', 1).random_raw()) for s in range(8)])"
     found = subprocess.check_output([sys.executable, "-c", code], text=True).strip()
     assert found == str([int(sample_bits({"seed": s}, "p", 1).random_raw()) for s in range(8)])
@@ -307,3 +307,9 @@ def test_samples_that_do_not_do() -> None:
 def test_arguments_that_make_no_sense(arguments: dict[str, Any], reason: str) -> None:
     with pytest.raises(InvalidArgumentError, match=reason):
         OnlineWindower(**arguments)
+
+
+def test_a_window_has_an_end() -> None:
+    window = Window(1.0, 2.5)
+    with pytest.warns(DeprecationWarning, match=r"Window\.end"):
+        assert window.offset == window.end == 2.5

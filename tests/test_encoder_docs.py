@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ossicle import corpus
 from ossicle.cli import app
+from ossicle.experiment import corpus
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/encoder.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ossicle.fingerprint import processor_sha256
+from ossicle.features.fingerprint import processor_sha256
 
 transformers = pytest.importorskip("transformers")
 
@@ -46,7 +46,7 @@ def test_it_is_a_digest_that_other_processes_find_too() -> None:
     assert len(digest) == 64
     assert set(digest) <= set("0123456789abcdef")
     assert processor_sha256(whisper()) == processor_sha256(copy.deepcopy(whisper())) == digest
-    script = "import transformers, ossicle.fingerprint as f; "
+    script = "import transformers, ossicle.features.fingerprint as f; "
     script += "print(f.processor_sha256(transformers.WhisperFeatureExtractor()))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

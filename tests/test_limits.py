@@ -25,7 +25,7 @@ CHILD = """
 import json, pathlib, resource, sys
 import numpy as np
 import ossicle
-from ossicle.dataloader.npz import read_npz
+from ossicle.dataloader.outputs.npz import read_npz
 
 good, room = sys.argv[1], int(sys.argv[2])
 ossicle.load_batch([good] * 4, threads=2)
@@ -45,9 +45,9 @@ audio = [path for path in paths if not path.endswith((".tar", ".npz"))]
 results = {}
 for path in audio:
     for mono in (True, False):
-        load = lambda rate=None: ossicle.load(path, rate, mono=mono, on_error=how)
-        for how in ("raise", "conceal"):
-            results[f"{path} {mono} {how}"] = outcome(load)
+        for call in (ossicle.load, ossicle.load_concealed):
+            load = lambda: call(path, mono=mono)
+            results[f"{path} {mono} {call.__name__}"] = outcome(load)
     results[f"{path} stream"] = outcome(lambda: ossicle.load(open(path, "rb"), 16_000))
     features = lambda: ossicle.load_features([path], pad_to_seconds=None)
     results[f"{path} features"] = outcome(features)
@@ -171,7 +171,7 @@ def test_what_memory_cannot_hold_is_an_error_of_that_file(tmp_path: Path) -> Non
         return results[f"{files[name]} {how}"]
 
     for name in ("wide.flac", "long.flac"):
-        for how in ("False raise", "False conceal"):
+        for how in ("False load", "False load_concealed"):
             kind, text = told(name, how)
             assert (kind, str(files[name]) in text) == ("AudioLimitError", True), text
     for name in ("long.flac", "one.wav", "slow.wav"):
@@ -180,8 +180,8 @@ def test_what_memory_cannot_hold_is_an_error_of_that_file(tmp_path: Path) -> Non
         assert batch[name][0] == "AudioLimitError"
         assert str(files[name]) in batch[name][1]
     # Nothing is resampled here.
-    assert told("one.wav", "True raise") is None
-    assert told("channels.mov", "False raise")[0] == "UnsupportedFormatError"
+    assert told("one.wav", "True load") is None
+    assert told("channels.mov", "False load")[0] == "UnsupportedFormatError"
     assert told("shard.tar", "member")[0] == "AudioLimitError"
     assert "[a.flac]" in told("shard.tar", "member")[1]
     assert told("npz.npz", "npz")[0] == "MetadataError"
@@ -193,8 +193,8 @@ def test_what_memory_cannot_hold_is_an_error_of_that_file(tmp_path: Path) -> Non
 
 
 def test_an_archive_whose_member_lies_about_its_size_is_not_inflated(tmp_path: Path) -> None:
-    from ossicle.dataloader.errors import MetadataError
-    from ossicle.dataloader.npz import read_npz
+    from ossicle.data.errors import MetadataError
+    from ossicle.dataloader.outputs.npz import read_npz
 
     path = tmp_path / "a.npz"
     path.write_bytes(npz((4,), bytes(16)))

@@ -278,7 +278,7 @@ def test_damage_is_concealed_as_load_does(clips: list[Path]) -> None:
     with pytest.raises(ossicle.CorruptAudioError):
         ossicle.load_features([flac, cut])
     batch = ossicle.load_features([flac, cut, b"no audio"], on_error="conceal")
-    waveform, _, gaps = ossicle.load(cut, 16_000, on_error="conceal")
+    waveform, _, gaps = ossicle.load_concealed(cut, 16_000)
     assert [len(found) for found in batch.gaps] == [0, len(gaps), 0]
     assert (batch.gaps[1][0].start, batch.gaps[1][0].end) == (gaps[0].start, gaps[0].end)
     assert np.array_equal(batch.input_features[1], ossicle.log_mel_spectrogram(waveform))

@@ -151,7 +151,7 @@ def test_links_of_other_channels_follow_the_rule_of_changes(folder: Path) -> Non
     stereo = shorter(folder, "flac", channels=2)
     path = joined(folder, mono, stereo)
     expected = np.concatenate([ossicle.load(file)[0] for file in (mono, stereo)])
-    what = "Matroska | files one behind the other, of other channels"
+    what = "Matroska | files one after the other, of other channels"
     remark = "the stream changes from 1 to 2 channels"
     careless.check(path, expected, remark, what=what, mono=True)
     with pytest.raises(ossicle.UnsupportedFormatError, match="from 1 to 2 channels"):

@@ -558,7 +558,7 @@ def test_a_change_of_channels_is_mixed_to_mono(
         waveform, _ = ossicle.load(path)
         for begin in np.cumsum([len(part) for part in parts[:-1]]):
             expected[begin : begin + 1152] = waveform[begin : begin + 1152]
-    what = f"{NAMES[suffix]} | the channels change on the way (to mono)"
+    what = f"{NAMES[suffix]} | the channels change in mid-stream (to mono)"
     remark = "changes from 1 to 2 channels"
     careless.check(path, expected, remark, what=what, tolerance=1e-4, mono=True)
     assert any("from 2 to 1 channels" in text for text in ossicle.info(path).remarks)
@@ -612,7 +612,7 @@ def test_parts_of_other_rates_are_resampled_by_themselves(
     assert (facts.sample_rate, facts.channels) == (44_100, channels[0])
     assert facts.frames == sum(map(len, parts))
     assert any("changes from 22050 to 48000 Hz" in text for text in facts.remarks)
-    what = f"{NAMES[suffix]} | the sample rate changes on the way (to a rate that is asked for)"
+    what = f"{NAMES[suffix]} | the sample rate changes in mid-stream (to a target rate)"
     formats.remark(what, next(text for text in facts.remarks if "44100 to 22050 Hz" in text))
     for target in (16_000, 44_100, 48_000):
         pairs = zip(parts, rates, strict=True)
@@ -649,7 +649,7 @@ def test_damage_in_a_part_of_another_rate_is_concealed_in_place(make_clip) -> No
     middle = len(second) // 2
     data = first + second[:middle] + bytes(300) + second[middle + 300 :]
     whole, _ = ossicle.load(first + second, 32_000)
-    result = ossicle.load(data, 32_000, on_error="conceal")
+    result = ossicle.load_concealed(data, 32_000)
     concealed, gaps = result[0], result[2]
     assert len(concealed) == len(whole)
     [gap] = gaps

@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import ossicle
-from ossicle import demo
 from ossicle.cli import app
+from ossicle.experiment import demo
+from ossicle.experiment.spoken import SpokenConfig, make_spoken
 from ossicle.outputs import claim_folder, refuse_same_file
 from ossicle.shard import pack
-from ossicle.spoken import SpokenConfig, make_spoken
 
 
 def run(*arguments: object) -> Result:

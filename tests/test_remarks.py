@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import struct
 from pathlib import Path
 
@@ -12,10 +14,10 @@ from typer.testing import CliRunner, Result
 
 import ossicle
 from ossicle.audio import encode
+from ossicle.audio.remarks import count_reasons, reason_of
 from ossicle.cli import app
-from ossicle.lengths import audio_lengths
-from ossicle.remarks import count_reasons, reason_of
-from ossicle.shard import pack, shard_remarks
+from ossicle.shard import index_path, pack, shard_remarks
+from ossicle.stream.lengths import audio_lengths
 
 RATE = 16_000
 NOISE = np.random.default_rng(3).uniform(-0.5, 0.5, RATE // 2).astype(np.float32)
@@ -103,6 +105,60 @@ def test_verify_shows_them_and_refuses_them_if_strict(
     assert json.loads(told) == found._asdict()
 
 
+def test_an_index_has_those_of_a_shard(
+    tidy: Path, careless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = tmp_path / "a.tar"
+    manifest = tmp_path / "rows.jsonl"
+    manifest.write_text("".join(f'{{"wav": "{path.name}"}}\n' for path in (tidy, careless)))
+    pack(manifest, shard)
+    by_index = shard_remarks(shard)
+    with monkeypatch.context() as patch:
+        patch.setattr("ossicle.shard.verify.info", None)
+        assert shard_remarks(shard) == by_index
+    # An index of another shard, or none.
+    os.utime(shard, ns=(1, 1))
+    assert shard_remarks(shard) == by_index
+    index_path(shard).unlink()
+    assert shard_remarks(shard) == by_index
+
+
+def test_an_index_of_before_remarks_leaves_them_to_the_headers(
+    careless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, shard = tmp_path / "rows.jsonl", tmp_path / "a.tar"
+    manifest.write_text(f'{{"wav": "{careless.name}"}}\n')
+    pack(manifest, shard)
+    expected = shard_remarks(shard)
+    monkeypatch.setattr("ossicle.shard.verify.read_index", lambda *_: None)
+    assert len(expected) == 1
+    assert shard_remarks(shard) == expected
+
+
+@pytest.mark.parametrize("seconds", [None, 1.0])
+def test_features_refuse_them_if_strict(
+    tidy: Path, careless: Path, remark: str, seconds: float | None
+) -> None:
+    files = [tidy, careless]
+    features = ossicle.load_features(files, pad_to_seconds=seconds)
+    assert features.errors == [None, None]
+    strict = ossicle.load_features(files, pad_to_seconds=seconds, strict=True, on_error="collect")
+    assert strict.errors[0] is None
+    assert strict.errors[1].reason == reason_of(remark)
+    np.testing.assert_array_equal(strict.input_features[0], features.input_features[0])
+    with pytest.raises(ossicle.AudioError):
+        ossicle.load_features(files, pad_to_seconds=seconds, strict=True)
+
+
+def test_a_member_is_refused_if_strict(careless: Path, remark: str, tmp_path: Path) -> None:
+    with ossicle.ShardWriter(tmp_path / "a.tar") as writer:
+        writer.write({"__key__": "a", "wav": careless.read_bytes()})
+    shard = ossicle.Shard(tmp_path / "a.tar")
+    np.testing.assert_array_equal(shard.load("a")[0], ossicle.load(careless)[0])
+    with pytest.raises(ossicle.AudioError, match=re.escape(reason_of(remark))):
+        shard.load("a", strict=True)
+
+
 def test_lengths_have_them(tidy: Path, careless: Path, remark: str) -> None:
     array = {"array": NOISE, "sampling_rate": RATE}
     found = audio_lengths([tidy, careless, {"audio": [careless, tidy, careless]}, array])
@@ -127,7 +183,7 @@ def test_reasons_are_counted_once_a_recording() -> None:
 def test_the_collator_and_preflight(careless: Path, remark: str) -> None:
     pytest.importorskip("transformers")
     from ossicle.collator import AudioLmCollator, preflight
-    from ossicle.model.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
+    from ossicle.experiment.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
 
     rows = [{"audio_path": str(careless), "text": f"{AUDIO} a"}] * 2
     options = {
@@ -150,7 +206,7 @@ def test_preflight_prints_the_reasons(
 ) -> None:
     pytest.importorskip("transformers")
     from ossicle.collator import AudioLmCollator, preflight
-    from ossicle.model.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
+    from ossicle.experiment.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
 
     processor = tiny_qwen2_audio_processor(tiny_tokenizer(["a"]))
     collator = AudioLmCollator(processor=processor, sample_rate=RATE, max_length_seconds=30.0)

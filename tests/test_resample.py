@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ossicle
-from ossicle.resampling import Quality
+from ossicle.audio.resampling import Quality
 
 PAIRS = [
     (44_100, 16_000),

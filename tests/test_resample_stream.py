@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ossicle
-from ossicle.resampling import Quality
+from ossicle.audio.resampling import Quality
 
 QUALITIES = st.sampled_from(["fast", "high", "best"])
 RATES = st.one_of(

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from ossicle import DurationBatchSampler
-from ossicle.batch_plan import _rows_that_fit
 from ossicle.errors import InvalidArgumentError
+from ossicle.stream.plan import _rows_that_fit
 
 Batches = list[list[int]]
 

@@ -20,8 +20,9 @@ import pytest
 import torch
 from duration_training import BUDGET, LENGTHS, make_trainer, trained
 
-from ossicle import DurationBatchSampler, corpus
+from ossicle import DurationBatchSampler
 from ossicle.errors import InvalidArgumentError
+from ossicle.experiment import corpus
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +83,7 @@ def start(rank: int, world: int, port: int, out: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.thorough
 def test_two_processes_share_the_batches(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import random
 import struct
-import subprocess
 import sys
 import tarfile
 import wave
@@ -20,10 +19,11 @@ from typing import Any
 
 import polars as pl
 import pytest
+from commands import run
 from test_shard import in_a_process, wav, write_tar
 
 import ossicle
-from ossicle.polars_errors import reading
+from ossicle.data.polars_errors import reading
 from ossicle.shard import AUDIO_EXTENSIONS, Shard, index_path, index_shards
 
 # fmt: off
@@ -303,11 +303,6 @@ def test_what_lhotse_writes(shards: list[Path]) -> None:
     indexing.create_tar_index(shards[0])
     assert shards[0].with_name("one.tar.idx").read_bytes()[:-8] == as_lhotse(shards[0])[:-8]
     assert len(index_shards(shards[0])) == 12
-
-
-def run(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("ossicle")), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
 def test_the_command(shards: list[Path], tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import io
 import json
 import shutil
 import subprocess
-import sys
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,11 +19,12 @@ import oracle
 import polars
 import pytest
 import soundfile
+from commands import run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ossicle
-from ossicle import corpus
+from ossicle.experiment import corpus
 from ossicle.shard import PackResult, Shard, pack
 
 ROOT = Path(__file__).parents[1]
@@ -372,11 +372,6 @@ def test_a_shard_that_cannot_be_written_ends_the_work(demo: Path, tmp_path: Path
     with pytest.raises(ossicle.AudioIOError, match="list of errors"):
         pack(manifest_of(demo.parent / "clips", [{"wav": "x.wav"}]), tmp_path / "none" / "a.tar")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-2.tar"]
-
-
-def run(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("ossicle")), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
 def test_the_command(demo: Path, tmp_path: Path) -> None:

@@ -15,9 +15,15 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import ossicle
-from ossicle import spoken
 from ossicle.cli import app
-from ossicle.spoken import SpokenConfig, SynthesiserError, make_spoken, sentence, vocabulary
+from ossicle.experiment import spoken
+from ossicle.experiment.spoken import (
+    SpokenConfig,
+    SynthesiserError,
+    make_spoken,
+    sentence,
+    vocabulary,
+)
 
 SMALL = SpokenConfig(clips=6, held_out=3, texts=20, speaker="tones")
 

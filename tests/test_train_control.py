@@ -15,17 +15,18 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder as Huggi
 from typer.testing import CliRunner
 
 from ossicle.cli import app
-from ossicle.model import Projector, WhisperEncoder
-from ossicle.train import checkpoint, ctc, experiment, finish, language
-from ossicle.train.clips import read_manifest
-from ossicle.train.evaluate import ControlResult
-from ossicle.train.pictures import (
+from ossicle.data.clips import read_manifest
+from ossicle.experiment import ctc_encoder, language_model, weak_align
+from ossicle.experiment.pictures import (
     draw_control,
-    draw_layer_weights,
     draw_losses,
     draw_soft_tokens,
     principal_components,
 )
+from ossicle.model import Projector, WhisperEncoder
+from ossicle.train import checkpoint, finish
+from ossicle.train.evaluate import ControlResult
+from ossicle.train.report import draw_layer_weights
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -70,11 +71,11 @@ def test_only_the_projector_learns(out: Path, tmp_path: Path) -> None:
         paths = [*(out / "encoder").iterdir(), *(out / "language").iterdir()]
         return {str(path): path.read_bytes() for path in paths}
 
-    config = replace(experiment.quick("tones"), projector=experiment.ProjectorConfig(steps=1))
+    config = replace(weak_align.quick("tones"), projector=weak_align.ProjectorConfig(steps=1))
     before = frozen()
     for name in ("corpus", "encoder", "language", ".ossicle-experiment"):
         (tmp_path / name).symlink_to(out / name)
-    result = experiment.run_experiment(tmp_path, config)
+    result = weak_align.run_experiment(tmp_path, config)
     assert frozen() == before
     saved = checkpoint.load(out / "projector" / "step_00000008").tensors
     again = checkpoint.load(tmp_path / "projector" / "step_00000001").tensors
@@ -91,24 +92,24 @@ def test_stages_that_are_done_are_not_done_again(out: Path, tmp_path: Path, monk
     def never(*_, **__):
         raise AssertionError("done again")
 
-    monkeypatch.setattr(experiment, "train_encoder", never)
-    monkeypatch.setattr(experiment, "train_language_model", never)
-    monkeypatch.setattr(experiment.trainer, "run", never)
-    config = experiment.quick("tones")
-    result = experiment.run_experiment(out, config)
+    monkeypatch.setattr(weak_align, "train_encoder", never)
+    monkeypatch.setattr(weak_align, "train_language_model", never)
+    monkeypatch.setattr(weak_align.trainer, "run", never)
+    config = weak_align.quick("tones")
+    result = weak_align.run_experiment(out, config)
     first, second = (json.loads(text) for text in (kept, (out / "result.json").read_bytes()))
     del first["stages"]["corpus"], second["stages"]["corpus"]
     assert first == second
     assert result.control.gap == second["control"]["gap"]
     other = replace(config, language=replace(config.language, steps=9))
     with pytest.raises(AssertionError, match="done again"):
-        experiment.run_experiment(out, other)
+        weak_align.run_experiment(out, other)
 
 
 def test_the_same_seed_gives_the_same_losses(out: Path, tmp_path: Path) -> None:
-    config = experiment.quick("tones").language
+    config = weak_align.quick("tones").language
     texts = (out / "corpus" / "texts.txt").read_text().splitlines()
-    run = language.train_language_model(texts, texts[:4], tmp_path, config)
+    run = language_model.train_language_model(texts, texts[:4], tmp_path, config)
     done = json.loads((out / "language" / "done.json").read_text())["result"]
     assert run.losses == done["losses"]
 
@@ -122,7 +123,7 @@ def test_the_encoder_trains_with_the_forward_that_it_is_used_with(out: Path) -> 
     for counts in (lengths, torch.full((4,), 100)):
         expected = ours(features, counts)
         with torch.no_grad():
-            given = ctc.encode(ours.encoder, features, counts)
+            given = ctc_encoder.encode(ours.encoder, features, counts)
         for row, length in enumerate((counts + 1) // 2):
             torch.testing.assert_close(
                 given[row, :length], expected[row, :length], rtol=0, atol=1e-5
@@ -132,18 +133,18 @@ def test_the_encoder_trains_with_the_forward_that_it_is_used_with(out: Path) -> 
 
 def test_ctc_counts_paths_as_its_definition_does() -> None:
     """The loss of a two-letter text over three frames, from all 27 paths."""
-    config = ctc.CtcConfig(d_model=16, layers=1, heads=2)
+    config = ctc_encoder.CtcConfig(d_model=16, layers=1, heads=2)
     torch.manual_seed(0)
-    encoder, head = ctc._new_encoder(config), torch.nn.Linear(16, 3)
+    encoder, head = ctc_encoder._new_encoder(config), torch.nn.Linear(16, 3)
     features = torch.randn(5, 80)
-    loss = ctc._loss(encoder, head, [features], [torch.tensor([1, 2])])
+    loss = ctc_encoder._loss(encoder, head, [features], [torch.tensor([1, 2])])
     with torch.no_grad():
-        hidden = ctc.encode(encoder, features.T[None], torch.tensor([5]))
+        hidden = ctc_encoder.encode(encoder, features.T[None], torch.tensor([5]))
         probabilities = head(hidden)[0].softmax(-1).double().numpy()
     total = 0.0
     for path in np.ndindex(3, 3, 3):
         merged = [x for i, x in enumerate(path) if i == 0 or path[i - 1] != x]
-        if [x for x in merged if x != ctc.BLANK] == [1, 2]:
+        if [x for x in merged if x != ctc_encoder.BLANK] == [1, 2]:
             total += np.prod([probabilities[t, x] for t, x in enumerate(path)])
     assert loss.item() == pytest.approx(-np.log(total) / 2, abs=1e-5)
 
@@ -153,7 +154,7 @@ def test_hurried_text_keeps_its_letters_in_order() -> None:
     text = b"anna sees two lamps."
     lengths = []
     for _ in range(200):
-        hurried = [x for x in language._hurried(text, random) if x != language.PAUSE]
+        hurried = [x for x in language_model._hurried(text, random) if x != language_model.PAUSE]
         rest = iter(text)
         kept = [x for i, x in enumerate(hurried) if i == 0 or hurried[i - 1] != x]
         assert all(letter in rest for letter in kept)  # a subsequence

@@ -147,6 +147,7 @@ def test_a_package_that_is_missing_is_named(
         run(training.small(tones, steps=1, wandb="offline"))
 
 
+@pytest.mark.thorough
 def test_a_compiled_run_takes_the_same_steps(tones: Path) -> None:
     """By the backend that needs no compiler; the graphs are those that a compiler would get."""
     config = training.small(tones, steps=2, batch_size=5)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ossicle.errors import InvalidArgumentError
-from ossicle.sampler import DurationBatchSampler
+from ossicle.stream.sampler import DurationBatchSampler
 from ossicle.train.order import BudgetOrder, CountOrder, budget_sampler
 from ossicle.train.schedule import lr_factor
 

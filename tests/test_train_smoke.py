@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import ossicle
-from ossicle.corpus import SINES, make_sines
+from ossicle.experiment.corpus import SINES, make_sines
 from ossicle.model import GPT, GPTConfig, Projector, WhisperEncoder
 from ossicle.train import TrainConfig, run
 

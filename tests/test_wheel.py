@@ -13,6 +13,7 @@ import uv
 
 import ossicle
 
+pytestmark = pytest.mark.thorough
 ROOT = Path(__file__).parents[1]
 
 # Run in the empty environment: no torch there, and nothing of this folder.

@@ -23,7 +23,7 @@ from transformers import WhisperFeatureExtractor
 
 import ossicle
 from ossicle import WhisperFeatures
-from ossicle.model.tiny import tiny_tokenizer
+from ossicle.experiment.tiny import tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # logarithms of NaN
 
@@ -329,7 +329,7 @@ def test_a_cache_tells_it_from_the_extractor() -> None:
 
 def test_neither_transformers_nor_pytorch_is_imported_before_it_is_asked_for() -> None:
     script = """
-import sys, ossicle, ossicle.mel, numpy
+import sys, ossicle, ossicle.features.mel, numpy
 ossicle.log_mel_spectrogram(numpy.zeros(1000))
 assert not {"torch", "transformers", "polars"} & set(sys.modules)
 assert "WhisperFeatures" in dir(ossicle)

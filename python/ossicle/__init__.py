@@ -10,8 +10,19 @@ import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from ossicle import _native
-from ossicle.audio import AudioBatch, AudioInfo, Gap, info, load, load_batch, save
+from ossicle import _native, moved
+from ossicle.audio import (
+    AudioBatch,
+    AudioInfo,
+    ConcealedClip,
+    Gap,
+    info,
+    load,
+    load_batch,
+    load_concealed,
+    save,
+)
+from ossicle.audio.resampling import Resampler, resample
 from ossicle.cache import (
     AudioCache,
     AudioCacheKey,
@@ -31,17 +42,18 @@ from ossicle.errors import (
     NonFiniteSampleError,
     UnsupportedFormatError,
 )
-from ossicle.fingerprint import processor_sha256
-from ossicle.mel import FeatureBatch, load_features, log_mel_batch, log_mel_spectrogram
-from ossicle.resampling import Resampler, resample
+from ossicle.features.fingerprint import processor_sha256
+from ossicle.features.mel import FeatureBatch, load_features, log_mel_batch, log_mel_spectrogram
 from ossicle.shard import Shard, ShardWriter, index_shards, repair_shard, verify_shards
 
 if TYPE_CHECKING:
     from ossicle.collator import AudioLmCollator
-    from ossicle.continuous_io import ContinuousAudioIO, register_espnet
-    from ossicle.lengths import AudioLengths, audio_lengths
-    from ossicle.sampler import DurationBatchSampler, trainer_dataloader
-    from ossicle.whisper_features import WhisperFeatures
+    from ossicle.espnet import ContinuousAudioIO, register_espnet
+    from ossicle.features.whisper import WhisperFeatures
+    from ossicle.stream.lengths import AudioLengths, audio_lengths
+    from ossicle.stream.sampler import DurationBatchSampler, trainer_dataloader
+
+moved.install()
 
 __version__ = _native.VERSION
 __build__: dict[str, str] = _native.build()
@@ -53,16 +65,18 @@ if __build__["profile"] == "debug":
         stacklevel=2,
     )
 
+moved.install()
+
 # Names of training, some of whose modules import PyTorch or transformers: resolved on first use.
 _LAZY = {
-    "AudioLengths": "ossicle.lengths",
+    "AudioLengths": "ossicle.stream.lengths",
     "AudioLmCollator": "ossicle.collator",
-    "ContinuousAudioIO": "ossicle.continuous_io",
-    "DurationBatchSampler": "ossicle.sampler",
-    "WhisperFeatures": "ossicle.whisper_features",
-    "audio_lengths": "ossicle.lengths",
-    "register_espnet": "ossicle.continuous_io",
-    "trainer_dataloader": "ossicle.sampler",
+    "ContinuousAudioIO": "ossicle.espnet",
+    "DurationBatchSampler": "ossicle.stream.sampler",
+    "WhisperFeatures": "ossicle.features.whisper",
+    "audio_lengths": "ossicle.stream.lengths",
+    "register_espnet": "ossicle.espnet",
+    "trainer_dataloader": "ossicle.stream.sampler",
 }
 
 
@@ -88,6 +102,7 @@ __all__ = [
     "AudioLimitError",
     "AudioLmCollator",
     "CacheStats",
+    "ConcealedClip",
     "ContinuousAudioIO",
     "CorruptAudioError",
     "DecodeError",
@@ -111,6 +126,7 @@ __all__ = [
     "info",
     "load",
     "load_batch",
+    "load_concealed",
     "load_features",
     "log_mel_batch",
     "log_mel_spectrogram",

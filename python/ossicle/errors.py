@@ -1,6 +1,12 @@
-"""Every error that ossicle raises about data: one base, one child for each kind of fault.
+"""Errors: one root for each subject, one child for each kind of fault.
 
-Each carries where it happened, so that one line of a log is enough to find the file again.
+- `AudioError`: recordings, shards and caches, and arguments that make no sense. Each says where it
+  happened, so that one line of a log is enough to find the file again.
+- `ossicle.collator.CollatorError`: rows that no batch can be made of.
+- `ossicle.dataloader.DataloaderError`: manifests, metadata and samples of a dataset.
+- `ModelLoadError`: checkpoints that no model can be loaded from.
+- `ossicle.extract.ExtractError`: extracted features that do not fit.
+- `TrainingError`: configurations, manifests and checkpoints of a run, and runs that cannot go on.
 """
 
 from __future__ import annotations
@@ -82,3 +88,44 @@ class InvalidArgumentError(AudioError, ValueError):
 
 class InvalidKeyError(InvalidArgumentError):
     """A cache key that names no digest or no sensible number; it has not touched any path."""
+
+
+class CollatorError(ValueError):
+    """A batch could not be made of these rows.
+
+    Attributes:
+        row: The row's place in its batch, from 0; None where no single row is at fault.
+    """
+
+    row: int | None = None
+
+    def __init__(self, message: str, *, row: int | None = None) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+class TooManyFaultsError(CollatorError):
+    """More rows are bad than ``max_bad_share`` allows, or all of one batch."""
+
+
+class ModelLoadError(RuntimeError):
+    """A checkpoint is missing or damaged, or holds another kind of model."""
+
+
+class TrainingError(RuntimeError):
+    """A run cannot begin or go on: the message says what is wrong."""
+
+
+def check_on_error(value: str, *known: str) -> None:
+    """Refuses a value of ``on_error`` that is none of ``known``.
+
+    The words mean the same in the whole package: ``"raise"`` the first error; ``"collect"`` errors
+    beside the results; ``"skip"`` bad rows, which are entered in a ledger; ``"replace"`` them by
+    good ones; ``"conceal"`` damage by silence, and list the gaps.
+
+    Raises:
+        InvalidArgumentError: It is another word.
+    """
+    if value not in known:
+        *others, last = (f'"{word}"' for word in known)
+        raise InvalidArgumentError(f"on_error is {', '.join(others)} or {last}, not {value!r}")

@@ -48,6 +48,7 @@ pub(crate) fn load_features<'py>(
     conceal: bool,
     quality: &str,
     out: Option<Features<'py>>,
+    strict: bool,
 ) -> PyResult<Batch<'py, Features<'py>>> {
     let inputs = sources.iter().map(Input::new);
     let inputs = inputs.collect::<PyResult<Vec<_>>>()?;
@@ -55,6 +56,7 @@ pub(crate) fn load_features<'py>(
         duration,
         verify,
         conceal,
+        strict,
         quality: crate::resample::quality(py, quality)?,
         ..features::request()
     };

@@ -106,6 +106,11 @@ impl Shard {
         self.0.is_mapped()
     }
 
+    /// Whether it was opened by an index, which is the shard's.
+    fn is_indexed(&self) -> bool {
+        self.0.is_indexed()
+    }
+
     /// What tells it from another shard at its path, as text.
     fn identity(&self) -> String {
         self.0.identity().to_string()

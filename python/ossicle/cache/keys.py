@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+from ossicle.audio.resampling import Quality
 from ossicle.errors import InvalidKeyError
-from ossicle.resampling import Quality
 
 __all__ = ["AudioCacheKey", "Dtype", "WaveformCacheKey"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, Ty
 import numpy as np
 
 from ossicle import _native
-from ossicle.audio import _thread_count
+from ossicle.audio.arguments import thread_count
 from ossicle.cache.keys import AudioCacheKey, WaveformCacheKey
 from ossicle.errors import AudioError, InvalidArgumentError
 
@@ -251,7 +251,7 @@ class _Cache(Generic[Key]):
             InvalidArgumentError: As for `get`; where an entry does not fit its row, after all
                 others have been read.
         """
-        keys, count = list(keys), _thread_count(threads)
+        keys, count = list(keys), thread_count(threads)
         names = [self._names(key) for key in keys]
         if out is None:
             return self._native.get_batch(names, copy, count)
@@ -292,7 +292,7 @@ class _Cache(Generic[Key]):
             items: Keys and arrays. Of two arrays under one key the later one stays.
             threads: As for `get_batch`.
         """
-        return self._write(items, _thread_count(threads))
+        return self._write(items, thread_count(threads))
 
     def _write(self, items: Iterable[tuple[Key, AnyFloats]], threads: int) -> list[Path | None]:
         pairs = [(key, self._checked(key, array)) for key, array in items]
@@ -323,7 +323,7 @@ class _Cache(Generic[Key]):
             threads: As for `get_batch`.
             progress: Called with the number of entries done, and of all.
         """
-        entries, count = self.entries(), _thread_count(threads)
+        entries, count = self.entries(), thread_count(threads)
         faults: list[CacheFault] = []
         for start in range(0, len(entries), _CHECKED_AT_ONCE):
             paths = [entry.path for entry in entries[start : start + _CHECKED_AT_ONCE]]

@@ -15,10 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 import ossicle
+from ossicle.atomic import replacing
+from ossicle.audio.resampling import check_quality
 from ossicle.cli.base import app, console, errors, progress_bars, reported, require
 from ossicle.outputs import refuse_same_file
-from ossicle.resampling import check_quality
-from ossicle.whole_files import replacing
 
 # Files of one batch: progress shows, and only so many are in memory.
 _FILES_AT_ONCE = 32
@@ -79,31 +79,18 @@ def decode(
     """
     with reported():
         refuse_same_file([target], [source])
-        gaps: list[ossicle.Gap] = []
-        profile = check_quality(quality)
-        if conceal:
-            waveform, rate, gaps = ossicle.load(
-                source,
-                rate,
-                mono=mono,
-                offset=offset,
-                duration=duration,
-                verify=verify,
-                on_error="conceal",
-                quality=profile,
-                strict=strict,
-            )
-        else:
-            waveform, rate = ossicle.load(
-                source,
-                rate,
-                mono=mono,
-                offset=offset,
-                duration=duration,
-                verify=verify,
-                quality=profile,
-                strict=strict,
-            )
+        call = ossicle.load_concealed if conceal else ossicle.load
+        waveform, rate, *more = call(
+            source,
+            rate,
+            mono=mono,
+            offset=offset,
+            duration=duration,
+            verify=verify,
+            quality=check_quality(quality),
+            strict=strict,
+        )
+        gaps: list[ossicle.Gap] = more[0] if more else []
         if target.suffix == ".npy":
             with replacing(target) as partial, partial.open("wb") as file:
                 np.save(file, waveform)
@@ -292,7 +279,7 @@ def _features(
 
 
 def _draw_features(picture: Path, file: Path, n_mels: int, seconds: float | None) -> None:
-    from ossicle.picture import draw_features
+    from ossicle.features.picture import draw_features
 
     waveform, rate = ossicle.load(file, 16_000, duration=seconds)
     log_mel = ossicle.log_mel_spectrogram(waveform, n_mels=n_mels, pad_to_seconds=seconds)

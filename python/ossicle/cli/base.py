@@ -12,16 +12,10 @@ from typing import Any
 
 import typer
 from rich.console import Console, ConsoleDimensions
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import Progress
 from typer.core import TyperGroup
+
+from ossicle.progress import bars
 
 
 class Commands(TyperGroup):
@@ -117,11 +111,7 @@ class Bars:
 
 def progress_bars(*, in_bytes: bool = False) -> Progress:
     """Bars on standard error that go away when all is done."""
-    amounts = (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
-    description = TextColumn("{task.description:<22}")
-    return Progress(
-        description, BarColumn(), *amounts, TimeElapsedColumn(), console=errors, transient=True
-    )
+    return bars(errors, in_bytes=in_bytes)
 
 
 @contextmanager

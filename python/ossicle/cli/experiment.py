@@ -10,10 +10,10 @@ from rich.table import Table
 
 from ossicle.cli.base import Bars, app, console, progress_bars, reported, require
 from ossicle.cli.train import claimed, corpus_app
-from ossicle.spoken import Speaker, SpokenConfig
+from ossicle.experiment.spoken import Speaker, SpokenConfig
 
 if TYPE_CHECKING:
-    from ossicle.train.experiment import ExperimentResult
+    from ossicle.experiment.weak_align import ExperimentResult
 
 experiment_app = typer.Typer(no_args_is_help=True, help="Whole experiments, from nothing.")
 app.add_typer(experiment_app, name="experiment")
@@ -44,7 +44,7 @@ def corpus_spoken(
 
     Writes train.jsonl, held-out.jsonl and texts.txt. Goes on where a stopped call was.
     """
-    from ossicle.spoken import make_spoken
+    from ossicle.experiment.spoken import make_spoken
 
     with reported(), progress_bars() as progress:
         bars = Bars(progress)
@@ -78,13 +78,13 @@ def experiment_weak_align(
     require("train", "torch", "transformers", "jiwer")
     import torch
 
-    from ossicle.train import experiment
+    from ossicle.experiment import weak_align
 
     torch.set_num_threads(threads)
-    claimed(experiment.claim, out, "OUT")
-    config = (experiment.quick if quick else experiment.whole)(speaker, seed)
+    claimed(weak_align.claim, out, "OUT")
+    config = (weak_align.quick if quick else weak_align.whole)(speaker, seed)
     with reported(), progress_bars() as progress:
-        result = experiment.run_experiment(out, config, report=Bars(progress))
+        result = weak_align.run_experiment(out, config, report=Bars(progress))
     _print(result)
 
 

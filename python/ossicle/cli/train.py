@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from ossicle.audio.remarks import count_reasons
 from ossicle.cli.base import Bars, app, console, progress_bars, reported, require
 from ossicle.errors import InvalidArgumentError
-from ossicle.remarks import count_reasons
 
 if TYPE_CHECKING:
-    from ossicle.demo import DemoResult
+    from ossicle.experiment.demo import DemoResult
     from ossicle.train.result import TrainResult
 
 corpus_app = typer.Typer(no_args_is_help=True, help="Make a small corpus of tones with words.")
@@ -42,7 +42,7 @@ def demo(
     or that of an earlier demo.
     """
     _require_training()
-    from ossicle import demo as library
+    from ossicle.experiment import demo as library
 
     claimed(library.claim, out, "--out")
     with reported(), progress_bars() as progress:
@@ -57,7 +57,7 @@ def corpus_sines(
     folder: Annotated[Path, typer.Argument(help="Where to put the clips and manifest.jsonl.")],
 ) -> None:
     """Make five sines of five seconds with five texts: the smallest set that can be learned."""
-    from ossicle.corpus import claim, make_sines
+    from ossicle.experiment.corpus import claim, make_sines
 
     claimed(claim, folder, "FOLDER")
     with reported():
@@ -71,7 +71,7 @@ def corpus_demo(
     seed: Annotated[int, typer.Option(min=0, help="Of lengths, phases and noise.")] = 0,
 ) -> None:
     """Make tones in WAV, FLAC and (with an encoder at hand) MP3, at five rates, mono and stereo."""
-    from ossicle.corpus import claim, make_demo
+    from ossicle.experiment.corpus import claim, make_demo
 
     claimed(claim, folder, "FOLDER")
     with reported(), progress_bars() as progress:

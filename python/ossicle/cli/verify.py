@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ossicle.atomic import write_text
 from ossicle.cli.base import Bars, app, console, errors, progress_bars, reported
 from ossicle.errors import InvalidArgumentError
 from ossicle.outputs import refuse_same_file
-from ossicle.whole_files import replacing
 
 if TYPE_CHECKING:
     from ossicle.shard.verify import Remark
@@ -117,8 +117,7 @@ def repair(
         rows = [fault_row(str(shard), error) for error in done.errors]
         if lost is not None:
             lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-            with replacing(lost) as partial:
-                partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            write_text(lost, "".join(f"{line}\n" for line in lines))
     for row in rows:
         _print_fault(row)
     if done.path is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ossicle.errors import AudioError
+from ossicle.errors import AudioError, CollatorError, TooManyFaultsError
 
 __all__ = [
     "ClipTooShortError",
@@ -14,18 +14,6 @@ __all__ = [
     "TextTooLongError",
     "TooManyFaultsError",
 ]
-
-
-class CollatorError(ValueError):
-    """A batch could not be made of these rows.
-
-    Attributes:
-        row: The row's place in its batch, from 0; None where no single row is at fault.
-    """
-
-    def __init__(self, message: str, *, row: int | None = None) -> None:
-        super().__init__(message)
-        self.row = row
 
 
 class EmptyBatchError(CollatorError):
@@ -44,13 +32,9 @@ class NoLabelError(CollatorError):
     """Nothing of a row is a response, so that with ``loss_on="response"`` nothing is learned."""
 
 
-class TooManyFaultsError(CollatorError):
-    """More rows are bad than ``max_bad_share`` allows, or all of one batch."""
-
-
-class SampleRateMismatchError(AudioError, ValueError):
+class SampleRateMismatchError(AudioError, CollatorError):
     """A clip's native rate is not the collator's, and ``auto_resample`` is off."""
 
 
-class ClipTooShortError(AudioError, ValueError):
+class ClipTooShortError(AudioError, CollatorError):
     """A clip has no samples, or too few for the model to make one token of them."""

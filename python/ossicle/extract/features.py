@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ossicle.dataloader.npz import read_npy
+from ossicle.dataloader.outputs.npz import read_npy
 from ossicle.errors import CorruptAudioError, InvalidArgumentError
 from ossicle.shard import Shard
 
@@ -44,7 +44,23 @@ FRAMES = "bf16.npy"
 Paths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
-class FingerprintError(ValueError):
+class ExtractError(ValueError):
+    """What lies in the place of an extraction's shards is not the beginning of this one.
+
+    Attributes:
+        source: The file.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"{source}: {reason}; overwrite it, or choose another place")
+        self.source, self.reason = source, reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.source, self.reason)
+
+
+class FingerprintError(ExtractError):
     """Features that another encoder made than the one that is asked for.
 
     Attributes:
@@ -54,9 +70,10 @@ class FingerprintError(ValueError):
     """
 
     def __init__(self, source: str, found: str, expected: str) -> None:
-        super().__init__(
+        ValueError.__init__(
+            self,
             f"{source}: its features were made by the encoder {found}, not by {expected}: extract "
-            "them anew, or take the encoder (its weights, dtype and layer) that made them"
+            "them anew, or take the encoder (its weights, dtype and layer) that made them",
         )
         self.source, self.found, self.expected = source, found, expected
 

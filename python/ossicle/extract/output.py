@@ -17,32 +17,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ossicle.collator.faults import Fault, read_ledger
+from ossicle.atomic import write_text
 from ossicle.errors import InvalidArgumentError
-from ossicle.extract.features import FRAMES, FingerprintError
+from ossicle.extract.features import FRAMES, ExtractError, FingerprintError
+from ossicle.faults import Fault, append_ledger, read_ledger, write_ledger
 from ossicle.shard import Shard, ShardWriter, index_path
-from ossicle.whole_files import replacing
 
 __all__ = ["ExtractError", "Output", "Plan", "ShardRoll"]
 
 _FIELD = re.compile(r"%(0\d+)?d")
 _BLOCK, _RECORD = 512, 10_240  # bytes that the members of a tar, and a whole tar, are padded to
-
-
-class ExtractError(ValueError):
-    """What lies in the place of an extraction's shards is not the beginning of this one.
-
-    Attributes:
-        source: The file.
-        reason: What is wrong with it.
-    """
-
-    def __init__(self, source: str, reason: str) -> None:
-        super().__init__(f"{source}: {reason}; overwrite it, or choose another place")
-        self.source, self.reason = source, reason
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.source, self.reason)
 
 
 @dataclass(frozen=True)
@@ -129,10 +113,12 @@ class Output:
         else:
             self._check_made_here()
             self._check(plan)
-        last = _last_row(shards[-1], plan.fingerprint) if shards else 0
-        kept = [asdict(fault) for fault in read_ledger(self.ledger_path) if fault.row <= last]
-        _replace(self.ledger_path, "".join(json.dumps(fault) + "\n" for fault in kept))
-        return last
+        return _last_row(shards[-1], plan.fingerprint) if shards else 0
+
+    def keep_faults(self, rows: int) -> None:
+        """Leaves the faults of the first rows in the ledger: the others are found anew."""
+        kept = [fault for fault in read_ledger(self.ledger_path) if fault.row < rows]
+        write_ledger(self.ledger_path, kept)
 
     def files(self) -> list[Path]:
         """All that an extraction may write over or remove, whether it is there or not."""
@@ -147,12 +133,11 @@ class Output:
     def save(self, plan: Plan, outcome: Mapping[str, Any] | None = None) -> None:
         """Writes the plan, at the end with what came of it."""
         facts = asdict(plan) | ({} if outcome is None else {"outcome": dict(outcome)})
-        _replace(self.plan_path, json.dumps(facts, indent=1) + "\n")
+        write_text(self.plan_path, json.dumps(facts, indent=1) + "\n")
 
     def enter(self, fault: Fault) -> None:
         """Appends a clip that could not be used to the ledger."""
-        with self.ledger_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(fault)) + "\n")
+        append_ledger(self.ledger_path, [fault])
 
     def _check(self, plan: Plan) -> None:
         source = str(self.plan_path)
@@ -183,11 +168,6 @@ def _last_row(path: Path, fingerprint: str) -> int:
     if facts["fingerprint"] != fingerprint:
         raise FingerprintError(str(path), facts["fingerprint"], fingerprint)
     return int(facts["row"])
-
-
-def _replace(path: Path, text: str) -> None:
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 class ShardRoll:

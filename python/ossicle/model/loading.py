@@ -14,6 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ossicle.errors import ModelLoadError
+
 __all__ = ["TINY_RANDOM", "WhisperLoadError", "load_whisper"]
 
 TINY_RANDOM = "tiny-random"
@@ -27,7 +29,7 @@ WAYS_ON = (
 )
 
 
-class WhisperLoadError(RuntimeError):
+class WhisperLoadError(ModelLoadError):
     """No source gave a Whisper encoder.
 
     Attributes:

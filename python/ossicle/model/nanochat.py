@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ossicle.errors import ModelLoadError
 from ossicle.model.blocks import GPTConfig
 from ossicle.model.gpt import GPT
 
@@ -26,7 +27,7 @@ COMPILED = "_orig_mod."  # what torch.compile puts before each name
 SHOWN = 12  # names that a message lists of each kind
 
 
-class NanochatLoadError(RuntimeError):
+class NanochatLoadError(ModelLoadError):
     """A nanochat checkpoint is missing, damaged, or of another architecture; it says which."""
 
 

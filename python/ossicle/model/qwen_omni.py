@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ossicle.errors import InvalidArgumentError
-from ossicle.mel import HOP_LENGTH, SAMPLE_RATE
+from ossicle.errors import InvalidArgumentError, ModelLoadError
+from ossicle.features.mel import HOP_LENGTH, SAMPLE_RATE
 
 __all__ = ["TowerLoadError", "TowerShape", "load_tower", "random_tower", "tower_shape"]
 
@@ -32,7 +32,7 @@ _EXTRACTOR = {"sampling_rate": SAMPLE_RATE, "hop_length": HOP_LENGTH, "n_fft": 4
 _SEPARATES = "5.9.0"
 
 
-class TowerLoadError(RuntimeError):
+class TowerLoadError(ModelLoadError):
     """A checkpoint was found, and no audio tower could be made of it."""
 
 

@@ -19,7 +19,8 @@ import torch.nn.functional as F  # noqa: N812  (the field's name for it)
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ossicle.mel import HOP_LENGTH
+from ossicle.audio.waveforms import as_float32
+from ossicle.features.mel import HOP_LENGTH
 from ossicle.model.loading import WhisperLoadError, load_whisper
 from ossicle.model.projector import Projector, within
 from ossicle.model.whisper_layers import (
@@ -29,7 +30,6 @@ from ossicle.model.whisper_layers import (
     run_layers,
 )
 from ossicle.model.whisper_stream import WhisperStream
-from ossicle.waveforms import as_float32
 
 __all__ = ["Layer", "Projector", "WhisperEncoder", "WhisperLoadError"]
 

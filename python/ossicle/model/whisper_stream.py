@@ -14,9 +14,9 @@ import torch.nn.functional as F  # noqa: N812  (the field's name for it)
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ossicle.mel import HOP_LENGTH
+from ossicle.audio.waveforms import as_float32
+from ossicle.features.mel import HOP_LENGTH
 from ossicle.model.whisper_layers import run_layers
-from ossicle.waveforms import as_float32
 
 if TYPE_CHECKING:
     from ossicle.model.whisper import WhisperEncoder

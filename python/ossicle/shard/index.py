@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from ossicle import _native
-from ossicle.audio import _thread_count
-from ossicle.errors import AudioError, CorruptAudioError, InvalidArgumentError
-from ossicle.polars_errors import reading
+from ossicle.audio.arguments import thread_count
+from ossicle.data.polars_errors import reading
+from ossicle.errors import AudioError, CorruptAudioError, InvalidArgumentError, check_on_error
 
 if TYPE_CHECKING:
     import polars
@@ -97,20 +97,19 @@ def index_shards(
         UnsupportedFormatError: A shard holds what none may.
         InvalidArgumentError: One shard is named twice, `threads` is not positive.
     """
-    shards = listed(paths)
-    if on_error not in ("raise", "collect"):
-        raise InvalidArgumentError(f'on_error is "raise" or "collect", not {on_error!r}')
-    workers = _thread_count(threads)
+    shards = list_paths(paths)
+    check_on_error(on_error, "raise", "collect")
+    workers = thread_count(threads)
     made = _native.index_shards(shards, workers, force, progress)
     errors = [one if isinstance(one, AudioError) else None for one in made]
     if on_error == "raise":
-        _raise_first(errors)
+        raise_first(errors)
     whole = [path for path, error in zip(shards, errors, strict=True) if error is None]
     frame = _read(whole)
     return (frame, errors) if on_error == "collect" else frame
 
 
-def listed(paths: Shards) -> list[str]:
+def list_paths(paths: Shards) -> list[str]:
     """Their paths as text, each shard once."""
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     shards = [os.fspath(path) for path in several]
@@ -123,7 +122,7 @@ def listed(paths: Shards) -> list[str]:
     return shards
 
 
-def _raise_first(errors: list[AudioError | None]) -> None:
+def raise_first(errors: list[AudioError | None]) -> None:
     found = [error for error in errors if error is not None]
     if not found:
         return
@@ -137,14 +136,29 @@ def _read(shards: list[str]) -> polars.DataFrame:
 
     frames = [polars.DataFrame(schema=_schema())]
     for shard in shards:
-        # As a file object: names are no patterns then, and folders like `a=b` no columns.
-        path = index_path(shard)
-        with reading(partial(_unread, path)), path.open("rb") as file:
-            frame = polars.read_parquet(file)
-            if "remarks" not in frame.columns:
-                frame = frame.with_columns(polars.lit(None, polars.String).alias("remarks"))
+        frame = _parquet(shard)
+        if "remarks" not in frame.columns:
+            frame = frame.with_columns(polars.lit(None, polars.String).alias("remarks"))
         frames.append(frame.with_columns(polars.lit(shard).alias("shard")))
     return polars.concat(frames)
+
+
+def read_index(shard: str, columns: list[str]) -> polars.DataFrame | None:
+    """These columns of the index of a shard; None where it lacks one or cannot be read."""
+    try:
+        frame = _parquet(shard)
+    except AudioError:
+        return None
+    return frame.select(columns) if set(columns) <= set(frame.columns) else None
+
+
+def _parquet(shard: str) -> polars.DataFrame:
+    import polars
+
+    # As a file object: names are no patterns then, and folders like `a=b` no columns.
+    path = index_path(shard)
+    with reading(partial(_unread, path)), path.open("rb") as file:
+        return polars.read_parquet(file)
 
 
 def _unread(path: Path, reason: str) -> AudioError:

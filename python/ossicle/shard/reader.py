@@ -27,14 +27,14 @@ import operator
 import os
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ossicle import _native
-from ossicle.audio import load
+from ossicle.audio import load, load_concealed
 from ossicle.errors import AudioError, InvalidArgumentError
 
 if TYPE_CHECKING:
-    from ossicle.audio import FloatArray, Gap
+    from ossicle.audio import ConcealedClip, FloatArray
 
 __all__ = ["AUDIO_EXTENSIONS", "Member", "Shard"]
 
@@ -128,6 +128,11 @@ class Shard:
             self._identity = self._shard.identity()
         return self._identity
 
+    @property
+    def is_indexed(self) -> bool:
+        """Whether it was opened by an index."""
+        return self._shard.is_indexed()
+
     def keys(self) -> list[str]:
         """The samples' keys, in their order."""
         return self._shard.keys()
@@ -187,34 +192,6 @@ class Shard:
         """The extensions of a sample's members, in their order."""
         return self._shard.extensions(self._number(key))
 
-    @overload
-    def load(
-        self,
-        key: str | int,
-        sample_rate: int | None = None,
-        *,
-        extension: str | None = None,
-        mono: bool = True,
-        offset: float = 0.0,
-        duration: float | None = None,
-        allow_nonfinite: bool = False,
-        verify: bool = False,
-        on_error: Literal["raise"] = "raise",
-    ) -> tuple[FloatArray, int]: ...
-    @overload
-    def load(
-        self,
-        key: str | int,
-        sample_rate: int | None = None,
-        *,
-        extension: str | None = None,
-        mono: bool = True,
-        offset: float = 0.0,
-        duration: float | None = None,
-        allow_nonfinite: bool = False,
-        verify: bool = False,
-        on_error: Literal["conceal"],
-    ) -> tuple[FloatArray, int, list[Gap]]: ...
     def load(
         self,
         key: str | int,
@@ -222,23 +199,44 @@ class Shard:
         *,
         extension: str | None = None,
         **options: Any,
-    ) -> tuple[FloatArray, int] | tuple[FloatArray, int, list[Gap]]:
+    ) -> tuple[FloatArray, int]:
         """Decodes a member in place, or a range of it, in one call that releases the GIL.
 
         Args:
             key: The sample's key or number.
             sample_rate: As for `ossicle.load`, like the other arguments.
             extension: As for `member`.
-            **options: ``mono``, ``offset``, ``duration``, ``allow_nonfinite``, ``verify`` and
-                ``on_error`` of `ossicle.load`.
+            **options: ``mono``, ``offset``, ``duration``, ``allow_nonfinite``, ``verify``,
+                ``quality`` and ``strict`` of `ossicle.load`.
 
         Raises:
             KeyError, IndexError: There is no such sample.
             AudioError: The child that fits, with the shard, the member, the byte (of the shard) and
                 the reason.
         """
-        decoded: tuple[FloatArray, int] = load(self.member(key, extension), sample_rate, **options)
-        return decoded
+        return load(self.member(key, extension), sample_rate, **options)
+
+    def load_concealed(
+        self,
+        key: str | int,
+        sample_rate: int | None = None,
+        *,
+        extension: str | None = None,
+        **options: Any,
+    ) -> ConcealedClip:
+        """Decodes a member as `ossicle.load_concealed` does, with silence for damage.
+
+        Args:
+            key: The sample's key or number.
+            sample_rate: As for `load`, like the other arguments.
+            extension: As for `member`.
+            **options: As for `load`.
+
+        Raises:
+            KeyError, IndexError: There is no such sample.
+            AudioError: As for `load`, where the member gives no samples at all.
+        """
+        return load_concealed(self.member(key, extension), sample_rate, **options)
 
     def verify(self) -> list[AudioError]:
         """Reads the shard again, headers and payloads, and lists all that is wrong.

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ossicle import _native
-from ossicle.audio import ShardMember, _thread_count, info
+from ossicle.audio import ShardMember, info
+from ossicle.audio.arguments import thread_count
 from ossicle.errors import AudioError
 from ossicle.outputs import refuse_same_file
-from ossicle.shard.index import Progress, Shards, index_path, listed
+from ossicle.shard.index import Progress, Shards, index_path, list_paths, read_index
 from ossicle.shard.reader import Shard
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ def verify_shards(
     """
     import polars
 
-    shards = listed(paths)
-    workers = _thread_count(threads)
+    shards = list_paths(paths)
+    workers = thread_count(threads)
     found = _native.verify_shards(shards, workers, decode, progress)
     rows = [
         fault_row(path, error)
@@ -112,9 +113,10 @@ class Remark(NamedTuple):
 
 
 def shard_remarks(paths: Shards, *, threads: int | None = None) -> list[Remark]:
-    """What is careless in the recordings of shards, from their headers; nothing is decoded.
+    """What is careless in the recordings of shards; nothing is decoded.
 
-    And names with control characters in them, which are read but not written.
+    An index that is the shard's own tells it; without one the recordings' headers are read. Names
+    of members with control characters in them, which are read but not written, are remarks too.
 
     Args:
         paths: One shard or several.
@@ -124,8 +126,8 @@ def shard_remarks(paths: Shards, *, threads: int | None = None) -> list[Remark]:
         All remarks, in the order of the shards. Damaged shards and recordings have none:
         `verify_shards` says what is wrong with them.
     """
-    with ThreadPoolExecutor(_thread_count(threads), "ossicle-remarks") as pool:
-        return [one for found in pool.map(_remarks, listed(paths)) for one in found]
+    with ThreadPoolExecutor(thread_count(threads), "ossicle-remarks") as pool:
+        return [one for found in pool.map(_remarks, list_paths(paths)) for one in found]
 
 
 def _remarks(path: str) -> list[Remark]:
@@ -134,15 +136,26 @@ def _remarks(path: str) -> list[Remark]:
     except AudioError:
         return []
     with shard:
-        return [
-            Remark(path, member.name, remark)
-            for member in shard.recordings()
-            for remark in _remarks_on(member)
-        ] + [
-            Remark(path, member.name, _CONTROL)
-            for member in shard.members()
-            if any(unicodedata.category(one) == "Cc" for one in member.name)
-        ]
+        found = _indexed_remarks(shard) if shard.is_indexed else None
+        if found is None:
+            recordings = shard.recordings()
+            found = [(one.name, remark) for one in recordings for remark in _remarks_on(one)]
+        names = (member.name for member in shard.members())
+        found += [(name, _CONTROL) for name in names if _has_control_characters(name)]
+    return [Remark(path, name, remark) for name, remark in found]
+
+
+def _indexed_remarks(shard: Shard) -> list[tuple[str, str]] | None:
+    """Names and remarks by the index; None where it has none, as those of older versions."""
+    frame = read_index(shard.path, ["name", "remarks"])
+    if frame is None:
+        return None
+    rows = frame.drop_nulls("remarks").iter_rows()
+    return [(name, remark) for name, lines in rows for remark in lines.splitlines()]
+
+
+def _has_control_characters(name: str) -> bool:
+    return any(unicodedata.category(one) == "Cc" for one in name)
 
 
 def _remarks_on(member: ShardMember) -> tuple[str, ...]:

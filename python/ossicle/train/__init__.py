@@ -9,10 +9,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ossicle import moved
+
 if TYPE_CHECKING:
-    from ossicle.train.align import AlignConfig, AlignProgress, AlignResult
+    from ossicle.data.errors import ManifestError
     from ossicle.train.checkpoint import CheckpointError
-    from ossicle.train.clips import ManifestError
     from ossicle.train.config import TrainConfig
     from ossicle.train.config_file import ConfigError, config_from
     from ossicle.train.result import (
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from ossicle.train.trainer import run
 
 __all__ = [
-    "AlignConfig",
-    "AlignProgress",
-    "AlignResult",
     "CheckpointError",
     "ConfigError",
     "LossDidNotFallError",
@@ -44,9 +42,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "align": ("AlignConfig", "AlignProgress", "AlignResult"),
     "checkpoint": ("CheckpointError",),
-    "clips": ("ManifestError",),
+    "ossicle.data.errors": ("ManifestError",),
     "config": ("TrainConfig",),
     "config_file": ("ConfigError", "config_from"),
     "result": (
@@ -60,12 +57,22 @@ _HOMES = {
     "trainer": ("run",),
 }
 _LAZY = {name: module for module, names in _HOMES.items() for name in names}
+_RENAMED = {
+    "AlignConfig": "TrainConfig",
+    "AlignProgress": "TrainProgress",
+    "AlignResult": "TrainResult",
+}
 
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        moved.warn_renamed(f"{__name__}.{name}", f"{__name__}.{_RENAMED[name]}")
+        name = _RENAMED[name]
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    home = _LAZY[name]
+    home = home if home.startswith("ossicle.") else f"{__name__}.{home}"
+    return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import uuid
@@ -24,6 +23,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from ossicle.atomic import flush
+from ossicle.errors import TrainingError
 
 __all__ = [
     "Checkpoint",
@@ -49,7 +51,7 @@ _FILE = re.compile(r"[^/\\\0]+\.safetensors")
 Tensors = dict[str, dict[str, Tensor]]
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(TrainingError):
     """A checkpoint could not be written, is damaged, or does not fit the run; it says which."""
 
 
@@ -197,8 +199,8 @@ def _write(
     state["sha256"] = _seal(state)
     (folder / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
     for path in folder.iterdir():
-        _flush(path)
-    _flush(folder)
+        flush(path)
+    flush(folder)
 
 
 def _publish(temporary: Path, final: Path) -> None:
@@ -206,24 +208,13 @@ def _publish(temporary: Path, final: Path) -> None:
     if final.exists():
         final.rename(final.with_name(f"{TEMPORARY}{uuid.uuid4().hex}"))
     temporary.rename(final)
-    _flush(final.parent)
+    flush(final.parent)
     _remove_temporary(final.parent)
 
 
 def _remove_temporary(directory: Path) -> None:
     for leftover in directory.glob(f"{TEMPORARY}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
-    if path.is_dir() and os.name == "nt":  # Windows cannot open a folder
-        return
-    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:

@@ -9,6 +9,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from ossicle.errors import TrainingError
 from ossicle.train.config import STAGE_DEFAULTS, Stage, TrainConfig
 
 __all__ = ["ConfigError", "config_from", "option_types", "read_config", "table", "write_config"]
@@ -18,7 +19,7 @@ SECTIONS = ("Data", "Model", "Optimisation", "Run")
 _OF_A_CALL = ("resume", "overwrite")
 
 
-class ConfigError(ValueError):
+class ConfigError(TrainingError, ValueError):
     """A configuration has a key that there is not, or a value of another type; it says which."""
 
 

@@ -8,18 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-__all__ = ["write_report"]
+from ossicle.train.drawing import (
+    BAR,
+    FAINT_BAR,
+    GRID,
+    INK,
+    LINE,
+    MUTED,
+    label_axes,
+    new_figure,
+    save_figure,
+)
 
-HEADING_INCHES = 0.72
+__all__ = ["draw_layer_weights", "write_report"]
+
 FRAMES_PER_SECOND = 100  # Whisper's mel frames
-INK, MUTED, GRID = "#22303c", "#5d6d7a", "#e3e8ec"
-LINE, BAR, FAINT_BAR = "#2a6f97", "#61a5c2", "#a9d6e5"
 COLOUR_MAP = "magma"
 HELD_OUT = {
     "loss": ("held out", "#c1440e"),
@@ -57,26 +63,47 @@ def write_report(
     Returns:
         The path.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     below: list[Callable[[Any], None]] = []
     if log_mel is not None and log_mel.size:
         below.append(partial(_draw_log_mel, log_mel=log_mel))
     if stages:
         below.append(partial(_draw_stages, stages=stages))
-    height = 7.4 if below else 4.4
-    panels = (0, 0, 1, 1 - HEADING_INCHES / height)
-    layout = ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.1, rect=panels)
-    figure = Figure(figsize=(10, height), dpi=130, layout=layout)
-    FigureCanvasAgg(figure)
-    told = (_summary(losses), _speeds(figures), _careless(remarks))
-    _title(figure, title, subtitle or "; ".join(filter(None, told)))
+    parts = (_summary(losses), _speeds(figures), _count_remarks(remarks))
+    subtitle = subtitle or "; ".join(filter(None, parts))
+    figure = new_figure(10, 7.4 if below else 4.4, title, subtitle, dpi=130)
     grid = figure.add_gridspec(2 if below else 1, max(len(below), 1))
     _draw_losses(figure.add_subplot(grid[0, :]), losses, evaluations)
     for column, draw in enumerate(below):
         draw(figure.add_subplot(grid[1, column]))
-    figure.savefig(path)
-    return path
+    return save_figure(figure, path)
+
+
+def draw_layer_weights(
+    path: Path | str,
+    weights: Sequence[float],
+    *,
+    title: str = "Which layers of the encoder are used",
+    subtitle: str = "softmax weights of a learned sum; 0 is what the convolutions give",
+) -> Path:
+    """Writes a PNG of the weights of the encoder's layers.
+
+    Args:
+        path: Where the picture goes; its folder is made if it is missing.
+        weights: One a layer, from the input on, that sum to 1.
+        title: Above everything.
+        subtitle: A line below the title.
+    """
+    figure = new_figure(7, 3.6, title, subtitle)
+    axes: Any = figure.add_subplot()
+    label_axes(axes, "", "layer", "weight")
+    colours = [LINE if w == max(weights) else BAR for w in weights]
+    axes.bar(range(len(weights)), weights, color=colours, width=0.7)
+    axes.axhline(1 / len(weights), color=MUTED, linewidth=1, linestyle=":")
+    axes.annotate("all equal", (len(weights) - 0.5, 1 / len(weights)), color=MUTED, ha="right",
+                  xytext=(0, 3), textcoords="offset points", fontsize=9)  # fmt: skip
+    axes.set_xticks(range(len(weights)))
+    axes.set_ylim(0, 1.15 * max(weights))
+    return save_figure(figure, path)
 
 
 def _summary(losses: Sequence[float]) -> str:
@@ -91,40 +118,24 @@ def _speeds(figures: Mapping[str, float] | None) -> str:
     """The figures that say how well the machine was used, as far as they are known."""
     if not figures:
         return ""
-    told = [
+    parts = [
         f"{figures['audio_seconds_per_second']:,.0f} s of audio and "
         f"{figures['tokens_per_second']:,.0f} tokens a second"
     ]
     shares = {"data_wait": "waiting for data", "padding": "padding", "mfu": "MFU"}
-    told += [f"{figures[name]:.1%} {words}" for name, words in shares.items() if name in figures]
-    return ", ".join(told)
+    parts += [f"{figures[name]:.1%} {words}" for name, words in shares.items() if name in figures]
+    return ", ".join(parts)
 
 
-def _careless(remarks: Mapping[str, int] | None) -> str:
+def _count_remarks(remarks: Mapping[str, int] | None) -> str:
     count = sum((remarks or {}).values())
     return f"{count:,} remarks on clips, in result.json" if count else ""
-
-
-def _title(figure: Figure, title: str, subtitle: str) -> None:
-    inch = 1 / figure.get_figheight()
-    style: dict[str, Any] = {"x": 0.012, "ha": "left", "va": "top"}
-    figure.text(y=1 - 0.14 * inch, s=title, color=INK, fontsize=14, fontweight="bold", **style)
-    figure.text(y=1 - 0.43 * inch, s=subtitle, color=MUTED, fontsize=10, **style)
-
-
-def _frame(axes: Any, title: str, x: str, y: str) -> None:
-    axes.set_title(title, loc="left", color=INK, fontsize=11)
-    axes.set_xlabel(x, color=MUTED)
-    axes.set_ylabel(y, color=MUTED)
-    axes.tick_params(colors=MUTED, length=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GRID)
 
 
 def _draw_losses(
     axes: Any, losses: Sequence[float], evaluations: Sequence[Mapping[str, float]]
 ) -> None:
-    _frame(axes, "Loss by step", "step", "cross entropy (nats a token)")
+    label_axes(axes, "Loss by step", "step", "cross entropy (nats a token)")
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -157,7 +168,7 @@ def _highest(evaluations: Sequence[Mapping[str, float]]) -> float:
 
 def _draw_log_mel(axes: Any, log_mel: NDArray[np.float32]) -> None:
     seconds = log_mel.shape[1] / FRAMES_PER_SECOND
-    _frame(axes, "What the encoder hears: one clip", "time (s)", "mel bin")
+    label_axes(axes, "What the encoder hears: one clip", "time (s)", "mel bin")
     picture = axes.imshow(
         log_mel,
         aspect="auto",
@@ -175,7 +186,7 @@ def _draw_log_mel(axes: Any, log_mel: NDArray[np.float32]) -> None:
 def _draw_stages(axes: Any, stages: Mapping[str, float]) -> None:
     names, seconds = list(stages), list(stages.values())
     total = sum(seconds)
-    _frame(axes, f"Time by stage: {total:.1f} s in all", "seconds", "")
+    label_axes(axes, f"Time by stage: {total:.1f} s in all", "seconds", "")
     longest = max(seconds)
     colours = [BAR if s == longest else FAINT_BAR for s in seconds]
     bars = axes.barh(names, seconds, color=colours, height=0.65)

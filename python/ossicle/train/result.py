@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ossicle.errors import TrainingError
+
 __all__ = [
     "LossDidNotFallError",
     "TrainProgress",
@@ -18,10 +20,6 @@ __all__ = [
     "TrainingInterrupted",
     "TrainingTerminated",
 ]
-
-
-class TrainingError(RuntimeError):
-    """A run cannot go on: the loss is no number, or a step has no clip that can be read."""
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -150,7 +148,7 @@ class TrainResult:
         return fields | {name: getattr(self, name) for name in rates}
 
 
-class LossDidNotFallError(RuntimeError):
+class LossDidNotFallError(TrainingError):
     """Training ended, and was written, but its loss fell by less than it must.
 
     Attributes:

@@ -1,0 +1,41 @@
+"""Audio: read, written and resampled. Nothing here needs FFmpeg."""
+
+from ossicle.audio.reading import (
+    AudioBatch,
+    AudioInfo,
+    AudioSource,
+    ConcealedClip,
+    FloatArray,
+    Gap,
+    ShardMember,
+    info,
+    load,
+    load_batch,
+    load_concealed,
+)
+from ossicle.audio.remarks import count_reasons, reason_of
+from ossicle.audio.resampling import Quality, Resampler, resample
+from ossicle.audio.waveforms import as_float32
+from ossicle.audio.writing import encode, save
+
+__all__ = [
+    "AudioBatch",
+    "AudioInfo",
+    "AudioSource",
+    "ConcealedClip",
+    "FloatArray",
+    "Gap",
+    "Quality",
+    "Resampler",
+    "ShardMember",
+    "as_float32",
+    "count_reasons",
+    "encode",
+    "info",
+    "load",
+    "load_batch",
+    "load_concealed",
+    "reason_of",
+    "resample",
+    "save",
+]
