@@ -2,11 +2,11 @@
 
 - `AudioError`: recordings, shards and caches, and arguments that make no sense. Each says where it
   happened, so that one line of a log is enough to find the file again.
-- `ossicle.collator.CollatorError`: rows that no batch can be made of.
-- `ossicle.dataloader.DataloaderError`: manifests, metadata and samples of a dataset.
+- `CollatorError`: rows that no batch can be made of.
+- `ossicle.data.DataError`: rows and manifests, metadata and samples of a dataset.
 - `ModelLoadError`: checkpoints that no model can be loaded from.
 - `ossicle.extract.ExtractError`: extracted features that do not fit.
-- `TrainingError`: configurations, manifests and checkpoints of a run, and runs that cannot go on.
+- `TrainingError`: configurations and checkpoints of a run, and runs that cannot go on.
 """
 
 from __future__ import annotations

@@ -1,43 +1,23 @@
-//! What a source holds, and its samples: PCM and FLAC by our own decoders, everything else by codec.
+//! What a source holds, and its samples: stored ones and native FLAC by their own readers, everything else packet by
+//! packet.
 
-use std::borrow::Cow;
+pub mod damage;
+mod flac;
+mod pcm;
+pub(crate) mod reader;
+
 use std::ops::Range;
 
-use crate::codec::CodecReader;
-use crate::damage::Damage;
-use crate::demux;
+use self::damage::Damage;
+use self::reader::CodecReader;
+use crate::bytes::source::Source;
+use crate::container::flac::Flac;
+use crate::container::pcm::Pcm;
+use crate::container::{self, Opened};
 use crate::error::{Error, Result};
-use crate::flac::Flac;
-use crate::pcm::Pcm;
-use crate::plane;
-use crate::remark::{Remark, Remarks};
-use crate::source::Source;
-
-/// What is known of a clip before it is decoded.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AudioInfo {
-    /// Frames per second, in Hz.
-    pub sample_rate: u32,
-    /// Channels of the first audio track.
-    pub channels: u32,
-    /// Samples per channel that a whole decode gives, encoder delay and padding removed.
-    pub frames: u64,
-    /// The container, by FFmpeg's short name where there is one.
-    pub container: Cow<'static, str>,
-    /// The codec, by FFmpeg's short name where there is one.
-    pub codec: Cow<'static, str>,
-    /// Bits of one sample before it became a float; `None` for lossy codecs.
-    pub bits_per_sample: Option<u32>,
-    /// What is careless in the file and was read all the same, in the order of its bytes.
-    pub remarks: Vec<Remark>,
-}
-
-impl AudioInfo {
-    /// Length in seconds.
-    pub fn duration(&self) -> f64 {
-        self.frames as f64 / f64::from(self.sample_rate)
-    }
-}
+use crate::guard::remark::Remarks;
+pub use crate::info::AudioInfo;
+use crate::signal::plane;
 
 /// An opened clip.
 pub struct Decoder<'a> {
@@ -69,16 +49,13 @@ impl<'a> Decoder<'a> {
         Ok(Self { kind, remarks })
     }
 
-    fn open_kind(mut source: Source<'a>) -> Result<Kind<'a>> {
-        if let Some(pcm) = Pcm::open(&mut source)? {
-            return Ok(Kind::Pcm(pcm, source));
-        }
-        if let Some(at) = Flac::sniff(&mut source)? {
-            return Ok(Kind::Flac(Box::new(Flac::open(source, at)?)));
-        }
+    fn open_kind(source: Source<'a>) -> Result<Kind<'a>> {
         let remarks = source.remarks();
-        let reader = CodecReader::open(demux::open(source)?, remarks)?;
-        Ok(Kind::Codec(Box::new(reader)))
+        Ok(match container::open(source)? {
+            Opened::Pcm(pcm, source) => Kind::Pcm(pcm, source),
+            Opened::Flac(flac) => Kind::Flac(flac),
+            Opened::Packets(demuxer) => Kind::Codec(Box::new(CodecReader::open(demuxer, remarks)?)),
+        })
     }
 
     /// Frames per second, in Hz.

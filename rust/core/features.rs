@@ -3,12 +3,13 @@
 //! A row is `n_mels` x frames. Clips are filled up with zeros, or cut, to `padded` samples; `None`: they
 //! are followed by silence for as long as the longest of the batch.
 
+use crate::bytes::source::Source;
 use crate::error::Result;
-use crate::mel::{HOP, LogMel, N_FFT, SAMPLE_RATE, WHISPER_PADDED};
-use crate::pipeline::{self, Request, Row, guarded};
+use crate::guard::guarded;
+use crate::guard::room;
+use crate::pipeline::{self, Request, Row};
 use crate::pool;
-use crate::room;
-use crate::source::Source;
+use crate::signal::mel::{HOP, LogMel, N_FFT, SAMPLE_RATE, WHISPER_PADDED};
 
 /// A sample is in frames whose middle is no farther from it than this.
 const REACH: usize = N_FFT / 2;

@@ -1,39 +1,29 @@
 //! Audio files to model-ready arrays: decode, mix, resample, truncate, cache.
 //!
-//! No Python here: the crate stands on its own.
+//! No Python here: the crate stands on its own. `docs/architecture.md` has a map of its modules, whose arrows go
+//! one way.
 
-mod aac;
-mod alac;
-pub mod cache;
+mod bytes;
 mod codec;
-pub mod damage;
+mod container;
 pub mod decode;
-mod demux;
 pub mod encode;
 pub mod error;
 pub mod features;
-mod flac;
+mod guard;
 mod idle;
+mod info;
 pub mod interrupt;
-mod map;
-pub mod mel;
-mod mix;
-mod mpeg_audio;
-pub mod npz;
-mod opus;
-mod params;
-mod pcm;
 pub mod pipeline;
-mod plane;
 pub mod pool;
-pub mod remark;
-pub mod resample;
-pub mod room;
-pub mod shard;
-pub mod source;
-mod temp;
-mod vorbis;
-mod window;
+mod signal;
+mod store;
+
+pub use bytes::source;
+pub use decode::damage;
+pub use guard::{remark, room};
+pub use signal::{mel, resample};
+pub use store::{cache, npz, shard};
 
 // The tests from outside are in the program of the unit tests, so that the crate is compiled once for both.
 #[cfg(test)]

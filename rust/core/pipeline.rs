@@ -1,17 +1,17 @@
 //! From a source to samples at the rate that was asked for; one clip, or a batch on threads.
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::codec::{CodecReader, Place};
-use crate::damage::{Damage, Gap};
+use crate::bytes::source::Source;
 use crate::decode::Decoder;
+use crate::decode::damage::{Damage, Gap};
+use crate::decode::reader::{CodecReader, Place};
 use crate::error::{Error, ErrorKind, Result};
-use crate::mix::first_nonfinite;
-use crate::plane;
+pub use crate::guard::guarded;
 use crate::pool;
-use crate::resample::{Quality, Resampler, resampled_frames};
-use crate::source::Source;
+use crate::signal::mix::first_nonfinite;
+use crate::signal::plane;
+use crate::signal::resample::{Quality, Resampler, resampled_frames};
 
 /// What to make of a source.
 #[derive(Clone, Copy, Debug)]
@@ -77,20 +77,6 @@ pub fn load(source: Source<'_>, request: &Request) -> Result<Clip> {
         gap.error.name_source(&name);
     }
     Ok(clip)
-}
-
-/// Runs `work`, and turns a panic of a decoder into an error of the clip.
-pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_default();
-        Err(Error::new(
-            ErrorKind::Decode,
-            format!("the decoder failed on this data ({text})"),
-        ))
-    })
 }
 
 fn load_unguarded(source: Source<'_>, request: &Request) -> Result<Clip> {

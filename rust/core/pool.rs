@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::guard::guarded;
 use crate::interrupt;
-use crate::pipeline::guarded;
 
 /// Does `work` on every item on up to `threads` threads; results in the order of the items.
 ///

@@ -126,13 +126,15 @@ def _plain(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         message
         if isinstance(message["content"], str)
-        else {**message, "content": [_silent(part) for part in message["content"]]}
+        else {
+            **message,
+            "content": [
+                {"type": "audio"} if part["type"] == "audio" else part
+                for part in message["content"]
+            ],
+        }
         for message in messages
     ]
-
-
-def _silent(part: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "audio"} if part["type"] == "audio" else part
 
 
 def _turns(

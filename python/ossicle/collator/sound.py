@@ -54,7 +54,9 @@ class Loader:
         recordings = [pairs[place][1] for place in missing]
         for place, sound in zip(missing, self._load(recordings), strict=True):
             found[place] = sound
-            self._keep(keys[place], sound)
+            key = keys[place]
+            if self.cache is not None and key is not None and not isinstance(sound, AudioError):
+                self.cache.put(key, sound)
         return [sound for sound in found if sound is not None]
 
     def key(self, pair: Pair) -> WaveformCacheKey | None:
@@ -84,10 +86,6 @@ class Loader:
             max_length_ms=plain.max_length_ms,
             auto_resample=plain.auto_resample,
         )
-
-    def _keep(self, key: WaveformCacheKey | None, sound: Sound) -> None:
-        if self.cache is not None and key is not None and not isinstance(sound, AudioError):
-            self.cache.put(key, sound)
 
     def _load(self, recordings: list[Recording]) -> list[Sound]:
         """All that must be decoded in one call."""

@@ -122,14 +122,14 @@ class MetadataManifest:
             OSError: The file cannot be written.
         """
         refuse_after_fork()
-        with replacing(path) as partial:
-            # So that an error of the system is told as such, with its own type.
-            partial.touch()
+        # Opened here, so that an error of the system is raised with its own type, and so that a
+        # query that fails does not leave a thread behind which makes the file anew.
+        with replacing(path) as partial, partial.open("wb") as file:
             if self._df is not None:
-                self._df.write_parquet(partial)
+                self._df.write_parquet(file)
             else:
                 with self._reading():
-                    self._lazy.sink_parquet(partial)
+                    self._lazy.sink_parquet(file)
 
     def filter(self, predicate: pl.Expr) -> MetadataManifest:
         """The rows for which the predicate is true, not null.

@@ -1,0 +1,6 @@
+//! Where bytes come from and go to.
+
+pub(crate) mod map;
+pub mod source;
+pub(crate) mod temp;
+pub(crate) mod window;

@@ -1,0 +1,181 @@
+//! Samples that are stored as they are, or in blocks of one size: any range is found by arithmetic.
+//!
+//! `wav`, `aiff`, `au` and `caf::pcm` read the headers and give what is described here.
+
+use std::ops::Range;
+
+use super::chunk::Header;
+use crate::codec::pcm::adpcm::Adpcm;
+use crate::codec::pcm::check_channels;
+use crate::codec::sample::{Order, Sample};
+use crate::error::{Error, Result};
+use crate::info::AudioInfo;
+
+/// How the samples are stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Coding {
+    Linear(Sample, Order),
+    Adpcm(Adpcm),
+}
+
+/// What a header says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    /// FFmpeg's short name of the container.
+    pub(crate) container: &'static str,
+    pub(crate) coding: Coding,
+    pub(crate) channels: u32,
+    pub(crate) sample_rate: u32,
+    /// Bits of one sample that mean something; `None` for ADPCM.
+    pub(crate) bits: Option<u32>,
+    /// Bytes that are decoded as one: a frame, or a block of ADPCM.
+    pub(crate) block_bytes: u64,
+}
+
+impl Layout {
+    /// The layout of whole frames of `sample`.
+    pub(crate) fn linear(container: &'static str, sample: Sample, order: Order) -> Self {
+        Self {
+            container,
+            coding: Coding::Linear(sample, order),
+            channels: 0,
+            sample_rate: 0,
+            bits: Some(8 * sample.bytes()),
+            block_bytes: u64::from(sample.bytes()),
+        }
+    }
+
+    /// For `channels` of what was described for one.
+    pub(crate) fn of(mut self, channels: u32, sample_rate: u32) -> Self {
+        self.channels = channels;
+        self.sample_rate = sample_rate;
+        self.block_bytes *= u64::from(channels);
+        self
+    }
+
+    /// Frames in `bytes`, of which a last block may be short.
+    pub(crate) fn frames(&self, bytes: u64) -> u64 {
+        let (blocks, rest) = (bytes / self.block_bytes, bytes % self.block_bytes);
+        // A header may promise anything.
+        let whole = blocks.saturating_mul(self.block_frames());
+        whole.saturating_add(self.frames_of_block(rest))
+    }
+
+    pub(crate) fn block_frames(&self) -> u64 {
+        self.frames_of_block(self.block_bytes)
+    }
+
+    fn frames_of_block(&self, bytes: u64) -> u64 {
+        match self.coding {
+            Coding::Linear(..) => bytes / self.block_bytes,
+            Coding::Adpcm(kind) => kind.frames(bytes, u64::from(self.channels)),
+        }
+    }
+}
+
+/// An opened clip: what its header says, and where the samples lie.
+#[derive(Clone, Debug)]
+pub(crate) struct Pcm {
+    pub(crate) layout: Layout,
+    /// The bytes that are there.
+    pub(crate) data: Range<u64>,
+    /// How many the header promises.
+    promised: u64,
+    /// Frames of the promised data that are the recording.
+    pub(crate) recording: Range<u64>,
+}
+
+impl Pcm {
+    /// The clip whose samples begin at byte `at`; of `size` bytes, or up to the end of the source.
+    ///
+    /// # Errors
+    /// When `layout` cannot be.
+    pub(crate) fn new(
+        header: &Header<'_, '_>,
+        layout: Layout,
+        at: u64,
+        size: Option<u64>,
+    ) -> Result<Self> {
+        let there = header.source_len().saturating_sub(at);
+        let promised = size.unwrap_or(there);
+        check(header, &layout, at)?;
+        Ok(Self {
+            layout,
+            data: at..at + promised.min(there),
+            promised,
+            recording: 0..layout.frames(promised),
+        })
+    }
+
+    /// Keeps `frames` frames from `delay` on; `None` when there are not as many.
+    pub(crate) fn cut(mut self, delay: u64, frames: u64) -> Option<Self> {
+        let end = delay.checked_add(frames)?;
+        let fits = end <= self.recording.end;
+        self.recording = delay..end;
+        fits.then_some(self)
+    }
+
+    pub(crate) fn sample_rate(&self) -> u32 {
+        self.layout.sample_rate
+    }
+
+    /// Frames of the recording, as the header promises them.
+    pub(crate) fn frames(&self) -> u64 {
+        self.recording.end - self.recording.start
+    }
+
+    /// What the header says.
+    ///
+    /// # Errors
+    /// When it promises more than there is.
+    pub(crate) fn info(&self) -> Result<AudioInfo> {
+        self.check_end()?;
+        let codec = match self.layout.coding {
+            Coding::Linear(sample, order) => sample.name(order),
+            Coding::Adpcm(kind) => kind.name(),
+        };
+        Ok(AudioInfo {
+            sample_rate: self.layout.sample_rate,
+            channels: self.layout.channels,
+            frames: self.frames(),
+            container: self.layout.container.into(),
+            codec: codec.into(),
+            bits_per_sample: self.layout.bits,
+            remarks: Vec::new(),
+        })
+    }
+
+    pub(crate) fn check_end(&self) -> Result<()> {
+        let (promised, there) = (self.promised, self.data.end - self.data.start);
+        if promised <= there {
+            return Ok(());
+        }
+        let reason =
+            format!("the header promises {promised} bytes of samples and {there} are there");
+        Err(Error::corrupt(reason).at_byte(self.data.end))
+    }
+
+    /// Whether its numbers cannot say NaN or infinity.
+    pub(crate) fn is_finite(&self) -> bool {
+        !matches!(
+            self.layout.coding,
+            Coding::Linear(Sample::Float32 | Sample::Float64, _)
+        )
+    }
+}
+
+fn check(header: &Header<'_, '_>, layout: &Layout, at: u64) -> Result<()> {
+    if layout.channels == 0 || layout.sample_rate == 0 {
+        let reason = "the header declares no channels or a rate of 0 Hz";
+        return Err(header.broken(at, reason));
+    }
+    check_channels(layout.channels).map_err(|error| error.at_byte(at))?;
+    if layout.block_bytes == 0 || layout.block_frames() == 0 {
+        let reason = format!(
+            "blocks of {} bytes hold no sample of each channel",
+            layout.block_bytes
+        );
+        return Err(header.broken(at, reason));
+    }
+    Ok(())
+}

@@ -1,0 +1,523 @@
+//! From a track's packets to samples: exact trimming, exact ranges, and errors that say where.
+
+mod opus_start;
+mod parts;
+mod presentation;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::codec::packet::{Block, PacketDecoder};
+use crate::codec::params::{Codec, Params};
+use crate::codec::{self, aac};
+use crate::container::demuxer::{Demuxer, Packet, Part};
+use crate::decode::damage::Damage;
+use crate::error::{Error, ErrorKind, Result};
+use crate::guard::remark::Remarks;
+use crate::info::AudioInfo;
+use crate::signal::mix::{Mixer, channels_change};
+
+pub(crate) use parts::Place;
+
+/// Packets in a row that give no sample before a stream counts as stuck.
+const MAX_BARREN_PACKETS: u32 = 65_536;
+/// Packets within which HE-AAC shows what its header keeps to itself.
+const PACKETS_SHOWING_SBR: u32 = 2;
+/// Samples reserved at most on a header's word, of all planes together.
+const MAX_RESERVED: u64 = 8 << 20;
+
+/// The first audio track of a file, and its decoder.
+pub(crate) struct CodecReader<'a> {
+    demuxer: Box<dyn Demuxer + 'a>,
+    decoder: Box<dyn PacketDecoder>,
+    /// What the decoder was made from, as [`Packet::params`] tells it.
+    link: Option<Arc<Params>>,
+    is_mono: bool,
+    /// Of the first link.
+    sample_rate: u32,
+    channels: Channels,
+    /// Whether links of another rate than the first are decoded too.
+    takes_any_rate: bool,
+    /// Whether one was met that was not to be decoded.
+    has_met_rate: bool,
+    remarks: Remarks,
+    /// Packets that were read ahead, the next one last.
+    ahead: Vec<Packet>,
+    /// The frame at which the link begins in whose middle decoding began, of Opus.
+    begun_at: Option<i64>,
+}
+
+/// How many channels a recording has.
+#[derive(Default)]
+struct Channels {
+    /// At its beginning, where a header or a packet tells them.
+    first: Option<usize>,
+    /// In the packet that was decoded last.
+    last: Option<usize>,
+}
+
+impl Channels {
+    /// What is careless where a packet has so many channels.
+    fn meet(&mut self, count: usize) -> Option<Error> {
+        let first = *self.first.get_or_insert(count);
+        let last = self.last.replace(count).unwrap_or(first);
+        (last != count).then(|| channels_change(last, count))
+    }
+}
+
+impl<'a> CodecReader<'a> {
+    /// Makes the track's decoder.
+    pub(crate) fn open(mut demuxer: Box<dyn Demuxer + 'a>, remarks: Remarks) -> Result<Self> {
+        check_profile(&mut *demuxer, &remarks)?;
+        let params = &demuxer.track().params;
+        let sample_rate = params.sample_rate;
+        if sample_rate == 0 {
+            return Err(Error::corrupt("the stream declares a rate of 0 Hz"));
+        }
+        let decoder = codec::decoder(params)?;
+        let channels = decoder.channels().or(params.channels);
+        Ok(Self {
+            demuxer,
+            decoder,
+            link: None,
+            is_mono: false,
+            sample_rate,
+            channels: Channels {
+                first: channels.filter(|count| *count > 0),
+                last: None,
+            },
+            takes_any_rate: false,
+            has_met_rate: false,
+            remarks,
+            ahead: Vec::new(),
+            begun_at: None,
+        })
+    }
+
+    pub(crate) fn sample_rate(&self) -> u32 {
+        self.sample_rate
+    }
+
+    /// Facts from the headers; where none gives the exact length, packets are counted.
+    pub(crate) fn info(mut self) -> Result<AudioInfo> {
+        let (channels, frames) = match (self.channels.first, self.demuxer.track().frames) {
+            (Some(channels), Some(frames)) => (channels, frames),
+            _ => self.count()?,
+        };
+        let track = self.demuxer.track();
+        let frames = match track.parts.as_slice() {
+            [] => frames,
+            parts => parts.iter().map(Part::frames).sum(),
+        };
+        Ok(AudioInfo {
+            sample_rate: self.sample_rate,
+            channels: channels as u32,
+            frames,
+            container: track.container.into(),
+            codec: track.params.codec.name().into(),
+            bits_per_sample: track.params.lossless_bits(),
+            remarks: Vec::new(),
+        })
+    }
+
+    /// Channels and frames, by the packets' headers where they tell and by decoding where they do not.
+    fn count(&mut self) -> Result<(usize, u64)> {
+        if let Some(channels) = self.channels.first
+            && let Some(frames) = self.demuxer.frames()?
+        {
+            return Ok((channels, frames));
+        }
+        self.demuxer.seek(i64::MIN)?;
+        self.takes_any_rate = true;
+        self.set_mono(true);
+        // Nothing is wanted, up to an end that is never reached.
+        let mut pass = Pass::new(u64::MAX..u64::MAX);
+        let mut mixer = Mixer::new(0, true, 0)?;
+        self.run(&mut pass, &mut mixer, &mut Damage::raise())?;
+        let channels = self.channels.first.unwrap_or(0);
+        Ok((channels, pass.position.max(0) as u64))
+    }
+
+    /// Decodes frames `range`, cut at the end of the recording.
+    ///
+    /// # Errors
+    /// Damage, a change of the rate ([`CodecReader::has_met_rate`]), and one of the channels unless they are mixed.
+    pub(crate) fn decode(
+        &mut self,
+        range: Range<u64>,
+        mono: bool,
+        damage: &mut Damage,
+    ) -> Result<Vec<Vec<f32>>> {
+        if self.demuxer.track().parts.is_empty() {
+            return self.decode_media(range, mono, damage);
+        }
+        self.decode_presentation(&range, mono, damage)
+    }
+
+    /// The same of what the packets hold.
+    fn decode_media(
+        &mut self,
+        range: Range<u64>,
+        mono: bool,
+        damage: &mut Damage,
+    ) -> Result<Vec<Vec<f32>>> {
+        let known = self.demuxer.track().frames;
+        let end = range.end.min(known.unwrap_or(i64::MAX as u64));
+        let wanted = range.start.min(end)..end;
+        let channels = self.channels.first.unwrap_or(0);
+        let planes = if mono { 1 } else { channels.max(1) };
+        let room = (wanted.end - wanted.start).min(MAX_RESERVED / planes as u64);
+        let room = room.min(known.unwrap_or(0)) as usize;
+        self.set_mono(mono);
+        let mut mixer = Mixer::new(channels, mono, room)?;
+        if !wanted.is_empty() || self.channels.first.is_none() {
+            let mut pass = self.start_near(wanted.clone(), damage)?;
+            self.run(&mut pass, &mut mixer, damage)?;
+            if self.has_guessed() {
+                damage.start_over();
+                mixer = Mixer::new(channels, mono, room)?;
+                pass = self.start_over(wanted)?;
+                self.run(&mut pass, &mut mixer, damage)?;
+            }
+        }
+        Ok(mixer.into_planes())
+    }
+
+    /// Whether what was to be decoded has other rates than the recording's first.
+    pub(crate) fn has_met_rate(&self) -> bool {
+        self.has_met_rate
+    }
+
+    /// Moves to the packet at `frame`, with nothing left of what was decoded before.
+    fn restart_at(&mut self, frame: i64) -> Result<()> {
+        self.ahead.clear();
+        self.decoder.reset();
+        self.demuxer.seek(frame)
+    }
+
+    fn set_mono(&mut self, mono: bool) {
+        self.is_mono = mono;
+        self.decoder.set_mono(mono);
+    }
+
+    /// Moves to the packet from which the first wanted frame can be decoded exactly.
+    fn start_near(&mut self, wanted: Range<u64>, damage: &mut Damage) -> Result<Pass> {
+        let params = &self.demuxer.track().params;
+        if params.codec == Codec::Opus {
+            return self.start_opus(wanted);
+        }
+        let needed_from = wanted.start as i64 - params.preroll_frames() as i64;
+        let mut pass = Pass::new(wanted);
+        if needed_from > 0 {
+            pass.needed_from = needed_from;
+            if let Err(error) = self.demuxer.seek(needed_from) {
+                damage.meet(error)?;
+                // Met again from the beginning on, where it shows what it costs.
+                damage.forget();
+                self.demuxer.seek(i64::MIN)?;
+            } else if self.demuxer.link_start() > 0 && self.is_opus_next()? {
+                return self.start_opus(pass.wanted);
+            }
+        }
+        Ok(pass)
+    }
+
+    /// Whether the next packet is of a link of Opus, in a chain that began with another codec.
+    fn is_opus_next(&mut self) -> Result<bool> {
+        let Some(packet) = self.demuxer.next_packet()? else {
+            return Ok(false);
+        };
+        let params = packet.params.as_ref();
+        let is_opus = params.is_some_and(|params| params.codec == Codec::Opus);
+        self.ahead.push(packet);
+        Ok(is_opus)
+    }
+
+    /// Decodes until the wanted frames are there, or the track ends.
+    fn run(&mut self, pass: &mut Pass, mixer: &mut Mixer, damage: &mut Damage) -> Result<()> {
+        while !pass.is_done() && !self.has_guessed() && self.step(pass, mixer, damage)? {}
+        Ok(())
+    }
+
+    /// Decodes one packet; whether there was one, or damage in its place.
+    fn step(&mut self, pass: &mut Pass, mixer: &mut Mixer, damage: &mut Damage) -> Result<bool> {
+        match self.next_packet() {
+            Ok(Some(packet)) => {
+                let done = self.take(&packet, pass, mixer, damage);
+                done.map_err(|error| error.at_byte(packet.at))?;
+            }
+            Ok(None) => {
+                self.end(pass, damage)?;
+                return Ok(false);
+            }
+            Err(error) => {
+                damage.meet(error)?;
+                pass.count_barren()?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The rate of the link that was decoded last.
+    fn rate_here(&self) -> u32 {
+        self.link
+            .as_ref()
+            .map_or(self.sample_rate, |link| link.sample_rate)
+    }
+
+    /// Refuses `packet`, which begins at frame `begin`, if the recording has changed its rate before or does here.
+    fn check_change(&mut self, packet: &Packet, begin: i64) -> Result<()> {
+        let rate = packet
+            .params
+            .as_ref()
+            .map_or(self.sample_rate, |link| link.sample_rate);
+        let has_changed = |frame: i64| frame <= begin;
+        if self.takes_any_rate
+            || rate == self.sample_rate && !self.demuxer.rate_change().is_some_and(has_changed)
+        {
+            return Ok(());
+        }
+        self.has_met_rate = true;
+        let change = match rate == self.sample_rate {
+            true => "its sample rate".to_owned(),
+            false => format!("from {} to {rate} Hz", self.sample_rate),
+        };
+        let reason =
+            format!("the stream changes {change}: ask for a sample rate to get all of it at one");
+        Err(Error::unsupported(reason))
+    }
+
+    /// Makes the decoder of the link that `packet` belongs to, unless it is the one at hand. A decoder hears
+    /// packets of one link alone: nothing of one is left in the next.
+    fn follow(&mut self, packet: &Packet) -> Result<()> {
+        let is_same = match (&self.link, &packet.params) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        if is_same {
+            return Ok(());
+        }
+        self.decoder = codec::decoder(
+            packet
+                .params
+                .as_deref()
+                .unwrap_or(&self.demuxer.track().params),
+        )?;
+        self.decoder.set_mono(self.is_mono);
+        self.link.clone_from(&packet.params);
+        Ok(())
+    }
+
+    fn next_packet(&mut self) -> Result<Option<Packet>> {
+        match self.ahead.pop() {
+            Some(packet) => Ok(Some(packet)),
+            None => self.demuxer.next_packet(),
+        }
+    }
+
+    /// A stream that stops before its declared length was cut.
+    fn end(&self, pass: &Pass, damage: &mut Damage) -> Result<()> {
+        let place = |frame: i64| frame.max(0) as u64;
+        let end = place(pass.position);
+        let declared = self.demuxer.track().frames.unwrap_or(0);
+        // A packet in front of what is wanted may have been decoded unprepared, and lacks nothing that matters.
+        let told = Some(place(pass.next)).filter(|told| *told > pass.wanted.start);
+        let told = told.unwrap_or(0);
+        damage.cut_short(end..declared.max(told).max(end), pass.end_byte)
+    }
+
+    /// Decodes one packet, or passes over it where nothing of it is needed.
+    fn take(
+        &mut self,
+        packet: &Packet,
+        pass: &mut Pass,
+        mixer: &mut Mixer,
+        damage: &mut Damage,
+    ) -> Result<()> {
+        self.check_change(packet, packet.begin.unwrap_or(pass.next))?;
+        let begin = pass.reach(packet, mixer, damage)?;
+        if let Some(frames) = packet.frames.map(|frames| frames as i64)
+            && begin.saturating_add(frames) < pass.needed_from
+        {
+            return pass.advance(begin, frames);
+        }
+        self.follow(packet)?;
+        let rate = self.rate_here();
+        match self.decoder.decode(&packet.data) {
+            Ok(block) => {
+                check_rate(&block, rate)?;
+                if let Some(change) = self.channels.meet(block.channels)
+                    && self.is_mono
+                {
+                    self.remarks.note(change.at_byte(packet.at))?;
+                }
+                pass.push(&block, begin, packet, mixer)
+            }
+            // Behind a seek the bit reservoir and the overlap fill up first.
+            Err(_) if pass.is_ahead(begin, packet) => {
+                pass.advance(begin, packet.frames.unwrap_or(0) as i64)
+            }
+            Err(error) => {
+                pass.next = begin.saturating_add(packet.frames.unwrap_or(0) as i64);
+                damage.meet_packet(error.at_byte(packet.at))
+            }
+        }
+    }
+}
+
+/// Refuses the profiles of AAC that would be decoded to half of their rate or to noise.
+fn check_profile(demuxer: &mut dyn Demuxer, remarks: &Remarks) -> Result<()> {
+    let params = &demuxer.track().params;
+    if params.codec != Codec::Aac || params.header.is_empty() {
+        return Ok(());
+    }
+    let config = aac::check(&params.header)?;
+    if config.depends_on_core {
+        let reason = "the AAC header depends on a core coder that AAC LC does not have";
+        remarks.note(Error::corrupt(reason))?;
+    }
+    if config.is_plain {
+        return Ok(());
+    }
+    for _ in 0..PACKETS_SHOWING_SBR {
+        // What is damaged is met again, and says so.
+        let Ok(Some(packet)) = demuxer.next_packet() else {
+            break;
+        };
+        if aac::has_sbr(&config, &packet.data) == Some(true) {
+            return Err(aac::he_aac().at_byte(packet.at));
+        }
+    }
+    demuxer.seek(i64::MIN)
+}
+
+fn check_rate(block: &Block<'_>, declared: u32) -> Result<()> {
+    let rate = block.sample_rate;
+    if rate == declared {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!(
+        "the header says {declared} Hz and the stream {rate} Hz (a change of rate in mid-stream, or HE-AAC)"
+    )))
+}
+
+/// Where a pass over the packets stands, in frames of the recording.
+struct Pass {
+    wanted: Range<u64>,
+    /// Packets that end before it need not be decoded; behind a seek it is 0 or more.
+    needed_from: i64,
+    /// What lies before it was decoded, passed over or missing.
+    position: i64,
+    /// Where a packet begins that does not tell.
+    next: i64,
+    has_begun: bool,
+    barren: u32,
+    /// Where the last packet ends in the file.
+    end_byte: u64,
+}
+
+impl Pass {
+    fn new(wanted: Range<u64>) -> Self {
+        let limit = |frame: u64| frame.min(i64::MAX as u64);
+        Self {
+            wanted: limit(wanted.start)..limit(wanted.end),
+            needed_from: i64::MIN,
+            position: 0,
+            next: 0,
+            has_begun: false,
+            barren: 0,
+            end_byte: 0,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.has_begun && self.position >= self.wanted.end as i64
+    }
+
+    /// All was decoded up to frame `end`, where the packet `last` ends.
+    fn stand_behind(&mut self, last: Option<&Packet>, end: i64) {
+        let Some(last) = last else { return };
+        (self.has_begun, self.position, self.next) = (true, end, end);
+        self.end_byte = last.at + last.data.len() as u64;
+    }
+
+    /// Where `packet` begins; what is wanted in front of it and was not decoded is missing.
+    fn reach(&mut self, packet: &Packet, mixer: &mut Mixer, damage: &mut Damage) -> Result<i64> {
+        let begin = packet.begin.unwrap_or(self.next);
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.position = begin.min(self.wanted.start as i64);
+        }
+        let missing = self.inside(self.position)..self.inside(begin.max(self.position));
+        if missing.is_empty() && begin <= self.wanted.start as i64 && self.wanted.start > 0 {
+            damage.forget();
+        }
+        damage.fill(missing, packet.at, |frames| mixer.push_silence(frames))?;
+        self.end_byte = packet.at + packet.data.len() as u64;
+        self.position = self.position.max(begin);
+        Ok(begin)
+    }
+
+    /// Whether a packet was only to prepare the decoder for what is wanted: none of that is in it.
+    fn is_ahead(&self, begin: i64, packet: &Packet) -> bool {
+        let start = self.wanted.start as i64;
+        let end = packet
+            .frames
+            .map(|frames| begin.saturating_add(frames as i64));
+        self.needed_from > 0 && begin < start && end.is_none_or(|end| end <= start)
+    }
+
+    fn inside(&self, frame: i64) -> u64 {
+        (frame.max(0) as u64).clamp(self.wanted.start, self.wanted.end)
+    }
+
+    /// Moves over `frames` frames from `begin` on.
+    fn advance(&mut self, begin: i64, frames: i64) -> Result<()> {
+        self.next = begin.saturating_add(frames);
+        if self.next <= self.position {
+            return self.count_barren();
+        }
+        self.barren = 0;
+        self.position = self.next;
+        Ok(())
+    }
+
+    fn count_barren(&mut self) -> Result<()> {
+        self.barren += 1;
+        if self.barren <= MAX_BARREN_PACKETS {
+            return Ok(());
+        }
+        let reason = "too many packets in a row decode to nothing";
+        Err(Error::new(ErrorKind::Limit, reason))
+    }
+
+    /// Appends what is wanted of a block that begins at frame `begin`.
+    fn push(
+        &mut self,
+        block: &Block<'_>,
+        begin: i64,
+        packet: &Packet,
+        mixer: &mut Mixer,
+    ) -> Result<()> {
+        let decoded = block.frames() as u64;
+        let told = packet.frames.unwrap_or(decoded);
+        let shown = |frames: u64| frames.saturating_sub(packet.padding) as i64;
+        let frames = shown(told.min(decoded));
+        // The block may begin in front of the recording, or before what is there already.
+        let start = self.position.max(self.wanted.start as i64);
+        let end = begin.saturating_add(frames).min(self.wanted.end as i64);
+        if start < end {
+            mixer.push_block(
+                block.channels,
+                block.planes,
+                (start - begin) as usize..(end - begin) as usize,
+            )?;
+        } else {
+            mixer.learn(block.channels)?;
+        }
+        self.advance(begin, frames)?;
+        // What a packet lacks of what it tells is missing, behind the last one too.
+        self.next = begin.saturating_add(shown(told));
+        Ok(())
+    }
+}
