@@ -353,7 +353,7 @@ impl<'a> CodecReader<'a> {
                 }
                 pass.push(&block, begin, packet, mixer)
             }
-            // Behind a seek the bit reservoir and the overlap fill up first.
+            // After a seek the bit reservoir and the overlap fill up first.
             Err(_) if pass.is_ahead(begin, packet) => {
                 pass.advance(begin, packet.frames.unwrap_or(0) as i64)
             }
@@ -404,7 +404,7 @@ fn check_rate(block: &Block<'_>, declared: u32) -> Result<()> {
 /// Where a pass over the packets stands, in frames of the recording.
 struct Pass {
     wanted: Range<u64>,
-    /// Packets that end before it need not be decoded; behind a seek it is 0 or more.
+    /// Packets that end before it need not be decoded; after a seek it is 0 or more.
     needed_from: i64,
     /// What lies before it was decoded, passed over or missing.
     position: i64,
@@ -515,7 +515,7 @@ impl Pass {
             mixer.learn(block.channels)?;
         }
         self.advance(begin, frames)?;
-        // What a packet lacks of what it tells is missing, behind the last one too.
+        // What a packet lacks of what it tells is missing, after the last one too.
         self.next = begin.saturating_add(shown(told));
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Bits from bytes, most significant first; nothing behind the end.
+//! Bits from bytes, most significant first; nothing after the end.
 
 use super::Fault;
 
@@ -32,13 +32,13 @@ impl<'a> Bits<'a> {
         word << (self.at % 8)
     }
 
-    /// Passes over `count` bits that may lie behind the end: [`check`](Self::check) follows.
+    /// Passes over `count` bits that may lie after the end: [`check`](Self::check) follows.
     #[inline(always)]
     pub(super) fn advance(&mut self, count: usize) {
         self.at += count;
     }
 
-    /// That nothing behind the end was passed over.
+    /// That nothing after the end was passed over.
     pub(super) fn check(&self) -> Result<(), Fault> {
         match self.at > 8 * self.bytes.len() {
             true => Err(Fault::SHORT),
@@ -78,7 +78,7 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// Fewer than eight bytes, zeros behind them.
+/// Fewer than eight bytes, zeros after them.
 #[cold]
 fn last_word(rest: &[u8]) -> u64 {
     let mut word = [0; 8];

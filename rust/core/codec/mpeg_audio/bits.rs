@@ -1,4 +1,4 @@
-//! Bits from bytes, most significant first; zeros behind the end.
+//! Bits from bytes, most significant first; zeros after the end.
 
 use crate::codec::packet::damaged;
 use crate::error::Result;
@@ -40,7 +40,7 @@ impl<'a> Bits<'a> {
         self.read(1) == 1
     }
 
-    /// That nothing behind the end was read.
+    /// That nothing after the end was read.
     pub(super) fn check(&self) -> Result<()> {
         match self.at > 8 * self.bytes.len() {
             true => Err(damaged("the frame ends too early")),
@@ -49,7 +49,7 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// Fewer than eight bytes, zeros behind them.
+/// Fewer than eight bytes, zeros after them.
 #[cold]
 fn last_word(rest: &[u8]) -> u64 {
     let mut word = [0; 8];

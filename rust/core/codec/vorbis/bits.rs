@@ -2,7 +2,7 @@
 
 use super::Fault;
 
-/// The bits of one packet. Behind the end come zeros; [`Bits::left`] tells.
+/// The bits of one packet. After the end come zeros; [`Bits::left`] tells.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
@@ -43,7 +43,7 @@ impl<'a> Bits<'a> {
         self.count |= 56;
     }
 
-    /// What comes next; behind [`Bits::refill`], 56 bits of it count.
+    /// What comes next; after [`Bits::refill`], 56 bits of it count.
     #[inline(always)]
     pub(super) fn peek(&self) -> u64 {
         self.word
@@ -78,7 +78,7 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// Fewer than eight bytes, zeros behind them.
+/// Fewer than eight bytes, zeros after them.
 #[cold]
 fn last_word(rest: &[u8]) -> u64 {
     let mut word = [0; 8];
