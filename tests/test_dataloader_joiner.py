@@ -175,7 +175,7 @@ def test_columns_of_two_types_are_not_made_one() -> None:
 def test_what_a_joiner_refuses() -> None:
     with pytest.raises(ManifestError, match="no manifests to join"):
         ManifestJoiner().join()
-    with pytest.raises(ManifestError, match="how is"):
+    with pytest.raises(ManifestError, match="how must be"):
         ManifestJoiner("full")  # type: ignore[arg-type]
     with pytest.raises(ManifestError, match="conflict is"):
         ManifestJoiner("inner", "suffix")  # type: ignore[arg-type]
