@@ -324,7 +324,7 @@ def test_stages_that_have_not_run_are_listed_with_what_is_there(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("stages", "why"),
     [
-        (["vad", "asr"], "no stage 'asr': there are"),
+        (["vad", "asr"], "unknown stage 'asr': there are"),
         (["vad", "vad"], "twice"),
         ([], "names"),
         ("vad", "names"),
