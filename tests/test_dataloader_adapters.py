@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pipeline_outputs import CATEGORIES, Outputs, clarity_means, make_outputs
 
 from ossicle.data import DataError
+from ossicle.data.npz import Npz, read_npz
 from ossicle.data.rows_by_id import RowsById
 from ossicle.dataloader import (
     ESCAdapter,
@@ -30,7 +31,6 @@ from ossicle.dataloader import (
     VTCAdapter,
 )
 from ossicle.dataloader.outputs.adapter_bases import StageAdapter
-from ossicle.dataloader.outputs.npz import Npz, read_npz
 
 ADAPTERS = (VADAdapter, VTCAdapter, SNRAdapter, ESCAdapter)
 Kind = type[StageAdapter]
