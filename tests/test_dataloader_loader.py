@@ -22,6 +22,7 @@ import pytest
 import soundfile
 import torch
 import webdataset
+from commands import run_script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -515,14 +516,13 @@ def test_manifests_that_are_refused(tmp_path: Path) -> None:
         RawFileLoader({"a": "a.wav"})
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_the_page_runs_as_written(tmp_path: Path) -> None:
     page = Path(__file__).parents[1] / "docs" / "dataloader-loading.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     script = tmp_path / "page.py"
     script.write_text("".join(blocks), encoding="utf-8")
-    command = [sys.executable, "-W", "ignore", script.name]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr[-4_000:]
+    run_script(script, folder=tmp_path)
     assert len(blocks) == 6
 
 
