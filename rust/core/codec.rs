@@ -5,6 +5,7 @@
 
 pub(crate) mod aac;
 pub(crate) mod alac;
+pub(crate) mod bits;
 pub(crate) mod flac;
 pub(crate) mod mpeg_audio;
 pub(crate) mod opus;
