@@ -12,7 +12,7 @@ import torch
 
 import ossicle
 from ossicle.dataloader import OnlineWindower, VADSegmenter
-from ossicle.dataloader.windows_picture import draw_windows
+from ossicle.dataloader.transform.windows_picture import draw_windows
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEECH = ROOT.parent / "shared" / "data" / "speech"

@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-import ossicle.collator
 import ossicle.collator.features
+import ossicle.collator.sound
 from ossicle.cache import AudioCache, WaveformCache
 from ossicle.collator import AudioLmCollator
 from ossicle.experiment.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
@@ -213,9 +213,9 @@ def _stages_of(way: str, processor: Any) -> list[tuple[Any, str, str]]:
         ]
     return [
         *shared,
-        (ossicle.collator, "load_batch", "decode, mix and resample"),
+        (ossicle.collator.sound, "load_batch", "decode, mix and resample"),
         (ossicle.collator.features, "log_mel_batch", "log-mel"),
-        (ossicle.collator.features, "_padded", "features into the batch"),
+        (ossicle.collator.features, "_pad", "features into the batch"),
         (WaveformCache, "get", "read the caches"),
         (WaveformCache, "put", "write the caches"),
         (AudioCache, "get_batch", "read the caches"),

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-import ossicle.collator
+import ossicle.collator.sound
 from ossicle.cache import WaveformCache
 from ossicle.collator import (
     AudioLmCollator,
@@ -205,13 +205,13 @@ def test_a_batch_is_one_native_call(
     processor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[list[str]] = []
-    decode = ossicle.collator.load_batch
+    decode = ossicle.collator.sound.load_batch
 
     def counted(sources: Any, *args: Any, **kwargs: Any) -> Any:
         calls.append(list(sources))
         return decode(sources, *args, **kwargs)
 
-    monkeypatch.setattr(ossicle.collator, "load_batch", counted)
+    monkeypatch.setattr(ossicle.collator.sound, "load_batch", counted)
     rows = [row_of(write_clip(tmp_path / f"{i}.wav", RATE)) for i in range(4)]
     collator_of(processor)(rows)
     assert calls == [[row["audio_path"] for row in rows]]

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 import ossicle
 from ossicle.collator import FAMILIES, ClipTooShortError, RowError
 from ossicle.collator.families import family_of
+from ossicle.experiment import tiny_families
 from ossicle.experiment.tiny_families import PLACEHOLDERS, tiny_voxtral_model
 from ossicle.experiment.tiny_granite import GraniteSpeechFeatures
-from ossicle.model import tiny_families
 
 __all__ = ["one_thread"]
 

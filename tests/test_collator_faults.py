@@ -137,7 +137,7 @@ def test_a_run_that_is_mostly_bad_stops(tmp_path: Path) -> None:
 
 
 def test_a_few_bad_rows_among_many_stop_nothing() -> None:
-    from ossicle.collator.faults import Faults
+    from ossicle.faults import Faults
 
     faults = Faults("skip", 0.01)
     for number in range(2_000):

@@ -15,7 +15,7 @@ from collating import RATE, collator_of, family, one_thread, samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import ossicle.collator
+import ossicle.collator.sound
 from ossicle.cache import AudioCache, WaveformCache
 from ossicle.collator import ClipTooShortError, SampleRateMismatchError
 from ossicle.experiment.tiny_families import PLACEHOLDERS, tiny_family
@@ -78,7 +78,7 @@ def test_batch_is_the_processors_own_and_warm_ones_touch_no_decoder(
     assert_close(cold, wanted)
     for row in rows:
         Path(row["audio_path"]).unlink()
-    monkeypatch.setattr(ossicle.collator, "load_batch", None)
+    monkeypatch.setattr(ossicle.collator.sound, "load_batch", None)
     warm = pickle.loads(pickle.dumps(collator))(rows)
     assert_close(warm, cold, 0)
     assert torch.isfinite(model(**warm).loss)

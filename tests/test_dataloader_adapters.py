@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pipeline_outputs import CATEGORIES, Outputs, clarity_means, make_outputs
 
+from ossicle.data import DataError
+from ossicle.data.rows_by_id import RowsById
 from ossicle.dataloader import (
-    DataloaderError,
     ESCAdapter,
     ManifestError,
     MetadataError,
@@ -28,9 +29,8 @@ from ossicle.dataloader import (
     VADAdapter,
     VTCAdapter,
 )
-from ossicle.dataloader.adapter_bases import StageAdapter
-from ossicle.dataloader.npz import Npz, read_npz
-from ossicle.dataloader.rows_by_id import RowsById
+from ossicle.dataloader.outputs.adapter_bases import StageAdapter
+from ossicle.dataloader.outputs.npz import Npz, read_npz
 
 ADAPTERS = (VADAdapter, VTCAdapter, SNRAdapter, ESCAdapter)
 Kind = type[StageAdapter]
@@ -112,9 +112,9 @@ def test_what_failed_is_nowhere(kind: Kind, outputs: Outputs) -> None:
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_adapters_never_write(kind: Kind, outputs: Outputs, tmp_path: Path) -> None:
     adapter = kind(outputs.root)
-    with pytest.raises(DataloaderError, match="read-only and does not process"):
+    with pytest.raises(DataError, match="read-only and does not process"):
         adapter.process("a", tmp_path / "a.wav")
-    with pytest.raises(DataloaderError, match="read-only and does not save"):
+    with pytest.raises(DataError, match="read-only and does not save"):
         adapter.save("a", {}, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -511,7 +511,7 @@ def test_a_pickled_adapter_needs_no_polars(kind: Kind, outputs: Outputs, tmp_pat
 def in_worker(adapter: VADAdapter, results: Any) -> None:
     try:
         results.put(len(adapter.load("plain")["vad_raw"]))
-    except DataloaderError as error:
+    except DataError as error:
         results.put(str(error))
 
 

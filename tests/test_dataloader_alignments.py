@@ -18,7 +18,7 @@ from ossicle.dataloader import (
     MissingStageError,
     PhonemeAdapter,
 )
-from ossicle.dataloader.alignments import index_ctm, read_ctm, read_textgrid
+from ossicle.dataloader.outputs.alignments import index_ctm, read_ctm, read_textgrid
 
 PRAAT = Path(__file__).parent / "data" / "textgrid"
 QUICK = settings(

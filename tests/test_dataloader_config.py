@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ossicle.dataloader.config import CONFIG_FILE, FilterConfig, PipelineConfig
-from ossicle.dataloader.errors import DataloaderError, ManifestError, MissingStageError
+from ossicle.data.errors import DataError, ManifestError, MissingStageError
+from ossicle.dataloader.outputs.config import CONFIG_FILE, FilterConfig, PipelineConfig
 
 shares = st.floats(0, 1) | st.sampled_from([0, 1, 0.0, -0.0])
 lengths = st.floats(0.001, 1e6) | st.integers(1, 1000)
@@ -102,7 +102,7 @@ def test_a_file_that_does_not_fit_is_refused(
 ) -> None:
     file = tmp_path / CONFIG_FILE
     file.write_bytes(content.encode("latin-1"))
-    with pytest.raises(DataloaderError, match=why) as caught:
+    with pytest.raises(DataError, match=why) as caught:
         PipelineConfig.load(tmp_path)
     assert (caught.value.source, caught.value.column) == (str(file), field)
 
@@ -146,7 +146,7 @@ def test_a_save_that_fails_leaves_the_old_file(
     ],
 )
 def test_a_filter_that_makes_no_sense_is_refused(values: dict[str, Any], field: str) -> None:
-    with pytest.raises(DataloaderError) as caught:
+    with pytest.raises(DataError) as caught:
         FilterConfig.from_dict(values)
     assert caught.value.column == field
 

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pipeline_outputs import make_outputs
 
-from ossicle.dataloader import joiner
-from ossicle.dataloader.build import build_manifest
-from ossicle.dataloader.config import FilterConfig
-from ossicle.dataloader.errors import ManifestError, MissingStageError
-from ossicle.dataloader.joiner import ManifestJoiner
-from ossicle.dataloader.manifest import MetadataManifest
+from ossicle.data.errors import ManifestError, MissingStageError
+from ossicle.dataloader.outputs import joins
+from ossicle.dataloader.outputs.build import build_manifest
+from ossicle.dataloader.outputs.config import FilterConfig
+from ossicle.dataloader.outputs.joiner import ManifestJoiner
+from ossicle.dataloader.outputs.manifest import MetadataManifest
 
 Rows = dict[str, dict[str, Any]]
 NAMES = ["a", "b", "", "é", "a b", "😀", "*"]
@@ -190,7 +190,7 @@ def test_what_a_joiner_refuses() -> None:
 def test_the_halves_of_a_key_are_independent() -> None:
     # Were they not, 128 bits would be no safer than 64.
     ids = pl.DataFrame({"wav_id": [f"rec_{number}" for number in range(50_000)]})
-    keys = joiner._part(MetadataManifest(ids, "vad"), 0).collect()[joiner._KEY].to_list()
+    keys = joins._part(MetadataManifest(ids, "vad"), 0).collect()[joins._KEY].to_list()
     halves = [(key >> 64, key & ((1 << 64) - 1)) for key in keys]
     assert len({high & ((1 << 64) - 1) ^ low for high, low in halves}) == 50_000
     for values in zip(*halves, strict=True):

@@ -26,6 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ossicle
+from ossicle.data.arrays import Columns, Lookup, Strings
 from ossicle.dataloader import (
     FeatureLoader,
     ManifestError,
@@ -36,8 +37,7 @@ from ossicle.dataloader import (
     WaveformLoader,
     WebDatasetLoader,
 )
-from ossicle.dataloader.columns import Columns, Lookup, Strings
-from ossicle.dataloader.npz import read_npz
+from ossicle.dataloader.outputs.npz import read_npz
 from ossicle.errors import InvalidArgumentError
 
 RATE = 8_000
@@ -329,7 +329,7 @@ def test_archives_that_promise_the_sky_are_refused(
 def test_more_than_an_archive_may_inflate_to_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ossicle.dataloader.npz._MOST_BYTES", 1 << 20)
+    monkeypatch.setattr("ossicle.dataloader.outputs.npz._MOST_BYTES", 1 << 20)
     for save in (np.savez_compressed, np.savez):
         save(tmp_path / "a.npz", x=np.zeros(1 << 20))
         if save is np.savez:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ossicle.dataloader import manifest as module
-from ossicle.dataloader.errors import ManifestError
-from ossicle.dataloader.manifest import MetadataManifest
+from ossicle.data.errors import ManifestError
+from ossicle.dataloader.outputs import manifest as module
+from ossicle.dataloader.outputs.manifest import MetadataManifest
 
 IDS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=4), max_size=20)
 

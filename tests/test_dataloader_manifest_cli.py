@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from ossicle.cli import app
 from ossicle.cli.base import console
-from ossicle.dataloader.build import build_manifest
-from ossicle.dataloader.config import FilterConfig
-from ossicle.dataloader.manifest import MetadataManifest
-from ossicle.dataloader.summary import summarize
+from ossicle.dataloader.outputs.build import build_manifest
+from ossicle.dataloader.outputs.column_summary import summarize
+from ossicle.dataloader.outputs.config import FilterConfig
+from ossicle.dataloader.outputs.manifest import MetadataManifest
 
 ROOT = Path(__file__).parents[1]
 

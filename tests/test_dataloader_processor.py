@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from ossicle.data import DataError
 from ossicle.dataloader import (
-    DataloaderError,
     FeatureProcessor,
     ProcessorError,
     ProcessorRegistry,
@@ -99,7 +99,7 @@ def test_what_is_no_processor_is_refused() -> None:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ProcessorError, match=r"'vda'.*esc, phoneme, snr, vad, vtc") as caught:
         default_registry().get("vda")
-    assert isinstance(caught.value, DataloaderError)
+    assert isinstance(caught.value, DataError)
     assert isinstance(caught.value, KeyError)
     with pytest.raises(ProcessorError, match="there are none"):
         ProcessorRegistry().create("vad")

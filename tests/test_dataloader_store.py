@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ossicle.dataloader.errors import MetadataError
-from ossicle.dataloader.store import (
+from ossicle.data.errors import MetadataError
+from ossicle.dataloader.outputs.store import (
     FileStore,
     JsonStore,
     NpzStore,
@@ -364,7 +364,7 @@ def test_missing_is_a_typed_error(tmp_path: Path) -> None:
 
 WRITER = """
     import sys
-    from ossicle.dataloader.store import JsonStore
+    from ossicle.dataloader.outputs.store import JsonStore
     store = JsonStore(sys.argv[1])
     number = 0
     print("on", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import math
 import pickle
 import re
@@ -32,9 +33,8 @@ from ossicle.dataloader import (
     Resampler,
     SampleError,
     VADSegmenter,
-    transform,
 )
-from ossicle.dataloader.segments import cut_metadata
+from ossicle.dataloader.transform.segments import cut_metadata
 from ossicle.errors import InvalidArgumentError
 
 FEW = settings(max_examples=60, deadline=None)
@@ -362,7 +362,7 @@ def test_loudness_that_cannot_be_measured() -> None:
 
 def test_loudness_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyloudnorm", None)
-    monkeypatch.setattr(transform.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'ossicle\[loudness\]'"):
         Normalizer("loudness")
     assert Normalizer("rms").target == -25.0

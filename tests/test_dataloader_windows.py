@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ossicle.dataloader import MetadataError, OnlineWindower, SampleError, Window
-from ossicle.dataloader.compose import sample_bits
+from ossicle.dataloader.transform.base import sample_bits
 from ossicle.errors import InvalidArgumentError
 
 FEW = settings(max_examples=60, deadline=None)
@@ -238,7 +238,7 @@ def picks(**identity: Any) -> int:
 
 def test_the_pick_is_a_function_of_the_seed() -> None:
     assert [picks(seed=seed) for seed in range(8)] == PICKED
-    code = "from ossicle.dataloader.compose import sample_bits as bits\n"
+    code = "from ossicle.dataloader.transform.base import sample_bits as bits\n"
     code += "print([int(bits({'seed': s}, 'p', 1).random_raw()) for s in range(8)])"
     found = subprocess.check_output([sys.executable, "-c", code], text=True).strip()
     assert found == str([int(sample_bits({"seed": s}, "p", 1).random_raw()) for s in range(8)])

@@ -87,7 +87,7 @@ def main(folder, context):
     ]
     # Each worker that is not forked imports PyTorch for seconds.
     chosen = {"fork": kinds, "spawn": kinds[1:2], "forkserver": kinds[2:]}[context]
-    multiprocessing.set_forkserver_preload(["ossicle.dataloader.dataset"])
+    multiprocessing.set_forkserver_preload(["ossicle.dataloader.samples.dataset"])
     for dataset, sampler in chosen:
         loader = DataLoader(
             dataset, batch_size=3, sampler=sampler, num_workers=2, collate_fn=Spy(),

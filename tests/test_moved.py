@@ -49,6 +49,7 @@ def test_from_a_package_and_once_only() -> None:
         from ossicle import whole_files  # type: ignore[attr-defined]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        importlib.import_module("ossicle.whole_files")
     assert whole_files is sys.modules["ossicle.atomic"]
 
 

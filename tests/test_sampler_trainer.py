@@ -20,8 +20,9 @@ import pytest
 import torch
 from duration_training import BUDGET, LENGTHS, make_trainer, trained
 
-from ossicle import DurationBatchSampler, corpus
+from ossicle import DurationBatchSampler
 from ossicle.errors import InvalidArgumentError
+from ossicle.experiment import corpus
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from commands import run
 from test_shard import in_a_process, wav, write_tar
 
 import ossicle
-from ossicle.polars_errors import reading
+from ossicle.data.polars_errors import reading
 from ossicle.shard import AUDIO_EXTENSIONS, Shard, index_path, index_shards
 
 # fmt: off

@@ -29,7 +29,7 @@ from ossicle.train import (
     run,
 )
 from ossicle.train.checkpoint import load as load_checkpoint
-from ossicle.train.clips import epoch_rows
+from ossicle.train.order import epoch_rows
 
 SPEECH = Path(__file__).parents[2] / "shared" / "data" / "speech" / "manifest.jsonl"
 TONES = [(220, "low tone"), (330, "mid low tone"), (440, "middle"), (660, "high"), (880, "top é")]
@@ -232,8 +232,8 @@ def test_progress_tells_every_step(tones: Path) -> None:
         (b'{"wav": "a.wav"}', "no `text`"),
         (b'{"wav": "a.wav", "text": ""}', "no `text`"),
         (b'{"wav": "a.wav", "text": 5}', "no `text`"),
-        (b'{"text": "a"}', "needs `wav` or `audio_path`"),
-        (b'{"wav": null, "text": "a"}', "needs `wav` or `audio_path`"),
+        (b'{"text": "a"}', "no column 'wav' or 'audio_path' or"),
+        (b'{"wav": null, "text": "a"}', "'wav' holds None, not the path"),
         (b'{"wav": "a.wav", "text": "a"', "no JSON: "),
         (b'["a.wav", "a"]', "no JSON object but list"),
         (b'{"wav": "\xff", "text": "a"}', "no JSON: .*utf-8"),
@@ -246,10 +246,10 @@ def test_a_bad_row_is_an_error_with_its_file_and_number(
 ) -> None:
     manifest = tmp_path / "bad.jsonl"
     manifest.write_bytes(b'{"wav": "a.wav", "text": "fine"}\n\n' + line + b"\n")
-    with pytest.raises(ManifestError, match=rf"bad\.jsonl, row 3: .*{reason}") as caught:
+    with pytest.raises(ManifestError, match=rf"bad\.jsonl, row 1 \(line 3\): .*{reason}") as caught:
         run(small(manifest))
     copy = pickle.loads(pickle.dumps(caught.value))
-    assert (str(copy), copy.row) == (str(caught.value), 3)
+    assert (str(copy), copy.row, copy.line) == (str(caught.value), 1, 3)
 
 
 def test_a_manifest_without_rows_or_without_a_file_is_an_error(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder as Huggi
 from typer.testing import CliRunner
 
 from ossicle.cli import app
+from ossicle.data.clips import read_manifest
 from ossicle.experiment import ctc_encoder, language_model, weak_align
 from ossicle.experiment.pictures import (
     draw_control,
@@ -24,7 +25,6 @@ from ossicle.experiment.pictures import (
 )
 from ossicle.model import Projector, WhisperEncoder
 from ossicle.train import checkpoint, finish
-from ossicle.train.clips import read_manifest
 from ossicle.train.evaluate import ControlResult
 from ossicle.train.report import draw_layer_weights
 

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from ossicle.faults import Fault, RowName
 from ossicle.model import ByteTokenizer
 from ossicle.train.feed import Feed, Part, pad_frames
 from ossicle.train.order import CountOrder
-from ossicle.train.sources import Example, Skipped
+from ossicle.train.sources import Example
 
 SIZES = [3, 8, 5, 1, 9, 4, 2]
 
@@ -28,15 +29,15 @@ class Clips:
 
     bad: frozenset[int] = frozenset()
     is_encoded: bool = False
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[Fault] = field(default_factory=list)
     sha256: str = ""
     loaded: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(SIZES)
 
-    def place(self, row: int) -> tuple[int, str]:
-        return row, f"clip {row}"
+    def row_name(self, row: int) -> RowName:
+        return RowName(row, f"clip {row}")
 
     def texts(self) -> list[str]:
         return [self.text(row) for row in range(len(self))]
@@ -179,7 +180,7 @@ def test_clips_that_do_not_fit_or_say_nothing_are_refused_by_name() -> None:
     feed = feed_of(Clips(), max_positions=13, on_error="skip")
     rows = {row for step in feed.steps(0, 9) for part in step for row in part.rows}
     assert rows == {0, 1, 2, 3, 5, 6}
-    assert [(s.row, s.name) for s in feed.skipped.values()] == [(4, "clip 4")]
+    assert [(s.row, s.id) for s in feed.skipped.values()] == [(4, "clip 4")]
 
 
 def test_frames_of_several_layers_pad_in_time() -> None:

@@ -20,6 +20,7 @@ import training
 from typer.testing import CliRunner
 
 from ossicle.cli import app
+from ossicle.faults import read_ledger
 from ossicle.train import (
     CheckpointError,
     TrainConfig,
@@ -231,9 +232,9 @@ def test_a_step_without_clips_and_a_loss_that_is_none_are_errors(
         run(replace(config, batch_size=1, steps=10))
     result = run(replace(config, batch_size=None, out=tmp_path))
     assert (result.clips, result.skipped) == (5, 3)
-    ledger = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
-    assert [line["row"] for line in ledger] == [1, 2, 3]
-    assert all("gone.wav" in line["reason"] for line in ledger)
+    ledger = read_ledger(tmp_path / "skipped.jsonl")
+    assert [fault.row for fault in ledger] == [0, 1, 2]
+    assert all("gone.wav" in (fault.file or "") and fault.reason for fault in ledger)
     with pytest.raises(TrainingError, match=r"the loss of step \d+ is nan"):
         run(training.small(tones, lr=1e30, clip=0.0, steps=20))
     under = training.small(some, on_error="skip", steps=2, max_batch_seconds=2.0)

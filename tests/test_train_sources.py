@@ -14,12 +14,12 @@ import torch
 import training
 
 import ossicle
+from ossicle.data.clips import read_manifest
 from ossicle.errors import AudioError, AudioFileNotFoundError
 from ossicle.extract.features import FRAMES, FingerprintError, bf16_array
 from ossicle.model import WhisperEncoder
 from ossicle.shard import ShardWriter
 from ossicle.train import ManifestError
-from ossicle.train.clips import read_manifest
 from ossicle.train.sources import AudioClips, Example, open_source
 
 
@@ -86,7 +86,7 @@ def test_every_form_of_data_gives_the_same_clips(
         assert np.array_equal(example.frames.numpy(), expected)
         assert example.text == clip.text
         assert example.seconds == pytest.approx(training.SECONDS[row], abs=1e-4)
-        assert source.place(row)[1].replace("-", " ") == f"tone {training.TONES[row][0]}"
+        assert source.row_name(row).id.replace("-", " ") == f"tone {training.TONES[row][0]}"
 
 
 def test_columns_may_have_other_names(tones: Path, encoder: WhisperEncoder, tmp_path: Path) -> None:
@@ -120,17 +120,17 @@ def test_bad_rows_are_raised_or_left_out_and_counted(
     lines[1:1] = ['{"wav": "a.wav"}', "[]", "{"]
     bad = tones.with_name("bad.jsonl")
     bad.write_text("\n".join(lines))
-    with pytest.raises(ManifestError, match=r"bad\.jsonl, row 2: no `text`"):
+    with pytest.raises(ManifestError, match=r"bad\.jsonl, row 1 \(line 2\): no `text`"):
         open_source(bad, training.small(bad), encoder)
     source = open_source(bad, training.small(bad, on_error="skip"), encoder)
     assert len(source) == 5
     assert [(s.row, s.reason.split(":")[0]) for s in source.skipped] == [
-        (2, "no `text`"),
-        (3, "no JSON object but list"),
-        (4, "no JSON"),
+        (1, "no `text`"),
+        (2, "no JSON object but list"),
+        (3, "no JSON"),
     ]
     (tmp_path / "all-bad.jsonl").write_text("[]\n[]\n")
-    with pytest.raises(ManifestError, match=r"row 1: no JSON object"):
+    with pytest.raises(ManifestError, match=r"row 0 \(line 1\): no JSON object"):
         open_source(tmp_path / "all-bad.jsonl", training.small("x", on_error="skip"), encoder)
     for name in ("none.jsonl", "none.parquet", "none.tar", "none"):
         with pytest.raises((FileNotFoundError, AudioFileNotFoundError)):

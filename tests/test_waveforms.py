@@ -18,10 +18,10 @@ import ossicle
 from ossicle.audio import encode
 from ossicle.audio.waveforms import as_float32
 from ossicle.collator.sound import Loader
+from ossicle.data.recordings import recording_of
 from ossicle.espnet import ContinuousAudioIO
 from ossicle.features.whisper import WhisperFeatures
 from ossicle.model.whisper_stream import StreamingLogMel
-from ossicle.recordings import clip_of
 
 RATE = 16_000
 RAW = {
@@ -74,8 +74,8 @@ def _features(x: Any, **options: Any) -> Any:
 
 
 def _collated(x: Any) -> npt.NDArray[np.float32]:
-    clip: Any = clip_of({"array": np.asarray(x), "sampling_rate": RATE})
-    (sound,) = Loader(RATE, 30.0)([(None, clip)], ossicle.load_batch)
+    clip: Any = recording_of({"array": np.asarray(x), "sampling_rate": RATE})
+    (sound,) = Loader(RATE, 30.0)([(None, clip)])
     if isinstance(sound, Exception):
         raise sound
     return sound

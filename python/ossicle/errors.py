@@ -90,6 +90,24 @@ class InvalidKeyError(InvalidArgumentError):
     """A cache key that names no digest or no sensible number; it has not touched any path."""
 
 
+class CollatorError(ValueError):
+    """A batch could not be made of these rows.
+
+    Attributes:
+        row: The row's place in its batch, from 0; None where no single row is at fault.
+    """
+
+    row: int | None = None
+
+    def __init__(self, message: str, *, row: int | None = None) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+class TooManyFaultsError(CollatorError):
+    """More rows are bad than ``max_bad_share`` allows, or all of one batch."""
+
+
 class ModelLoadError(RuntimeError):
     """A checkpoint is missing or damaged, or holds another kind of model."""
 

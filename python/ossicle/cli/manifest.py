@@ -153,7 +153,7 @@ def _count(made: MetadataManifest) -> int:
 
 def _finish(made: MetadataManifest, out: Path | None, as_json: bool, more: dict[str, Any]) -> None:
     """Writes the rows where they are wanted, and prints what they are."""
-    from ossicle.dataloader.summary import summarize
+    from ossicle.dataloader.outputs.column_summary import summarize
 
     if out is not None:
         _ = made.df  # once, for the file and the summary

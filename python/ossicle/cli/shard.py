@@ -145,7 +145,8 @@ def shard(
         str | None, typer.Option(help="Column of the recordings (else wav, audio_path, ...).")
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="Column of the keys (else key, id, utt_id, or file names).")
+        str | None,
+        typer.Option(help="Column of the keys (else key, id, wav_id, utt_id or file names)."),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="By default all processors.")] = None,
     index: Annotated[bool, typer.Option(help="Write an index beside each shard.")] = True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ossicle.errors import AudioError
+from ossicle.errors import AudioError, CollatorError, TooManyFaultsError
 
 __all__ = [
     "ClipTooShortError",
@@ -14,20 +14,6 @@ __all__ = [
     "TextTooLongError",
     "TooManyFaultsError",
 ]
-
-
-class CollatorError(ValueError):
-    """A batch could not be made of these rows.
-
-    Attributes:
-        row: The row's place in its batch, from 0; None where no single row is at fault.
-    """
-
-    row: int | None = None
-
-    def __init__(self, message: str, *, row: int | None = None) -> None:
-        super().__init__(message)
-        self.row = row
 
 
 class EmptyBatchError(CollatorError):
@@ -44,10 +30,6 @@ class TextTooLongError(CollatorError):
 
 class NoLabelError(CollatorError):
     """Nothing of a row is a response, so that with ``loss_on="response"`` nothing is learned."""
-
-
-class TooManyFaultsError(CollatorError):
-    """More rows are bad than ``max_bad_share`` allows, or all of one batch."""
 
 
 class SampleRateMismatchError(AudioError, CollatorError):

@@ -5,55 +5,17 @@ A processor that is not in the table is called like most: ``text=`` with placeho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ossicle.collator import calls
+from ossicle.collator.encode import encode_labels_apart
+from ossicle.collator.types import Family
+from ossicle.collator.voxtral import encode_voxtral
 
 if TYPE_CHECKING:
     import torch
 
-    from ossicle.collator.calls import Call
-
 __all__ = ["FAMILIES", "Family", "family_of"]
-
-Counts = Callable[[Any, dict[str, Any], Sequence[int]], "list[int]"]
-
-
-@dataclass(frozen=True)
-class Family:
-    """How a processor is called, and what it gives.
-
-    Attributes:
-        call: Hands texts and waveforms to the processor; one of `ossicle.collator.calls`.
-        counts: Of processor, batch and the clips' samples: the tokens that the model's encoder
-            makes of each clip. None where that is not known.
-        marks: The processor's (or its tokenizer's) attributes that name the placeholder and what
-            stands around it; none of them is ever cut.
-        has_placeholder: Whether texts hold a placeholder for each clip.
-        takes_text: Whether a row may have ``text``.
-        takes_messages: Whether a row may have ``messages``.
-        most_clips: How many recordings a row may have; None for any number.
-        min_samples: Shorter clips make the feature extractor fail, or give not one frame.
-        features: The key of the features.
-        features_mask: The key of the mask that says which frames are the clip's own; None where
-            there is none.
-        is_whisper_mel: Whether the features are Whisper's log-mel, one window a clip, which
-            ``feature_cache`` can keep.
-    """
-
-    call: Call = calls.together
-    counts: Counts | None = None
-    marks: tuple[str, ...] = ("audio_token", "audio_bos_token", "audio_eos_token")
-    has_placeholder: bool = True
-    takes_text: bool = True
-    takes_messages: bool = True
-    most_clips: int | None = None
-    min_samples: int = 1
-    features: str = "input_features"
-    features_mask: str | None = None
-    is_whisper_mel: bool = False
 
 
 def _halved_twice(frames: torch.Tensor) -> torch.Tensor:
@@ -118,7 +80,7 @@ FAMILIES: dict[str, Family] = {
     "Qwen2AudioProcessor": _QWEN,
     "Qwen2_5OmniProcessor": _QWEN,
     "WhisperProcessor": Family(
-        call=calls.labels_apart,
+        call=encode_labels_apart,
         marks=(),
         has_placeholder=False,
         takes_messages=False,
@@ -126,7 +88,7 @@ FAMILIES: dict[str, Family] = {
         is_whisper_mel=True,
     ),
     "VoxtralProcessor": Family(
-        call=calls.by_request, counts=_of_whole_windows, marks=(), has_placeholder=False
+        call=encode_voxtral, counts=_of_whole_windows, marks=(), has_placeholder=False
     ),
     "GraniteSpeechProcessor": _GRANITE,
     "Gemma3nProcessor": Family(

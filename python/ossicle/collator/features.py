@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ossicle.cache import AudioCache, AudioCacheKey
+from ossicle.collator.sound import Loader
+from ossicle.collator.types import Family, Pair
 from ossicle.errors import AudioError
 from ossicle.features.fingerprint import processor_sha256
 from ossicle.features.mel import HOP_LENGTH, SAMPLE_RATE, log_mel_batch
 
-if TYPE_CHECKING:
-    from ossicle.audio import AudioBatch
-    from ossicle.collator.families import Family
-    from ossicle.collator.sound import Loader, Pair
-
 __all__ = ["CachedMel"]
 
 Mel: TypeAlias = npt.NDArray[np.float32]
-"""Of one clip, ``(n_mels, own + 2)``: its own frames, and the two behind them that still hear it
-(zeros where the window ends before)."""
+"""Of one recording, ``(n_mels, own + 2)``: its own frames, and the two after them, which it reaches
+into (zeros where the window ends before)."""
 
-_BEHIND = 2
+_AFTER = 2
 # Entries are not what the extractor itself would give, which others may keep under its digest.
 _LAYOUT = b"ossicle.collator: own frames and two\0"
 _KNOWN_AUDIO_KWARGS = frozenset({"return_attention_mask", "sampling_rate"})
@@ -49,33 +46,32 @@ class CachedMel:
         _check(processor, family)
 
     def __call__(
-        self,
-        pairs: Sequence[Pair],
-        processor: Any,
-        loader: Loader,
-        load_batch: Callable[..., AudioBatch],
+        self, pairs: Sequence[Pair], processor: Any, loader: Loader
     ) -> list[Mel | AudioError]:
         """The features of each recording, or its error, in order."""
         digest = hashlib.sha256(_LAYOUT + processor_sha256(processor).encode()).hexdigest()
         keys = [loader.feature_key(pair, digest) for pair in pairs]
-        found = self._known(keys)
+        found: dict[int, Mel | AudioError] = {**self._get(keys)}
         missing = [place for place in range(len(pairs)) if place not in found]
-        sounds = loader([pairs[place] for place in missing], load_batch) if missing else []
-        heard = {
-            p: s for p, s in zip(missing, sounds, strict=True) if not isinstance(s, AudioError)
-        }
-        made = _made(list(heard.values()), processor.feature_extractor)
-        mels = dict(zip(heard, made, strict=True))
-        told = [(key, mel) for place, mel in mels.items() if (key := keys[place]) is not None]
-        self._cache.put_batch(told)
-        errors = {p: s for p, s in zip(missing, sounds, strict=True) if isinstance(s, AudioError)}
-        everything: dict[int, Mel | AudioError] = {**found, **mels, **errors}
-        return [everything[place] for place in range(len(pairs))]
+        sounds = loader([pairs[place] for place in missing]) if missing else []
+        waveforms = {}
+        for place, sound in zip(missing, sounds, strict=True):
+            if isinstance(sound, AudioError):
+                found[place] = sound
+            else:
+                waveforms[place] = sound
+        mels = _compute(list(waveforms.values()), processor.feature_extractor)
+        computed = dict(zip(waveforms, mels, strict=True))
+        self._cache.put_batch(
+            [(key, mel) for place, mel in computed.items() if (key := keys[place]) is not None]
+        )
+        found |= computed
+        return [found[place] for place in range(len(pairs))]
 
-    def _known(self, keys: list[AudioCacheKey | None]) -> dict[int, Mel]:
-        asked = {place: key for place, key in enumerate(keys) if key is not None}
-        got = self._cache.get_batch(asked.values(), copy=False)
-        return {p: mel for p, mel in zip(asked, got, strict=True) if mel is not None}
+    def _get(self, keys: list[AudioCacheKey | None]) -> dict[int, Mel]:
+        wanted = {place: key for place, key in enumerate(keys) if key is not None}
+        mels = self._cache.get_batch(wanted.values(), copy=False)
+        return {place: mel for place, mel in zip(wanted, mels, strict=True) if mel is not None}
 
     def ready(
         self, processor: Any, mels: Sequence[Mel]
@@ -101,14 +97,14 @@ class _Ready:
 
         del audio
         frames = self._extractor.nb_max_frames
-        found = {"input_features": _padded(self._mels, frames)}
+        found = {"input_features": _pad(self._mels, frames)}
         if options.get("return_attention_mask"):
-            own = np.array([[mel.shape[1] - _BEHIND] for mel in self._mels])
+            own = np.array([[mel.shape[1] - _AFTER] for mel in self._mels])
             found["attention_mask"] = (np.arange(frames) < own).astype(np.int32)
         return BatchFeature(found, tensor_type=options.get("return_tensors"))
 
 
-def _padded(mels: Sequence[Mel], frames: int) -> npt.NDArray[np.float32]:
+def _pad(mels: Sequence[Mel], frames: int) -> npt.NDArray[np.float32]:
     """All features in one array ``(B, n_mels, frames)``, filled up with what silence gives."""
     out = np.empty((len(mels), mels[0].shape[0], frames), np.float32)
     for row, mel in zip(out, mels, strict=True):
@@ -119,17 +115,17 @@ def _padded(mels: Sequence[Mel], frames: int) -> npt.NDArray[np.float32]:
     return out
 
 
-def _made(waveforms: list[npt.NDArray[np.float32]], extractor: Any) -> list[Mel]:
+def _compute(waveforms: list[npt.NDArray[np.float32]], extractor: Any) -> list[Mel]:
     window = extractor.nb_max_frames
     own = [min(-(-len(waveform) // HOP_LENGTH), window) for waveform in waveforms]
     # A window's end is reflected, which three frames of silence keep away from what is taken.
-    frames = min(max(own, default=0) + _BEHIND + 1, window)
+    frames = min(max(own, default=0) + _AFTER + 1, window)
     seconds = frames * HOP_LENGTH / SAMPLE_RATE
     features = log_mel_batch(waveforms, n_mels=extractor.feature_size, pad_to_seconds=seconds)
     mels = []
     for row, count in zip(features, own, strict=True):
-        mel = np.zeros((row.shape[0], count + _BEHIND), np.float32)
-        taken = row[:, : count + _BEHIND]
+        mel = np.zeros((row.shape[0], count + _AFTER), np.float32)
+        taken = row[:, : count + _AFTER]
         mel[:, : taken.shape[1]] = taken
         mels.append(mel)
     return mels

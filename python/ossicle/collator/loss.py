@@ -6,14 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from ossicle.collator.errors import CollatorError, RowError
 from ossicle.collator.prompts import chat_template, render
+from ossicle.collator.types import Encoding, Example, Family, Prompt, Request
 
 if TYPE_CHECKING:
     import torch
-
-    from ossicle.collator.calls import Encoded, Request
-    from ossicle.collator.families import Family
-    from ossicle.collator.prompts import Prompt
-    from ossicle.collator.rows import Example
 
 __all__ = ["IGNORE_INDEX", "common", "marked_tokens", "response_mask", "token_id"]
 
@@ -21,7 +17,7 @@ IGNORE_INDEX = -100
 """What torch's cross entropy skips by default."""
 
 
-def response_mask(request: Request, encoded: Encoded, family: Family) -> torch.Tensor:
+def response_mask(request: Request, encoding: Encoding, family: Family) -> torch.Tensor:
     """True at the tokens of responses, their end-of-turn tokens among them, bool ``(B, L)``.
 
     Of a conversation these are the assistant's turns; of a plain text, what follows its last
@@ -30,11 +26,11 @@ def response_mask(request: Request, encoded: Encoded, family: Family) -> torch.T
     Raises:
         RowError: Nothing tells where the response is.
     """
-    if encoded.response is not None:
-        return encoded.response
+    if encoding.response is not None:
+        return encoding.response
     import torch
 
-    text = encoded.text
+    text = encoding.text
     if "text_replacement_offsets" not in text:
         raise CollatorError(
             f"{type(request.processor).__name__} does not tell how it expands audio, so that "
@@ -78,7 +74,7 @@ class _Finder:
         offsets: list[dict[str, Any]],
     ) -> tuple[int, int]:
         """The tokens of one turn: tokenised up to its begin and up to its end."""
-        start, end = (self._tokens(_expanded(prompt.text, place, offsets)) for place in turn)
+        start, end = (self._tokens(_expand(prompt.text, place, offsets)) for place in turn)
         for part in (start, end):
             same = common(part, ids)
             # A template's own marks may lie within a token: it is then the response's.
@@ -133,7 +129,7 @@ class _Finder:
         return after.removeprefix(before).strip() or None
 
 
-def _expanded(text: str, end: int, offsets: list[dict[str, Any]]) -> str:
+def _expand(text: str, end: int, offsets: list[dict[str, Any]]) -> str:
     """The first ``end`` characters of a prompt, with its placeholders as the processor has them."""
     done, pieces = 0, []
     for offset in offsets:

@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ossicle.audio.remarks import count_reasons
+from ossicle.collator.batcher import Batcher
+from ossicle.collator.collator import AudioLmCollator
 from ossicle.collator.errors import CollatorError
 from ossicle.collator.loss import IGNORE_INDEX, token_id
+from ossicle.collator.types import Item, Row
+from ossicle.data.recordings import Recording, Samples, header_of
 from ossicle.errors import AudioError
-from ossicle.recordings import Clip, Samples, header
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from ossicle.collator import AudioLmCollator, _Item
-    from ossicle.collator.rows import Row
 
 __all__ = ["preflight"]
 
 
 @dataclass
-class _Found:
+class _Line:
     """What is known of a row: a line of the table."""
 
     row: int
@@ -77,9 +77,9 @@ def preflight(
     """
     seen: dict[str, int] = {}
     parts = _parts(rows, batch_size)
-    found = [one for part in parts for one in _examined(collator, part, seen)]
+    found = [one for part in parts for one in _examine(collator.batcher, part, seen)]
     if model is not None and (problem := _adapters(model)):
-        found.append(_Found(row=-1, problem=problem))
+        found.append(_Line(row=-1, problem=problem))
     frame = _frame(found)
     if show:
         _print(frame)
@@ -92,57 +92,55 @@ def _parts(rows: Iterable[Row], size: int) -> Iterator[list[tuple[int, Row]]]:
         yield part
 
 
-def _examined(
-    collator: AudioLmCollator, part: list[tuple[int, Row]], seen: dict[str, int]
-) -> list[_Found]:
+def _examine(batcher: Batcher, part: list[tuple[int, Row]], seen: dict[str, int]) -> list[_Line]:
     """A part of the data set; ``seen`` gathers the rows by what they hold."""
-    founds, items = [], []
+    lines, items = [], []
     for number, row in part:
-        found = _Found(number)
-        founds.append(found)
+        found = _Line(number)
+        lines.append(found)
         try:
-            item = collator._read(number, row)
+            item = batcher.read(number, row)
         except CollatorError as error:
-            found.problem = _told(error)
+            found.problem = _describe_error(error)
         else:
             _describe(found, item)
             first = seen.setdefault(_digest(item), number)
             found.duplicate_of = None if first == number else first
             items.append((found, item))
     if items:
-        _encode(collator, items)
-    return founds
+        _encode(batcher, items)
+    return lines
 
 
-def _describe(found: _Found, item: _Item) -> None:
+def _describe(found: _Line, item: Item) -> None:
     """What headers tell."""
     example = item.example
-    found.id, found.files = example.id, [clip.name for clip in example.clips]
+    found.id, found.files = example.id, [recording.name for recording in example.recordings]
     seconds = 0.0
-    for clip in example.clips:
+    for recording in example.recordings:
         try:
-            told = header(clip)
+            header = header_of(recording)
         except AudioError:
             return
-        found.sample_rates.append(told.sample_rate)
-        found.remarks += told.remarks
-        seconds += told.frames / told.sample_rate
+        found.sample_rates.append(header.sample_rate)
+        found.remarks += header.remarks
+        seconds += header.frames / header.sample_rate
     found.seconds = seconds
 
 
-def _digest(item: _Item) -> str:
+def _digest(item: Item) -> str:
     """Of the recordings and the text."""
     example = item.example
-    said = json.dumps([example.text, example.messages], sort_keys=True, default=str)
-    total = hashlib.sha256(said.encode())
-    for clip in example.clips:
-        total.update(_content(clip))
+    words = json.dumps([example.text, example.messages], sort_keys=True, default=str)
+    total = hashlib.sha256(words.encode())
+    for recording in example.recordings:
+        total.update(_content(recording))
     return total.hexdigest()
 
 
-def _content(clip: Clip) -> bytes:
+def _content(recording: Recording) -> bytes:
     """A digest of a recording; of what cannot be read, its name."""
-    source = clip.source
+    source = recording.source
     if isinstance(source, Samples):
         return hashlib.sha256(np.ascontiguousarray(source.array).tobytes()).digest()
     if isinstance(source, bytes | bytearray | memoryview | np.ndarray):
@@ -151,45 +149,44 @@ def _content(clip: Clip) -> bytes:
         with Path(source).open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
     except (OSError, TypeError):
-        return hashlib.sha256(clip.name.encode()).digest()
+        return hashlib.sha256(recording.name.encode()).digest()
 
 
-def _encode(collator: AudioLmCollator, pairs: list[tuple[_Found, _Item]]) -> None:
+def _encode(batcher: Batcher, pairs: list[tuple[_Line, Item]]) -> None:
     """Decodes all rows at once, and then makes a batch of each, so that one cannot hide another."""
-    items, errors = collator._with_sound([item for _, item in pairs])
+    items, errors = batcher.load([item for _, item in pairs])
     for place, (found, _) in enumerate(pairs):
         if place in errors:
-            found.problem = _told(errors[place])
+            found.problem = _describe_error(errors[place])
             continue
         try:
-            _measure(collator, found, items[place])
+            _measure(batcher, found, items[place])
         except (CollatorError, AudioError) as error:
-            found.problem = _told(error)
+            found.problem = _describe_error(error)
 
 
-def _measure(collator: AudioLmCollator, found: _Found, item: _Item) -> None:
-    request = collator._request([item])
-    encoded = collator._family.call(request)
-    counts = collator._counts([item], request, encoded)
-    ids, audio = encoded.text["input_ids"], token_id(collator._processor, "audio_token")
-    found.tokens = int(encoded.text["attention_mask"].sum())
+def _measure(batcher: Batcher, found: _Line, item: Item) -> None:
+    request, encoding = batcher.encode([item])
+    counts = batcher.token_counts([item], request, encoding)
+    ids, audio = encoding.text["input_ids"], token_id(batcher.processor, "audio_token")
+    found.tokens = int(encoding.text["attention_mask"].sum())
     if counts is not None:
         found.encoder_tokens = sum(counts[0])
     if audio is not None:
         found.audio_tokens = int((ids == audio).sum())
-    for error in collator._too_short([item], counts).values():
+    for error in batcher.check_lengths([item], counts).values():
         raise error
     if None not in (audio, counts) and found.audio_tokens != found.encoder_tokens:
         found.problem = (
             f"{found.audio_tokens} placeholders for {found.encoder_tokens} tokens of the encoder"
         )
-    batch, faults = collator._finished([item], request, encoded)
+    batch, faults = batcher.finish([item], request, encoding)
     for fault in faults.values():
         raise fault
     found.labels = int((batch["labels"] != IGNORE_INDEX).sum())
 
 
-def _told(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
@@ -201,7 +198,7 @@ def _adapters(model: Any) -> str | None:
     return None
 
 
-def _frame(found: list[_Found]) -> pl.DataFrame:
+def _frame(found: list[_Line]) -> pl.DataFrame:
     import polars as pl
 
     schema: dict[str, Any] = {

@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ossicle.collator.errors import RowError
+from ossicle.collator.types import Example, Family, Prompt
 
-if TYPE_CHECKING:
-    from ossicle.collator.families import Family
-    from ossicle.collator.rows import Example
-
-__all__ = ["Prompt", "chat_template", "prompt_of", "render"]
+__all__ = ["chat_template", "prompt_of", "render"]
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """The text of a row, with one placeholder for each recording.
-
-    Attributes:
-        text: For the processor.
-        turns: Where the responses of a conversation lie in ``text``, in characters; None where it
-            is no conversation.
-        is_marked: Whether the template itself marks them, by ``{% generation %}``.
-    """
-
-    text: str
-    turns: tuple[tuple[int, int], ...] | None = None
-    is_marked: bool = False
 
 
 def prompt_of(
@@ -48,14 +28,14 @@ def prompt_of(
         prompt = Prompt(example.text or "")
         where = "the text holds"
     else:
-        prompt = _rendered(processor, example, finds_response=finds_response)
+        prompt = _render_messages(processor, example, finds_response=finds_response)
         where = "the chat template makes of the messages"
     _check_placeholders(processor, example, prompt.text, where)
     return prompt
 
 
 def _check_kind(processor: Any, family: Family, example: Example) -> None:
-    kind, count = type(processor).__name__, len(example.clips)
+    kind, count = type(processor).__name__, len(example.recordings)
     if family.most_clips is not None and count > family.most_clips:
         raise RowError(
             f"{example.name}: {kind} takes {family.most_clips} recording a row, not {count}",
@@ -76,10 +56,10 @@ def _check_parts(example: Example) -> None:
     contents = [message["content"] for message in example.messages or ()]
     parts = [part for content in contents if not isinstance(content, str) for part in content]
     found = sum(part["type"] == "audio" for part in parts)
-    if found != len(example.clips):
+    if found != len(example.recordings):
         raise RowError(
             f"{example.name}: the messages have {found} parts of type audio for "
-            f"{len(example.clips)} recordings",
+            f"{len(example.recordings)} recordings",
             row=example.index,
         )
 
@@ -87,7 +67,7 @@ def _check_parts(example: Example) -> None:
 def _check_placeholders(processor: Any, example: Example, text: str, where: str) -> None:
     # The processor compares totals over the batch, so that a row with two placeholders beside
     # one with none would pass, with every clip after it at the wrong text.
-    token, wanted = getattr(processor, "audio_token", None), len(example.clips)
+    token, wanted = getattr(processor, "audio_token", None), len(example.recordings)
     if token is None:
         return
     found = text.count(token)
@@ -123,7 +103,7 @@ def render(
     return texts[0], [(start, end) for start, end in spans[0]] if spans else []
 
 
-def _rendered(processor: Any, example: Example, *, finds_response: bool) -> Prompt:
+def _render_messages(processor: Any, example: Example, *, finds_response: bool) -> Prompt:
     template = chat_template(processor)
     if template is None:
         raise RowError(
@@ -136,7 +116,7 @@ def _rendered(processor: Any, example: Example, *, finds_response: bool) -> Prom
     text, spans = render(processor, template, messages, return_assistant_tokens_mask=is_marked)
     if finds_response and not is_marked:
         spans = _turns(processor, template, example, messages, text)
-    start = _doubled_beginning(processor, text)
+    start = _repeated_beginning(processor, text)
     turns = tuple((first - start, last - start) for first, last in spans)
     return Prompt(text[start:], turns, is_marked)
 
@@ -175,7 +155,7 @@ def _turns(
     return spans
 
 
-def _doubled_beginning(processor: Any, text: str) -> int:
+def _repeated_beginning(processor: Any, text: str) -> int:
     """Characters of a beginning-of-text token that the tokenizer will add once more."""
     tokenizer = processor.tokenizer
     token = getattr(tokenizer, "bos_token", None)

@@ -1,20 +1,19 @@
-"""Rows of a data set, as they come, into `Example`s: which clips, which text."""
+"""Rows of a data set, as they come, into `Example`s: which recordings, which text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import Any
 
 from ossicle.collator.errors import RowError
+from ossicle.collator.types import Example, Row
+from ossicle.data.columns import value_of
+from ossicle.data.recordings import Recording, recording_of, sources_of
 from ossicle.errors import InvalidArgumentError
-from ossicle.recordings import Clip, clip_of, named_by
 
-__all__ = ["Example", "Row", "read_row"]
+__all__ = ["read_row"]
 
-Row: TypeAlias = Mapping[str, Any]
-
-_IDS = ("id", "__key__", "key")
 _REMOVED_COLUMNS_HINT = (
     "; transformers.Trainer drops the columns that the model's forward does not name: "
     "pass remove_unused_columns=False in TrainingArguments (and, with TRL's SFTTrainer, "
@@ -22,43 +21,13 @@ _REMOVED_COLUMNS_HINT = (
 )
 
 
-@dataclass(frozen=True)
-class Example:
-    """One row, read.
-
-    Attributes:
-        index: Its place in the batch.
-        clips: Its recordings, in the order of their placeholders.
-        text: The text with placeholders; None where ``messages`` holds it.
-        messages: The conversation; None where ``text`` holds it.
-        row: As it came.
-    """
-
-    index: int
-    clips: tuple[Clip, ...]
-    text: str | None = None
-    messages: list[dict[str, Any]] | None = None
-    row: Row = field(default_factory=dict, repr=False)
-
-    @property
-    def name(self) -> str:
-        """For messages: its place in the batch, and its file."""
-        return f"row {self.index} of the batch ({', '.join(clip.name for clip in self.clips)})"
-
-    @property
-    def id(self) -> str | None:
-        """What the data set calls the row, where it says so."""
-        found = next((self.row[key] for key in _IDS if self.row.get(key) is not None), None)
-        return None if found is None else str(found)
-
-
 def read_row(index: int, row: Row) -> Example:
     """Reads one row.
 
     Args:
         index: Its place in the batch.
-        row: ``audio_path`` or ``audio`` (one recording or a list of them), ``text`` or
-            ``messages``, and optionally ``audio_blob_sha``.
+        row: One recording or a list of them under ``wav``, ``audio_path``, ``audio``, ``path`` or
+            ``audio_filepath``, ``text`` or ``messages``, and optionally ``audio_blob_sha``.
 
     Raises:
         RowError: It lacks something, or holds what cannot be used.
@@ -68,11 +37,11 @@ def read_row(index: int, row: Row) -> Example:
             f"row {index} of the batch is a {type(row).__name__}, not a mapping", row=index
         )
     messages = _messages(index, row)
-    sources = named_by({**row, "messages": messages})
+    sources = sources_of({**row, "messages": messages})
     _check_keys(index, row, sources, messages)
-    clips = tuple(_clips(index, sources, row.get("audio_blob_sha")))
+    recordings = tuple(_recordings(index, sources, value_of("sha256", row)))
     text = None if messages is not None else _text(index, row["text"])
-    return Example(index, clips, text, messages, row)
+    return Example(index, recordings, text, messages, row)
 
 
 def _check_keys(
@@ -90,25 +59,22 @@ def _check_keys(
         )
 
 
-def _clips(index: int, sources: Sequence[tuple[str, Any]], digests: Any) -> list[Clip]:
-    told = digests if isinstance(digests, list | tuple) else [digests] * (len(sources) == 1)
+def _recordings(index: int, sources: Sequence[tuple[str, Any]], digests: Any) -> list[Recording]:
     if digests is None:
-        told = [None] * len(sources)
-    if len(told) != len(sources):
+        digests = [None] * len(sources)
+    elif not isinstance(digests, list | tuple):
+        digests = [digests] * (len(sources) == 1)
+    if len(digests) != len(sources):
         raise RowError(
             f"row {index} of the batch: {len(sources)} recordings, but audio_blob_sha tells "
-            f"of {len(told) or 1}",
+            f"of {len(digests) or 1}",
             row=index,
         )
-    pairs = zip(sources, told, strict=True)
-    return [_clip(index, key, source, digest) for (key, source), digest in pairs]
-
-
-def _clip(index: int, key: str, found: Any, digest: Any) -> Clip:
     try:
-        return replace(clip_of(found, key), blob_sha=digest)
+        found = [recording_of(source, column) for column, source in sources]
     except InvalidArgumentError as error:
         raise RowError(f"row {index} of the batch: {error}", row=index) from error
+    return [replace(one, blob_sha=digest) for one, digest in zip(found, digests, strict=True)]
 
 
 def _text(index: int, text: Any) -> str:
@@ -131,11 +97,11 @@ def _messages(index: int, row: Row) -> list[dict[str, Any]] | None:
 def _message(index: int, message: Any) -> dict[str, Any]:
     if not isinstance(message, Mapping) or message.get("role") is None:
         raise RowError(f"row {index} of the batch: a message has no role", row=index)
-    told = {key: value for key, value in message.items() if value is not None}
-    content = told.get("content", "")
+    known = {key: value for key, value in message.items() if value is not None}
+    content = known.get("content", "")
     if not isinstance(content, str):
         content = [_part(index, part) for part in content]
-    return {**told, "content": content}
+    return {**known, "content": content}
 
 
 def _part(index: int, part: Any) -> dict[str, Any]:

@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ossicle.collator.errors import TextTooLongError
+from ossicle.collator.types import Encoding, Example
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
-
-    from ossicle.collator.calls import Encoded
-    from ossicle.collator.rows import Example
 
 __all__ = ["Shortener"]
 
@@ -38,19 +36,19 @@ class Shortener:
     fixed_ids: Sequence[int]
 
     def __call__(
-        self, encoded: Encoded, examples: Sequence[Example]
-    ) -> tuple[Encoded, dict[int, Exception]]:
+        self, encoding: Encoding, examples: Sequence[Example]
+    ) -> tuple[Encoding, dict[int, Exception]]:
         """The shortened rows, and the errors of those that cannot be, by their places."""
-        text = encoded.text
+        text = encoding.text
         real = text["attention_mask"].bool()
         if int(real.sum(dim=1).max()) <= self.max_length:
-            return encoded, {}
+            return encoding, {}
         fixed = real & (text["special_tokens_mask"].bool() | self._sound(text["input_ids"]))
-        errors = self._errors(examples, real, fixed, is_labels=encoded.is_labels)
+        errors = self._errors(examples, real, fixed, is_labels=encoding.is_labels)
         if errors:
-            return encoded, errors
-        kept = [self._kept(*masks) for masks in zip(real, fixed, strict=True)]
-        return self._gathered(encoded, kept, real), {}
+            return encoding, errors
+        kept = [self._kept_places(*masks) for masks in zip(real, fixed, strict=True)]
+        return self._gather(encoding, kept, real), {}
 
     def _sound(self, input_ids: torch.Tensor) -> torch.Tensor:
         """True at audio placeholders and at the marks around them, ``(B, L)``."""
@@ -79,7 +77,7 @@ class Shortener:
             if totals[place] > self.max_length <= taken[place]
         }
 
-    def _kept(self, real: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+    def _kept_places(self, real: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
         """Which positions of one row stay, as a mask ``(L,)``."""
         excess = int(real.sum()) - self.max_length
         if excess <= 0:
@@ -90,20 +88,22 @@ class Shortener:
         kept[text[:excess] if at_left else text[-excess:]] = False
         return kept
 
-    def _gathered(self, encoded: Encoded, kept: list[torch.Tensor], real: torch.Tensor) -> Encoded:
+    def _gather(self, encoding: Encoding, kept: list[torch.Tensor], real: torch.Tensor) -> Encoding:
         # Rows without any padding are all of one length, and stay so: the side is then no matter.
         side = "right" if bool(real[:, 0].all()) else "left"
-        text = dict(encoded.text)
+        text = dict(encoding.text)
         for name in text.keys() & set(_TEXT_TENSORS):
             fill = self.tokenizer.pad_token_id if name == "input_ids" else 0
-            text[name] = _gather(text[name], kept, side, fill)
-        response = encoded.response
+            text[name] = _gather_rows(text[name], kept, side, fill)
+        response = encoding.response
         if response is not None:
-            response = _gather(response, kept, side, 0)
-        return replace(encoded, text=text, response=response)
+            response = _gather_rows(response, kept, side, 0)
+        return replace(encoding, text=text, response=response)
 
 
-def _gather(values: torch.Tensor, kept: list[torch.Tensor], side: str, fill: int) -> torch.Tensor:
+def _gather_rows(
+    values: torch.Tensor, kept: list[torch.Tensor], side: str, fill: int
+) -> torch.Tensor:
     """The kept positions of each row of ``values`` ``(B, L)``, padded again to one length."""
     from torch.nn.utils.rnn import pad_sequence
 

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from ossicle.audio import load_batch
 from ossicle.audio.resampling import resample
 from ossicle.audio.waveforms import as_float32, check_shape
 from ossicle.cache import AudioCacheKey, WaveformCache, WaveformCacheKey
 from ossicle.collator.errors import ClipTooShortError, RowError, SampleRateMismatchError
-from ossicle.collator.rows import Example
+from ossicle.collator.types import Pair, Waveform
+from ossicle.data.recordings import Recording, Samples
 from ossicle.errors import AudioError, DecodeError, InvalidArgumentError, NonFiniteSampleError
-from ossicle.recordings import Clip, Samples
 
-if TYPE_CHECKING:
-    from ossicle.audio import AudioBatch
+__all__ = ["Loader", "place_of"]
 
-__all__ = ["Loader", "Pair", "Waveform"]
-
-Waveform: TypeAlias = npt.NDArray[np.float32]
-Pair: TypeAlias = "tuple[Example, Clip]"
-Sound: TypeAlias = "Waveform | AudioError"
+Sound: TypeAlias = Waveform | AudioError
 
 
 @dataclass(frozen=True)
@@ -48,25 +44,27 @@ class Loader:
     cache: WaveformCache | None = None
     strict: bool = False
 
-    def __call__(self, pairs: Sequence[Pair], load_batch: Callable[..., AudioBatch]) -> list[Sound]:
+    def __call__(self, pairs: Sequence[Pair]) -> list[Sound]:
         """For each recording its waveform ``(samples,)`` or its error, in order."""
         keys = [self.key(pair) if self.cache is not None else None for pair in pairs]
-        found: list[Sound | None] = [self._cached(key) for key in keys]
+        found: list[Sound | None] = [
+            None if self.cache is None or key is None else self.cache.get(key) for key in keys
+        ]
         missing = [place for place, waveform in enumerate(found) if waveform is None]
-        clips = [pairs[place][1] for place in missing]
-        for place, sound in zip(missing, self._made(clips, load_batch), strict=True):
+        recordings = [pairs[place][1] for place in missing]
+        for place, sound in zip(missing, self._load(recordings), strict=True):
             found[place] = sound
             self._keep(keys[place], sound)
         return [sound for sound in found if sound is not None]
 
     def key(self, pair: Pair) -> WaveformCacheKey | None:
         """None where the row does not say what its file contains: a path may change its bytes."""
-        example, clip = pair
-        if not clip.blob_sha:
+        example, recording = pair
+        if not recording.blob_sha:
             return None
         try:
             return WaveformCacheKey(
-                blob_sha=clip.blob_sha,
+                blob_sha=recording.blob_sha,
                 sample_rate=self.sample_rate,
                 max_length_ms=round(self.max_length_seconds * 1000),
                 auto_resample=self.auto_resample,
@@ -87,46 +85,48 @@ class Loader:
             auto_resample=plain.auto_resample,
         )
 
-    def _cached(self, key: WaveformCacheKey | None) -> Waveform | None:
-        return None if self.cache is None or key is None else self.cache.get(key)
-
     def _keep(self, key: WaveformCacheKey | None, sound: Sound) -> None:
         if self.cache is not None and key is not None and not isinstance(sound, AudioError):
             self.cache.put(key, sound)
 
-    def _made(self, clips: list[Clip], load_batch: Callable[..., AudioBatch]) -> list[Sound]:
+    def _load(self, recordings: list[Recording]) -> list[Sound]:
         """All that must be decoded in one call."""
-        files = [clip for clip in clips if not isinstance(clip.source, Samples)]
-        decoded = iter(self._decoded(files, load_batch) if files else ())
+        files = [one for one in recordings if not isinstance(one.source, Samples)]
+        decoded = iter(self._decode(files) if files else ())
         return [
-            self._taken(clip) if isinstance(clip.source, Samples) else next(decoded)
-            for clip in clips
+            self._convert(one) if isinstance(one.source, Samples) else next(decoded)
+            for one in recordings
         ]
 
-    def _decoded(self, clips: list[Clip], load_batch: Callable[..., AudioBatch]) -> list[Sound]:
+    def _decode(self, recordings: list[Recording]) -> list[Sound]:
         # Errors are collected so that the one raised can say which row of the batch it was.
         batch = load_batch(
-            [clip.source for clip in clips],
+            [one.source for one in recordings],
             self.sample_rate,
             duration=self.max_length_seconds,
             on_error="collect",
             strict=self.strict,
         )
         sounds: list[Sound] = []
-        for clip, error, padded, length, rate in zip(
-            clips, batch.errors, batch.waveforms, batch.lengths, batch.sample_rates, strict=True
+        for recording, error, padded, length, rate in zip(
+            recordings,
+            batch.errors,
+            batch.waveforms,
+            batch.lengths,
+            batch.sample_rates,
+            strict=True,
         ):
-            fault = error or self._fault(clip, int(rate), int(length))
+            fault = error or self._fault(recording, int(rate), int(length))
             sounds.append(padded[:length] if fault is None else fault)
         return sounds
 
-    def _taken(self, clip: Clip) -> Sound:
+    def _convert(self, recording: Recording) -> Sound:
         """A waveform that came as an array."""
-        samples: Samples = clip.source
+        samples: Samples = recording.source
         try:
-            mono = _mono(samples.array, clip.name)
+            mono = _mono(samples.array, recording.name)
             length = round(self.max_length_seconds * self.sample_rate)
-            fault = self._fault(clip, samples.sample_rate, len(mono))
+            fault = self._fault(recording, samples.sample_rate, len(mono))
             if fault is not None:
                 return fault
             if samples.sample_rate != self.sample_rate:
@@ -135,8 +135,8 @@ class Loader:
             return error
         return mono[:length]
 
-    def _fault(self, clip: Clip, native_rate: int, length: int) -> AudioError | None:
-        place = _place(clip)
+    def _fault(self, recording: Recording, native_rate: int, length: int) -> AudioError | None:
+        place = place_of(recording)
         if native_rate != self.sample_rate and not self.auto_resample:
             return SampleRateMismatchError(
                 f"native rate {native_rate} Hz, but this collator takes {self.sample_rate} Hz; "
@@ -151,11 +151,11 @@ class Loader:
         return None
 
 
-def _place(clip: Clip) -> dict[str, Any]:
+def place_of(recording: Recording) -> dict[str, Any]:
     """Of a recording, for its error: the file, and the member of a shard."""
-    name, bracket, member = clip.name.partition(" [")
-    if not bracket or isinstance(clip.source, str):
-        return {"source": clip.name}
+    name, bracket, member = recording.name.partition(" [")
+    if not bracket or isinstance(recording.source, str):
+        return {"source": recording.name}
     return {"source": name, "member": member.removesuffix("]")}
 
 

@@ -15,21 +15,47 @@ import numpy as np
 from ossicle.audio import encode
 from ossicle.collator.errors import RowError
 from ossicle.collator.loss import common
+from ossicle.collator.types import Encoding, Example, Prompt, Request
 
 if TYPE_CHECKING:
     import torch
 
-    from ossicle.collator.calls import Request
-    from ossicle.collator.prompts import Prompt
-    from ossicle.collator.rows import Example
-
-__all__ = ["features", "tokens"]
+__all__ = ["encode_voxtral"]
 
 FRAMES = 3_000
 """Of one window of 30 s."""
 
 
-def features(request: Request) -> torch.Tensor:
+def encode_voxtral(request: Request) -> Encoding:
+    """Conversations, or transcriptions with the row's text as their response."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    tokenizer = request.processor.tokenizer
+    left = iter([len(waveform) for waveform in request.waveforms])
+    rows = []
+    for example, prompt in zip(request.examples, request.prompts, strict=True):
+        lengths = [next(left) for _ in example.recordings]
+        rows.append(_tokens(request, example, prompt, lengths))
+
+    def pad(values: list[list[Any]], fill: int) -> torch.Tensor:
+        tensors = [torch.tensor(each) for each in values]
+        side = tokenizer.padding_side
+        return pad_sequence(tensors, batch_first=True, padding_value=fill, padding_side=side)
+
+    ids = [row for row, _ in rows]
+    controls = torch.tensor(sorted(tokenizer.all_special_ids))
+    text = {
+        "input_ids": pad(ids, tokenizer.pad_token_id),
+        "attention_mask": pad([[1] * len(row) for row in ids], 0),
+    }
+    # All that mistral-common writes by itself stays, where texts must be shortened.
+    text["special_tokens_mask"] = torch.isin(text["input_ids"], controls).long()
+    sound = {"input_features": _features(request)}
+    return Encoding(text, sound, pad([row for _, row in rows], 0))
+
+
+def _features(request: Request) -> torch.Tensor:
     """Log-mel of all windows of all waveforms, one after the other: ``(windows, n_mels, 3000)``."""
     import torch
 
@@ -48,7 +74,7 @@ def features(request: Request) -> torch.Tensor:
     return torch.cat(windows)
 
 
-def tokens(
+def _tokens(
     request: Request, example: Example, prompt: Prompt, lengths: list[int]
 ) -> tuple[list[int], list[bool]]:
     """The ids of one row, and which of them belong to a response.
@@ -69,7 +95,7 @@ def tokens(
         after = tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
         after = [*after, tokenizer.eos_token_id]
         return before + after, [False] * len(before) + [True] * len(after)
-    return _conversation(tokenizer, example, _filled(example.messages, sounds))
+    return _conversation(tokenizer, example, _fill(example.messages, sounds))
 
 
 def _silence(samples: int, sample_rate: int) -> bytes:
@@ -89,7 +115,7 @@ def _transcription(tokenizer: Any, example: Example, sounds: list[bytes]) -> lis
     return list(tokenizer.tokenizer.encode_transcription(request).tokens)
 
 
-def _filled(messages: list[dict[str, Any]], sounds: list[bytes]) -> list[dict[str, Any]]:
+def _fill(messages: list[dict[str, Any]], sounds: list[bytes]) -> list[dict[str, Any]]:
     left = iter(sounds)
     return [
         message
@@ -108,12 +134,12 @@ def _part(part: dict[str, Any], left: Any) -> dict[str, Any]:
 def _conversation(
     tokenizer: Any, example: Example, messages: list[dict[str, Any]]
 ) -> tuple[list[int], list[bool]]:
-    ids = _encoded(tokenizer, example, messages)
+    ids = _encode(tokenizer, example, messages)
     response = [False] * len(ids)
     for number, message in enumerate(messages):
         if message["role"] == "assistant":
-            before = _asked(tokenizer, example, messages[:number])
-            after = _encoded(tokenizer, example, messages[: number + 1])
+            before = _question(tokenizer, example, messages[:number])
+            after = _encode(tokenizer, example, messages[: number + 1])
             if ids[: len(after)] != after or after[: len(before)] != before:
                 raise RowError(
                     f"{example.name}: the tokenizer writes the beginning of a conversation "
@@ -125,19 +151,19 @@ def _conversation(
     return ids, response
 
 
-def _asked(tokenizer: Any, example: Example, messages: list[dict[str, Any]]) -> list[int]:
+def _question(tokenizer: Any, example: Example, messages: list[dict[str, Any]]) -> list[int]:
     """A conversation up to a response: what two different responses to it have in common.
 
     By itself it is refused by a tokenizer that is loaded for training.
     """
     one, other = (
-        _encoded(tokenizer, example, [*messages, {"role": "assistant", "content": answer}])
+        _encode(tokenizer, example, [*messages, {"role": "assistant", "content": answer}])
         for answer in ("0", "1")
     )
     return one[: common(one, other)]
 
 
-def _encoded(tokenizer: Any, example: Example, messages: list[dict[str, Any]]) -> list[int]:
+def _encode(tokenizer: Any, example: Example, messages: list[dict[str, Any]]) -> list[int]:
     try:
         found = tokenizer.apply_chat_template(
             messages, tokenize=True, return_dict=True, return_tensors=None

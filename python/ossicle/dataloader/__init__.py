@@ -9,31 +9,34 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ossicle import moved
+
 _HOMES = {
     "types": (
         "ClipID",
         "LabelTensor",
         "Mask",
         "MetadataDict",
+        "Sample",
         "SampleRate",
         "SegmentList",
         "WavID",
         "Waveform",
     ),
-    "errors": (
-        "DataloaderError",
+    "ossicle.data.errors": (
         "ManifestError",
         "MetadataError",
         "MissingStageError",
         "SampleError",
     ),
-    "config": ("FilterConfig", "PipelineConfig"),
-    "manifest": ("MetadataManifest",),
-    "joiner": ("ManifestJoiner",),
-    "build": ("build_manifest",),
-    "processor": ("FeatureProcessor", "ProcessorError", "ProcessorRegistry", "default_registry"),
-    "adapters": ("ESCAdapter", "PhonemeAdapter", "SNRAdapter", "VADAdapter", "VTCAdapter"),
-    "store": (
+    "outputs.config": ("FilterConfig", "PipelineConfig"),
+    "outputs.manifest": ("MetadataManifest",),
+    "outputs.joiner": ("ManifestJoiner",),
+    "outputs.build": ("build_manifest",),
+    "outputs.processor": ("FeatureProcessor", "ProcessorError"),
+    "outputs.registry": ("ProcessorRegistry", "default_registry"),
+    "outputs.adapters": ("ESCAdapter", "PhonemeAdapter", "SNRAdapter", "VADAdapter", "VTCAdapter"),
+    "outputs.store": (
         "JsonStore",
         "MetadataStore",
         "NpzStore",
@@ -41,7 +44,7 @@ _HOMES = {
         "StoreProcessor",
         "TorchStore",
     ),
-    "loader": (
+    "samples.loaders": (
         "FeatureLoader",
         "MetadataLoader",
         "RawFileLoader",
@@ -60,19 +63,25 @@ _HOMES = {
         "Window",
     ),
     "batch": ("Collator", "DataBatch", "SpeechCollator"),
-    "upstream": ("from_upstream", "to_upstream"),
-    "windows_picture": ("draw_windows",),
-    "dataset": ("SpeechDataset", "WebDatasetSpeechDataset"),
-    "sampler": ("MetadataSampler",),
+    "fairseq": ("from_upstream", "to_upstream"),
+    "transform.windows_picture": ("draw_windows",),
+    "samples.dataset": ("SpeechDataset",),
+    "samples.shard_stream": ("WebDatasetSpeechDataset",),
+    "samples.sampler": ("MetadataSampler",),
 }
 _LAZY = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_LAZY)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "DataloaderError":
+        moved.warn_renamed(f"{__name__}.{name}", "ossicle.data.DataError")
+        return importlib.import_module("ossicle.data.errors").DataError
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    home = _LAZY[name]
+    home = home if home.startswith("ossicle.") else f"{__name__}.{home}"
+    return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:

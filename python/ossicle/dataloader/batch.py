@@ -11,13 +11,12 @@ from typing import Any, TypeAlias, overload
 import numpy as np
 import torch
 
-from ossicle.dataloader.errors import SampleError
-from ossicle.dataloader.types import MetadataDict, SampleRate, SegmentList, Waveform
+from ossicle.data.errors import SampleError
+from ossicle.dataloader.types import MetadataDict, Sample, SegmentList, Waveform
 from ossicle.errors import InvalidArgumentError
 
 __all__ = ["Collator", "DataBatch", "SpeechCollator"]
 
-Sample: TypeAlias = tuple[Waveform, SampleRate, MetadataDict]
 Rows: TypeAlias = "slice | Sequence[int] | torch.Tensor"
 
 # What `LabelEncoder` and `MaskGenerator` have written, and what becomes of it.
@@ -165,9 +164,9 @@ class SpeechCollator(Collator):
         _check_alike(samples)
         metadata = [sample[2] for sample in samples]
         lengths = [sample[0].shape[1] for sample in samples]
-        waveforms = self._padded([sample[0] for sample in samples], lengths)
-        labels, label_mask = _padded_rows(metadata, _LABELS, torch.int64, self.label_padding)
-        masks = {name: _padded_rows(metadata, name, torch.bool, False)[0] for name in _FRAME_MASKS}
+        waveforms = self._pad([sample[0] for sample in samples], lengths)
+        labels, label_mask = _pad_rows(metadata, _LABELS, torch.int64, self.label_padding)
+        masks = {name: _pad_rows(metadata, name, torch.bool, False)[0] for name in _FRAME_MASKS}
         return DataBatch(
             waveforms=waveforms,
             waveform_lengths=torch.tensor(lengths),
@@ -180,7 +179,7 @@ class SpeechCollator(Collator):
             **masks,
         )
 
-    def _padded(self, waveforms: list[Waveform], lengths: list[int]) -> torch.Tensor:
+    def _pad(self, waveforms: list[Waveform], lengths: list[int]) -> torch.Tensor:
         """``(B, C, T)`` in one allocation, each place written once."""
         longest = -(-max(lengths) // self.pad_to_multiple) * self.pad_to_multiple
         padded = torch.empty(len(waveforms), waveforms[0].shape[0], longest)
@@ -194,16 +193,16 @@ def _check_alike(samples: list[Sample]) -> None:
     first, rate, _ = samples[0]
     for index, (waveform, sample_rate, metadata) in enumerate(samples):
         if waveform.ndim != 2 or not waveform.is_floating_point():
-            told = f"of {tuple(waveform.shape)} {waveform.dtype}, not (channels, samples) of floats"
+            why = f"of {tuple(waveform.shape)} {waveform.dtype}, not (channels, samples) of floats"
         elif not waveform.shape[1]:
-            told = "without a sample of sound"
+            why = "without a sample of sound"
         elif sample_rate != rate:
-            told = f"at {sample_rate} Hz, the first at {rate} Hz: put a Resampler before"
+            why = f"at {sample_rate} Hz, the first at {rate} Hz: put a Resampler before"
         elif waveform.shape[0] != first.shape[0]:
-            told = f"of {waveform.shape[0]} channels, the first of {first.shape[0]}"
+            why = f"of {waveform.shape[0]} channels, the first of {first.shape[0]}"
         else:
             continue
-        raise SampleError(f"sample {index} of the batch is {told}", wav_id=metadata.get("wav_id"))
+        raise SampleError(f"sample {index} of the batch is {why}", wav_id=metadata.get("wav_id"))
 
 
 def _values(metadata: list[MetadataDict], name: str) -> list[Any] | None:
@@ -212,12 +211,12 @@ def _values(metadata: list[MetadataDict], name: str) -> list[Any] | None:
     if len(without) == len(metadata):
         return None
     if without:
-        told = f"sample {without[0]} of the batch has none, and others have"
-        raise SampleError(told, wav_id=metadata[without[0]].get("wav_id"), column=name)
+        why = f"sample {without[0]} of the batch has none, and others have"
+        raise SampleError(why, wav_id=metadata[without[0]].get("wav_id"), column=name)
     return [item[name] for item in metadata]
 
 
-def _padded_rows(
+def _pad_rows(
     metadata: list[MetadataDict], name: str, dtype: torch.dtype, padding: int
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """``(B, N)`` of rows of any length, and the mask of what is no padding."""

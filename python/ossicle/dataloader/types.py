@@ -16,6 +16,7 @@ __all__ = [
     "LabelTensor",
     "Mask",
     "MetadataDict",
+    "Sample",
     "SampleRate",
     "SegmentList",
     "WavID",
@@ -36,6 +37,9 @@ MetadataDict: TypeAlias = dict[str, Any]
 
 SegmentList: TypeAlias = list[dict[str, Any]]
 """Stretches of a waveform: dicts with ``onset`` and ``offset`` in seconds, and e.g. ``label``."""
+
+Sample: TypeAlias = "tuple[Waveform, SampleRate, MetadataDict]"
+"""What loaders, transforms and datasets hand on: the waveform, its rate and what is known of it."""
 
 # Of PyTorch, which manifests do without: looked up on first use.
 _TENSORS = {

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ossicle.data.clips import Clip
 from ossicle.features.mel import load_features
 from ossicle.model import ByteTokenizer, Projector, WhisperEncoder
 from ossicle.model.blocks import norm
 from ossicle.model.nanochat import load_nanochat_checkpoint
 from ossicle.model.projector import Start
 from ossicle.train import checkpoint
-from ossicle.train.clips import Clip
 from ossicle.train.evaluate import (
     ControlBatch,
     ControlResult,

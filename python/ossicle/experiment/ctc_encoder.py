@@ -19,9 +19,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from ossicle.data.clips import Clip
 from ossicle.features.mel import load_features
-from ossicle.train.clips import Clip, epoch_rows
 from ossicle.train.evaluate import WordErrors, word_errors
+from ossicle.train.order import epoch_rows
 
 __all__ = ["CtcConfig", "CtcResult", "encode", "train_encoder", "warmup_cosine"]
 

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from ossicle import __build__, __version__
 from ossicle.audio import info, load_batch
 from ossicle.cache import WaveformCache, WaveformCacheKey
+from ossicle.data.clips import Clip, read_manifest
 from ossicle.experiment.corpus import make_demo
 from ossicle.outputs import claim_folder
 from ossicle.shard import Shard, ShardWriter
-from ossicle.train.clips import Clip, read_manifest
 
 if TYPE_CHECKING:
     from ossicle.audio import AudioInfo

@@ -20,8 +20,8 @@ from torch.nn.utils.rnn import pad_sequence
 from ossicle.experiment.ctc_encoder import warmup_cosine
 from ossicle.model import GPT, ByteTokenizer, GPTConfig
 from ossicle.model.gpt import IGNORED
-from ossicle.train.clips import epoch_rows
 from ossicle.train.optim import build_optimizer, scale_lr
+from ossicle.train.order import epoch_rows
 
 __all__ = ["LanguageConfig", "LanguageResult", "train_language_model"]
 

@@ -19,13 +19,13 @@ from typing import Any, cast
 import torch
 
 from ossicle.atomic import write_text
+from ossicle.data.clips import Clip, read_manifest
 from ossicle.experiment.aligned_model import AlignedModel
 from ossicle.experiment.ctc_encoder import CtcConfig, train_encoder
 from ossicle.experiment.language_model import LanguageConfig, train_language_model
 from ossicle.experiment.spoken import Speaker, Spoken, SpokenConfig, make_spoken
 from ossicle.outputs import claim_folder
 from ossicle.train import trainer
-from ossicle.train.clips import Clip, read_manifest
 from ossicle.train.config import TrainConfig
 from ossicle.train.evaluate import ControlResult, WordErrors
 from ossicle.train.result import TrainProgress

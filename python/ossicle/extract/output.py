@@ -18,9 +18,9 @@ from types import TracebackType
 from typing import Any
 
 from ossicle.atomic import write_text
-from ossicle.collator.faults import Fault, read_ledger
 from ossicle.errors import InvalidArgumentError
 from ossicle.extract.features import FRAMES, ExtractError, FingerprintError
+from ossicle.faults import Fault, append_ledger, read_ledger, write_ledger
 from ossicle.shard import Shard, ShardWriter, index_path
 
 __all__ = ["ExtractError", "Output", "Plan", "ShardRoll"]
@@ -113,10 +113,12 @@ class Output:
         else:
             self._check_made_here()
             self._check(plan)
-        last = _last_row(shards[-1], plan.fingerprint) if shards else 0
-        kept = [asdict(fault) for fault in read_ledger(self.ledger_path) if fault.row <= last]
-        write_text(self.ledger_path, "".join(json.dumps(fault) + "\n" for fault in kept))
-        return last
+        return _last_row(shards[-1], plan.fingerprint) if shards else 0
+
+    def keep_faults(self, rows: int) -> None:
+        """Leaves the faults of the first rows in the ledger: the others are found anew."""
+        kept = [fault for fault in read_ledger(self.ledger_path) if fault.row < rows]
+        write_ledger(self.ledger_path, kept)
 
     def files(self) -> list[Path]:
         """All that an extraction may write over or remove, whether it is there or not."""
@@ -135,8 +137,7 @@ class Output:
 
     def enter(self, fault: Fault) -> None:
         """Appends a clip that could not be used to the ledger."""
-        with self.ledger_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(fault)) + "\n")
+        append_ledger(self.ledger_path, [fault])
 
     def _check(self, plan: Plan) -> None:
         source = str(self.plan_path)

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ossicle.collator.faults import Fault, read_ledger
+from ossicle.data.clips import Clip, manifest_sha256, read_manifest
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.extract.features import bf16_array
 from ossicle.extract.output import Output, Plan, ShardRoll
+from ossicle.faults import Fault, RowName, read_ledger
 from ossicle.features.mel import HOP_LENGTH, SAMPLE_RATE, FeatureBatch, load_features
 from ossicle.model.whisper import WhisperEncoder
 from ossicle.outputs import refuse_same_file
 from ossicle.shard import Shard
 from ossicle.shard.writer import json_bytes
-from ossicle.train.clips import Clip, manifest_sha256, read_manifest
 
 __all__ = ["ExtractResult", "extract_whisper"]
 
@@ -128,13 +128,14 @@ def extract_whisper(
     refuse_same_file(output.files(), [manifest, *(clip.path for clip in clips)])
     last = output.begin(plan, overwrite=overwrite)
     new, new_seconds = 0, 0.0
-    first = sum(clip.row <= last for clip in clips)
+    first = sum(_line(clip) <= last for clip in clips)
+    output.keep_faults(first)
     with ShardRoll(output, len(output.shards()), max_bytes) as roll:
         for place, one in enumerate(_encoded(clips, first, encoder, plan, threads), start=first):
             if isinstance(one, Fault):
                 output.enter(one)
             else:
-                roll.write(f"{one.clip.row:09d}", one.frames, _facts(one, manifest, plan))
+                roll.write(f"{_line(one.clip):09d}", one.frames, _facts(one, manifest, plan))
                 new, new_seconds = new + 1, new_seconds + one.seconds
             if progress is not None:
                 progress(place + 1, len(clips))
@@ -177,6 +178,11 @@ def _finish(output: Output, plan: Plan, new: int, new_seconds: float) -> Extract
     )
 
 
+def _line(clip: Clip) -> int:
+    """What a clip is called in the shards: its line of the manifest, or its row from 1."""
+    return clip.row + 1 if clip.line is None else clip.line
+
+
 def _facts(one: _Encoded, manifest: str | os.PathLike[str], plan: Plan) -> bytes:
     folder = Path(manifest) if Path(manifest).is_dir() else Path(manifest).parent
     is_inside = one.clip.path.is_relative_to(folder)
@@ -185,7 +191,7 @@ def _facts(one: _Encoded, manifest: str | os.PathLike[str], plan: Plan) -> bytes
         {
             "text": one.clip.text,
             "seconds": one.seconds,
-            "row": one.clip.row,
+            "row": _line(one.clip),
             "audio": audio.as_posix(),
             "fingerprint": plan.fingerprint,
         }
@@ -243,16 +249,7 @@ def _fault(clip: Clip, batch: FeatureBatch, place: int, max_seconds: float) -> F
         error = InvalidArgumentError(f"the clip is longer than max_seconds, {max_seconds} s")
     if error is None:
         return None
-    return Fault(
-        id=None,
-        row=clip.row,
-        file=str(clip.path),
-        member=error.member,
-        byte=error.byte_offset,
-        error=type(error).__name__,
-        reason=error.reason,
-        action="skip",
-    )
+    return Fault.of(error, RowName(clip.row, clip.id, str(clip.path)))
 
 
 def _batches(

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from ossicle import _native
 from ossicle.audio.arguments import thread_count
+from ossicle.data.polars_errors import reading
 from ossicle.errors import AudioError, CorruptAudioError, InvalidArgumentError, check_on_error
-from ossicle.polars_errors import reading
 
 if TYPE_CHECKING:
     import polars
@@ -97,7 +97,7 @@ def index_shards(
         UnsupportedFormatError: A shard holds what none may.
         InvalidArgumentError: One shard is named twice, `threads` is not positive.
     """
-    shards = listed(paths)
+    shards = list_paths(paths)
     check_on_error(on_error, "raise", "collect")
     workers = thread_count(threads)
     made = _native.index_shards(shards, workers, force, progress)
@@ -109,7 +109,7 @@ def index_shards(
     return (frame, errors) if on_error == "collect" else frame
 
 
-def listed(paths: Shards) -> list[str]:
+def list_paths(paths: Shards) -> list[str]:
     """Their paths as text, each shard once."""
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     shards = [os.fspath(path) for path in several]

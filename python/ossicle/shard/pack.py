@@ -11,7 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -20,6 +20,8 @@ import numpy as np
 from ossicle.audio import encode, info, load
 from ossicle.audio.arguments import thread_count
 from ossicle.audio.resampling import check_rate
+from ossicle.data.errors import ManifestError
+from ossicle.data.manifests import count_rows, manifest_path, unreadable
 from ossicle.errors import (
     AudioError,
     AudioIOError,
@@ -27,7 +29,7 @@ from ossicle.errors import (
     check_on_error,
 )
 from ossicle.outputs import refuse_same_file
-from ossicle.shard.manifest import PackError, Task, count_rows, tasks_of, unreadable
+from ossicle.shard.tasks import PackError, Task, invalid, tasks_of
 from ossicle.shard.writer import ShardWriter, WrittenShard, json_bytes
 
 if TYPE_CHECKING:
@@ -104,16 +106,17 @@ def pack(
     ``<out>.errors.jsonl``. What cannot be written ends the work.
 
     Args:
-        manifest: ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet``; paths in it are relative to its
-            folder.
+        manifest: ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet``, or a folder with a
+            ``manifest.jsonl``; paths in it are relative to its folder.
         out: A shard, or a pattern for many, as for `ShardWriter`, like the limits.
         max_bytes: Of a shard's file.
         max_samples: Of a shard.
         transcode: ``"flac"`` or None.
         sample_rate: In Hz, of what is transcoded.
         audio: The column of the recordings; None takes the first of ``wav``, ``audio_path``,
-            ``path``, ``audio`` and ``audio_filepath`` that the row has.
-        key: The column of the keys; None takes the first of ``key``, ``id`` and ``utt_id``, if any.
+            ``audio``, ``path`` and ``audio_filepath`` that has a value.
+        key: The column of the keys; None takes the first of ``key``, ``id``, ``__key__``,
+            ``wav_id`` and ``utt_id`` that has a value, if any.
         threads: Threads that read and encode; None takes one for each processor that this process
             may use.
         progress: Called with the rows that are done and their number, after each.
@@ -128,24 +131,26 @@ def pack(
             would be written is the manifest or a recording of it.
         AudioError: With ``on_error="raise"``, of the first row that is no good.
     """
-    manifest = Path(manifest)
+    manifest = manifest_path(os.fspath(manifest))
     if transcode not in (None, "flac"):
         raise InvalidArgumentError(f'transcode is "flac" or None, not {transcode!r}')
     check_on_error(on_error, "collect", "raise")
     rate = check_rate(sample_rate, "sample_rate") if transcode else None
     count = thread_count(threads)
-    total = count_rows(manifest)
-    tasks = tasks_of(manifest, audio, key)
+    with _as_invalid_argument():
+        total = count_rows(manifest)
     writer = ShardWriter(
         out, max_bytes=max_bytes, max_samples=max_samples, index=index, overwrite=overwrite
     )
     list_path = Path(f"{writer.path}.errors.jsonl")
-    inputs = _inputs(manifest, tasks_of(manifest, audio, key))
-    refuse_same_file([*_existing(writer.path), list_path], inputs)
+    with _as_invalid_argument():
+        inputs = _inputs(manifest, tasks_of(manifest, audio, key))
+        refuse_same_file([*_existing(writer.path), list_path], inputs)
     errors = _ErrorList(list_path)
     samples, seconds, clipped = 0, 0.0, 0
+    tasks = tasks_of(manifest, audio, key)
     in_order = _in_order(tasks, lambda task: _sample(task, rate), count)
-    with writer, errors, closing(in_order) as results:
+    with writer, errors, _as_invalid_argument(), closing(in_order) as results:
         for done, result in enumerate(results, 1):
             written = _write(writer, result)
             if isinstance(written, _Sample):
@@ -160,6 +165,15 @@ def pack(
                 progress(done, total)
     size = sum(shard.bytes for shard in writer.shards)
     return PackResult(writer.shards, samples, size, seconds, clipped, errors.all, errors.path)
+
+
+@contextmanager
+def _as_invalid_argument() -> Iterator[None]:
+    """A manifest that cannot be used is an argument that makes no sense."""
+    try:
+        yield
+    except ManifestError as error:
+        raise invalid(error) from error
 
 
 def _existing(pattern: str) -> list[Path]:
@@ -249,7 +263,7 @@ def _sample(task: Task, rate: int | None) -> _Sample | PackError:
     try:
         row = json_bytes(task.row, default=_plain)
         extension, data, seconds, clipped = (
-            _as_it_is(task.path) if rate is None else _transcoded(task.path, rate)
+            _as_it_is(task.path) if rate is None else _transcode(task.path, rate)
         )
     except AudioError as error:
         return task.failed(error)
@@ -295,13 +309,13 @@ def _read(path: Path) -> bytes:
         raise unreadable(path, error) from error
 
 
-def _transcoded(path: Path, rate: int) -> tuple[str, bytes, float, int]:
+def _transcode(path: Path, rate: int) -> tuple[str, bytes, float, int]:
     waveform, _ = load(path, rate, verify=True)
     data = encode(waveform, rate, "flac")
-    return "flac", data, len(waveform) / rate, _clipped(waveform)
+    return "flac", data, len(waveform) / rate, _count_clipped(waveform)
 
 
-def _clipped(waveform: FloatArray) -> int:
+def _count_clipped(waveform: FloatArray) -> int:
     """Samples that 16 bits have no step for."""
     if not len(waveform) or (waveform.max() < 1.0 - 1.0 / _STEP and waveform.min() >= -1.0):
         return 0

@@ -23,7 +23,7 @@ from ossicle.audio import ShardMember, info
 from ossicle.audio.arguments import thread_count
 from ossicle.errors import AudioError
 from ossicle.outputs import refuse_same_file
-from ossicle.shard.index import Progress, Shards, index_path, listed, read_index
+from ossicle.shard.index import Progress, Shards, index_path, list_paths, read_index
 from ossicle.shard.reader import Shard
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def verify_shards(
     """
     import polars
 
-    shards = listed(paths)
+    shards = list_paths(paths)
     workers = thread_count(threads)
     found = _native.verify_shards(shards, workers, decode, progress)
     rows = [
@@ -127,7 +127,7 @@ def shard_remarks(paths: Shards, *, threads: int | None = None) -> list[Remark]:
         `verify_shards` says what is wrong with them.
     """
     with ThreadPoolExecutor(thread_count(threads), "ossicle-remarks") as pool:
-        return [one for found in pool.map(_remarks, listed(paths)) for one in found]
+        return [one for found in pool.map(_remarks, list_paths(paths)) for one in found]
 
 
 def _remarks(path: str) -> list[Remark]:

@@ -126,14 +126,14 @@ class ShardWriter:
                 f"a sample has a str under '__key__', not {_kind(key)}", source=self.path
             )
         members = [
-            (extension, _encoded(self.path, key, extension, value))
+            (extension, _encode(self.path, key, extension, value))
             for extension, value in sample.items()
             if extension != "__key__"
         ]
         try:
             self._native.write(key, members)
         except UnicodeEncodeError as error:
-            raise _refused(self.path, key, None, "the key or an extension is no text") from error
+            raise _refuse(self.path, key, None, "the key or an extension is no text") from error
         self._has_unfinished = True
 
     @property
@@ -200,15 +200,15 @@ def _integer(value: Any) -> int | None:
     return int(value) if is_one else None
 
 
-def _encoded(shard: str, key: str, extension: Any, value: Any) -> bytes | memoryview:
+def _encode(shard: str, key: str, extension: Any, value: Any) -> bytes | memoryview:
     """The bytes of a member, as `ShardWriter.write` says."""
     if not isinstance(extension, str):
-        raise _refused(shard, key, None, f"an extension is a str, not {_kind(extension)}")
+        raise _refuse(shard, key, None, f"an extension is a str, not {_kind(extension)}")
     kind = extension.rpartition(".")[2]
     try:
         return _bytes_of(kind, value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise _refused(shard, key, extension, str(error)) from error
+        raise _refuse(shard, key, extension, str(error)) from error
 
 
 def _bytes_of(kind: str, value: Any) -> bytes | memoryview:
@@ -259,6 +259,6 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
-def _refused(shard: str, key: str, extension: str | None, why: str) -> InvalidArgumentError:
+def _refuse(shard: str, key: str, extension: str | None, why: str) -> InvalidArgumentError:
     member = key if extension is None else f"{key}.{extension}"
     return InvalidArgumentError(why, source=shard, member=member)

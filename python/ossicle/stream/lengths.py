@@ -13,16 +13,21 @@ import numpy.typing as npt
 
 from ossicle.audio.arguments import raise_first, thread_count
 from ossicle.audio.resampling import check_rate
+from ossicle.data.recordings import (
+    Recording,
+    header_of,
+    is_recording,
+    recording_of,
+    samples_at,
+    sources_of,
+)
 from ossicle.errors import AudioError, InvalidArgumentError, check_on_error
-from ossicle.recordings import ROW_KEYS, Clip, clip_of, header, named_by, samples_at
 
 __all__ = ["AudioLengths", "audio_lengths"]
 
 # Rows that a thread takes at a time: a header costs some 10 us, a task of a pool about as much.
 _CHUNK = 256
 _INDEX_COLUMNS = {"frames", "sample_rate"}
-_ROW_KEYS = (*ROW_KEYS, "messages")
-_AUDIO_KEYS = ("array", "bytes", "path")
 # Two years at 48 kHz: what is above is no length, and below it frames times a rate fit int64.
 _MOST_FRAMES = 2**42
 
@@ -80,9 +85,9 @@ def audio_lengths(
     Args:
         rows: What a length is wanted of, each one of
 
-            - a row as the collator takes it: a mapping with ``audio_path`` (a path) or else
-              ``audio``, or a list of several of them under either key, or with ``messages`` whose
-              parts hold the recordings;
+            - a row as the collator takes it: a mapping with a recording under ``wav``,
+              ``audio_path``, ``audio``, ``path`` or ``audio_filepath`` (the first that has a
+              value), or a list of several, or with ``messages`` whose parts hold the recordings;
             - a source as `ossicle.info` takes it: a path, bytes, a binary file object (which is
               read from, and stands elsewhere afterwards), a shard's member;
             - an audio dict of Hugging Face `datasets`: ``{"path", "bytes"}``, of which bytes come
@@ -153,24 +158,24 @@ def _measure_all(
 
 def _measure(index: int, row: Any, rate: int | None) -> _Measured:
     try:
-        clips = [_measure_clip(clip, rate) for clip in _clips(row)]
+        parts = [_measure_recording(recording, rate) for recording in _recordings(row)]
     except AudioError as error:
         error.add_note(f"in row {index}")
         return _Measured(float("nan"), -1, error)
     return _Measured(
-        sum(clip.seconds for clip in clips),
-        sum(clip.samples for clip in clips),
-        remarks=tuple(remark for clip in clips for remark in clip.remarks),
+        sum(part.seconds for part in parts),
+        sum(part.samples for part in parts),
+        remarks=tuple(remark for part in parts for remark in part.remarks),
     )
 
 
-def _measure_clip(clip: Clip, rate: int | None) -> _Measured:
-    begin, facts = _position(clip.source), header(clip)
+def _measure_recording(recording: Recording, rate: int | None) -> _Measured:
+    begin, facts = _position(recording.source), header_of(recording)
     samples = facts.frames
     if rate is not None:
         if facts.remarks and begin is not None:
-            clip.source.seek(begin, os.SEEK_SET)
-        samples = samples_at(clip.source, facts, rate)
+            recording.source.seek(begin, os.SEEK_SET)
+        samples = samples_at(recording.source, facts, rate)
     return _Measured(facts.frames / facts.sample_rate, samples, remarks=facts.remarks)
 
 
@@ -182,19 +187,15 @@ def _position(source: Any) -> int | None:
         return None
 
 
-def _clips(row: Any) -> list[Clip]:
+def _recordings(row: Any) -> list[Recording]:
     """The recordings of a row, which may be a recording itself."""
-    if not isinstance(row, Mapping) or _is_audio(row):
-        return [clip_of(row)]
-    found = named_by(row)
+    if not isinstance(row, Mapping) or is_recording(row):
+        return [recording_of(row)]
+    found = sources_of(row)
     if not found:
         keys = ", ".join(map(str, row)) or "none"
         raise InvalidArgumentError(f"the row has no audio_path and no audio (its keys: {keys})")
-    return [clip_of(source, key) for key, source in found]
-
-
-def _is_audio(row: Mapping[str, Any]) -> bool:
-    return row.keys().isdisjoint(_ROW_KEYS) and not row.keys().isdisjoint(_AUDIO_KEYS)
+    return [recording_of(source, column) for column, source in found]
 
 
 def _gather(measured: Iterator[_Measured]) -> AudioLengths:

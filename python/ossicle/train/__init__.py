@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ossicle import moved
 
 if TYPE_CHECKING:
+    from ossicle.data.errors import ManifestError
     from ossicle.train.checkpoint import CheckpointError
-    from ossicle.train.clips import ManifestError
     from ossicle.train.config import TrainConfig
     from ossicle.train.config_file import ConfigError, config_from
     from ossicle.train.result import (
@@ -43,7 +43,7 @@ __all__ = [
 
 _HOMES = {
     "checkpoint": ("CheckpointError",),
-    "clips": ("ManifestError",),
+    "ossicle.data.errors": ("ManifestError",),
     "config": ("TrainConfig",),
     "config_file": ("ConfigError", "config_from"),
     "result": (
@@ -70,7 +70,9 @@ def __getattr__(name: str) -> Any:
         name = _RENAMED[name]
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    home = _LAZY[name]
+    home = home if home.startswith("ossicle.") else f"{__name__}.{home}"
+    return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:

@@ -89,7 +89,7 @@ class TrainConfig:
     )
     audio_column: str | None = _data(
         None,
-        "Column of the audio paths; by default wav, audio_path, path, audio or audio_filepath.",
+        "Column of the audio paths; by default wav, audio_path, audio, path or audio_filepath.",
     )
     text_column: str | None = _data(
         None, "Column of the texts, or member of a shard with one; by default text (or txt)."

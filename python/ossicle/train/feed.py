@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ossicle.train.clips import ManifestError
+from ossicle.faults import Fault
 from ossicle.train.order import Order
-from ossicle.train.sources import ClipSource, Example, Skipped
+from ossicle.train.sources import ClipSource, Example
 
 __all__ = ["Feed", "Part", "TextTokenizer", "collate_text", "pad_frames"]
 
@@ -116,7 +116,7 @@ class Feed:
     frame_bytes: Callable[[int], int] | None = None
     cache_bytes: int = 0
     max_positions: int = 1 << 30
-    skipped: dict[int, Skipped] = field(default_factory=dict)
+    skipped: dict[int, Fault] = field(default_factory=dict)
     seconds: float = 0.0
     log_mel: Tensor | None = None
 
@@ -215,20 +215,18 @@ class Feed:
             ids = self.tokenizer.encode(example.text)
         except ValueError as error:  # lone surrogates
             return error
-        number, name = self.source.place(row)
+        name = self.source.row_name(row)
         length = self.soft_tokens(example.frames.shape[self._axis]) + len(ids) - 1
         if len(ids) < 2 or length > self.max_positions:
             most = f"{length} positions, the language model has {self.max_positions}"
             why = "its text has no tokens" if len(ids) < 2 else f"audio and text take {most}"
-            return ValueError(f"{name} (row {number}): {why}")
+            return ValueError(f"{name.id} (row {name.row}): {why}")
         return example, ids
 
     def _refuse(self, row: int, error: Exception) -> None:
         if self.on_error == "raise":
             raise error
-        number, name = self.source.place(row)
-        reason = error.reason if isinstance(error, ManifestError) else str(error)
-        self.skipped.setdefault(row, Skipped(number, name, reason))
+        self.skipped.setdefault(row, Fault.of(error, self.source.row_name(row)))
 
     def _keep(self, loaded: dict[int, tuple[Example, list[int]]]) -> frozenset[int]:
         """The first clips that fit stay: over shuffled epochs none is better than another."""

@@ -6,15 +6,15 @@ import importlib.util
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ossicle.faults import Fault, write_ledger
 from ossicle.model import Projector
 from ossicle.train.logs import METRICS
 from ossicle.train.meter import StepCounts, bottleneck, figures
 from ossicle.train.result import TrainResult
-from ossicle.train.sources import Skipped
 
 __all__ = ["FILES", "draw_layers", "summary", "write"]
 
@@ -36,7 +36,7 @@ def summary(counts: StepCounts, processes: int, peak: float | None) -> dict[str,
     return {"figures": found, "bottleneck": bottleneck(found)}
 
 
-def write(out: Path, result: TrainResult, stage: str, skipped: Sequence[Skipped]) -> TrainResult:
+def write(out: Path, result: TrainResult, stage: str, skipped: Sequence[Fault]) -> TrainResult:
     """Writes ``report.png``, ``result.json`` and, where clips were left out, ``skipped.jsonl``.
 
     Returns:
@@ -47,9 +47,7 @@ def write(out: Path, result: TrainResult, stage: str, skipped: Sequence[Skipped]
     (out / "result.json").write_text(text, encoding="utf-8")
     ledger = out / "skipped.jsonl"
     if skipped:
-        rows = sorted(skipped, key=lambda one: one.row)
-        lines = (json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in rows)
-        ledger.write_text("".join(lines), encoding="utf-8")
+        write_ledger(ledger, sorted(skipped, key=lambda fault: fault.row))
     else:
         ledger.unlink(missing_ok=True)  # of an earlier run in this folder
     return result

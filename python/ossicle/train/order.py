@@ -8,9 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from ossicle.stream.sampler import DurationBatchSampler
-from ossicle.train.clips import epoch_rows
 
-__all__ = ["BudgetOrder", "CountOrder", "Order"]
+__all__ = ["BudgetOrder", "CountOrder", "Order", "epoch_rows"]
 
 Part = list[int]
 """Rows that go through the model side by side."""
@@ -101,3 +100,23 @@ def budget_sampler(
         rank=0,
         world_size=1,
     )
+
+
+def epoch_rows(count: int, batch_size: int, seed: int, step: int) -> list[int]:
+    """The rows of one step: a function of the seed and the step alone, so any step can be redone.
+
+    Args:
+        count: Rows of the manifest.
+        batch_size: Rows of a step; ``count`` and more takes every row, in order, in every step.
+        seed: Of the order.
+        step: From 0. Each epoch is a permutation of its own; batches run across their borders.
+
+    Returns:
+        ``min(batch_size, count)`` row indices.
+    """
+    if batch_size >= count:
+        return list(range(count))
+    places = range(step * batch_size, (step + 1) * batch_size)
+    first, last = places[0] // count, places[-1] // count
+    orders = {e: np.random.default_rng([seed, e]).permutation(count) for e in {first, last}}
+    return [int(orders[place // count][place % count]) for place in places]

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ossicle.faults import Fault
 from ossicle.model import WhisperEncoder
 from ossicle.model.whisper import Layer
 from ossicle.train.config import TrainConfig
@@ -23,7 +24,7 @@ from ossicle.train.modules import Modules, activation_dtype, build_modules
 from ossicle.train.optim import build_optimizer
 from ossicle.train.order import BudgetOrder, CountOrder, Order, budget_sampler
 from ossicle.train.result import TrainingError
-from ossicle.train.sources import ClipSource, Skipped, check_exists, open_source
+from ossicle.train.sources import ClipSource, check_exists, open_source
 
 __all__ = ["Setup"]
 
@@ -55,7 +56,7 @@ class Setup:
     modules: Modules
     source: ClipSource
     optimizer: torch.optim.Optimizer
-    skipped: dict[int, Skipped] = field(default_factory=dict)
+    skipped: dict[int, Fault] = field(default_factory=dict)
     order: Order = field(init=False)
     feed: Feed = field(init=False)
     encoded: Encoded = field(init=False)
@@ -161,14 +162,18 @@ class Setup:
         """Notes, or raises, what has no length; notes what is longer than the budget."""
         for row in np.flatnonzero(np.isnan(lengths)).tolist():
             (found,) = self.source.load([row])
-            why = str(found) if isinstance(found, Exception) else "its length is not known"
+            if not isinstance(found, Exception):
+                found = TrainingError("its length is not known")
             if self.config.on_error == "raise":
-                raise found if isinstance(found, Exception) else TrainingError(why)
-            self.skipped[row] = Skipped(*self.source.place(row), why)
+                raise found
+            self._skip(row, found)
         budget = self.budget or math.inf
         for row in np.flatnonzero(lengths > budget).tolist():
             why = f"its length {lengths[row]:g} is above the budget of a batch, {budget:g}"
-            self.skipped[row] = Skipped(*self.source.place(row), why)
+            self._skip(row, TrainingError(why))
+
+    def _skip(self, row: int, error: Exception) -> None:
+        self.skipped[row] = Fault.of(error, self.source.row_name(row))
 
     def _make_feed(self, source: ClipSource, order: Order, prefetch: int) -> Feed:
         encoder, projector = self.modules.encoder, self.modules.model.projector

@@ -16,13 +16,15 @@ from torch import Tensor
 
 from ossicle.audio import AudioSource
 from ossicle.audio.remarks import count_reasons
+from ossicle.data.clips import Clip, clips_of, manifest_sha256
+from ossicle.data.errors import ManifestError
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.extract.features import FRAMES, FeatureShards
+from ossicle.faults import Fault, RowName
 from ossicle.features.mel import load_features
 from ossicle.model import WhisperEncoder
 from ossicle.shard import AUDIO_EXTENSIONS, Shard
 from ossicle.stream.lengths import audio_lengths
-from ossicle.train.clips import Clip, ManifestError, manifest_sha256, rows_of
 from ossicle.train.config import TrainConfig
 
 __all__ = [
@@ -30,7 +32,6 @@ __all__ = [
     "ClipSource",
     "EncodedFeatures",
     "Example",
-    "Skipped",
     "check_exists",
     "open_source",
     "shard_paths",
@@ -56,21 +57,6 @@ class Example:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A clip that could not be used.
-
-    Attributes:
-        row: Its number in the data: a line of a manifest from 1, a sample of shards from 0.
-        name: What the data calls it.
-        reason: What was wrong.
-    """
-
-    row: int
-    name: str
-    reason: str
-
-
 class ClipSource(Protocol):
     """Clips by number.
 
@@ -83,7 +69,7 @@ class ClipSource(Protocol):
     @property
     def is_encoded(self) -> bool: ...  # noqa: D102
     @property
-    def skipped(self) -> list[Skipped]: ...  # noqa: D102
+    def skipped(self) -> list[Fault]: ...  # noqa: D102
     @property
     def remarks(self) -> dict[str, int]: ...  # noqa: D102
 
@@ -94,8 +80,8 @@ class ClipSource(Protocol):
         """64 hex digits over names and texts in their order."""
         ...
 
-    def place(self, row: int) -> tuple[int, str]:
-        """A clip's number and name for ledgers."""
+    def row_name(self, row: int) -> RowName:
+        """How the ledger calls a clip."""
         ...
 
     def texts(self) -> list[str]:
@@ -132,7 +118,7 @@ class AudioClips:
     max_seconds: float = 30.0
     pad_to_seconds: float | None = None
     threads: int | None = None
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[Fault] = field(default_factory=list)
     is_encoded: bool = field(default=False, init=False)
     remarks: dict[str, int] = field(default_factory=dict, init=False)
 
@@ -144,9 +130,10 @@ class AudioClips:
         """64 hex digits over names and texts in their order."""
         return manifest_sha256(self.clips)
 
-    def place(self, row: int) -> tuple[int, str]:
-        """A clip's number and name for ledgers."""
-        return self.clips[row].row, self.clips[row].name
+    def row_name(self, row: int) -> RowName:
+        """How the ledger calls a clip."""
+        clip = self.clips[row]
+        return RowName(clip.row, clip.name, str(clip.path))
 
     def texts(self) -> list[str]:
         """The text of every clip."""
@@ -179,8 +166,8 @@ class AudioClips:
                 continue
             if not found.lengths[at]:
                 clip = self.clips[row]
-                reason = f"row {clip.row}: the clip has no samples"
-                out.append(ManifestError(clip.path, None, reason))
+                reason = "the clip has no samples"
+                out.append(ManifestError(reason, source=str(clip.path), row=clip.row))
                 continue
             own = int(found.frames[at]) if self.pad_to_seconds is None else features.shape[2]
             seconds = int(found.lengths[at]) / _PLAIN["sampling_rate"]
@@ -202,7 +189,7 @@ class EncodedFeatures:
     """
 
     shards: FeatureShards
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[Fault] = field(default_factory=list)
     is_encoded: bool = field(default=True, init=False)
     remarks: dict[str, int] = field(default_factory=dict, init=False)
 
@@ -215,9 +202,9 @@ class EncodedFeatures:
         facts = [self.shards.keys(), self.shards.lengths().tolist(), self.shards.fingerprint]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
-    def place(self, row: int) -> tuple[int, str]:
-        """A clip's number and name for ledgers."""
-        return row, self.shards.keys()[row]
+    def row_name(self, row: int) -> RowName:
+        """How the ledger calls a clip."""
+        return RowName(row, self.shards.keys()[row])
 
     def texts(self) -> list[str]:
         """The text of every clip."""
@@ -262,11 +249,11 @@ def open_source(
     _check_extractor(encoder)
     rows, recordings = _shard_rows(paths, config.text_column) if paths else (None, None)
     if rows is None:
-        rows = list(rows_of(data, audio=config.audio_column, text=config.text_column))
+        rows = list(clips_of(data, audio=config.audio_column, text=config.text_column))
     kept = [n for n, row in enumerate(rows) if isinstance(row, Clip)]
-    faults = [row for row in rows if isinstance(row, ManifestError)]
-    if faults and ((on_error or config.on_error) == "raise" or not kept):
-        raise faults[0]
+    errors = [row for row in rows if isinstance(row, ManifestError)]
+    if errors and ((on_error or config.on_error) == "raise" or not kept):
+        raise errors[0]
     return AudioClips(
         [row for row in rows if isinstance(row, Clip)],
         None if recordings is None else [recordings[n] for n in kept],
@@ -274,7 +261,7 @@ def open_source(
         config.max_seconds,
         config.pad_to_seconds,
         config.threads,
-        [Skipped(fault.row or 0, str(fault.path), fault.reason) for fault in faults],
+        [Fault.of(error, RowName(error.row or 0)) for error in errors],
     )
 
 
@@ -328,7 +315,8 @@ def _shard_rows(
                 rows.append(Clip(path, _text_of(shard, number, text), row, key))
             except (ValueError, TypeError) as error:
                 reason = getattr(error, "reason", error)
-                rows.append(ManifestError(path, row, f"sample {key!r}: {reason}"))
+                why = f"sample {key!r}: {reason}"
+                rows.append(ManifestError(why, source=str(path), row=row))
             recordings.append(recording)
     if not rows:
         raise InvalidArgumentError("the shards have no samples")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ossicle.faults import Fault
 from ossicle.model import Projector
 from ossicle.train import checkpoint
 from ossicle.train.checkpoint import CheckpointError
 from ossicle.train.setup import Setup
-from ossicle.train.sources import Skipped
 
 __all__ = ["History", "identity", "projector_config", "restore", "save"]
 
@@ -107,7 +107,7 @@ def _meta(setup: Setup, history: History, who: Mapping[str, Any]) -> dict[str, A
         "projector_config": projector_config(modules.model.projector),
         "evaluations": history.evaluations,
         "best": history.best,
-        "skipped": [[row, astuple(skipped)] for row, skipped in setup.skipped.items()],
+        "skipped": [[row, asdict(fault)] for row, fault in setup.skipped.items()],
     }
 
 
@@ -134,7 +134,7 @@ def restore(setup: Setup, out: Path, who: Mapping[str, Any]) -> tuple[History, P
 
 
 def _history(setup: Setup, saved: checkpoint.Checkpoint) -> History:
-    setup.skipped.update((row, Skipped(*fields)) for row, fields in saved.meta["skipped"])
+    setup.skipped.update((row, Fault(**fields)) for row, fields in saved.meta["skipped"])
     best = saved.meta["best"]
     losses = saved.tensors["progress"]["losses"].tolist()
     return History(losses, saved.meta["evaluations"], best and (best[0], best[1]))

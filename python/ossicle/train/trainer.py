@@ -338,7 +338,8 @@ class _Run:
         first = len(self.history.losses) + 1
         for number, (loss, graded) in enumerate(zip(losses, tokens, strict=True), first):
             if not graded:
-                reasons = "; ".join(s.reason for s in list(self.setup.skipped.values())[-3:])
+                last = list(self.setup.skipped.values())[-3:]
+                reasons = "; ".join(f"{one.file}: {one.reason}" for one in last)
                 raise TrainingError(f"step {number} has no clip that can be used: {reasons}")
             if not math.isfinite(loss):
                 raise TrainingError(

@@ -1,0 +1,149 @@
+"""`AudioLmCollator`: rows that name recordings into batches, and what is done about bad rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from ossicle.cache import AudioCache, WaveformCache
+from ossicle.collator.batcher import Batcher
+from ossicle.collator.errors import EmptyBatchError
+from ossicle.collator.types import Row
+from ossicle.faults import Fault, Faults, OnError, RowName
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["AudioLmCollator"]
+
+
+class AudioLmCollator:
+    """Makes a training batch of rows that name audio files.
+
+    Each call decodes the files that the cache does not hold (all of them in one native call, mono
+    as the mean of the channels, cut at ``max_length_seconds``), hands waveforms and texts to the
+    processor, and adds labels. A text goes to the processor as it is: it must hold the processor's
+    audio placeholder once for each recording, which the processor expands. Messages go through the
+    processor's chat template. What differs between processors is in `FAMILIES`.
+
+    The object holds plain attributes only and pickles with its processor and cache, so it serves
+    in workers of any start method. There, decoding uses one thread, as ``load_batch`` always does.
+
+    Args:
+        processor: A Hugging Face processor of text and audio, such as ``Qwen2AudioProcessor`` or
+            ``WhisperProcessor``; its tokenizer must have a pad token.
+        sample_rate: Rate of the waveforms that the processor is given, in Hz; its feature
+            extractor's rate.
+        max_length_seconds: Where longer clips are cut, in seconds. A feature extractor with a
+            window of its own (30 s for Whisper's) cuts there too.
+        max_length: The most tokens a row may have once its audio is expanded. Longer rows lose
+            text from the tokenizer's ``truncation_side``; never audio, its two marks, or tokens
+            that the tokenizer adds by itself. None sets no limit.
+        waveform_cache: Where decoded waveforms are kept between epochs, for rows that carry
+            ``audio_blob_sha``. Its keys count whole milliseconds, and so must
+            ``max_length_seconds`` then.
+        feature_cache: Where log-mel features are kept, for the same rows and under the same rule,
+            of processors whose features are Whisper's (Qwen2Audio, Qwen2.5-Omni, Whisper). They are
+            computed by ossicle, within 1e-5 of NumPy's way in transformers; what is missing here
+            is asked of ``waveform_cache``, and decoded only then.
+        auto_resample: Resample files of another native rate instead of refusing them.
+        loss_on: ``"all"`` tokens but padding, or ``"response"``: the turns of the assistant, with
+            their end-of-turn tokens, or, in a plain text, what follows the last recording.
+        on_error: What becomes of a row whose clip cannot be used, or whose text does not fit:
+            ``"raise"`` its error, ``"skip"`` the row, or ``"replace"`` it by the next good row of
+            its batch. Rows that are not of the form that is asked for always raise.
+        max_bad_share: How many of the last 1,000 rows that a process has seen may be bad, as a
+            share of 1,000; more end the run.
+        strict: Take what is careless in a file that is whole (`ossicle.AudioInfo.remarks`) for an
+            error; clips that a cache holds are not looked at again.
+        ledger_path: A file that each process, workers too, adds a line of JSON to for each bad row;
+            `read_ledger` reads it. ``ledger`` holds those of this process.
+
+    Attributes:
+        batcher: The steps that make a batch.
+
+    Raises:
+        ValueError: An argument makes no sense, or the processor lacks what is needed.
+    """
+
+    def __init__(
+        self,
+        *,
+        processor: Any,
+        sample_rate: int,
+        max_length_seconds: float,
+        max_length: int | None = None,
+        waveform_cache: WaveformCache | None = None,
+        auto_resample: bool = False,
+        loss_on: Literal["all", "response"] = "all",
+        on_error: OnError = "raise",
+        max_bad_share: float = 0.01,
+        ledger_path: str | os.PathLike[str] | None = None,
+        feature_cache: AudioCache | None = None,
+        strict: bool = False,
+    ) -> None:
+        self.batcher = Batcher(
+            processor,
+            sample_rate,
+            max_length_seconds,
+            max_length=max_length,
+            waveform_cache=waveform_cache,
+            feature_cache=feature_cache,
+            auto_resample=auto_resample,
+            loss_on=loss_on,
+            strict=strict,
+        )
+        self._faults = Faults(on_error, max_bad_share, ledger_path)
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Turn rows into tensors that the model's ``forward`` takes.
+
+        Args:
+            rows: Mappings with a recording, or a list of several, under ``wav``, ``audio_path``,
+                ``audio``, ``path`` or ``audio_filepath``: a path, and under ``wav`` and ``audio``
+                also bytes, a shard's member, or a dict of Hugging Face ``datasets``; with
+                ``text`` (str) or ``messages`` (a conversation, whose parts of type ``audio`` are
+                the row's recordings in order); and, optionally, ``audio_blob_sha`` (the hex
+                SHA-256 of the file, the key into the cache).
+
+        Returns:
+            What the processor gave, as a dict of tensors, and ``labels``: ``input_ids`` with -100
+            at padding and at what is not to be learned, int64 ``(B, L)``. For Qwen2Audio the rest
+            is ``input_ids`` and ``attention_mask`` (int64 ``(B, L)``), ``input_features`` (float32
+            ``(B, 128, 3000)``) and ``feature_attention_mask`` (int32 ``(B, 3000)``); for Whisper
+            ``input_features`` alone.
+
+        Raises:
+            EmptyBatchError: There are no rows.
+            RowError: A row lacks audio or text, its text does not hold the audio placeholder once
+                for each recording, or nothing tells where its response is.
+            AudioError: A file could not be decoded; the type says why, the message which file.
+            SampleRateMismatchError: A file has another rate and ``auto_resample`` is off.
+            ClipTooShortError: A clip is empty or makes not one token.
+            TextTooLongError: ``max_length`` leaves no room for a row's text beside its audio.
+            NoLabelError: A row has no response to learn.
+            TooManyFaultsError: With another ``on_error`` than ``"raise"``: no row of the batch, or
+                too few of the last ones, can be used.
+        """
+        if len(rows) == 0:
+            raise EmptyBatchError("the batch is empty: the collator needs at least one row")
+        items = [self.batcher.read(index, row) for index, row in enumerate(rows)]
+
+        def name(place: int) -> RowName:
+            example = items[place].example
+            files = [recording.name for recording in example.recordings]
+            return RowName(example.index, example.id, files[0] if files else None)
+
+        items, errors = self.batcher.load(items)
+        while True:
+            chosen = self._faults.choose(items, errors, name)
+            batch, more = self.batcher.batch(chosen)
+            if not more:
+                self._faults.enter(len(items), errors, name)
+                return batch
+            errors |= {chosen[place].example.index: error for place, error in more.items()}
+
+    @property
+    def ledger(self) -> list[Fault]:
+        """The bad rows that this process has met; yours to clear."""
+        return self._faults.ledger

@@ -1,0 +1,185 @@
+"""The recordings that a row of a data set names, in each of the forms that data sets have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ossicle.audio import AudioInfo, ShardMember, info, load
+from ossicle.audio.resampling import check_rate
+from ossicle.audio.waveforms import check_shape
+from ossicle.data.columns import COLUMNS, column_of
+from ossicle.errors import InvalidArgumentError
+
+__all__ = [
+    "Header",
+    "Recording",
+    "Samples",
+    "header_of",
+    "is_recording",
+    "recording_of",
+    "samples_at",
+    "sources_of",
+]
+
+_BYTES = (bytes, bytearray, memoryview)
+# Columns that hold paths and nothing else.
+_PATHS = ("audio_path", "path", "audio_filepath")
+# What an audio dict of `datasets` may hold, and what makes a mapping a row beyond doubt.
+_AUDIO_KEYS = ("array", "bytes", "path")
+_ROW_KEYS = ({*COLUMNS["audio"]} - {"path"}) | {*COLUMNS["messages"]}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Decoded already: ``(samples,)`` or ``(channels, samples)``, and the rate in Hz."""
+
+    array: npt.NDArray[Any]
+    sample_rate: int
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording of a row.
+
+    Attributes:
+        source: What `ossicle.load_batch` takes, or `Samples`.
+        name: The file, for messages; ``<bytes>`` or ``<array>`` where there is none.
+        blob_sha: SHA-256 of the file in hex, where the row tells it.
+    """
+
+    source: Any
+    name: str
+    blob_sha: Any = None
+
+
+def sources_of(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The recordings of a row, each with the column that it came under.
+
+    Those that the parts of ``messages`` hold count where no column has any, if all do.
+    """
+    column = column_of("audio", row)
+    if column is not None and row[column] is not None:
+        found = row[column]
+        return [(column, one) for one in (found if isinstance(found, list | tuple) else [found])]
+    parts = [part for message in row.get("messages") or () for part in _audio_parts(message)]
+    named = [part["path"] if part.get("audio") is None else part["audio"] for part in parts]
+    return [("audio", one) for one in named] if all(one is not None for one in named) else []
+
+
+def _audio_parts(message: Any) -> list[dict[str, Any]]:
+    content = message.get("content") if isinstance(message, Mapping) else None
+    if content is None or isinstance(content, str):
+        return []
+    audio = [part for part in content if isinstance(part, Mapping) and part.get("type") == "audio"]
+    return [{"audio": None, "path": None, **part} for part in audio]
+
+
+def is_recording(row: Mapping[str, Any]) -> bool:
+    """Whether a mapping is one recording, an audio dict of `datasets`, and no row."""
+    return row.keys().isdisjoint(_ROW_KEYS) and not row.keys().isdisjoint(_AUDIO_KEYS)
+
+
+def recording_of(found: Any, column: str = "audio") -> Recording:
+    """One recording.
+
+    Args:
+        found: A path; unless the column is one of paths also bytes, a binary file object, a shard's
+            member, an audio dict of Hugging Face `datasets` (``{"path", "bytes"}`` or ``{"array",
+            "sampling_rate"}``) or its decoder.
+        column: Under which it stood.
+
+    Raises:
+        InvalidArgumentError: It is none of these; the message says what it is.
+    """
+    if isinstance(found, str | os.PathLike):
+        return Recording(found, os.fspath(found))
+    recording = None if column in _PATHS else _without_path(found)
+    if recording is None:
+        raise InvalidArgumentError(f"{column} cannot be a {type(found).__name__}")
+    return recording
+
+
+def _without_path(found: Any) -> Recording | None:
+    """What is no path of its own."""
+    # A column of `datasets` that was not decoded, or its decoder, which knows the file too.
+    encoded = getattr(found, "_hf_encoded", None) or found
+    if isinstance(encoded, Mapping):
+        return _of_dict(encoded)
+    if isinstance(found, ShardMember):
+        return Recording(found, f"{found.shard} [{found.name}]")
+    if isinstance(found, _BYTES) or (isinstance(found, np.ndarray) and found.dtype == np.uint8):
+        return Recording(found, "<bytes>")
+    if hasattr(found, "get_all_samples"):
+        samples = found.get_all_samples()
+        return Recording(Samples(np.asarray(samples.data), samples.sample_rate), "<array>")
+    if hasattr(found, "read") and hasattr(found, "seek"):
+        return Recording(found, str(getattr(found, "name", "<file object>")))
+    return None
+
+
+def _of_dict(found: Mapping[str, Any]) -> Recording:
+    path, data, array = (found.get(key) for key in ("path", "bytes", "array"))
+    if data is not None:
+        return Recording(data, str(path) if path else "<bytes>")
+    if array is not None and found.get("sampling_rate") is not None:
+        samples = Samples(np.asarray(array), int(found["sampling_rate"]))
+        return Recording(samples, str(path) if path else "<array>")
+    if path is not None:
+        return Recording(path, os.fspath(path))
+    raise InvalidArgumentError(
+        "audio holds neither bytes nor path, nor array with sampling_rate "
+        f"(its keys: {', '.join(map(str, found)) or 'none'})"
+    )
+
+
+def samples_at(source: Any, facts: AudioInfo | Header, sample_rate: int) -> int:
+    """Samples a channel that `ossicle.load` gives of the whole recording at ``sample_rate``.
+
+    Args:
+        source: What `ossicle.load` takes; of a file object, as it stood before its header was read.
+        facts: What its headers say.
+        sample_rate: In Hz.
+
+    Raises:
+        AudioError: It cannot be decoded, which is tried where the headers may not tell.
+    """
+    # A stream that changes its rate has a remark, and each of its parts is resampled by itself.
+    if facts.remarks:
+        waveform, _ = load(source, sample_rate)
+        return len(waveform)
+    return -(-facts.frames * sample_rate // facts.sample_rate)
+
+
+class Header(NamedTuple):
+    """What is known of a recording without decoding it.
+
+    Attributes:
+        sample_rate: Its own, in Hz.
+        frames: Its samples a channel.
+        remarks: What is careless in it, as `ossicle.AudioInfo` has it.
+    """
+
+    sample_rate: int
+    frames: int
+    remarks: tuple[str, ...] = ()
+
+
+def header_of(recording: Recording) -> Header:
+    """Its rate, its length and the remarks on it; nothing is decoded.
+
+    Raises:
+        AudioError: It cannot be read.
+        InvalidArgumentError: It is an array that is no waveform.
+    """
+    if not isinstance(recording.source, Samples):
+        facts = info(recording.source)
+        return Header(facts.sample_rate, facts.frames, facts.remarks)
+    shape = recording.source.array.shape
+    check_shape(shape)
+    return Header(check_rate(recording.source.sample_rate, "sampling_rate"), int(shape[-1]))

@@ -1,0 +1,229 @@
+"""Samples of shards as a stream, dealt out to processes and workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from torch.utils.data import IterableDataset, get_worker_info
+
+from ossicle.dataloader.samples.epoch import SharedEpoch, sample_seed
+from ossicle.dataloader.samples.fault_policy import BAD, FaultPolicy
+from ossicle.dataloader.samples.shard_set import Shards, ShardSet
+from ossicle.dataloader.types import Sample
+from ossicle.errors import InvalidArgumentError, check_on_error
+from ossicle.faults import Fault
+from ossicle.stream.turns import check_ranks, distributed
+
+if TYPE_CHECKING:
+    from ossicle.data.arrays import Ints
+    from ossicle.dataloader.transform.base import DataProcessor
+    from ossicle.dataloader.types import SampleRate
+
+__all__ = ["WebDatasetSpeechDataset"]
+
+_STATE_VERSION = 1
+
+
+class WebDatasetSpeechDataset(IterableDataset[Sample]):
+    """The samples of shards as a stream, in the order of the tars, or shuffled.
+
+    An epoch's order is a function of the shards, ``seed`` and the epoch. It is cut into stretches,
+    one for each process and each of its workers, of equal length up to one sample: nothing comes
+    twice, and nothing is lost, however many there are. Metadata is that of `WebDatasetLoader`, with
+    ``seed`` as in `SpeechDataset`.
+
+    Args:
+        shards: Their paths; with an index beside each (`ossicle.index_shards`), no tar header is
+            read.
+        processor: A transform, or a `Compose` of several.
+        sample_rate: In Hz, what to resample to; None keeps each clip's own.
+        mono: Take the mean of the channels, before resampling, in place of all of them.
+        shuffle_shards: Take the shards in a new order in each epoch.
+        shuffle_buffer: A sample moves by up to so many places. Only numbers are shuffled, so no
+            audio waits in memory, however large it is.
+        seed: Of the order and of ``metadata["seed"]``, at least 0.
+        drop_last: Leave out the last samples of the order, fewer than there are processes, so that
+            all have as many, in as many batches.
+        rank: The number of this process; None asks ``torch.distributed``, 0 where that is not
+            initialised.
+        world_size: How many processes there are; None as for ``rank``.
+        on_error: ``"raise"`` or ``"skip"`` samples that cannot be loaded.
+        max_bad_share: As for `SpeechDataset`, like ``ledger_path``.
+        ledger_path: See there.
+        max_open: How many shards a process keeps open.
+
+    Raises:
+        AudioError: A shard cannot be opened.
+        InvalidArgumentError: An argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        processor: DataProcessor | None = None,
+        *,
+        sample_rate: SampleRate | None = None,
+        mono: bool = False,
+        shuffle_shards: bool = False,
+        shuffle_buffer: int = 0,
+        seed: int = 0,
+        drop_last: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
+        max_bad_share: float = 0.01,
+        ledger_path: str | os.PathLike[str] | None = None,
+        max_open: int = 16,
+    ) -> None:
+        check_ranks(rank, world_size)
+        if seed < 0 or shuffle_buffer < 0:
+            raise InvalidArgumentError(f"seed is {seed}, shuffle_buffer {shuffle_buffer}: below 0")
+        check_on_error(on_error, "raise", "skip")
+        self.processor, self.seed, self.drop_last = processor, seed, drop_last
+        self.shuffle_shards, self.shuffle_buffer = shuffle_shards, shuffle_buffer
+        self._rank, self._world_size = rank, world_size
+        self._policy = FaultPolicy(on_error, max_bad_share, ledger_path)
+        self._shards = ShardSet(shards, sample_rate, mono, max_open)
+        self._epoch = SharedEpoch()
+        self._done, self._resumed = 0, dict[str, Any]()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker that is spawned knows nothing of torch.distributed.
+        rank, world_size = self.ranks
+        return {**self.__dict__, "_rank": rank, "_world_size": world_size}
+
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """The number of this process, and how many there are."""
+        if self._rank is None or self._world_size is None:
+            return distributed("get_rank", 0), distributed("get_world_size", 1)
+        return self._rank, self._world_size
+
+    @property
+    def num_samples(self) -> int:
+        """How many samples this process gives in an epoch, over all of its workers."""
+        rank, world_size = self.ranks
+        first, end = self._stretch(rank, world_size)
+        return end - first
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is set."""
+        return self._epoch.get()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch that the next iteration gives, here and in workers that already run."""
+        if epoch != self.epoch:
+            self._done, self._resumed = 0, {}
+        self._epoch.set(epoch)
+
+    @property
+    def faults(self) -> list[Fault]:
+        """Bad samples that this process has met; those of workers are in the ledger's file."""
+        return self._policy.faults
+
+    def __iter__(self) -> Iterator[Sample]:
+        consumer, consumers = self._consumer()
+        first, end = self._stretch(consumer, consumers)
+        self._done = self._start(consumer, consumers)
+        epoch = self.epoch
+        order = self._order(epoch)[first:end].copy()
+        for place in range(self._done, len(order)):
+            self._done = place + 1
+            sample = self._sample(int(order[place]), epoch)
+            if sample is not None:
+                yield sample
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where this process, or this worker, stands in the epoch, as plain values.
+
+        In a worker of torchdata's ``StatefulDataLoader`` it is called for each; PyTorch's own
+        `DataLoader` does so without workers only.
+        """
+        consumer, consumers = self._consumer()
+        place = {"consumer": consumer, "consumers": consumers, "samples_done": self._done}
+        return {"version": _STATE_VERSION, "epoch": self.epoch, **place, **self._settings()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state`` was taken: the next iteration gives the rest of its epoch.
+
+        Raises:
+            InvalidArgumentError: It is of other shards or settings; at the next iteration, where it
+                is of another process or worker, or of another number of them.
+        """
+        own = {"version": _STATE_VERSION, **self._settings()}
+        wrong = sorted(name for name in own if state.get(name) != own[name])
+        if wrong:
+            facts = ", ".join(f"{name} was {state.get(name)!r}, is {own[name]!r}" for name in wrong)
+            raise InvalidArgumentError(f"the state belongs to another order of samples: {facts}")
+        self._epoch.set(int(state["epoch"]))
+        self._done, self._resumed = int(state["samples_done"]), dict(state)
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "seed": self.seed,
+            "shards": len(self._shards.paths),
+            "samples": len(self._shards),
+            "shuffle_shards": self.shuffle_shards,
+            "shuffle_buffer": self.shuffle_buffer,
+            "drop_last": self.drop_last,
+        }
+
+    def _consumer(self) -> tuple[int, int]:
+        rank, world_size = self.ranks
+        worker = get_worker_info()
+        if worker is None:
+            return rank, world_size
+        return rank * worker.num_workers + worker.id, world_size * worker.num_workers
+
+    def _stretch(self, consumer: int, consumers: int) -> tuple[int, int]:
+        """Where what one consumer takes begins and ends in the epoch's order."""
+        count, world_size = len(self._shards), self.ranks[1]
+        if self.drop_last:
+            count -= count % world_size
+        return consumer * count // consumers, (consumer + 1) * count // consumers
+
+    def _start(self, consumer: int, consumers: int) -> int:
+        state, self._resumed = self._resumed, {}
+        if not state:
+            return 0
+        was = state["consumer"], state["consumers"]
+        if was != (consumer, consumers):
+            raise InvalidArgumentError(
+                f"the state is that of reader {was[0]} of {was[1]} (processes times workers), this "
+                f"is {consumer} of {consumers}: go on with as many as before"
+            )
+        return int(state["samples_done"])
+
+    def _order(self, epoch: int) -> Ints:
+        """The numbers of all samples in the order of an epoch."""
+        starts = self._shards.starts
+        # Raw bits, whose stream NumPy promises to keep; it does not promise that of its shuffles.
+        bits = np.random.PCG64(np.random.SeedSequence([self.seed, epoch]))
+        order: Ints = np.arange(len(self._shards))
+        if self.shuffle_shards:
+            turns = np.argsort(bits.random_raw(len(starts) - 1), kind="stable")
+            order = np.concatenate([order[starts[turn] : starts[turn + 1]] for turn in turns])
+        if self.shuffle_buffer > 1:
+            moves = bits.random_raw(len(order)) / 2.0**64 * self.shuffle_buffer
+            order = order[np.argsort(np.arange(len(order)) + moves, kind="stable")]
+        return order
+
+    def _sample(self, number: int, epoch: int) -> Sample | None:
+        key = f"sample {number}"
+        try:
+            metadata = self._shards.metadata(number)
+            key = str(metadata.get("clip_id", metadata["wav_id"]))
+            with self._policy.name_errors(key):
+                waveform, rate = self._shards.waveform(number, key)
+                metadata["seed"] = sample_seed(self.seed, epoch, key)
+                if self.processor is not None:
+                    waveform, rate, metadata = self.processor(waveform, rate, metadata)
+        except BAD as error:
+            self._policy.enter(number, key, error)
+            return None
+        self._policy.count_good()
+        return waveform, rate, metadata

@@ -1,0 +1,149 @@
+"""The room of rows: one table of names, one reader of manifests, one number for a row."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import soundfile
+import torch
+from collating import RATE, collator_of, family, one_thread, samples
+
+from ossicle import audio_lengths
+from ossicle.collator import preflight
+from ossicle.data import COLUMNS, DataError, ManifestError, clips_of, manifest_rows, read_manifest
+from ossicle.data.columns import column_of, value_of
+from ossicle.data.manifests import audio_rows, count_rows
+from ossicle.shard import Shard, pack
+
+__all__ = ["one_thread"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(3):
+        soundfile.write(tmp_path / f"{number}.wav", samples(8_000 + number), RATE)
+    return tmp_path
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    match path.suffix:
+        case ".parquet":
+            pl.DataFrame(rows).write_parquet(path)
+        case ".csv" | ".tsv":
+            with path.open("w", newline="", encoding="utf-8") as file:
+                tab = "\t" if path.suffix == ".tsv" else ","
+                writer = csv.DictWriter(file, list(rows[0]), delimiter=tab)
+                writer.writeheader()
+                writer.writerows(rows)
+        case _:
+            # Blank lines and a mark at the beginning, which count nowhere.
+            lines = "\n\n".join(json.dumps(row) for row in rows)
+            path.write_text(f"\ufeff{lines}\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"])
+def test_every_format_gives_the_same_clips(folder: Path, suffix: str) -> None:
+    rows = [
+        {"id": f"u{n}", "wav": f"{n}.wav", "text": f'it said "{n}", twice', "sr": RATE}
+        for n in range(3)
+    ]
+    path = write(folder / f"m{suffix}", rows)
+    clips = read_manifest(path)
+    found = [(clip.row, clip.id, clip.path, clip.text) for clip in clips]
+    wanted = [(n, row["id"], folder / row["wav"], row["text"]) for n, row in enumerate(rows)]
+    assert found == wanted
+    assert count_rows(path) == 3
+    lines = [clip.line for clip in clips]
+    assert lines == ([1, 3, 5] if suffix[1:] in ("jsonl", "ndjson", "json") else [None] * 3)
+    packed = pack(path, folder / "m.tar", overwrite=True)
+    assert list(Shard(packed.shards[0].path).keys()) == ["u0", "u1", "u2"]
+
+
+@pytest.mark.parametrize("column", COLUMNS["audio"])
+def test_a_recording_is_found_under_every_name_everywhere(folder: Path, column: str) -> None:
+    processor, _ = family("Whisper")
+    collator = collator_of(processor)
+    path = str(folder / "1.wav")
+    plain = {"audio_path": path, "text": "one two"}
+    row = {column: path, "text": "one two"}
+    batch, wanted = collator([row]), collator([plain])
+    assert all(torch.equal(batch[key], wanted[key]) for key in wanted)
+    assert audio_lengths([row]).samples.tolist() == [8_001]
+    frame = preflight([row], collator, show=False)
+    assert (frame["files"].to_list(), frame["problem"].to_list()) == ([[path]], [None])
+    manifest = write(folder / "m.jsonl", [row])
+    assert [clip.path for clip in read_manifest(manifest)] == [Path(path)]
+    assert pack(manifest, folder / "m.tar").samples == 1
+
+
+def test_the_same_bad_row_has_the_same_number_everywhere(folder: Path) -> None:
+    rows = [{"wav": str(folder / f"{n}.wav"), "text": "one two"} for n in (0, 1, 9, 2)]
+    manifest = write(folder / "m.jsonl", rows)
+    read = [row for row in manifest_rows(manifest) if not isinstance(row, ManifestError)]
+    assert [row.fields for row in read] == rows
+    assert [row.number for row in read] == [0, 1, 2, 3]
+    [error] = pack(manifest, folder / "m.tar").errors
+    lengths = audio_lengths([row.fields for row in read], on_error="collect")
+    collator = collator_of(family("Whisper")[0], on_error="skip", max_bad_share=1.0)
+    frame = preflight([row.fields for row in read], collator, show=False)
+    with pytest.warns(RuntimeWarning, match=r"9\.wav"):
+        collator([row.fields for row in read])
+    bad = frame.filter(frame["problem"].is_not_null())["row"].to_list()
+    assert [error.row] == np.flatnonzero(~lengths.ok).tolist() == bad == [2]
+    assert [fault.row for fault in collator.ledger] == bad
+    # What is no row at all counts like the others.
+    manifest.write_text("\n[]\n\n" + manifest.read_text(encoding="utf-8-sig"), encoding="utf-8")
+    first = next(iter(clips_of(manifest)))
+    assert isinstance(first, ManifestError)
+    assert (first.row, first.line) == (0, 2)
+    assert str(first) == f"{manifest}, row 0 (line 2): no JSON object but list"
+    assert [failed.row for failed in pack(manifest, folder / "n.tar").errors] == [0, 3]
+
+
+def test_the_first_name_with_a_value_counts() -> None:
+    assert column_of("audio", {"path": "b", "audio": "a"}) == "audio"
+    assert column_of("audio", {"path": "b", "audio": None}) == "path"
+    assert column_of("audio", {"path": None, "audio": None}) == "audio"
+    assert column_of("audio", {"file": "c"}) is None
+    assert column_of("audio", {"file": "c"}, "file") == "file"
+    assert column_of("audio", {"wav": "a"}, "file") is None
+    assert value_of("id", {"id": 0, "utt_id": "u"}) == 0
+    assert value_of("id", {}) is None
+
+
+def test_what_is_no_recording_is_told_by_row(folder: Path) -> None:
+    rows: list[dict[str, Any]] = [{"text": "x"}, {"wav": 7}, {"wav": ""}, {"wav": "0.wav"}]
+    found = list(audio_rows(write(folder / "m.jsonl", rows)))
+    reasons = [row.reason for row in found if isinstance(row, ManifestError)]
+    assert reasons == [
+        "it has no column 'wav' or 'audio_path' or 'audio' or 'path' or 'audio_filepath'",
+        "'wav' holds 7, not the path of a recording",
+        "'wav' holds '', not the path of a recording",
+    ]
+    with pytest.raises(ManifestError, match=r"no row has a column 'file': there are text, wav"):
+        list(audio_rows(folder / "m.jsonl", "file"))
+    other = write(folder / "m.txt", rows)
+    with pytest.raises(ManifestError, match=r"a manifest is \.jsonl, \.csv, \.tsv or \.parquet"):
+        read_manifest(other)
+    with pytest.raises(FileNotFoundError):
+        read_manifest(folder / "none.csv")
+
+
+def test_a_folder_means_its_manifest(folder: Path) -> None:
+    write(folder / "manifest.jsonl", [{"wav": "0.wav", "text": "x"}])
+    assert len(read_manifest(folder)) == 1
+    assert pack(folder, folder / "m.tar").samples == 1
+
+
+def test_the_old_name_of_the_base_of_errors_warns() -> None:
+    import ossicle.dataloader
+
+    with pytest.warns(DeprecationWarning, match="DataError"):
+        assert ossicle.dataloader.DataloaderError is DataError
