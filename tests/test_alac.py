@@ -69,6 +69,7 @@ def check(path: Path, channels: int) -> npt.NDArray[np.float32]:
     return waveform
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("suffix", ["m4a", "caf", "mkv"])
 @pytest.mark.parametrize("channels", range(1, 9))
 @pytest.mark.parametrize("bits", DEPTHS)
@@ -273,6 +274,7 @@ PCM = {
 }
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("channels", [1, 2, 6])
 @pytest.mark.parametrize(
     ("suffix", "kind"), [(suffix, kind) for suffix, kinds in PCM.items() for kind in kinds.split()]

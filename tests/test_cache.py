@@ -386,6 +386,7 @@ def hammer(cache: WaveformCache, seed: int, rounds: int) -> int:
     return wrong + cache.stats().corrupt + cache.stats().failed
 
 
+@pytest.mark.sampled(one_in=2)
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_share_a_root(tmp_path: Path, method: str) -> None:
     cache = WaveformCache(tmp_path, max_bytes=700_000)

@@ -233,6 +233,7 @@ print(wrong, stats.corrupt, stats.failed)
 """
 
 
+@pytest.mark.thorough
 def test_many_processes_on_ten_keys(tmp_path: Path) -> None:
     count = int(os.environ.get("OSSICLE_CACHE_PROCESSES", "16"))
     turns = int(os.environ.get("OSSICLE_CACHE_TURNS", "300"))

@@ -45,6 +45,7 @@ def assert_same(got: dict[str, Any], wanted: dict[str, Any]) -> None:
         assert torch.equal(got[key], value), key
 
 
+@pytest.mark.sampled(one_in=4)
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
 def test_any_start_method_gives_the_same(tmp_path: Path, context: str, workers: int) -> None:
@@ -107,6 +108,7 @@ accelerator.end_training()
 """
 
 
+@pytest.mark.thorough
 def test_two_processes_of_accelerate(tmp_path: Path) -> None:
     paths = [row["audio_path"] for row in write_rows(tmp_path, 8)]
     with socket.socket() as free:

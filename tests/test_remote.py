@@ -73,6 +73,7 @@ def clip(request: pytest.FixtureRequest, make_clip) -> tuple[Format, bytes]:
     return form, path.read_bytes()
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("offset", [0.0, 150.0, 290.0])
 def test_a_range_costs_what_it_holds(clip, offset: float) -> None:
     form, data = clip

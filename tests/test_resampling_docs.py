@@ -9,6 +9,7 @@ import pytest
 import resampling
 
 
+@pytest.mark.thorough
 def test_the_page_is_what_is_measured(request: pytest.FixtureRequest) -> None:
     page = Path(__file__).parents[1] / "docs" / "resampling.md"
     found = resampling.page()
@@ -17,6 +18,7 @@ def test_the_page_is_what_is_measured(request: pytest.FixtureRequest) -> None:
     assert page.read_text() == found, "write it anew: uv run pytest --write-docs"
 
 
+@pytest.mark.sampled(one_in=4)
 @pytest.mark.parametrize("quality", list(resampling.PASS_BANDS))
 @pytest.mark.parametrize(
     ("source", "target"), [*resampling.PAIRS, (16_000, 44_100), (767_999, 8_000)]

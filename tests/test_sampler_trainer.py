@@ -83,6 +83,7 @@ def start(rank: int, world: int, port: int, out: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.thorough
 def test_two_processes_share_the_batches(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -441,6 +441,7 @@ def in_a_process(script: str, *arguments: object) -> str:
     return done.stdout
 
 
+@pytest.mark.sampled(one_in=4)
 @pytest.mark.parametrize("access", ["mmap", "pread"])
 @pytest.mark.parametrize("change", ["cut", "cut-and-grown", "emptied", "replaced"])
 def test_a_shard_cut_under_a_reader_is_an_error(access: str, change: str, tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ def test_the_seed_decides_every_bit(tones: Path) -> None:
     assert run(small(tones, seed=1)).losses != first
 
 
+@pytest.mark.sampled(one_in=2)
 @pytest.mark.parametrize("batch_size", [None, 2], ids=["whole", "minibatches"])
 def test_a_run_stopped_anywhere_goes_on_to_the_last_bit(
     tones: Path, batch_size: int | None, tmp_path: Path
@@ -323,6 +324,7 @@ def test_every_epoch_and_every_seed_has_an_order_of_its_own() -> None:
     assert len(orders) == 9
 
 
+@pytest.mark.thorough
 def test_training_needs_no_polars() -> None:
     code = "import sys, ossicle.train.trainer; sys.exit('polars' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

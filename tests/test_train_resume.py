@@ -90,6 +90,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_run_stopped_at_random_goes_on_to_the_last_bit(
     name: str, tones: Path, lm: Path, tmp_path: Path

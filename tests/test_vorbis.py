@@ -74,6 +74,7 @@ def check(path: Path, channels: int, oldest: int = 0) -> None:
     assert np.abs(mean - waveform.mean(axis=0)).max() < 1e-6 * loudest
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("channels", LAYOUTS)
 @pytest.mark.parametrize("quality", [-1, 4, 10])
 def test_every_number_of_channels(channels: int, quality: int, tmp_path: Path) -> None:
@@ -82,6 +83,7 @@ def test_every_number_of_channels(channels: int, quality: int, tmp_path: Path) -
     check(path, channels)
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 32_000, 48_000, 96_000, 192_000])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_every_rate(rate: int, channels: int, tmp_path: Path) -> None:
@@ -89,6 +91,7 @@ def test_every_rate(rate: int, channels: int, tmp_path: Path) -> None:
     check(encode(tmp_path / "clip.ogg", waveform, rate, "-c:a libvorbis -q:a 3"), channels)
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("kind", ["noise", "clicks", "silence", "one channel", "opposite", "loud"])
 @pytest.mark.parametrize("codec", ["libvorbis -q:a 0", "libvorbis -q:a 9", "vorbis -strict -2"])
 def test_hard_signals_of_both_encoders(kind: str, codec: str, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 //! A target takes whole files, so that the committed ones serve as seeds, and puts the container's magic
 //! in its place. Time is bounded by libFuzzer's `-timeout`.
 
-#[path = "../../tests/heap/mod.rs"]
+#[path = "../../tests/rust/heap.rs"]
 mod heap;
 mod seal;
 

@@ -25,6 +25,13 @@ pub use guard::{remark, room};
 pub use signal::{mel, resample};
 pub use store::{cache, npz, shard};
 
+// The tests from outside are in the program of the unit tests, so that the crate is compiled once for both.
+#[cfg(test)]
+extern crate self as ossicle;
+#[cfg(test)]
+#[path = "../../tests/rust/main.rs"]
+mod outside;
+
 pub use damage::{Damage, Gap};
 pub use decode::{AudioInfo, Decoder};
 pub use error::{Error, ErrorKind, Name, Result};
