@@ -15,12 +15,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from ossicle.cache import CacheEntry, CacheFault, CacheReport, WaveformCache
-from ossicle.cli.base import Bars, app, console, errors, progress_bars, reported
+from ossicle.cli.base import Bars, app, console, errors, progress_bars, report_errors
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?")
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
-cache = typer.Typer(no_args_is_help=True, help="Look after a folder of cached arrays.")
+cache = typer.Typer(no_args_is_help=True, help="Inspect and maintain a folder of cached arrays.")
 app.add_typer(cache, name="cache")
 
 Root = Annotated[Path, typer.Argument(metavar="ROOT", help="The cache's folder.")]
@@ -33,7 +33,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 )
 def stats(root: Root, as_json: AsJson = False) -> None:
     """Count what a cache holds: waveforms and features, sizes, last use. No entry is read."""
-    with reported():
+    with report_errors():
         opened = _open(root)
         entries, held = opened.entries(), opened.stats()
     kinds = {name: _summary(some) for name, some in _by_kind(entries).items()}
@@ -71,7 +71,7 @@ def verify(
     Each fault is listed with its reason. The exit code is 1 where something is corrupt or cannot be
     read; entries of another version (stale) are only misses.
     """
-    with reported():
+    with report_errors():
         opened = _open(root)
         with progress_bars() as progress:
             bars = Bars(progress)
@@ -94,7 +94,7 @@ def prune(
     root: Root,
     max_bytes: Annotated[
         str | None,
-        typer.Option(help="What may be left: 500MB, 10GB, 2TiB, or plain bytes."),
+        typer.Option(help="Size to reduce the cache to: 500MB, 10GB, 2TiB, or plain bytes."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -102,7 +102,7 @@ def prune(
 
     Safe while others read and write. Without --max-bytes no entry is evicted.
     """
-    with reported():
+    with report_errors():
         bound = None if max_bytes is None else parse_size(max_bytes)
         with errors.status("pruning"):
             done = _open(root).prune(bound)
@@ -123,7 +123,7 @@ def clear(
     as_json: AsJson = False,
 ) -> None:
     """Delete all entries and temporary files, but nothing that the cache did not make."""
-    with reported():
+    with report_errors():
         opened = _open(root)
         held = opened.stats()
         question = f"Delete {held.entries:,} entries, {_size(held.bytes)}, from {root}?"
@@ -143,7 +143,7 @@ def parse_size(text: str) -> int:
     """Bytes of ``500MB`` (powers of 1000), ``10GiB`` (of 1024) or a plain number."""
     found = _SIZE.fullmatch(text.strip())
     if not found:
-        raise ValueError(f"{text!r} is no size such as 500MB, 10GB or 2TiB")
+        raise ValueError(f"{text!r} is not a size such as 500MB, 10GB or 2TiB")
     number, prefix, binary = found.groups()
     return int(float(number) * float((1024 if binary else 1000) ** _POWERS[prefix]) + 0.5)
 
@@ -151,7 +151,7 @@ def parse_size(text: str) -> int:
 def _open(root: Path) -> WaveformCache:
     """Upkeep is the same for both caches: it goes by the files' names and what they echo."""
     if not root.is_dir():
-        raise NotADirectoryError(f"there is no folder {root}")
+        raise NotADirectoryError(f"the folder {root} does not exist")
     return WaveformCache(root)
 
 

@@ -10,14 +10,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ossicle.cli.base import app, console, errors, reported
+from ossicle.cli.base import app, console, errors, report_errors
 from ossicle.outputs import refuse_same_file
 
 if TYPE_CHECKING:
     from ossicle.dataloader import MetadataManifest
 
 manifest = typer.Typer(
-    no_args_is_help=True, help="Join what is known of recordings, and choose among them."
+    no_args_is_help=True, help="Join the metadata of recordings, and filter them."
 )
 app.add_typer(manifest, name="manifest")
 
@@ -35,7 +35,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
     "[bold]ossicle manifest build output/seedlings_1 --stage vad --stage vtc[/]"
 )
 def build(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the pipeline wrote.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The pipeline's output folder.")],
     stage: Annotated[
         list[str] | None,
         typer.Option(help="A stage to read, once for each (by default vad, vtc, snr, esc)."),
@@ -66,7 +66,7 @@ def build(
     """
     from ossicle.dataloader import FilterConfig, build_manifest
 
-    with reported():
+    with report_errors():
         filters = FilterConfig(
             min_speech_ratio=min_speech_ratio,
             min_snr_db=min_snr_db,
@@ -90,13 +90,13 @@ def build(
 )
 def show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A manifest in Parquet.")],
-    rows: Annotated[int, typer.Option(min=0, help="Print so many rows, too.")] = 0,
+    rows: Annotated[int, typer.Option(min=0, help="Also print this number of rows.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Say what a manifest holds: rows, hours, and of each column type, nulls and values."""
     from ossicle.dataloader import MetadataManifest
 
-    with reported():
+    with report_errors():
         with errors.status("reading"):
             made = MetadataManifest.from_parquet(file, file.stem)
             _finish(made, None, as_json, {})
@@ -126,7 +126,7 @@ def join(
     """Join manifests by wav_id, and say what comes of it; rows keep the order of the first file."""
     from ossicle.dataloader import ManifestJoiner, MetadataManifest
 
-    with reported():
+    with report_errors():
         if out is not None:
             refuse_same_file([out], files)
         joiner = ManifestJoiner(how, conflict)

@@ -33,7 +33,7 @@ class Loader:
         auto_resample: Whether recordings of another rate are resampled, or are errors.
         min_samples: Shorter ones are errors.
         cache: Where waveforms are kept; None for nowhere.
-        strict: Whether what is careless in a file (`ossicle.AudioInfo.remarks`) is an error; what
+        strict: Whether a remark on a file (`ossicle.AudioInfo.remarks`) is an error; what
             the cache holds is not looked at again.
     """
 
@@ -54,7 +54,9 @@ class Loader:
         recordings = [pairs[place][1] for place in missing]
         for place, sound in zip(missing, self._load(recordings), strict=True):
             found[place] = sound
-            self._keep(keys[place], sound)
+            key = keys[place]
+            if self.cache is not None and key is not None and not isinstance(sound, AudioError):
+                self.cache.put(key, sound)
         return [sound for sound in found if sound is not None]
 
     def key(self, pair: Pair) -> WaveformCacheKey | None:
@@ -84,10 +86,6 @@ class Loader:
             max_length_ms=plain.max_length_ms,
             auto_resample=plain.auto_resample,
         )
-
-    def _keep(self, key: WaveformCacheKey | None, sound: Sound) -> None:
-        if self.cache is not None and key is not None and not isinstance(sound, AudioError):
-            self.cache.put(key, sound)
 
     def _load(self, recordings: list[Recording]) -> list[Sound]:
         """All that must be decoded in one call."""
@@ -145,9 +143,9 @@ class Loader:
                 **place,
             )
         if length == 0:
-            return ClipTooShortError("it holds no samples", **place)
+            return ClipTooShortError("the clip has no samples", **place)
         if length < self.min_samples:
-            return ClipTooShortError("it is too short for one audio token", **place)
+            return ClipTooShortError("the clip is too short for one audio token", **place)
         return None
 
 

@@ -89,18 +89,15 @@ def _tokens(
         RowError: The tokenizer refuses the conversation.
     """
     tokenizer = request.processor.tokenizer
-    sounds = [_silence(length, request.sample_rate) for length in lengths]
+    # WAV files of silence: of the sound the tokens need the length alone.
+    rate = request.sample_rate
+    sounds = [encode(np.zeros(length, np.float32), rate) for length in lengths]
     if example.messages is None:
         before = _transcription(tokenizer, example, sounds)
         after = tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
         after = [*after, tokenizer.eos_token_id]
         return before + after, [False] * len(before) + [True] * len(after)
     return _conversation(tokenizer, example, _fill(example.messages, sounds))
-
-
-def _silence(samples: int, sample_rate: int) -> bytes:
-    """A WAV file of so many samples."""
-    return encode(np.zeros(samples, np.float32), sample_rate)
 
 
 def _transcription(tokenizer: Any, example: Example, sounds: list[bytes]) -> list[int]:
@@ -142,8 +139,8 @@ def _conversation(
             after = _encode(tokenizer, example, messages[: number + 1])
             if ids[: len(after)] != after or after[: len(before)] != before:
                 raise RowError(
-                    f"{example.name}: the tokenizer writes the beginning of a conversation "
-                    f"otherwise where message {number} follows, so that its response cannot be "
+                    f"{example.name}: the tokenizer renders the beginning of a conversation "
+                    f"differently once message {number} follows, so that its response cannot be "
                     "found",
                     row=example.index,
                 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 __all__ = ["COLUMNS", "column_of", "names_of", "value_of"]
@@ -34,7 +34,8 @@ def column_of(meaning: str, row: Mapping[str, Any], name: str | None = None) -> 
     Returns:
         The first name that has a value, else the first that is there, else None.
     """
-    there = _present(meaning, row, name)
+    names = COLUMNS[meaning] if name is None else (name,)
+    there = [one for one in names if one in row]
     return next((one for one in there if row[one] is not None), there[0] if there else None)
 
 
@@ -47,7 +48,3 @@ def value_of(meaning: str, row: Mapping[str, Any], name: str | None = None) -> A
 def names_of(meaning: str, name: str | None = None) -> str:
     """For messages: the names that were looked for."""
     return " or ".join(map(repr, COLUMNS[meaning] if name is None else (name,)))
-
-
-def _present(meaning: str, row: Container[str], name: str | None) -> list[str]:
-    return [one for one in (COLUMNS[meaning] if name is None else (name,)) if one in row]

@@ -103,16 +103,14 @@ def _batch_from_upstream(data: Mapping[str, Any], source: torch.Tensor, rate: in
     if padding is None:  # as fairseq leaves it out where nothing is padded
         padding = torch.zeros(len(source), source.shape[-1], dtype=torch.bool, device=source.device)
     names = data.get("id", range(len(source)))
+    # Of a tensor, and of a list of them, the numbers.
+    ids = [str(name.item() if isinstance(name, torch.Tensor) else name) for name in names]
     return DataBatch(
         waveforms=waveforms,
         waveform_lengths=data.get("source_lengths", (~padding).sum(1)),
         sample_rate=rate,
-        metadata=data.get("metadata", [{"wav_id": str(_plain(name))} for name in names]),
+        metadata=data.get("metadata", [{"wav_id": one} for one in ids]),
         attention_mask=~padding,
         prediction_mask=net_input.get("mask_indices"),
         **{ours: data.get(theirs) for ours, theirs in _SAME.items()},
     )
-
-
-def _plain(name: Any) -> Any:
-    return name.item() if isinstance(name, torch.Tensor) else name

@@ -10,7 +10,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,13 +22,14 @@ from ossicle.cache import WaveformCache, WaveformCacheKey
 from ossicle.data.clips import Clip, read_manifest
 from ossicle.experiment.corpus import make_demo
 from ossicle.outputs import claim_folder
+from ossicle.progress import StageReport
 from ossicle.shard import Shard, ShardWriter
 
 if TYPE_CHECKING:
     from ossicle.audio import AudioInfo
     from ossicle.train.result import TrainResult
 
-__all__ = ["DemoResult", "Stage", "claim", "run"]
+__all__ = ["DemoResult", "StageTime", "claim", "run"]
 
 MARKER = ".ossicle-demo"
 """Is in the folders that a demonstration made; in no other does it write or clear anything."""
@@ -37,12 +38,9 @@ SAMPLE_RATE = 16_000
 MAX_SECONDS = 30.0
 BATCH = 8
 
-Report = Callable[[str, int, int], None]
-"""Called with a stage's name, what is done of it and how much there is."""
-
 
 @dataclass(frozen=True)
-class Stage:
+class StageTime:
     """How long a stage took over how much.
 
     Attributes:
@@ -80,7 +78,7 @@ class DemoResult:
         numbers: The same in JSON.
     """
 
-    stages: list[Stage]
+    stages: list[StageTime]
     facts: list[AudioInfo]
     training: TrainResult
     report: Path | None
@@ -89,13 +87,13 @@ class DemoResult:
 
 @dataclass
 class _Clock:
-    stages: list[Stage] = field(default_factory=list)
+    stages: list[StageTime] = field(default_factory=list)
 
     @contextmanager
     def time(self, name: str, clips: int, audio_seconds: float) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.stages.append(Stage(name, time.perf_counter() - start, clips, audio_seconds))
+        self.stages.append(StageTime(name, time.perf_counter() - start, clips, audio_seconds))
 
 
 def run(
@@ -105,14 +103,14 @@ def run(
     clips: int = 24,
     steps: int = 50,
     seed: int = 0,
-    progress: Report | None = None,
+    progress: StageReport | None = None,
 ) -> DemoResult:
     """Goes the whole path over ``data``, or over a corpus of tones that it makes.
 
     Args:
         out: Folder of the corpus, the cache, the shard, ``report.png`` and ``report.json``: a new
             or an empty one, or one that an earlier call made.
-        data: A manifest of one's own: JSON lines with ``wav`` or ``audio_path``, and ``text``.
+        data: Your own manifest: JSON lines with ``wav`` or ``audio_path``, and ``text``.
         clips: Size of the corpus that is made without ``data``.
         steps: Optimizer steps.
         seed: Of the corpus and of the training.
@@ -120,7 +118,7 @@ def run(
 
     Raises:
         InvalidArgumentError: ``out`` holds other things; nothing was touched.
-        AudioError: A clip cannot be decoded; nothing is left out in silence.
+        AudioError: A clip cannot be decoded; nothing is left out silently.
         LossDidNotFallError: The training did not learn.
     """
     out, report = claim(out), progress or (lambda *_: None)
@@ -155,7 +153,7 @@ def _decode_and_cache(
     lengths: list[float],
     folder: Path,
     clock: _Clock,
-    report: Report,
+    report: StageReport,
 ) -> list[WaveformCacheKey]:
     """Decodes all files, keeps them in a cache, and reads them back from it."""
     cache = WaveformCache(folder)
@@ -178,7 +176,7 @@ def _decode_and_cache(
 
 
 def _shard(
-    rows: list[Clip], lengths: list[float], path: Path, clock: _Clock, report: Report
+    rows: list[Clip], lengths: list[float], path: Path, clock: _Clock, report: StageReport
 ) -> None:
     """Packs the files into a shard as they are, and decodes them where they lie in it."""
     extensions = [row.path.suffix[1:].lower() or "audio" for row in rows]
@@ -208,7 +206,7 @@ def _collate(
     lengths: list[float],
     folder: Path,
     clock: _Clock,
-    report: Report,
+    report: StageReport,
 ) -> None:
     """Batches for a Qwen2Audio model, waveforms from the cache, features by its processor."""
     from ossicle.collator import AudioLmCollator
@@ -239,7 +237,7 @@ def _train(
     steps: int,
     seed: int,
     clock: _Clock,
-    report: Report,
+    report: StageReport,
 ) -> TrainResult:
     from ossicle.train import TrainConfig
     from ossicle.train import run as train
@@ -258,11 +256,11 @@ def _train(
     seconds = training.stage_seconds["train"] + training.stage_seconds["encode"]
     mean = sum(lengths) / len(lengths)
     seen = round(training.audio_seconds / mean)
-    clock.stages.append(Stage("train", seconds, seen, training.audio_seconds))
+    clock.stages.append(StageTime("train", seconds, seen, training.audio_seconds))
     return training
 
 
-def _picture(out: Path, training: TrainResult, stages: list[Stage]) -> Path | None:
+def _picture(out: Path, training: TrainResult, stages: list[StageTime]) -> Path | None:
     try:
         from ossicle.train.report import write_report
     except ImportError:
@@ -277,7 +275,9 @@ def _picture(out: Path, training: TrainResult, stages: list[Stage]) -> Path | No
     )
 
 
-def _numbers(out: Path, training: TrainResult, stages: list[Stage], facts: list[AudioInfo]) -> Path:
+def _numbers(
+    out: Path, training: TrainResult, stages: list[StageTime], facts: list[AudioInfo]
+) -> Path:
     total = math.fsum(stage.seconds for stage in stages)
     rows: list[dict[str, Any]] = [
         asdict(stage)

@@ -19,18 +19,18 @@ from typing import Any
 
 from ossicle.atomic import write_text
 from ossicle.errors import InvalidArgumentError
-from ossicle.extract.features import FRAMES, ExtractError, FingerprintError
 from ossicle.faults import Fault, append_ledger, read_ledger, write_ledger
 from ossicle.shard import Shard, ShardWriter, index_path
+from ossicle.shard.encoder_features import FRAMES, ExtractError, FingerprintError
 
-__all__ = ["ExtractError", "Output", "Plan", "ShardRoll"]
+__all__ = ["ExtractError", "ExtractOutput", "ExtractPlan", "ShardRoll"]
 
 _FIELD = re.compile(r"%(0\d+)?d")
 _BLOCK, _RECORD = 512, 10_240  # bytes that the members of a tar, and a whole tar, are padded to
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExtractPlan:
     """All that the bytes of the shards depend on, but for the recordings.
 
     Attributes:
@@ -52,7 +52,7 @@ class Plan:
     batch_seconds: float
 
 
-class Output:
+class ExtractOutput:
     """The shards of one extraction and what lies beside them.
 
     Args:
@@ -66,7 +66,7 @@ class Output:
         self.pattern = Path(pattern)
         self._parts = _FIELD.split(self.pattern.name)[::2]
         if len(self._parts) != 2 or "%" in "".join(self._parts):
-            reason = "the name of the shards needs one field for their number, like %06d"
+            reason = "the name of the shards needs one field for the shard's number, like %06d"
             raise InvalidArgumentError(reason, source=str(pattern))
         stem = "".join(self._parts).removesuffix(".tar").rstrip("-_.") or "features"
         self.plan_path = self.pattern.with_name(f"{stem}.extract.json")
@@ -82,19 +82,19 @@ class Output:
         Raises:
             ExtractError: If one is missing among them.
         """
-        found = self._numbered()
+        found = self._by_number()
         for place, number in enumerate(sorted(found)):
             if place != number:
                 raise ExtractError(str(self.shard(place)), "is missing, and later ones are there")
         return [found[number] for number in sorted(found)]
 
-    def _numbered(self) -> dict[int, Path]:
+    def _by_number(self) -> dict[int, Path]:
         before, behind = (re.escape(part) for part in self._parts)
         name = re.compile(f"{before}([0-9]+){behind}")
         paths = {path: name.fullmatch(path.name) for path in self.pattern.parent.glob("*")}
         return {int(match[1]): path for path, match in paths.items() if match}
 
-    def begin(self, plan: Plan, *, overwrite: bool) -> int:
+    def begin(self, plan: ExtractPlan, *, overwrite: bool) -> int:
         """Makes the beginning, or finds it.
 
         Returns:
@@ -122,15 +122,15 @@ class Output:
 
     def files(self) -> list[Path]:
         """All that an extraction may write over or remove, whether it is there or not."""
-        return [*self._numbered().values(), self.plan_path, self.ledger_path]
+        return [*self._by_number().values(), self.plan_path, self.ledger_path]
 
     def _check_made_here(self) -> None:
-        found = self._numbered()
+        found = self._by_number()
         if found and not self.plan_path.exists():
             first = found[min(found)]
             raise ExtractError(str(first), f"is there without {self.plan_path.name}")
 
-    def save(self, plan: Plan, outcome: Mapping[str, Any] | None = None) -> None:
+    def save(self, plan: ExtractPlan, outcome: Mapping[str, Any] | None = None) -> None:
         """Writes the plan, at the end with what came of it."""
         facts = asdict(plan) | ({} if outcome is None else {"outcome": dict(outcome)})
         write_text(self.plan_path, json.dumps(facts, indent=1) + "\n")
@@ -139,13 +139,13 @@ class Output:
         """Appends a clip that could not be used to the ledger."""
         append_ledger(self.ledger_path, [fault])
 
-    def _check(self, plan: Plan) -> None:
+    def _check(self, plan: ExtractPlan) -> None:
         source = str(self.plan_path)
         try:
             found = json.loads(self.plan_path.read_text(encoding="utf-8"))
             made_by = str(found["fingerprint"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ExtractError(source, f"is no plan of an extraction: {error}") from error
+            raise ExtractError(source, f"is not the plan of an extraction: {error}") from error
         if made_by != plan.fingerprint:
             raise FingerprintError(source, made_by, plan.fingerprint)
         for name, value in asdict(plan).items():
@@ -155,7 +155,7 @@ class Output:
 
     def _remove(self) -> None:
         # The plan last: without it shards are nobody's, and would have to be removed by hand.
-        for shard in self._numbered().values():
+        for shard in self._by_number().values():
             index_path(shard).unlink(missing_ok=True)
             shard.unlink()
         self.ledger_path.unlink(missing_ok=True)
@@ -179,15 +179,15 @@ class ShardRoll:
         max_bytes: Of a shard's file; a sample that is larger alone has a shard of its own.
     """
 
-    def __init__(self, output: Output, number: int, max_bytes: int) -> None:
+    def __init__(self, output: ExtractOutput, number: int, max_bytes: int) -> None:
         self._output, self._number, self._max_bytes = output, number, max_bytes
         self._writer: ShardWriter | None = None
         self._bytes = 0
 
     def write(self, key: str, frames: Any, facts: bytes) -> None:
         """Appends a sample: frames as uint16 and the bytes of its JSON; the key is short ASCII."""
-        size = sum(_BLOCK + _padded(n, _BLOCK) for n in (frames.nbytes + 128, len(facts)))
-        if _padded(self._bytes + size + 2 * _BLOCK, _RECORD) > self._max_bytes:
+        size = sum(_BLOCK + _round_up(n, _BLOCK) for n in (frames.nbytes + 128, len(facts)))
+        if _round_up(self._bytes + size + 2 * _BLOCK, _RECORD) > self._max_bytes:
             self._close()
         if self._writer is None:
             self._writer = ShardWriter(self._output.shard(self._number))
@@ -215,5 +215,5 @@ class ShardRoll:
             self._writer.discard()
 
 
-def _padded(size: int, unit: int) -> int:
+def _round_up(size: int, unit: int) -> int:
     return -(-size // unit) * unit

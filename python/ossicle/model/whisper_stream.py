@@ -6,7 +6,7 @@ Every number is what one pass over the whole clip would give, with one exception
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,13 +18,22 @@ from ossicle.audio.waveforms import as_float32
 from ossicle.features.mel import HOP_LENGTH
 from ossicle.model.whisper_layers import run_layers
 
-if TYPE_CHECKING:
-    from ossicle.model.whisper import WhisperEncoder
-
 __all__ = ["StreamingLogMel", "WhisperStream"]
 
 N_FFT = 400  # samples of a mel frame's window
 DYNAMIC_RANGE = 8.0  # decades that Whisper keeps below the loudest
+
+
+class StreamableEncoder(Protocol):
+    """What a stream needs of a `WhisperEncoder`; the attributes mean the same."""
+
+    encoder: Any
+    feature_extractor: Any
+    d_model: int
+    n_mels: int
+    max_frames: int
+    layer: int | None
+    layers: int | None
 
 
 class WhisperStream:
@@ -33,7 +42,7 @@ class WhisperStream:
     Encoder frames, 20 ms each, form chunks of ``chunk_frames``. A frame attends to its own chunk
     and to the ``left_context`` frames before it, in every layer: the result is that of one pass
     over the whole clip with this block mask, within rounding. A chunk's frames come as soon as the
-    one mel frame behind it is there, which its convolutions read.
+    one mel frame after it is there, which its convolutions read.
 
     Positions count up to the encoder's, 1500 or 30 s; then they begin anew and the context is
     empty, as if a clip of its own began. A chunk ends there at the latest.
@@ -53,7 +62,7 @@ class WhisperStream:
 
     def __init__(
         self,
-        encoder: WhisperEncoder,
+        encoder: StreamableEncoder,
         chunk_frames: int,
         left_context: int,
         log_max: float | None = None,
@@ -112,7 +121,7 @@ class WhisperStream:
 
     def _check_open(self) -> None:
         if not self._is_open:
-            raise ValueError("the stream is finished: begin another")
+            raise ValueError("the stream is finished: start a new one")
 
     @torch.no_grad()
     def _advance(self, features: Tensor, *, is_last: bool) -> Tensor:
@@ -138,7 +147,7 @@ class WhisperStream:
         """The hidden states of a chunk, (size, d) or (layers, size, d)."""
         end = self._position + chunk.shape[1]
         x = chunk + self._encoder.encoder.embed_positions.weight[self._position : end]
-        x = run_layers(self._encoder.encoder, x, self._attend, self._encoder.wanted)[0]
+        x = run_layers(self._encoder.encoder, x, self._attend, self._encoder.layer)[0]
         self._position = end
         if end == self._positions:
             self._position, self._context = 0, {}
@@ -155,7 +164,7 @@ class WhisperStream:
 
 
 class _StreamingConv:
-    """A convolution of kernel 3, padded by 1, and the GELU behind it, fed bit by bit."""
+    """A convolution of kernel 3, padded by 1, and the GELU after it, fed bit by bit."""
 
     def __init__(self, conv: Any) -> None:
         self._conv = conv
@@ -184,7 +193,7 @@ class StreamingLogMel:
     bin, which nobody knows before its end: what lies more than 8 decades below it is raised to
     there. Here it is the loudest bin so far. So a frame differs from the whole clip's only in bins
     that lie more than 8 decades below the loudest bin to come, and by no more than a quarter of the
-    decades by which that surpasses the loudest so far; behind the loudest frame nothing differs.
+    decades by which that surpasses the loudest so far; after the loudest frame nothing differs.
     With ``log_max`` given, nothing differs at all if it is the clip's own.
 
     Args:
@@ -218,7 +227,7 @@ class StreamingLogMel:
         return self._frames()
 
     def finish(self) -> NDArray[np.float32]:
-        """The last frames: ``ceil(samples / 160)`` in all, with silence behind the clip."""
+        """The last frames: ``ceil(samples / 160)`` in all, with silence after the clip."""
         missing = -(-self._received // HOP_LENGTH) - self._emitted
         self._samples = np.concatenate([self._samples, np.zeros(2 * N_FFT, np.float32)])
         return self._frames(missing)
@@ -236,9 +245,9 @@ class StreamingLogMel:
         )[: count * HOP_LENGTH : HOP_LENGTH]
         power = np.abs(np.fft.rfft(windows * self._window, axis=1)) ** 2
         self._samples = self._samples[count * HOP_LENGTH :]
-        return self._normed(np.log10(np.maximum(power @ self._filters, 1e-10)).T)
+        return self._normalise(np.log10(np.maximum(power @ self._filters, 1e-10)).T)
 
-    def _normed(self, log_mel: NDArray[np.float64]) -> NDArray[np.float32]:
+    def _normalise(self, log_mel: NDArray[np.float64]) -> NDArray[np.float32]:
         if not self._is_fixed and log_mel.size:
             self.log_max = max(self.log_max, float(log_mel.max()))
         return ((np.maximum(log_mel, self.log_max - DYNAMIC_RANGE) + 4) / 4).astype(np.float32)

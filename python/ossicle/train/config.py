@@ -5,39 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
-__all__ = ["STAGES", "STAGE_DEFAULTS", "Stage", "TrainConfig"]
+from ossicle.train.stages import STAGES, StageName
 
-Stage: TypeAlias = Literal["align", "weak-align", "full"]
-STAGES: tuple[Stage, ...] = ("align", "weak-align", "full")
-
-STAGE_DEFAULTS: dict[Stage, dict[str, Any]] = {
-    "align": {},
-    "weak-align": {
-        "steps": 2000,
-        "lr": 1e-3,
-        "warmup": 50,
-        "warmdown": 0.4,
-        "max_batch_seconds": 240.0,
-        "save_every": 500,
-        "loss_drop_min": None,
-        "on_error": "skip",
-    },
-    "full": {
-        "steps": 5000,
-        "lr": 1e-3,
-        "optimizer": "muon",
-        "depth": 12,
-        "warmup": 50,
-        "warmdown": 0.4,
-        "max_batch_seconds": 240.0,
-        "save_every": 500,
-        "loss_drop_min": None,
-        "on_error": "skip",
-    },
-}
-"""Where a stage's defaults differ from those of `TrainConfig`, which are the smoke's."""
+__all__ = ["TrainConfig"]
 
 
 def _option(default: Any, section: str, text: str) -> Any:
@@ -82,7 +54,7 @@ class TrainConfig:
     whisper: str = _model(
         "openai/whisper-base", "The encoder: a model id on a hub, a local folder, or tiny-random."
     )
-    stage: Stage = _run(  # noqa: RUF009  (makes a field)
+    stage: StageName = _run(  # noqa: RUF009  (makes a field)
         "align",
         "What learns: align (projector and language model, the smoke), weak-align (the projector "
         "alone), full (both, at scale).",
@@ -96,10 +68,11 @@ class TrainConfig:
     )
     max_seconds: float = _data(30.0, "Where clips are cut; 30 at most.")
     pad_to_seconds: float | None = _data(
-        None, "Pads every clip with silence to this, as Whisper does to 30; by default none is."
+        None,
+        "Pads every clip with silence to this length, as Whisper does to 30; by default none.",
     )
     on_error: Literal["raise", "skip"] = _data(
-        "raise", "What becomes of clips that cannot be used: an error, or a line in skipped.jsonl."
+        "raise", "What to do about clips that cannot be used: an error, or a line in skipped.jsonl."
     )
     batch_size: int | None = _data(
         None,
@@ -116,18 +89,20 @@ class TrainConfig:
         None,
         "Parts of a step, over all processes, whose gradients add up; by default one a process.",
     )
-    prefetch: int = _data(2, "Steps that are read ahead in the background; 0 reads in between.")
+    prefetch: int = _data(2, "Steps that are read ahead in the background; 0 reads between steps.")
     threads: int | None = _data(None, "Threads that decode; by default one a processor.")
-    cache_bytes: int = _data(1 << 30, "Memory for encoder output that is kept between steps.")
+    cache_bytes: int = _data(
+        1 << 30, "Memory in bytes for encoder output that is kept between steps."
+    )
     eval_data: str | None = _data(None, "Held-out clips, in any form that data may have.")
     eval_clips: int = _data(256, "The most held-out clips that an evaluation takes.")
     lm: str | None = _model(
         None,
         "The language model: random, a run or a checkpoint of ossicle train, or a folder of "
-        "nanochat's checkpoints. By default random; weak-align must be told.",
+        "nanochat's checkpoints. By default random; weak-align needs one.",
     )
     projector: str | None = _model(
-        None, "A run or checkpoint whose projector to begin with; by default a new one."
+        None, "A run or checkpoint to take the projector from; by default a new one."
     )
     tokenizer: str | None = _model(
         None,
@@ -139,7 +114,7 @@ class TrainConfig:
         "Encoder layer: last, a number (0 is what enters the first), or all for a learned mix.",
     )
     start: Literal["zero", "ignore"] = _model(
-        "zero", "How the projector starts: with soft tokens of zero, or such that audio is ignored."
+        "zero", "How the projector starts: with soft tokens of zero, or so that audio is ignored."
     )
     stack: int | None = _model(
         None, "Encoder frames in a soft token; by default 1 on CUDA, 4 on the CPU."
@@ -151,43 +126,48 @@ class TrainConfig:
     )
     window_pattern: str = _model("L", "Attention windows of a random language model, such as SSSL.")
     dtype: Literal["auto", "float32", "bfloat16"] = _model(
-        "auto", "Of the activations; auto is bfloat16 on CUDA that is good at it, else float32."
+        "auto",
+        "Type of the activations; auto is bfloat16 on newer CUDA devices, else float32.",
     )
     gradient_checkpointing: bool = _model(
-        False, "Computes the language model's activations anew in the backward pass: less memory."
+        False, "Recomputes the language model's activations in the backward pass: less memory."
     )
     compile: Literal["off", "default", "reduce-overhead", "max-autotune", "aot_eager"] = _model(
         "off", "Mode of torch.compile (or the backend aot_eager, which needs no compiler)."
     )
-    steps: int = _steps(50, "Optimizer steps of the whole run, those before a resume counted in.")
+    steps: int = _steps(50, "Optimizer steps of the whole run, including those before a resume.")
     lr: float = _steps(3e-3, "Learning rate of AdamW; with muon that of the projector.")
     optimizer: Literal["adamw", "muon"] = _steps(
         "adamw", "adamw, or muon for nanochat's mix: Muon for the matrices, AdamW for the rest."
     )
-    weight_decay: float = _steps(0.0, "Of AdamW, decoupled; with muon that of the projector.")
+    weight_decay: float = _steps(
+        0.0, "Weight decay of AdamW, decoupled; with muon that of the projector."
+    )
     warmup: int = _steps(0, "Steps in which the rate rises to its full height.")
     warmdown: float = _steps(0.0, "Share of the steps, the last ones, in which the rate falls.")
     final_lr: float = _steps(0.0, "Share of the rate that is left after the warmdown.")
-    clip: float = _steps(1.0, "The longest gradient (its norm); 0 leaves it as it is.")
-    seed: int = _steps(0, "Of the weights and of the order of the clips.")
+    clip: float = _steps(1.0, "The largest norm of the gradient; 0 does not clip it.")
+    seed: int = _steps(0, "Seed of the weights and of the order of the clips.")
     out: Path | str | None = _run(  # noqa: RUF009
         None, "Folder for checkpoints, logs, config.yaml, result.json and report.png."
     )
     save_every: int = _run(0, "Steps between checkpoints; 0 saves the last step alone.")
     keep: int = _run(2, "The newest checkpoints that stay, beside the best; 2 at least.")
-    resume: bool = _run(False, "Goes on from the newest whole checkpoint in out, if there is one.")
+    resume: bool = _run(
+        False, "Continues from the newest whole checkpoint in out, if there is one."
+    )
     overwrite: bool = _run(False, "Removes the checkpoints that are in out and starts anew.")
     eval_every: int = _run(0, "Steps between evaluations on eval_data; 0 evaluates at the end.")
-    log_every: int = _run(1, "Steps between lines of the logs, at which the device is waited for.")
+    log_every: int = _run(1, "Steps between lines of the logs; each waits for the device.")
     tensorboard: bool = _run(False, "Writes events for TensorBoard to out.")
     wandb: Literal["off", "offline", "online"] = _run("off", "Logs to Weights & Biases.")
-    wandb_project: str = _run("ossicle-audio", "Its project.")
+    wandb_project: str = _run("ossicle-audio", "The project in Weights & Biases.")
     loss_drop_min: float | None = _run(
         0.5, "How far the loss must fall from the first step to the last."
     )
     device: str | None = _run(None, "cuda or cpu; by default CUDA where there is one.")
     peak_flops: float | None = _run(
-        None, "What the device can do in a second, for MFU; by default known from its name."
+        None, "Peak operations a second of the device, for MFU; by default looked up by its name."
     )
 
     def __post_init__(self) -> None:
@@ -196,15 +176,15 @@ class TrainConfig:
         _check_sense(self)
 
     @classmethod
-    def for_stage(cls, stage: Stage, **values: Any) -> TrainConfig:
+    def for_stage(cls, stage: StageName, **values: Any) -> TrainConfig:
         """The configuration of a stage: ``values`` before its defaults.
 
         Raises:
             ValueError: If there is no such stage, or a value makes no sense.
         """
-        if stage not in STAGE_DEFAULTS:
+        if stage not in STAGES:
             raise ValueError(f"stage {stage!r} is none of {', '.join(STAGES)}")
-        defaults = STAGE_DEFAULTS[stage]
+        defaults = dict(STAGES[stage].defaults)
         if values.keys() & {"batch_size", "max_batch_tokens"}:  # instead of the stage's budget
             defaults = {name: v for name, v in defaults.items() if name != "max_batch_seconds"}
         return cls(**{**defaults, **values, "stage": stage})
@@ -213,11 +193,11 @@ class TrainConfig:
         """What ``name`` is in this stage where nothing is said."""
         (found,) = (f for f in fields(self) if f.name == name)
         own = None if found.default is MISSING else found.default
-        return STAGE_DEFAULTS[self.stage].get(name, own)
+        return STAGES[self.stage].defaults.get(name, own)
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "stage": STAGES,
+    "stage": tuple(STAGES),
     "on_error": ("raise", "skip"),
     "start": ("zero", "ignore"),
     "dtype": ("auto", "float32", "bfloat16"),
@@ -240,8 +220,8 @@ _SHARES = ("warmdown", "final_lr")
 def _check_choices(config: TrainConfig) -> None:
     for name, known in _CHOICES.items():
         if getattr(config, name) not in known:
-            told = ", ".join(known)
-            raise ValueError(f"{name} must be one of {told}, not {getattr(config, name)!r}")
+            names = ", ".join(known)
+            raise ValueError(f"{name} must be one of {names}, not {getattr(config, name)!r}")
 
 
 def _check_numbers(config: TrainConfig) -> None:
@@ -253,11 +233,11 @@ def _check_numbers(config: TrainConfig) -> None:
         (("max_seconds", "pad_to_seconds"), lambda v: 0 < v <= 30, "above 0 and up to 30"),
         (("keep",), lambda v: v >= 2, "2 or more"),
     )
-    for names, is_right, told in rules:
+    for names, is_right, rule in rules:
         for name in names:
             value = getattr(config, name)
             if value is not None and not is_right(value):
-                raise ValueError(f"{name} must be {told}, not {value}")
+                raise ValueError(f"{name} must be {rule}, not {value}")
 
 
 def _check_sense(config: TrainConfig) -> None:
@@ -269,19 +249,21 @@ def _check_sense(config: TrainConfig) -> None:
     if config.layer not in ("last", "all") and not config.layer.isdecimal():
         raise ValueError(f"layer must be last, all or a number, not {config.layer!r}")
     if config.max_batch_seconds and config.max_batch_tokens:
-        raise ValueError("max_batch_seconds and max_batch_tokens are two budgets: pass one")
+        raise ValueError("max_batch_seconds and max_batch_tokens exclude each other: pass one")
     if config.batch_size and (config.max_batch_seconds or config.max_batch_tokens):
         raise ValueError("batch_size and a budget of a batch exclude each other")
-    if config.stage == "weak-align" and config.lm is None:
+    if not STAGES[config.stage].trains_lm and config.lm is None:
         raise ValueError(
-            "lm: weak-align leaves the language model as it is, so it must be one that has learned "
-            "(a checkpoint, or a folder of nanochat's); lm=random for a trial"
+            f"lm: {config.stage} leaves the language model as it is, so it must be one that has "
+            "learned (a checkpoint, or a folder of nanochat's); lm=random for a trial"
         )
-    if config.stage == "weak-align" and config.optimizer == "muon":
-        raise ValueError("optimizer muon is for language models; weak-align trains the projector")
+    if not STAGES[config.stage].trains_lm and config.optimizer == "muon":
+        raise ValueError(
+            f"optimizer muon is for language models; {config.stage} trains the projector"
+        )
 
 
 def _is_set(config: TrainConfig, name: str) -> bool:
     """Whether a field was turned on by someone else than the stage."""
     value = getattr(config, name)
-    return bool(value) and value != STAGE_DEFAULTS[config.stage].get(name)
+    return bool(value) and value != STAGES[config.stage].defaults.get(name)

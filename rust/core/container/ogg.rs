@@ -134,6 +134,11 @@ impl Ogg<'_> {
         self.rewind();
     }
 
+    /// The parameters of the link.
+    fn params(&self) -> &Params {
+        self.link.params.as_deref().unwrap_or(&self.track.params)
+    }
+
     /// Back to the link's first packet.
     fn rewind(&mut self) {
         self.continue_at(self.link.first_page);
@@ -168,12 +173,7 @@ impl Ogg<'_> {
             return Ok(());
         }
         let base = self.end;
-        let before = self
-            .link
-            .params
-            .as_deref()
-            .unwrap_or(&self.track.params)
-            .clone();
+        let before = self.params().clone();
         match Stream::find(&mut self.pages, at) {
             Ok(stream) => {
                 self.lengths = Lengths::new(&stream.params);
@@ -245,14 +245,14 @@ impl Ogg<'_> {
             _ => self.pages.len(),
         };
         self.next_page = at;
-        let params = self.link.params.as_deref().unwrap_or(&self.track.params);
+        let params = self.params();
         let declared = declared_frames(params).unwrap_or(0) as i64;
         let is_short = self.link.first_page >= at || self.end - self.link.base < declared;
         if self.partial.take().is_some() || is_short {
             let reason = "the file ends in the middle of its data: it was cut short";
             return Err(Error::corrupt(reason).at_byte(at));
         }
-        let reason = "no Ogg page says that the stream ends";
+        let reason = "no Ogg page has the end-of-stream flag";
         self.pages.remark(reason, at)
     }
 
@@ -291,7 +291,7 @@ impl Ogg<'_> {
         let (packets, is_whole) = self.packets_of(&page)?;
         let misplaced = self.place(&page, packets);
         if !is_whole {
-            let reason = "a packet in Ogg is too long";
+            let reason = "an Ogg packet is too long";
             return Err(Error::corrupt(reason).at_byte(page.at));
         }
         misplaced.map(|()| Step::Page)
@@ -371,7 +371,7 @@ impl Ogg<'_> {
         };
         let is_less = |surplus: i64| (1..=total).contains(&surplus);
         // FLAC tells its length in its header, and nothing of it is cut.
-        let params = self.link.params.as_deref().unwrap_or(&self.track.params);
+        let params = self.params();
         let cuts = is_over && params.codec != Codec::Flac;
         let cut = if cuts { self.told.or(begin) } else { None };
         let cut = cut.map(surplus).filter(|cut| is_less(*cut));
@@ -392,7 +392,7 @@ impl Ogg<'_> {
     /// Says what `fit` means.
     fn settle(&mut self, page: &Page, is_over: bool, fit: &Fit) -> Result<()> {
         if page.is_last() && !is_over {
-            let reason = "an Ogg page says that the stream ends, and it goes on";
+            let reason = "an Ogg page has the end-of-stream flag, and the stream continues";
             self.pages.remark(reason, page.at)?;
         }
         match fit {
@@ -406,7 +406,7 @@ impl Ogg<'_> {
                 self.pages.remark(reason, page.at)
             }
             Fit::Wrong => {
-                let reason = "the packets of an Ogg page are not as long as it says";
+                let reason = "the packets of an Ogg page contradict its position";
                 Err(Error::corrupt(reason).at_byte(page.at))
             }
         }

@@ -282,8 +282,7 @@ impl<'a> CodecReader<'a> {
             true => "its sample rate".to_owned(),
             false => format!("from {} to {rate} Hz", self.sample_rate),
         };
-        let reason =
-            format!("the stream changes {change}: ask for a sample rate to get all of it at one");
+        let reason = format!("the stream changes {change}: pass sample_rate to resample each part");
         Err(Error::unsupported(reason))
     }
 

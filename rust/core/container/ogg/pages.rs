@@ -1,6 +1,6 @@
 //! The pages of a file, and what may stand between them.
 
-use super::page::{NoPage, Page, Piece, read_page, resembles_page};
+use super::page::{NoPage, Page, Piece, read_head, read_page, resembles_page};
 use crate::bytes::window::Window;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -12,7 +12,7 @@ const SPARE_CHECKED_BYTES: u64 = 64 << 20;
 const MAX_CHECKS: u64 = 16;
 
 /// Remark on bytes between pages.
-pub(super) const NO_PAGE: &str = "there are bytes that belong to no Ogg page";
+pub(super) const NO_PAGE: &str = "bytes between Ogg pages belong to no page";
 
 pub(super) struct Pages<'a> {
     window: Window<'a>,
@@ -100,12 +100,32 @@ impl<'a> Pages<'a> {
         Ok(None)
     }
 
+    /// The first head of a page that begins in `from..to`, whose body and checksum are not looked at.
+    pub(super) fn find_head(&mut self, from: u64, to: u64) -> Result<Option<Page>> {
+        let mut at = from;
+        while let Some(found) = self.find_mark(at, to)? {
+            match read_head(&mut self.window, found, GLANCE_BYTES) {
+                Ok(page) => return Ok(Some(page)),
+                Err(NoPage::Io(error)) => return Err(error),
+                Err(_) => at = found + 1,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the last `length` bytes at once; gives where they begin.
+    pub(super) fn fetch_tail(&mut self, length: u64) -> Result<u64> {
+        let from = self.len().saturating_sub(length);
+        self.window.at(from, length as usize, length)?;
+        Ok(from)
+    }
+
     fn read(&mut self, at: u64, ahead: u64) -> std::result::Result<Page, NoPage> {
         let page = read_page(&mut self.window, at, ahead);
         if let Err(NoPage::Damaged(bytes)) = page {
             self.checked += bytes as u64;
             if self.checked > SPARE_CHECKED_BYTES + MAX_CHECKS * self.len() {
-                let reason = "too much in the file only looks like Ogg pages";
+                let reason = "too many bytes of the file look like Ogg pages and are not";
                 let error = Error::new(ErrorKind::Limit, reason).at_byte(at);
                 return Err(NoPage::Io(error));
             }
@@ -133,7 +153,7 @@ impl<'a> Pages<'a> {
 fn error_of(reason: NoPage, at: u64) -> Error {
     match reason {
         NoPage::Io(error) => error,
-        NoPage::Damaged(_) => Error::corrupt("a broken Ogg page").at_byte(at),
+        NoPage::Damaged(_) => Error::corrupt("the Ogg page is broken").at_byte(at),
         NoPage::End => {
             let reason = "the file ends in the middle of its data: it was cut short";
             Error::corrupt(reason).at_byte(at)

@@ -101,7 +101,7 @@ impl Pass {
         if self.barren <= MAX_BARREN_PACKETS {
             return Ok(());
         }
-        let reason = "too many packets in a row decode to nothing";
+        let reason = "too many packets in a row decode to no samples";
         Err(Error::new(ErrorKind::Limit, reason))
     }
 
