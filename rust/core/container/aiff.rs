@@ -7,7 +7,7 @@ use super::chunk::{Chunk, Header, MAX_CHUNKS};
 use super::extent::Declared;
 use super::pcm::{Coding, Layout, Pcm};
 use crate::codec::pcm::adpcm::{self, Adpcm};
-use crate::codec::sample::{Order, Sample};
+use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 
 /// Reads the header, which begins at `base`.
@@ -87,7 +87,7 @@ fn read_common(header: &mut Header<'_, '_>, chunk: Chunk, is_compressed: bool) -
 fn layout(tag: [u8; 4], bits: u32) -> Result<Layout> {
     let linear = |sample, order| Layout::linear("aiff", sample, order);
     let integer = |order| {
-        let sample = Sample::signed(bits).filter(|_| bits > 0);
+        let sample = SampleFormat::signed(bits).filter(|_| bits > 0);
         let reason = || Error::unsupported(format!("AIFF of {bits} bits is not decoded here"));
         let layout = linear(sample.ok_or_else(reason)?, order);
         Ok(Layout {
@@ -98,21 +98,21 @@ fn layout(tag: [u8; 4], bits: u32) -> Result<Layout> {
     Ok(match &tag {
         b"NONE" | b"twos" => integer(Order::Big)?,
         b"sowt" | b"SOWT" => integer(Order::Little)?,
-        b"raw " if bits == 8 => linear(Sample::Unsigned8, Order::Big),
-        b"in24" => linear(Sample::Signed24, Order::Big),
-        b"in32" => linear(Sample::Signed32, Order::Big),
+        b"raw " if bits == 8 => linear(SampleFormat::Unsigned8, Order::Big),
+        b"in24" => linear(SampleFormat::Signed24, Order::Big),
+        b"in32" => linear(SampleFormat::Signed32, Order::Big),
         // libsndfile's spelling of the first, and QuickTime's of both.
-        b"42n1" | b"42ni" => linear(Sample::Signed24, Order::Little),
-        b"23ni" => linear(Sample::Signed32, Order::Little),
-        b"fl32" | b"FL32" => linear(Sample::Float32, Order::Big),
-        b"fl64" | b"FL64" => linear(Sample::Float64, Order::Big),
-        b"alaw" | b"ALAW" => linear(Sample::ALaw, Order::Big),
-        b"ulaw" | b"ULAW" => linear(Sample::MuLaw, Order::Big),
+        b"42n1" | b"42ni" => linear(SampleFormat::Signed24, Order::Little),
+        b"23ni" => linear(SampleFormat::Signed32, Order::Little),
+        b"fl32" | b"FL32" => linear(SampleFormat::Float32, Order::Big),
+        b"fl64" | b"FL64" => linear(SampleFormat::Float64, Order::Big),
+        b"alaw" | b"ALAW" => linear(SampleFormat::ALaw, Order::Big),
+        b"ulaw" | b"ULAW" => linear(SampleFormat::MuLaw, Order::Big),
         b"ima4" => Layout {
             coding: Coding::Adpcm(Adpcm::ImaQuickTime),
             bits: None,
             block_bytes: adpcm::QT_BYTES,
-            ..linear(Sample::Signed8, Order::Big)
+            ..linear(SampleFormat::Signed8, Order::Big)
         },
         _ => {
             let tag = String::from_utf8_lossy(&tag);

@@ -7,14 +7,14 @@ use std::ops::Range;
 use super::chunk::Header;
 use crate::codec::pcm::adpcm::Adpcm;
 use crate::codec::pcm::check_channels;
-use crate::codec::sample::{Order, Sample};
+use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 use crate::info::AudioInfo;
 
 /// How the samples are stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Coding {
-    Linear(Sample, Order),
+    Linear(SampleFormat, Order),
     Adpcm(Adpcm),
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// The layout of whole frames of `sample`.
-    pub(crate) fn linear(container: &'static str, sample: Sample, order: Order) -> Self {
+    pub(crate) fn linear(container: &'static str, sample: SampleFormat, order: Order) -> Self {
         Self {
             container,
             coding: Coding::Linear(sample, order),
@@ -159,7 +159,7 @@ impl Pcm {
     pub(crate) fn is_finite(&self) -> bool {
         !matches!(
             self.layout.coding,
-            Coding::Linear(Sample::Float32 | Sample::Float64, _)
+            Coding::Linear(SampleFormat::Float32 | SampleFormat::Float64, _)
         )
     }
 }

@@ -7,7 +7,7 @@ use super::chunk::{Header, MAX_CHUNKS};
 use super::extent::Declared;
 use super::pcm::{Coding, Layout, Pcm};
 use crate::codec::pcm::adpcm::{self, Adpcm};
-use crate::codec::sample::{Order, Sample};
+use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 
 /// The identifier that a Wave64 file begins with; the rest of the others is [`WAVE64_TAIL`].
@@ -268,11 +268,11 @@ fn settle(header: &Header<'_, '_>, at: u64, format: &mut Format) -> Result<()> {
 
 fn layout(format: &Format, order: Order, container: &'static str) -> Result<Layout> {
     let sample = match (format.tag, format.bits) {
-        (1, 1..=8) => Some(Sample::Unsigned8),
-        (1, bits) => Sample::signed(bits).filter(|_| bits > 0),
-        (3, bits) => Sample::float(bits),
-        (6, 8) => Some(Sample::ALaw),
-        (7, 8) => Some(Sample::MuLaw),
+        (1, 1..=8) => Some(SampleFormat::Unsigned8),
+        (1, bits) => SampleFormat::signed(bits).filter(|_| bits > 0),
+        (3, bits) => SampleFormat::float(bits),
+        (6, 8) => Some(SampleFormat::ALaw),
+        (7, 8) => Some(SampleFormat::MuLaw),
         (2, 4) => return adpcm(format, Adpcm::Microsoft, container),
         (0x11, 4) => return adpcm(format, Adpcm::ImaWav, container),
         _ => None,

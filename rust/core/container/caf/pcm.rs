@@ -6,7 +6,7 @@ use super::super::chunk::{Header, MAX_CHUNKS};
 use super::super::extent::Declared;
 use super::super::pcm::{Coding, Layout, Pcm};
 use crate::codec::pcm::adpcm::{self, Adpcm};
-use crate::codec::sample::{Order, Sample};
+use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 
 /// The size of samples that a writer cannot know, by the format's own text.
@@ -99,8 +99,8 @@ fn layout(id: [u8; 4], flags: u32, bits: u32, channels: u32) -> Result<Option<La
     Ok(Some(match &id {
         b"lpcm" => {
             let sample = match flags & IS_FLOAT {
-                0 => Sample::signed(bits).filter(|_| bits > 0),
-                _ => Sample::float(bits),
+                0 => SampleFormat::signed(bits).filter(|_| bits > 0),
+                _ => SampleFormat::float(bits),
             };
             let reason = || Error::unsupported(format!("CAF of {bits} bits is not decoded here"));
             let layout = linear(sample.ok_or_else(reason)?);
@@ -109,13 +109,13 @@ fn layout(id: [u8; 4], flags: u32, bits: u32, channels: u32) -> Result<Option<La
                 ..layout
             }
         }
-        b"alaw" => linear(Sample::ALaw),
-        b"ulaw" => linear(Sample::MuLaw),
+        b"alaw" => linear(SampleFormat::ALaw),
+        b"ulaw" => linear(SampleFormat::MuLaw),
         b"ima4" if channels <= adpcm::MAX_CHANNELS => Layout {
             coding: Coding::Adpcm(Adpcm::ImaQuickTime),
             bits: None,
             block_bytes: adpcm::QT_BYTES,
-            ..linear(Sample::Signed8)
+            ..linear(SampleFormat::Signed8)
         },
         b"ima4" => {
             let reason =
