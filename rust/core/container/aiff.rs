@@ -3,7 +3,7 @@
 //! Format: Apple's "Audio Interchange File Format" 1.3 of 1989, "AIFF-C" draft of 1991, and the
 //! compression types that QuickTime has added.
 
-use super::chunk::{Chunk, Header, MAX_CHUNKS};
+use super::chunk::{Chunk, HeaderReader, MAX_CHUNKS};
 use super::extent::Declared;
 use super::pcm::{Coding, Layout, Pcm};
 use crate::codec::pcm::adpcm::{self, Adpcm};
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// When it is broken: no format or no samples, less of them than promised; or of another codec.
-pub(crate) fn open(header: &mut Header<'_, '_>, base: u64) -> Result<Pcm> {
+pub(crate) fn open(header: &mut HeaderReader<'_, '_>, base: u64) -> Result<Pcm> {
     let is_compressed = header.bytes(base + 8, 4)? == b"AIFC";
     let form = header.array(base + 4)?.map_or(0, u32::from_be_bytes);
     let form_end = base + 8 + u64::from(form);
@@ -53,7 +53,11 @@ struct Common {
     frames: u32,
 }
 
-fn read_common(header: &mut Header<'_, '_>, chunk: Chunk, is_compressed: bool) -> Result<Common> {
+fn read_common(
+    header: &mut HeaderReader<'_, '_>,
+    chunk: Chunk,
+    is_compressed: bool,
+) -> Result<Common> {
     let body = header.bytes(chunk.at, chunk.size.min(22) as usize)?;
     let (Some(fixed), tag) = (body.first_chunk::<18>(), body.get(18..22)) else {
         return Err(header.broken(chunk.at, "the AIFF format chunk (COMM) is cut short"));
@@ -137,7 +141,12 @@ fn extended(bytes: [u8; 10]) -> Option<u32> {
 }
 
 /// The samples lie behind two numbers, of which the first tells how far.
-fn finish(header: &mut Header<'_, '_>, common: Common, sound: Chunk, form_end: u64) -> Result<Pcm> {
+fn finish(
+    header: &mut HeaderReader<'_, '_>,
+    common: Common,
+    sound: Chunk,
+    form_end: u64,
+) -> Result<Pcm> {
     let Some([offset, _block]) = header.array::<8>(sound.at)?.map(|head| {
         let [a, b, c, d, rest @ ..] = head;
         [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes(rest)]

@@ -2,7 +2,7 @@
 //!
 //! Format: the manual page `audio_file_header(5)` of Solaris.
 
-use super::chunk::Header;
+use super::chunk::HeaderReader;
 use super::extent::Declared;
 use super::pcm::{Layout, Pcm};
 use crate::codec::sample::{Order, SampleFormat};
@@ -15,7 +15,7 @@ const UNKNOWN: u32 = u32::MAX;
 ///
 /// # Errors
 /// When it is cut short or contradicts itself or the file, or names another codec.
-pub(crate) fn open(header: &mut Header<'_, '_>, base: u64) -> Result<Pcm> {
+pub(crate) fn open(header: &mut HeaderReader<'_, '_>, base: u64) -> Result<Pcm> {
     let Some(head) = header.array::<24>(base)? else {
         return Err(header.broken(header.source_len(), "the AU header is cut short"));
     };

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::chunk::Header;
+use super::chunk::HeaderReader;
 use crate::codec::pcm::adpcm::Adpcm;
 use crate::codec::pcm::check_channels;
 use crate::codec::sample::{Order, SampleFormat};
@@ -91,7 +91,7 @@ impl Pcm {
     /// # Errors
     /// When `layout` cannot be.
     pub(crate) fn new(
-        header: &Header<'_, '_>,
+        header: &HeaderReader<'_, '_>,
         layout: Layout,
         at: u64,
         size: Option<u64>,
@@ -164,7 +164,7 @@ impl Pcm {
     }
 }
 
-fn check(header: &Header<'_, '_>, layout: &Layout, at: u64) -> Result<()> {
+fn check(header: &HeaderReader<'_, '_>, layout: &Layout, at: u64) -> Result<()> {
     if layout.channels == 0 || layout.sample_rate == 0 {
         let reason = "the header declares no channels or a rate of 0 Hz";
         return Err(header.broken(at, reason));
