@@ -1,9 +1,9 @@
 //! From a track's packets to samples: exact trimming, exact ranges, and errors that say where.
 
 mod opus_start;
-mod parts;
 mod pass;
 mod presentation;
+mod rates;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::guard::remark::Remarks;
 use crate::info::AudioInfo;
 use crate::signal::mix::{Mixer, channels_change};
 
-pub(crate) use parts::Place;
 use pass::Pass;
+pub(crate) use rates::Place;
 
 /// Packets within which HE-AAC shows what its header keeps to itself.
 const PACKETS_SHOWING_SBR: u32 = 2;
