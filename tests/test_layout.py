@@ -69,3 +69,36 @@ def test_no_file_imports_what_imports_it() -> None:
     assert not new, f"files that import each other: {sorted(map(sorted, new))}"
     open_now = [old for old in KNOWN if not any(ring <= old for ring in found)]
     assert not open_now, f"no circles any more, take them off the list: {open_now}"
+
+
+def test_no_module_imports_a_private_name_of_another() -> None:
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                names = [alias.name for alias in node.names]
+                private = [name for name in names if name.startswith("_") and name[1:2] != "_"]
+                found += [f"{path}: {node.module}.{name}" for name in private if name != "_native"]
+    assert not found
+
+
+SEVERAL = {"Item"}
+"""Type variables."""
+
+
+def test_a_name_means_one_thing() -> None:
+    """Classes and aliases of types that stand in more than one room of the data side."""
+    rooms = ("atomic", "collator", "data", "dataloader", "faults", "progress", "shard")
+    owners: dict[str, set[str]] = {}
+    for name, path in modules().items():
+        if path.suffix == ".py" and name.split(".")[1:2] and name.split(".")[1] in rooms:
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef):
+                    owners.setdefault(node.name, set()).add(name)
+                elif (
+                    isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias"
+                ):
+                    owners.setdefault(ast.unparse(node.target), set()).add(name)
+    assert len(owners) > 100
+    several = {name: places for name, places in owners.items() if len(places) > 1}
+    assert not several.keys() - SEVERAL, several
