@@ -12,7 +12,7 @@ import torch
 from ossicle import ShardWriter
 from ossicle.errors import CorruptAudioError, InvalidArgumentError
 from ossicle.extract import FeatureShards, FingerprintError
-from ossicle.extract.features import bf16_array, bf16_tensor
+from ossicle.shard.encoder_features import bf16_array, bf16_tensor
 
 LENGTHS = (7, 1, 30, 0, 12)
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ossicle.cli import app
-from ossicle.train.config import STAGE_DEFAULTS, STAGES, TrainConfig
+from ossicle.train.config import TrainConfig
 from ossicle.train.config_file import (
     ConfigError,
     config_from,
@@ -19,6 +19,7 @@ from ossicle.train.config_file import (
     table,
     write_config,
 )
+from ossicle.train.stages import STAGES
 
 PAGE = Path(__file__).parents[1] / "docs" / "train.md"
 # A value of its own for every field, other than the default.
@@ -95,7 +96,7 @@ def test_flags_go_before_the_file_and_the_file_before_the_defaults(tmp_path: Pat
     config = config_from("weak-align", {"steps": 9, "data": Path("b")}, path)
     assert (config.data, config.lr, config.steps) == (Path("b"), 1.0, 9)
     assert isinstance(config.lr, float)
-    assert config.warmdown == STAGE_DEFAULTS["weak-align"]["warmdown"]
+    assert config.warmdown == STAGES["weak-align"].defaults["warmdown"]
     assert TrainConfig("m").warmdown == 0
     # A size of batches of one's own takes the place of the stage's budget.
     sized = TrainConfig.for_stage("full", data="m", batch_size=4)

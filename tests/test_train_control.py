@@ -24,7 +24,7 @@ from ossicle.experiment.pictures import (
     principal_components,
 )
 from ossicle.model import Projector, WhisperEncoder
-from ossicle.train import checkpoint, finish
+from ossicle.train import checkpoint, run_files
 from ossicle.train.evaluate import ControlResult
 from ossicle.train.report import draw_layer_weights
 
@@ -154,7 +154,7 @@ def test_hurried_text_keeps_its_letters_in_order() -> None:
     text = b"anna sees two lamps."
     lengths = []
     for _ in range(200):
-        hurried = [x for x in language_model._hurried(text, random) if x != language_model.PAUSE]
+        hurried = [x for x in language_model._hurry_text(text, random) if x != language_model.PAUSE]
         rest = iter(text)
         kept = [x for i, x in enumerate(hurried) if i == 0 or hurried[i - 1] != x]
         assert all(letter in rest for letter in kept)  # a subsequence
@@ -164,12 +164,12 @@ def test_hurried_text_keeps_its_letters_in_order() -> None:
 
 
 def test_a_learned_mix_of_layers_is_drawn(tmp_path: Path) -> None:
-    assert finish.draw_layers(tmp_path, Projector(4, 8)) is None
+    assert run_files.draw_layers(tmp_path, Projector(4, 8)) is None
     mixed = Projector(4, 8, layers=3)
-    first = Path(str(finish.draw_layers(tmp_path, mixed))).read_bytes()
+    first = Path(str(run_files.draw_layers(tmp_path, mixed))).read_bytes()
     with torch.no_grad():
         mixed.layer_logits.copy_(torch.tensor([0.0, 1.0, -1.0]))
-    assert Path(str(finish.draw_layers(tmp_path, mixed))).read_bytes() != first
+    assert Path(str(run_files.draw_layers(tmp_path, mixed))).read_bytes() != first
 
 
 RESULT = ControlResult(10.0, 40.0, 20.0, 10, 2)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ossicle.faults import Fault, RowName
 from ossicle.model import ByteTokenizer
-from ossicle.train.feed import Feed, Part, pad_frames
+from ossicle.train.feed import Feed, MicroBatch, pad_frames
 from ossicle.train.order import CountOrder
 from ossicle.train.sources import Example
 
@@ -64,7 +64,7 @@ def feed_of(clips: Clips, **options) -> Feed:
     return Feed(clips, order, ByteTokenizer(), lambda frames: frames, **options)
 
 
-def told(steps: list[list[Part]]) -> list:
+def told(steps: list[list[MicroBatch]]) -> list:
     """Everything in the parts as plain values."""
     return [
         [

@@ -16,9 +16,9 @@ import training
 import ossicle
 from ossicle.data.clips import read_manifest
 from ossicle.errors import AudioError, AudioFileNotFoundError
-from ossicle.extract.features import FRAMES, FingerprintError, bf16_array
 from ossicle.model import WhisperEncoder
 from ossicle.shard import ShardWriter
+from ossicle.shard.encoder_features import FRAMES, FingerprintError, bf16_array
 from ossicle.train import ManifestError
 from ossicle.train.sources import AudioClips, Example, open_source
 

@@ -59,6 +59,7 @@ MOVED: Final[dict[str, str]] = {
     "ossicle.dataloader.windows": "ossicle.dataloader.transform.windows",
     "ossicle.dataloader.windows_picture": "ossicle.dataloader.transform.windows_picture",
     "ossicle.demo": "ossicle.experiment.demo",
+    "ossicle.extract.features": "ossicle.shard.encoder_features",
     "ossicle.fingerprint": "ossicle.features.fingerprint",
     "ossicle.lengths": "ossicle.stream.lengths",
     "ossicle.mel": "ossicle.features.mel",

@@ -118,7 +118,7 @@ class Resampler:
         if array.ndim != len(expected) + 1 or array.shape[:-1] != expected:
             text = "(T,)" if self._channels is None else f"({self._channels}, T)"
             raise InvalidArgumentError(f"a chunk is {text}, not {array.shape}")
-        return self._shaped(self._native.push(np.atleast_2d(array)))
+        return self._as_given(self._native.push(np.atleast_2d(array)))
 
     def flush(self) -> npt.NDArray[np.float32]:
         """Returns the rest of the output; after it only `reset` makes sense.
@@ -126,13 +126,13 @@ class Resampler:
         Raises:
             InvalidArgumentError: `flush` was called before.
         """
-        return self._shaped(self._native.flush())
+        return self._as_given(self._native.flush())
 
     def reset(self) -> None:
         """Forgets the signal, so that another one can follow."""
         self._native.reset()
 
-    def _shaped(self, planes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _as_given(self, planes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return planes[0] if self._channels is None else planes
 
 

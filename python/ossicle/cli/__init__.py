@@ -13,22 +13,29 @@ import typer
 
 import ossicle
 
-# isort: off - the order in --help
-from ossicle.cli import audio, cache, experiment, extract, manifest, shard, stages, train, verify
+# The order of these is that of --help.
+# isort: off
+from ossicle.cli import info, decode, features, demo, index, shard, verify, repair, cache
+from ossicle.cli import corpus, train, experiment, extract, manifest
 
 # isort: on
 from ossicle.cli.base import app, console, errors
 
 __all__ = [
     "app",
-    "audio",
     "cache",
+    "corpus",
+    "decode",
+    "demo",
     "experiment",
     "extract",
+    "features",
+    "index",
+    "info",
     "main",
     "manifest",
+    "repair",
     "shard",
-    "stages",
     "train",
     "verify",
 ]

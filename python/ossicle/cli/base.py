@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from errno import EPIPE
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -15,6 +16,7 @@ from rich.console import Console, ConsoleDimensions
 from rich.progress import Progress
 from typer.core import TyperGroup
 
+from ossicle.errors import InvalidArgumentError
 from ossicle.progress import bars
 
 
@@ -23,17 +25,17 @@ class Commands(TyperGroup):
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Reads the arguments."""
-        with ended():
+        with exit_codes():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
         """Does what they say."""
-        with ended():
+        with exit_codes():
             return super().invoke(ctx)
 
 
 @contextmanager
-def ended() -> Iterator[None]:
+def exit_codes() -> Iterator[None]:
     """Ends with exit code 130 at Ctrl-C, with 1 where nothing can be printed."""
     try:
         yield
@@ -115,7 +117,7 @@ def progress_bars(*, in_bytes: bool = False) -> Progress:
 
 
 @contextmanager
-def reported() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Turns what users can mend into one line and exit code 1; faults of ours keep their trace."""
     try:
         yield
@@ -134,3 +136,37 @@ def require(extra: str, *packages: str) -> None:
         errors.print(f"[bold red]error:[/] {' and '.join(missing)} not installed: ", end="")
         errors.print(f'pip install "ossicle[{extra}]"', markup=False)
         raise typer.Exit(1)
+
+
+def print_remarks(to: Console, file: str, remarks: Sequence[str]) -> None:
+    """Prints the remarks on a recording, a line each."""
+    for remark in remarks:
+        to.print("[bold yellow]remark:[/] ", end="")
+        to.print(f"{file}: {remark}", markup=False, highlight=False)
+
+
+def claim_output(claim: Callable[[Path], Any], folder: Path, option: str) -> None:
+    """Ends with exit code 2 where a folder is not one that the command may write over."""
+    with report_errors():
+        try:
+            claim(folder)
+        except InvalidArgumentError as error:
+            raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def print_losses(losses: Sequence[float]) -> None:
+    """The first loss and the last."""
+    first, last = losses[0], losses[-1]
+    console.print(
+        f"loss {first:.3f} -> {last:.3f} nats a token in {len(losses)} steps",
+        highlight=False,
+    )
+
+
+def print_fault(row: Mapping[str, object]) -> None:
+    """Prints a row of what `verify_shards` gives."""
+    member = "" if row["member"] is None else f" [{row['member']}]"
+    at = "" if row["byte_offset"] is None else f" (byte {row['byte_offset']})"
+    errors.print("[bold red]damage:[/] ", end="")
+    text = f"{row['shard']}{member}{at}: {row['error']}: {row['reason']}"
+    errors.print(text, markup=False, highlight=False)

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ossicle.cache import CacheEntry, CacheFault, CacheReport, WaveformCache
-from ossicle.cli.base import Bars, app, console, errors, progress_bars, reported
+from ossicle.cli.base import Bars, app, console, errors, progress_bars, report_errors
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?")
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -33,7 +33,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 )
 def stats(root: Root, as_json: AsJson = False) -> None:
     """Count what a cache holds: waveforms and features, sizes, last use. No entry is read."""
-    with reported():
+    with report_errors():
         opened = _open(root)
         entries, held = opened.entries(), opened.stats()
     kinds = {name: _summary(some) for name, some in _by_kind(entries).items()}
@@ -71,7 +71,7 @@ def verify(
     Each fault is listed with its reason. The exit code is 1 where something is corrupt or cannot be
     read; entries of another version (stale) are only misses.
     """
-    with reported():
+    with report_errors():
         opened = _open(root)
         with progress_bars() as progress:
             bars = Bars(progress)
@@ -102,7 +102,7 @@ def prune(
 
     Safe while others read and write. Without --max-bytes no entry is evicted.
     """
-    with reported():
+    with report_errors():
         bound = None if max_bytes is None else parse_size(max_bytes)
         with errors.status("pruning"):
             done = _open(root).prune(bound)
@@ -123,7 +123,7 @@ def clear(
     as_json: AsJson = False,
 ) -> None:
     """Delete all entries and temporary files, but nothing that the cache did not make."""
-    with reported():
+    with report_errors():
         opened = _open(root)
         held = opened.stats()
         question = f"Delete {held.entries:,} entries, {_size(held.bytes)}, from {root}?"

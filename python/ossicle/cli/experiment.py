@@ -1,4 +1,4 @@
-"""Commands on speech that is made here: ``ossicle corpus spoken``, ``ossicle experiment``."""
+"""``ossicle experiment``: whole experiments, from nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from ossicle.cli.base import Bars, app, console, progress_bars, reported, require
-from ossicle.cli.train import claimed, corpus_app
+from ossicle.cli.base import Bars, app, claim_output, console, progress_bars, report_errors, require
 from ossicle.experiment.spoken import Speaker, SpokenConfig
 
 if TYPE_CHECKING:
@@ -17,41 +16,6 @@ if TYPE_CHECKING:
 
 experiment_app = typer.Typer(no_args_is_help=True, help="Whole experiments, from nothing.")
 app.add_typer(experiment_app, name="experiment")
-
-DEFAULTS = SpokenConfig()
-
-
-@corpus_app.command(
-    "spoken",
-    epilog="Examples:  [bold]ossicle corpus spoken data/spoken[/]   ·   without espeak-ng: "
-    "[bold]ossicle corpus spoken data/spoken --speaker tones[/]",
-)
-def corpus_spoken(
-    folder: Annotated[Path, typer.Argument(help="Where to put clips, manifests and texts.")],
-    clips: Annotated[int, typer.Option(min=1, help="Clips to train on.")] = DEFAULTS.clips,
-    held_out: Annotated[
-        int, typer.Option(min=1, help="Clips whose sentences are in no other part.")
-    ] = DEFAULTS.held_out,
-    texts: Annotated[
-        int, typer.Option(min=1, help="Sentences without sound, for a language model.")
-    ] = DEFAULTS.texts,
-    seed: Annotated[int, typer.Option(min=0, help="Of sentences and voices.")] = DEFAULTS.seed,
-    speaker: Annotated[
-        Speaker, typer.Option(help="espeak-ng, or tones that spell the letters.")
-    ] = DEFAULTS.speaker,
-) -> None:
-    """Make speech: espeak-ng says sentences of a small grammar in several voices and rates.
-
-    Writes train.jsonl, held-out.jsonl and texts.txt. Goes on where a stopped call was.
-    """
-    from ossicle.experiment.spoken import make_spoken
-
-    with reported(), progress_bars() as progress:
-        bars = Bars(progress)
-        config = SpokenConfig(clips, held_out, texts, seed, speaker)
-        made = make_spoken(folder, config, on_clip=lambda done, total: bars("clips", done, total))
-    for path in made:
-        console.print(f"wrote {path}", highlight=False)
 
 
 @experiment_app.command(
@@ -64,7 +28,7 @@ def experiment_weak_align(
     seed: Annotated[int, typer.Option(min=0, help="Of everything.")] = 0,
     speaker: Annotated[
         Speaker, typer.Option(help="espeak-ng, or tones that spell the letters.")
-    ] = DEFAULTS.speaker,
+    ] = SpokenConfig.speaker,
     quick: Annotated[
         bool, typer.Option("--quick", help="A few clips and steps: the mechanics, no result.")
     ] = False,
@@ -81,9 +45,9 @@ def experiment_weak_align(
     from ossicle.experiment import weak_align
 
     torch.set_num_threads(threads)
-    claimed(weak_align.claim, out, "OUT")
+    claim_output(weak_align.claim, out, "OUT")
     config = (weak_align.quick if quick else weak_align.whole)(speaker, seed)
-    with reported(), progress_bars() as progress:
+    with report_errors(), progress_bars() as progress:
         result = weak_align.run_experiment(out, config, report=Bars(progress))
     _print(result)
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ossicle.cli.base import Bars, app, console, errors, progress_bars, reported, require
+from ossicle.cli.base import Bars, app, console, errors, progress_bars, report_errors, require
 
 if TYPE_CHECKING:
     from ossicle.extract import ExtractResult
-    from ossicle.model import WhisperEncoder
+    from ossicle.model.encoder import Encoder
 
 extract_app = typer.Typer(no_args_is_help=True, help="Run a frozen encoder ahead of training.")
 app.add_typer(extract_app, name="extract")
@@ -84,7 +84,7 @@ def extract_whisper(
     require("torch", "torch", "transformers")
     from ossicle import extract
 
-    with reported(), progress_bars() as progress:
+    with report_errors(), progress_bars() as progress:
         bars = Bars(progress)
         result = extract.extract_whisper(
             manifest,
@@ -102,21 +102,15 @@ def extract_whisper(
         raise typer.Exit(1)
 
 
-def _encoder(whisper: str, layer: str, device: str | None, dtype: Dtype) -> WhisperEncoder:
+def _encoder(whisper: str, layer: str, device: str | None, dtype: Dtype) -> Encoder:
     import torch
 
-    from ossicle.model import WhisperEncoder
+    from ossicle.model.encoder import load_encoder
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if dtype is Dtype.AUTO:
         dtype = Dtype.FLOAT32 if torch.device(device).type == "cpu" else Dtype.BFLOAT16
-    number = layer.removeprefix("-")
-    return WhisperEncoder(
-        whisper,
-        device=device,
-        dtype=getattr(torch, dtype.value),
-        layer=int(layer) if number.isdecimal() else layer,  # type: ignore[arg-type]  # it checks
-    )
+    return load_encoder(whisper, device=device, dtype=getattr(torch, dtype.value), layer=layer)
 
 
 def _report(result: ExtractResult, out: Path, *, as_json: bool) -> None:

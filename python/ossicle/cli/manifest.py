@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ossicle.cli.base import app, console, errors, reported
+from ossicle.cli.base import app, console, errors, report_errors
 from ossicle.outputs import refuse_same_file
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def build(
     """
     from ossicle.dataloader import FilterConfig, build_manifest
 
-    with reported():
+    with report_errors():
         filters = FilterConfig(
             min_speech_ratio=min_speech_ratio,
             min_snr_db=min_snr_db,
@@ -96,7 +96,7 @@ def show(
     """Say what a manifest holds: rows, hours, and of each column type, nulls and values."""
     from ossicle.dataloader import MetadataManifest
 
-    with reported():
+    with report_errors():
         with errors.status("reading"):
             made = MetadataManifest.from_parquet(file, file.stem)
             _finish(made, None, as_json, {})
@@ -126,7 +126,7 @@ def join(
     """Join manifests by wav_id, and say what comes of it; rows keep the order of the first file."""
     from ossicle.dataloader import ManifestJoiner, MetadataManifest
 
-    with reported():
+    with report_errors():
         if out is not None:
             refuse_same_file([out], files)
         joiner = ManifestJoiner(how, conflict)

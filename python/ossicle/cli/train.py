@@ -1,129 +1,164 @@
-"""Commands on models: ``ossicle demo``, ``corpus``; the stages of ``train`` are in stages.py."""
+"""``ossicle train align``, ``weak-align``, ``full``: their options are the fields of one schema."""
 
 from __future__ import annotations
 
+import inspect
+import os
 from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from ossicle.audio.remarks import count_reasons
-from ossicle.cli.base import Bars, app, console, progress_bars, reported, require
-from ossicle.errors import InvalidArgumentError
+from ossicle.cli.base import Bars, app, console, print_losses, progress_bars, report_errors, require
+from ossicle.train.config import TrainConfig
+from ossicle.train.config_file import config_from, option_types
+from ossicle.train.stages import STAGES, StageName
 
 if TYPE_CHECKING:
-    from ossicle.experiment.demo import DemoResult
-    from ossicle.train.result import TrainResult
+    from ossicle.train.result import TrainProgress, TrainResult
 
-corpus_app = typer.Typer(no_args_is_help=True, help="Make a small corpus of tones with words.")
+__all__ = ["make_command"]
+
 train_app = typer.Typer(no_args_is_help=True, help="Train Whisper-projector-GPT.")
-app.add_typer(corpus_app, name="corpus")
 app.add_typer(train_app, name="train")
 
-
-@app.command(
-    epilog="Examples:  [bold]ossicle demo[/]   ·   "
-    "[bold]ossicle demo --data my/manifest.jsonl --out my-demo[/]"
-)
-def demo(
-    data: Annotated[
-        Path | None, typer.Option(help="A manifest of your own (JSON lines: wav, text).")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for corpus, cache and report.")] = Path("demo"),
-    clips: Annotated[int, typer.Option(min=2, help="Clips to make without --data.")] = 24,
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, help="Of the corpus and the training.")] = 0,
-) -> None:
-    """Make a corpus, decode, cache, shard, collate, train, and say what took how long.
-
-    Writes a picture, report.png, and the numbers, report.json. The folder is a new or an empty one,
-    or that of an earlier demo.
-    """
-    _require_training()
-    from ossicle.experiment import demo as library
-
-    claimed(library.claim, out, "--out")
-    with reported(), progress_bars() as progress:
-        result = library.run(
-            out, data=data, clips=clips, steps=steps, seed=seed, progress=Bars(progress)
-        )
-    _print_demo(result)
+_LEFT = ("stage", "data")  # the command says the one; the other comes first
 
 
-@corpus_app.command("sines", epilog="Example:  [bold]ossicle corpus sines data/audio_smoke[/]")
-def corpus_sines(
-    folder: Annotated[Path, typer.Argument(help="Where to put the clips and manifest.jsonl.")],
-) -> None:
-    """Make five sines of five seconds with five texts: the smallest set that can be learned."""
-    from ossicle.experiment.corpus import claim, make_sines
+def make_command(stage: StageName) -> Callable[..., None]:
+    """The command of a stage: an option for each field of `TrainConfig`, and ``--config``."""
 
-    claimed(claim, folder, "FOLDER")
-    with reported():
-        console.print(f"wrote {make_sines(folder)}", highlight=False)
+    def command(config: Path | None = None, **given: Any) -> None:
+        said = {name: value for name, value in given.items() if value is not None}
+        _train(stage, config, said)
 
-
-@corpus_app.command("demo", epilog="Example:  [bold]ossicle corpus demo data/tones --clips 100[/]")
-def corpus_demo(
-    folder: Annotated[Path, typer.Argument(help="Where to put the clips and manifest.jsonl.")],
-    clips: Annotated[int, typer.Option(min=1, help="How many.")] = 24,
-    seed: Annotated[int, typer.Option(min=0, help="Of lengths, phases and noise.")] = 0,
-) -> None:
-    """Make tones in WAV, FLAC and (with an encoder at hand) MP3, at five rates, mono and stereo."""
-    from ossicle.experiment.corpus import claim, make_demo
-
-    claimed(claim, folder, "FOLDER")
-    with reported(), progress_bars() as progress:
-        bars = Bars(progress)
-        manifest = make_demo(
-            folder, clips=clips, seed=seed, on_clip=lambda done: bars("corpus", done, clips)
-        )
-    console.print(f"wrote {manifest}", highlight=False)
+    command.__doc__ = STAGES[stage].help
+    kinds = option_types()
+    known = {f.name: f for f in fields(TrainConfig)}
+    names = [name for name in kinds if name not in _LEFT]
+    parameters = [_parameter("data", kinds["data"], known["data"], stage), _config_parameter()]
+    parameters += [_parameter(name, kinds[name], known[name], stage) for name in names]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
 
 
-def claimed(claim: Callable[[Path], Any], folder: Path, option: str) -> None:
-    """Ends with exit code 2 where a folder is not one that the command may write over."""
-    with reported():
-        try:
-            claim(folder)
-        except InvalidArgumentError as error:
-            raise typer.BadParameter(str(error), param_hint=option) from error
+def _config_parameter() -> inspect.Parameter:
+    option = typer.Option(help="YAML file with any of these options; flags go before it.")
+    return inspect.Parameter(
+        "config",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[Path | None, option],
+    )
 
 
-def _require_training() -> None:
+def _parameter(name: str, kind: Any, f: Field[Any], stage: StageName) -> inspect.Parameter:
+    """An option that is None where nothing was said, so that files and defaults have their say."""
+    default = STAGES[stage].defaults.get(name, f.default)
+    shown = "" if default is None or default is MISSING else f" [default: {_default_text(default)}]"
+    option = typer.Option(
+        help=f.metadata["help"] + shown.replace("[", r"\["),
+        rich_help_panel=f.metadata["section"],
+        show_default=False,
+    )
+    annotation = Annotated[kind | None, option]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
+
+
+def _default_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _train(stage: StageName, file: Path | None, said: dict[str, Any]) -> None:
     require("train", "torch", "transformers")
+    with report_errors():
+        config = config_from(stage, said, file)
+        from ossicle.train.result import TrainingInterrupted, TrainingTerminated
+        from ossicle.train.trainer import run
+
+        with progress_bars() as progress:
+            bars = Bars(progress)
+
+            def show(at: TrainProgress) -> None:
+                bars(f"{at.stage} {_line(at)}".strip(), at.step, at.steps)
+
+            try:
+                result = run(config, progress=show)
+            except ImportError as error:  # of a package that only some runs need
+                raise RuntimeError(str(error)) from error
+            except (TrainingInterrupted, TrainingTerminated) as stop:
+                # Of several processes the first one speaks.
+                if os.environ.get("RANK", "0") == "0":
+                    progress.console.print(str(stop), markup=False, highlight=False)
+                raise typer.Exit(stop.status) from None
+    if result.is_first:
+        _print(result)
 
 
-def _print_demo(result: DemoResult) -> None:
-    total = sum(stage.seconds for stage in result.stages)
-    table = Table(title="Throughput by stage", title_justify="left")
-    table.add_column("stage")
-    for heading in ("clips", "seconds", "clips/s", "audio s/s", "share"):
-        table.add_column(heading, justify="right")
-    for stage in result.stages:
-        table.add_row(
-            stage.name,
-            f"{stage.clips:,}",
-            f"{stage.seconds:.3f}",
-            f"{stage.clips_per_second:,.0f}",
-            f"{stage.speed:,.0f}",
-            f"{stage.seconds / total:.1%}",
-        )
-    console.print(table)
-    kinds = sorted({f"{fact.codec}@{fact.sample_rate}" for fact in result.facts})
-    console.print(f"{len(result.facts)} clips: {', '.join(kinds)}", highlight=False)
-    for reason, clips in count_reasons(fact.remarks for fact in result.facts).items():
+def _line(at: TrainProgress) -> str:
+    """The latest loss and speeds, on the bar."""
+    if at.loss is None:
+        return ""
+    tokens = at.figures.get("tokens_per_second")
+    speed = "" if tokens is None else f" {tokens:,.0f} tok/s"
+    return f"loss {at.loss:.3f}{speed}"
+
+
+def _print(result: TrainResult) -> None:
+    print_losses(result.losses)
+    console.print(
+        f"{result.clips:,} clips, {result.parameters:,} trained parameters, {result.seconds:.1f} s "
+        f"on {result.processes} x {result.device}",
+        highlight=False,
+    )
+    if result.figures:
+        console.print(_speeds(result))
+        console.print(f"bottleneck: {result.bottleneck}", highlight=False)
+    _print_evaluation(result)
+    if result.skipped:
+        console.print(f"{result.skipped:,} clips left out", highlight=False)
+    for reason, clips in result.remarks.items():
         console.print(f"{clips:,} clips with a remark: {reason}", markup=False, highlight=False)
-    print_losses(result.training)
-    for path in filter(None, (result.report, result.numbers)):
+    for path in filter(None, (result.checkpoint, result.best, result.report)):
         console.print(f"wrote {path}", highlight=False)
 
 
-def print_losses(result: TrainResult) -> None:
-    """The first loss and the last."""
-    first, last = result.losses[0], result.losses[-1]
-    console.print(
-        f"loss {first:.3f} -> {last:.3f} nats a token in {len(result.losses)} steps",
-        highlight=False,
-    )
+SPEEDS = {
+    "step_ms": ("a step", "{:,.1f} ms"),
+    "audio_seconds_per_second": ("audio a second", "{:,.0f} s"),
+    "tokens_per_second": ("tokens a second", "{:,.0f}"),
+    "data_wait": ("waiting for data", "{:.1%}"),
+    "encode": ("in the encoder", "{:.1%}"),
+    "padding": ("padding of positions", "{:.1%}"),
+    "encoder_padding": ("padding in the encoder", "{:.1%}"),
+    "tflops": ("arithmetic a second", "{:,.3f} TFLOP"),
+    "mfu": ("MFU, encoder counted", "{:.1%}"),
+}
+
+
+def _speeds(result: TrainResult) -> Table:
+    table = Table(title="Steps", title_justify="left", show_header=False)
+    table.add_column("what")
+    table.add_column("figure", justify="right")
+    for name, (words, form) in SPEEDS.items():
+        if name in result.figures:
+            table.add_row(words, form.format(result.figures[name]))
+    return table
+
+
+def _print_evaluation(result: TrainResult) -> None:
+    if not result.evaluations:
+        return
+    *_, last = result.evaluations
+    values = ", ".join(f"{name} {value:.3f}" for name, value in last.items() if name != "step")
+    console.print(f"held out at step {last['step']:.0f}: {values}", highlight=False)
+
+
+for _name, _stage in STAGES.items():
+    train_app.command(_name, epilog=_stage.examples)(make_command(_name))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ossicle.audio import AudioInfo
     from ossicle.train.result import TrainResult
 
-__all__ = ["DemoResult", "Stage", "claim", "run"]
+__all__ = ["DemoResult", "StageTime", "claim", "run"]
 
 MARKER = ".ossicle-demo"
 """Is in the folders that a demonstration made; in no other does it write or clear anything."""
@@ -42,7 +42,7 @@ Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageTime:
     """How long a stage took over how much.
 
     Attributes:
@@ -80,7 +80,7 @@ class DemoResult:
         numbers: The same in JSON.
     """
 
-    stages: list[Stage]
+    stages: list[StageTime]
     facts: list[AudioInfo]
     training: TrainResult
     report: Path | None
@@ -89,13 +89,13 @@ class DemoResult:
 
 @dataclass
 class _Clock:
-    stages: list[Stage] = field(default_factory=list)
+    stages: list[StageTime] = field(default_factory=list)
 
     @contextmanager
     def time(self, name: str, clips: int, audio_seconds: float) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.stages.append(Stage(name, time.perf_counter() - start, clips, audio_seconds))
+        self.stages.append(StageTime(name, time.perf_counter() - start, clips, audio_seconds))
 
 
 def run(
@@ -258,11 +258,11 @@ def _train(
     seconds = training.stage_seconds["train"] + training.stage_seconds["encode"]
     mean = sum(lengths) / len(lengths)
     seen = round(training.audio_seconds / mean)
-    clock.stages.append(Stage("train", seconds, seen, training.audio_seconds))
+    clock.stages.append(StageTime("train", seconds, seen, training.audio_seconds))
     return training
 
 
-def _picture(out: Path, training: TrainResult, stages: list[Stage]) -> Path | None:
+def _picture(out: Path, training: TrainResult, stages: list[StageTime]) -> Path | None:
     try:
         from ossicle.train.report import write_report
     except ImportError:
@@ -277,7 +277,9 @@ def _picture(out: Path, training: TrainResult, stages: list[Stage]) -> Path | No
     )
 
 
-def _numbers(out: Path, training: TrainResult, stages: list[Stage], facts: list[AudioInfo]) -> Path:
+def _numbers(
+    out: Path, training: TrainResult, stages: list[StageTime], facts: list[AudioInfo]
+) -> Path:
     total = math.fsum(stage.seconds for stage in stages)
     rows: list[dict[str, Any]] = [
         asdict(stage)

@@ -130,11 +130,11 @@ def _document(
     once = [*tokenizer.encode(text), tokenizer.bos_token_id]
     if random is None:
         return once, 0
-    first = [tokenizer.bos_token_id, *_hurried(text.encode(), random, hurry)]
+    first = [tokenizer.bos_token_id, *_hurry_text(text.encode(), random, hurry)]
     return first + once, len(first)
 
 
-def _hurried(text: bytes, random: np.random.Generator, hurry: float = 1.0) -> list[int]:
+def _hurry_text(text: bytes, random: np.random.Generator, hurry: float = 1.0) -> list[int]:
     """Bytes held, left out or parted by pauses, as often as the whole text's haste has it."""
     held, left_out, pause = hurry * random.uniform((0, 0, 0), (0.5, 0.15, 0.5))
     out: list[int] = []

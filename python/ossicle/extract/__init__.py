@@ -1,6 +1,6 @@
 """Features of a frozen encoder, extracted once into tar shards and read back for training.
 
-`FeatureShards` reads what `extract_whisper` wrote; ``ossicle.extract.features`` says how it lies.
+`FeatureShards` reads what `extract_whisper` wrote; `ossicle.shard.encoder_features` has the layout.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ossicle.extract.features import FeatureClip, FeatureShards, FingerprintError
+from ossicle.shard.encoder_features import FeatureClip, FeatureShards, FingerprintError
 
 if TYPE_CHECKING:
     from ossicle.extract.output import ExtractError

@@ -19,9 +19,9 @@ from typing import Any
 
 from ossicle.atomic import write_text
 from ossicle.errors import InvalidArgumentError
-from ossicle.extract.features import FRAMES, ExtractError, FingerprintError
 from ossicle.faults import Fault, append_ledger, read_ledger, write_ledger
 from ossicle.shard import Shard, ShardWriter, index_path
+from ossicle.shard.encoder_features import FRAMES, ExtractError, FingerprintError
 
 __all__ = ["ExtractError", "Output", "Plan", "ShardRoll"]
 
@@ -82,13 +82,13 @@ class Output:
         Raises:
             ExtractError: If one is missing among them.
         """
-        found = self._numbered()
+        found = self._by_number()
         for place, number in enumerate(sorted(found)):
             if place != number:
                 raise ExtractError(str(self.shard(place)), "is missing, and later ones are there")
         return [found[number] for number in sorted(found)]
 
-    def _numbered(self) -> dict[int, Path]:
+    def _by_number(self) -> dict[int, Path]:
         before, behind = (re.escape(part) for part in self._parts)
         name = re.compile(f"{before}([0-9]+){behind}")
         paths = {path: name.fullmatch(path.name) for path in self.pattern.parent.glob("*")}
@@ -122,10 +122,10 @@ class Output:
 
     def files(self) -> list[Path]:
         """All that an extraction may write over or remove, whether it is there or not."""
-        return [*self._numbered().values(), self.plan_path, self.ledger_path]
+        return [*self._by_number().values(), self.plan_path, self.ledger_path]
 
     def _check_made_here(self) -> None:
-        found = self._numbered()
+        found = self._by_number()
         if found and not self.plan_path.exists():
             first = found[min(found)]
             raise ExtractError(str(first), f"is there without {self.plan_path.name}")
@@ -155,7 +155,7 @@ class Output:
 
     def _remove(self) -> None:
         # The plan last: without it shards are nobody's, and would have to be removed by hand.
-        for shard in self._numbered().values():
+        for shard in self._by_number().values():
             index_path(shard).unlink(missing_ok=True)
             shard.unlink()
         self.ledger_path.unlink(missing_ok=True)
@@ -186,8 +186,8 @@ class ShardRoll:
 
     def write(self, key: str, frames: Any, facts: bytes) -> None:
         """Appends a sample: frames as uint16 and the bytes of its JSON; the key is short ASCII."""
-        size = sum(_BLOCK + _padded(n, _BLOCK) for n in (frames.nbytes + 128, len(facts)))
-        if _padded(self._bytes + size + 2 * _BLOCK, _RECORD) > self._max_bytes:
+        size = sum(_BLOCK + _round_up(n, _BLOCK) for n in (frames.nbytes + 128, len(facts)))
+        if _round_up(self._bytes + size + 2 * _BLOCK, _RECORD) > self._max_bytes:
             self._close()
         if self._writer is None:
             self._writer = ShardWriter(self._output.shard(self._number))
@@ -215,5 +215,5 @@ class ShardRoll:
             self._writer.discard()
 
 
-def _padded(size: int, unit: int) -> int:
+def _round_up(size: int, unit: int) -> int:
     return -(-size // unit) * unit

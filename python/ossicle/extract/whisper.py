@@ -15,13 +15,19 @@ from numpy.typing import NDArray
 
 from ossicle.data.clips import Clip, manifest_sha256, read_manifest
 from ossicle.errors import AudioError, InvalidArgumentError
-from ossicle.extract.features import bf16_array
 from ossicle.extract.output import Output, Plan, ShardRoll
 from ossicle.faults import Fault, RowName, read_ledger
-from ossicle.features.mel import HOP_LENGTH, SAMPLE_RATE, FeatureBatch, load_features
-from ossicle.model.whisper import WhisperEncoder
+from ossicle.features.mel import (
+    HOP_LENGTH,
+    SAMPLE_RATE,
+    WHISPER_SETTINGS,
+    FeatureBatch,
+    load_features,
+)
+from ossicle.model.encoder import Encoder
 from ossicle.outputs import refuse_same_file
 from ossicle.shard import Shard
+from ossicle.shard.encoder_features import bf16_array
 from ossicle.shard.writer import json_bytes
 
 __all__ = ["ExtractResult", "extract_whisper"]
@@ -63,7 +69,7 @@ class ExtractResult:
 
 
 @dataclass(frozen=True)
-class _Encoded:
+class _EncodedClip:
     clip: Clip
     frames: NDArray[np.uint16]
     seconds: float
@@ -72,7 +78,7 @@ class _Encoded:
 def extract_whisper(
     manifest: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    encoder: WhisperEncoder,
+    encoder: Encoder,
     *,
     max_bytes: int = 1_000_000_000,
     max_seconds: float = 30.0,
@@ -83,10 +89,10 @@ def extract_whisper(
 ) -> ExtractResult:
     """Encodes the clips of a manifest and writes their frames to shards, in its order.
 
-    The format is that of `ossicle.extract.features`; `FeatureShards` reads it. Clips are decoded
-    while others are encoded, and encoded with others of about their length. One machine gives the
-    same bytes for the same input, however often it is stopped: who calls again after a stop or a
-    kill goes on behind the last whole shard.
+    The format is that of `ossicle.shard.encoder_features`; `FeatureShards` reads it. Clips are
+    decoded while others are encoded, and encoded with others of about their length. One machine
+    gives the same bytes for the same input, however often it is stopped: who calls again after a
+    stop or a kill goes on after the last whole shard.
 
     A clip that cannot be decoded, has no samples or is longer than ``max_seconds`` is left out and
     listed in ``<out>.faults.jsonl`` (`read_ledger` reads it).
@@ -113,11 +119,11 @@ def extract_whisper(
     """
     clips = read_manifest(os.fspath(manifest))
     if batch_seconds is None:
-        batch_seconds = _BATCH_SECONDS.get(encoder.encoder.device.type, _BATCH_SECONDS["cuda"])
+        batch_seconds = _BATCH_SECONDS.get(encoder.device.type, _BATCH_SECONDS["cuda"])
     _check(encoder, max_bytes, max_seconds, batch_seconds)
     plan = Plan(
         fingerprint=encoder.fingerprint,
-        layer=encoder.wanted,
+        layer=encoder.layer,
         manifest_sha256=manifest_sha256(clips),
         rows=len(clips),
         max_bytes=max_bytes,
@@ -131,7 +137,8 @@ def extract_whisper(
     first = sum(_line(clip) <= last for clip in clips)
     output.keep_faults(first)
     with ShardRoll(output, len(output.shards()), max_bytes) as roll:
-        for place, one in enumerate(_encoded(clips, first, encoder, plan, threads), start=first):
+        outcomes = _encode_clips(clips, first, encoder, plan, threads)
+        for place, one in enumerate(outcomes, start=first):
             if isinstance(one, Fault):
                 output.enter(one)
             else:
@@ -142,15 +149,11 @@ def extract_whisper(
     return _finish(output, plan, new, new_seconds)
 
 
-def _check(
-    encoder: WhisperEncoder, max_bytes: int, max_seconds: float, batch_seconds: float
-) -> None:
-    extractor = encoder.feature_extractor
-    found = (extractor.n_fft, extractor.hop_length, extractor.sampling_rate, extractor.dither)
-    if found != (400, HOP_LENGTH, SAMPLE_RATE, 0.0):
+def _check(encoder: Encoder, max_bytes: int, max_seconds: float, batch_seconds: float) -> None:
+    settings = {name: encoder.feature_settings.get(name) for name in WHISPER_SETTINGS}
+    if settings != WHISPER_SETTINGS:
         raise InvalidArgumentError(
-            f"the encoder's features have (n_fft, hop_length, sampling_rate, dither) {found}, "
-            f"Whisper's {(400, HOP_LENGTH, SAMPLE_RATE, 0.0)}"
+            f"the encoder's features have {settings}, Whisper's {WHISPER_SETTINGS}"
         )
     longest = encoder.max_frames * HOP_LENGTH / SAMPLE_RATE
     if not 0 < max_seconds <= longest:
@@ -183,7 +186,7 @@ def _line(clip: Clip) -> int:
     return clip.row + 1 if clip.line is None else clip.line
 
 
-def _facts(one: _Encoded, manifest: str | os.PathLike[str], plan: Plan) -> bytes:
+def _facts(one: _EncodedClip, manifest: str | os.PathLike[str], plan: Plan) -> bytes:
     folder = Path(manifest) if Path(manifest).is_dir() else Path(manifest).parent
     is_inside = one.clip.path.is_relative_to(folder)
     audio = one.clip.path.relative_to(folder) if is_inside else one.clip.path
@@ -198,9 +201,9 @@ def _facts(one: _Encoded, manifest: str | os.PathLike[str], plan: Plan) -> bytes
     )
 
 
-def _encoded(
-    clips: Sequence[Clip], first: int, encoder: WhisperEncoder, plan: Plan, threads: int | None
-) -> Generator[_Encoded | Fault]:
+def _encode_clips(
+    clips: Sequence[Clip], first: int, encoder: Encoder, plan: Plan, threads: int | None
+) -> Generator[_EncodedClip | Fault]:
     """What becomes of each clip from a place on, in order.
 
     Windows and batches are those of all clips, wherever the work begins: who a clip's neighbours
@@ -219,9 +222,9 @@ def _encoded(
             on_error="collect",
         )
 
-    for start, batch in zip(starts, _prefetched(load, starts), strict=True):
+    for start, batch in zip(starts, _prefetch(load, starts), strict=True):
         window, skipped = clips[start : start + size], max(0, first - start)
-        found: dict[int, _Encoded | Fault] = {}
+        found: dict[int, _EncodedClip | Fault] = {}
         for place, clip in enumerate(window):
             fault = _fault(clip, batch, place, plan.max_seconds)
             if fault is not None:
@@ -233,9 +236,9 @@ def _encoded(
         yield from (found[place] for place in range(skipped, len(window)))
 
 
-def _window(encoder: WhisperEncoder) -> int:
+def _window(encoder: Encoder) -> int:
     """Clips of a window: their frames are in memory together."""
-    frames = (encoder.layers or 1) * encoder.max_frames // 2
+    frames = (encoder.layers or 1) * encoder.output_lengths(encoder.max_frames)
     return max(1, min(_WINDOW, _WINDOW_BYTES // (2 * frames * encoder.d_model)))
 
 
@@ -268,14 +271,14 @@ def _batches(
 
 
 def _encode(
-    window: Sequence[Clip], rows: list[int], batch: FeatureBatch, encoder: WhisperEncoder
-) -> dict[int, _Encoded]:
+    window: Sequence[Clip], rows: list[int], batch: FeatureBatch, encoder: Encoder
+) -> dict[int, _EncodedClip]:
     lengths = torch.from_numpy(batch.frames[rows])
     features = torch.from_numpy(batch.input_features[rows, :, : int(lengths.max())])
     states = encoder(features, lengths).to(torch.bfloat16).cpu()
     counts = encoder.output_lengths(lengths).tolist()
     return {
-        row: _Encoded(
+        row: _EncodedClip(
             clip=window[row],
             frames=bf16_array(clip[..., :count, :]),
             seconds=int(batch.lengths[row]) / SAMPLE_RATE,
@@ -284,7 +287,7 @@ def _encode(
     }
 
 
-def _prefetched(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result]:
+def _prefetch(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result]:
     """The results of ``work``, which is one item ahead in a thread of its own."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="ossicle-extract")
     try:

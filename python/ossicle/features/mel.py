@@ -30,6 +30,7 @@ __all__ = [
     "HOP_LENGTH",
     "MAX_MELS",
     "SAMPLE_RATE",
+    "WHISPER_SETTINGS",
     "FeatureBatch",
     "compute_features",
     "load_features",
@@ -41,6 +42,14 @@ SAMPLE_RATE: Final = 16_000
 """Hz, of every waveform that features are made of."""
 HOP_LENGTH: Final = 160
 """Samples from one frame to the next: 100 frames are a second."""
+
+WHISPER_SETTINGS: Final[dict[str, float]] = {
+    "sampling_rate": SAMPLE_RATE,
+    "n_fft": 400,
+    "hop_length": HOP_LENGTH,
+    "dither": 0.0,
+}
+"""What the features depend on beside the bands, by the names of Hugging Face's extractors."""
 
 MAX_MELS: Final = 512
 """More bands would be narrower than the bins of the transform."""
@@ -105,7 +114,7 @@ def log_mel_spectrogram(
     Raises:
         InvalidArgumentError: A type, a shape, a number of bands or a length that makes no sense.
     """
-    padded, bands = _padded(pad_to_seconds), _bands(n_mels)
+    padded, bands = _samples_to_pad_to(pad_to_seconds), _bands(n_mels)
     features: FloatArray = compute_features([_waveform(waveform)], padded, bands, threads=1)[0]
     return features
 
@@ -146,7 +155,7 @@ def log_mel_batch(
     clips = [_waveform(waveform) for waveform in waveforms]
     if lengths is not None:
         clips = _cut(clips, lengths)
-    return compute_features(clips, _padded(pad_to_seconds), _bands(n_mels), threads, out)
+    return compute_features(clips, _samples_to_pad_to(pad_to_seconds), _bands(n_mels), threads, out)
 
 
 def load_features(
@@ -194,7 +203,11 @@ def load_features(
     sources = list(sources)
     starts = clip_starts(offsets, len(sources))
     count = thread_count(threads)
-    bands, padded, grade = _bands(n_mels), _padded(pad_to_seconds), check_quality(quality)
+    bands, padded, grade = (
+        _bands(n_mels),
+        _samples_to_pad_to(pad_to_seconds),
+        check_quality(quality),
+    )
     if padded is not None:
         out = _array((len(sources), bands, padded // HOP_LENGTH), out)
     elif out is not None:
@@ -248,7 +261,7 @@ def _bands(n_mels: int) -> int:
     return int(n_mels)
 
 
-def _padded(seconds: float | None) -> int | None:
+def _samples_to_pad_to(seconds: float | None) -> int | None:
     """Samples to pad or cut to."""
     if seconds is None:
         return None

@@ -3,22 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ossicle.model.blocks import GPTConfig
 from ossicle.model.kv_cache import KVCache
-
-if TYPE_CHECKING:
-    from ossicle.model.gpt import GPT
 
 __all__ = ["generate"]
 
 
+class CachedModel(Protocol):
+    """What generation needs of a `GPT`."""
+
+    config: GPTConfig
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Of the activations."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        ...
+
+    def prefill(
+        self,
+        idx: Tensor,
+        cache: KVCache,
+        *,
+        audio_features: Tensor | None = None,
+        audio_lengths: Tensor | None = None,
+        text_lengths: Tensor | None = None,
+    ) -> Tensor:
+        """The logits (B, V) after the last token of each row, whose states go into the cache."""
+        ...
+
+    def decode(self, idx: Tensor, cache: KVCache) -> Tensor:
+        """The logits (B, T, V) of tokens that follow what the cache holds."""
+        ...
+
+
 @torch.no_grad()
 def generate(
-    model: GPT,
+    model: CachedModel,
     idx: Tensor,
     *,
     audio_features: Tensor | None = None,

@@ -10,8 +10,8 @@ import hashlib
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from ossicle.model.whisper_stream import WhisperStream
 __all__ = ["Layer", "Projector", "WhisperEncoder", "WhisperLoadError"]
 
 Layer: TypeAlias = int | Literal["last", "all"]
+Length = TypeVar("Length", int, Tensor)
 
 
 class WhisperEncoder(nn.Module):
@@ -57,6 +58,8 @@ class WhisperEncoder(nn.Module):
         n_mels: Mel bins of the input.
         sampling_rate: Of the waveforms that `preprocess` takes, in Hz.
         max_frames: The most mel frames that `forward` takes: 3000, which are 30 s.
+        frames_per_second: Frames of the output for a second of sound.
+        layer: The hidden state that `forward` gives, by its number; None for all.
         layers: How many layers' states `forward` gives with ``layer="all"``: one more than the
             encoder has layers. None where it gives one alone, without an axis for it.
 
@@ -64,6 +67,8 @@ class WhisperEncoder(nn.Module):
         WhisperLoadError: If no source gave an encoder; it names each one tried and why it failed.
         ValueError: If there is no such ``layer``.
     """
+
+    frames_per_second = 50
 
     def __init__(
         self,
@@ -81,8 +86,8 @@ class WhisperEncoder(nn.Module):
         self.n_mels = int(config.num_mel_bins)
         self.max_frames = 2 * int(config.max_source_positions)
         depth = len(self.encoder.layers)
-        self.wanted = _checked_layer(layer, depth)
-        self.layers = depth + 1 if self.wanted is None else None
+        self.layer = _layer_number(layer, depth)
+        self.layers = depth + 1 if self.layer is None else None
         self.sampling_rate = int(self.feature_extractor.sampling_rate)
         self.requires_grad_(False)
         self.to(device=device, dtype=dtype)
@@ -102,13 +107,23 @@ class WhisperEncoder(nn.Module):
         extractor = self.feature_extractor.to_dict()
         config = {k: v for k, v in self.encoder.config.to_dict().items() if k in _SHAPING_KEYS}
         facts = [config, extractor]
-        if self.wanted != len(self.encoder.layers):  # the last goes without saying
-            facts.append({"layer": "all" if self.wanted is None else self.wanted})
+        if self.layer != len(self.encoder.layers):  # the last goes without saying
+            facts.append({"layer": "all" if self.layer is None else self.layer})
         digest.update(json.dumps(facts, sort_keys=True, default=repr).encode())
         for name, tensor in sorted(self.encoder.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return cast(torch.device, self.encoder.device)
+
+    @property
+    def feature_settings(self) -> Mapping[str, Any]:
+        """The settings of its feature extractor, by name."""
+        return cast("Mapping[str, Any]", vars(self.feature_extractor))
 
     def preprocess(
         self,
@@ -170,9 +185,19 @@ class WhisperEncoder(nn.Module):
         )
         return torch.from_numpy(out["input_features"][0])
 
-    def output_lengths(self, lengths: Tensor) -> Tensor:
+    def output_lengths(self, lengths: Length) -> Length:
         """Encoder frames for clips of ``lengths`` mel frames: half as many, rounded up."""
         return (lengths + 1) // 2
+
+    def flops(self, frames: int) -> float:
+        """The arithmetic of a forward pass that gives so many frames, of one clip."""
+        depth, width = len(self.encoder.layers), self.d_model
+        layers = depth if self.layer is None else self.layer
+        inner = int(self.encoder.config.encoder_ffn_dim)
+        # The first convolution runs at twice the rate of the second; both look at three frames.
+        convolutions = 2 * 3 * width * (2 * self.n_mels + width)
+        linear = 2 * layers * (4 * width**2 + 2 * width * inner)
+        return frames * (convolutions + linear + 4 * layers * width * frames)
 
     @torch.no_grad()
     def forward(self, input_features: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -218,11 +243,11 @@ class WhisperEncoder(nn.Module):
 
     def _run_padded(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         if lengths is None:
-            return run_layers(self.encoder, x, attend_padded(None), self.wanted)
+            return run_layers(self.encoder, x, attend_padded(None), self.layer)
         keep = within(self.output_lengths(lengths), x.shape[1])
         # A clip without frames would attend to nothing, which is NaN: it sees its padding instead.
         mask = (keep | ~keep.any(1, keepdim=True))[:, None, None]
-        x = run_layers(self.encoder, x, attend_padded(mask), self.wanted)
+        x = run_layers(self.encoder, x, attend_padded(mask), self.layer)
         keep = keep[..., None]
         return x.masked_fill(~(keep if self.layers is None else keep[:, None]), 0)
 
@@ -230,7 +255,7 @@ class WhisperEncoder(nn.Module):
         full = [count for count in counts if count]
         attend = attend_packed(full, x.device, x.dtype)
         rows = torch.cat([row[:count] for row, count in zip(x, counts, strict=True)])[None]
-        packed = run_layers(self.encoder, rows, attend, self.wanted)[0]
+        packed = run_layers(self.encoder, rows, attend, self.layer)[0]
         out = self._layout(torch.zeros_like(x))
         for row, clip in zip(out, torch.split(packed, counts, dim=-2), strict=True):
             row[..., : clip.shape[-2], :] = clip
@@ -298,7 +323,7 @@ class WhisperEncoder(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def _checked_layer(layer: Layer, depth: int) -> int | None:
+def _layer_number(layer: Layer, depth: int) -> int | None:
     """Which hidden state is wanted; None for all."""
     if layer == "all":
         return None

@@ -6,7 +6,7 @@ Every number is what one pass over the whole clip would give, with one exception
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,13 +18,22 @@ from ossicle.audio.waveforms import as_float32
 from ossicle.features.mel import HOP_LENGTH
 from ossicle.model.whisper_layers import run_layers
 
-if TYPE_CHECKING:
-    from ossicle.model.whisper import WhisperEncoder
-
 __all__ = ["StreamingLogMel", "WhisperStream"]
 
 N_FFT = 400  # samples of a mel frame's window
 DYNAMIC_RANGE = 8.0  # decades that Whisper keeps below the loudest
+
+
+class StreamableEncoder(Protocol):
+    """What a stream needs of a `WhisperEncoder`; the attributes mean the same."""
+
+    encoder: Any
+    feature_extractor: Any
+    d_model: int
+    n_mels: int
+    max_frames: int
+    layer: int | None
+    layers: int | None
 
 
 class WhisperStream:
@@ -53,7 +62,7 @@ class WhisperStream:
 
     def __init__(
         self,
-        encoder: WhisperEncoder,
+        encoder: StreamableEncoder,
         chunk_frames: int,
         left_context: int,
         log_max: float | None = None,
@@ -138,7 +147,7 @@ class WhisperStream:
         """The hidden states of a chunk, (size, d) or (layers, size, d)."""
         end = self._position + chunk.shape[1]
         x = chunk + self._encoder.encoder.embed_positions.weight[self._position : end]
-        x = run_layers(self._encoder.encoder, x, self._attend, self._encoder.wanted)[0]
+        x = run_layers(self._encoder.encoder, x, self._attend, self._encoder.layer)[0]
         self._position = end
         if end == self._positions:
             self._position, self._context = 0, {}
@@ -236,9 +245,9 @@ class StreamingLogMel:
         )[: count * HOP_LENGTH : HOP_LENGTH]
         power = np.abs(np.fft.rfft(windows * self._window, axis=1)) ** 2
         self._samples = self._samples[count * HOP_LENGTH :]
-        return self._normed(np.log10(np.maximum(power @ self._filters, 1e-10)).T)
+        return self._normalise(np.log10(np.maximum(power @ self._filters, 1e-10)).T)
 
-    def _normed(self, log_mel: NDArray[np.float64]) -> NDArray[np.float32]:
+    def _normalise(self, log_mel: NDArray[np.float64]) -> NDArray[np.float32]:
         if not self._is_fixed and log_mel.size:
             self.log_max = max(self.log_max, float(log_mel.max()))
         return ((np.maximum(log_mel, self.log_max - DYNAMIC_RANGE) + 4) / 4).astype(np.float32)

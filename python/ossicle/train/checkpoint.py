@@ -231,7 +231,7 @@ def _seal(state: Mapping[str, Any]) -> str:
 def _verified_state(path: Path) -> dict[str, Any]:
     """The state file of a checkpoint that is whole."""
     try:
-        state = _checked(path, json.loads((path / STATE).read_bytes()))
+        state = _check_state(path, json.loads((path / STATE).read_bytes()))
         for name, expected in state["files"].items():
             _verify(path / name, expected)
     # Values nested without end are a RecursionError.
@@ -240,7 +240,7 @@ def _verified_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _checked(path: Path, state: Any) -> dict[str, Any]:
+def _check_state(path: Path, state: Any) -> dict[str, Any]:
     """The state, where it is of this format, as it was written, and has what belongs in it."""
     if not isinstance(state, dict):
         raise TypeError(f"its state is {type(state).__name__}, no object")

@@ -5,39 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
-__all__ = ["STAGES", "STAGE_DEFAULTS", "Stage", "TrainConfig"]
+from ossicle.train.stages import STAGES, StageName
 
-Stage: TypeAlias = Literal["align", "weak-align", "full"]
-STAGES: tuple[Stage, ...] = ("align", "weak-align", "full")
-
-STAGE_DEFAULTS: dict[Stage, dict[str, Any]] = {
-    "align": {},
-    "weak-align": {
-        "steps": 2000,
-        "lr": 1e-3,
-        "warmup": 50,
-        "warmdown": 0.4,
-        "max_batch_seconds": 240.0,
-        "save_every": 500,
-        "loss_drop_min": None,
-        "on_error": "skip",
-    },
-    "full": {
-        "steps": 5000,
-        "lr": 1e-3,
-        "optimizer": "muon",
-        "depth": 12,
-        "warmup": 50,
-        "warmdown": 0.4,
-        "max_batch_seconds": 240.0,
-        "save_every": 500,
-        "loss_drop_min": None,
-        "on_error": "skip",
-    },
-}
-"""Where a stage's defaults differ from those of `TrainConfig`, which are the smoke's."""
+__all__ = ["TrainConfig"]
 
 
 def _option(default: Any, section: str, text: str) -> Any:
@@ -82,7 +54,7 @@ class TrainConfig:
     whisper: str = _model(
         "openai/whisper-base", "The encoder: a model id on a hub, a local folder, or tiny-random."
     )
-    stage: Stage = _run(  # noqa: RUF009  (makes a field)
+    stage: StageName = _run(  # noqa: RUF009  (makes a field)
         "align",
         "What learns: align (projector and language model, the smoke), weak-align (the projector "
         "alone), full (both, at scale).",
@@ -196,15 +168,15 @@ class TrainConfig:
         _check_sense(self)
 
     @classmethod
-    def for_stage(cls, stage: Stage, **values: Any) -> TrainConfig:
+    def for_stage(cls, stage: StageName, **values: Any) -> TrainConfig:
         """The configuration of a stage: ``values`` before its defaults.
 
         Raises:
             ValueError: If there is no such stage, or a value makes no sense.
         """
-        if stage not in STAGE_DEFAULTS:
+        if stage not in STAGES:
             raise ValueError(f"stage {stage!r} is none of {', '.join(STAGES)}")
-        defaults = STAGE_DEFAULTS[stage]
+        defaults = dict(STAGES[stage].defaults)
         if values.keys() & {"batch_size", "max_batch_tokens"}:  # instead of the stage's budget
             defaults = {name: v for name, v in defaults.items() if name != "max_batch_seconds"}
         return cls(**{**defaults, **values, "stage": stage})
@@ -213,11 +185,11 @@ class TrainConfig:
         """What ``name`` is in this stage where nothing is said."""
         (found,) = (f for f in fields(self) if f.name == name)
         own = None if found.default is MISSING else found.default
-        return STAGE_DEFAULTS[self.stage].get(name, own)
+        return STAGES[self.stage].defaults.get(name, own)
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "stage": STAGES,
+    "stage": tuple(STAGES),
     "on_error": ("raise", "skip"),
     "start": ("zero", "ignore"),
     "dtype": ("auto", "float32", "bfloat16"),
@@ -240,8 +212,8 @@ _SHARES = ("warmdown", "final_lr")
 def _check_choices(config: TrainConfig) -> None:
     for name, known in _CHOICES.items():
         if getattr(config, name) not in known:
-            told = ", ".join(known)
-            raise ValueError(f"{name} must be one of {told}, not {getattr(config, name)!r}")
+            names = ", ".join(known)
+            raise ValueError(f"{name} must be one of {names}, not {getattr(config, name)!r}")
 
 
 def _check_numbers(config: TrainConfig) -> None:
@@ -253,11 +225,11 @@ def _check_numbers(config: TrainConfig) -> None:
         (("max_seconds", "pad_to_seconds"), lambda v: 0 < v <= 30, "above 0 and up to 30"),
         (("keep",), lambda v: v >= 2, "2 or more"),
     )
-    for names, is_right, told in rules:
+    for names, is_right, rule in rules:
         for name in names:
             value = getattr(config, name)
             if value is not None and not is_right(value):
-                raise ValueError(f"{name} must be {told}, not {value}")
+                raise ValueError(f"{name} must be {rule}, not {value}")
 
 
 def _check_sense(config: TrainConfig) -> None:
@@ -272,16 +244,18 @@ def _check_sense(config: TrainConfig) -> None:
         raise ValueError("max_batch_seconds and max_batch_tokens are two budgets: pass one")
     if config.batch_size and (config.max_batch_seconds or config.max_batch_tokens):
         raise ValueError("batch_size and a budget of a batch exclude each other")
-    if config.stage == "weak-align" and config.lm is None:
+    if not STAGES[config.stage].trains_lm and config.lm is None:
         raise ValueError(
-            "lm: weak-align leaves the language model as it is, so it must be one that has learned "
-            "(a checkpoint, or a folder of nanochat's); lm=random for a trial"
+            f"lm: {config.stage} leaves the language model as it is, so it must be one that has "
+            "learned (a checkpoint, or a folder of nanochat's); lm=random for a trial"
         )
-    if config.stage == "weak-align" and config.optimizer == "muon":
-        raise ValueError("optimizer muon is for language models; weak-align trains the projector")
+    if not STAGES[config.stage].trains_lm and config.optimizer == "muon":
+        raise ValueError(
+            f"optimizer muon is for language models; {config.stage} trains the projector"
+        )
 
 
 def _is_set(config: TrainConfig, name: str) -> bool:
     """Whether a field was turned on by someone else than the stage."""
     value = getattr(config, name)
-    return bool(value) and value != STAGE_DEFAULTS[config.stage].get(name)
+    return bool(value) and value != STAGES[config.stage].defaults.get(name)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ossicle.errors import TrainingError
-from ossicle.train.config import STAGE_DEFAULTS, Stage, TrainConfig
+from ossicle.train.config import TrainConfig
+from ossicle.train.stages import STAGES, StageName
 
 __all__ = ["ConfigError", "config_from", "option_types", "read_config", "table", "write_config"]
 
@@ -53,11 +54,11 @@ def read_config(path: Path | str) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds {type(content).__name__}, no mapping of keys to values")
-    return _checked(content, str(path))
+    return _check_values(content, str(path))
 
 
 def config_from(
-    stage: Stage, values: Mapping[str, Any], file: Path | str | None = None
+    stage: StageName, values: Mapping[str, Any], file: Path | str | None = None
 ) -> TrainConfig:
     """The configuration of a stage: ``values`` go before the file, the file before the defaults.
 
@@ -74,7 +75,7 @@ def config_from(
     found = {} if file is None else read_config(file)
     if found.get("stage", stage) != stage:
         raise ConfigError(f"{file} is of the stage {found['stage']}, not {stage}")
-    found = {**found, **_checked(values, "the arguments")}
+    found = {**found, **_check_values(values, "the arguments")}
     found.pop("stage", None)
     if "data" not in found:
         raise ConfigError("no data: pass --data, or a --config with the key data")
@@ -102,9 +103,9 @@ def table() -> str:
         ]
         for f in fields(TrainConfig):
             if f.metadata["section"] == section:
-                kind = _told_type(kinds[f.name]).replace("|", "\\|")
-                told = f"| `{f.name}` | {kind} | {_told_default(f)} | {f.metadata['help']} |"
-                lines.append(told)
+                kind = _type_text(kinds[f.name]).replace("|", "\\|")
+                row = f"| `{f.name}` | {kind} | {_default_text(f)} | {f.metadata['help']} |"
+                lines.append(row)
         lines.append("")
     return "\n".join(lines)
 
@@ -115,14 +116,14 @@ def _yaml() -> Any:
     return yaml
 
 
-def _checked(values: Mapping[Any, Any], where: str) -> dict[str, Any]:
+def _check_values(values: Mapping[Any, Any], where: str) -> dict[str, Any]:
     kinds = option_types()
     for name, value in values.items():
         if name not in kinds:
             raise ConfigError(f"{where}: unknown key {name!r}{_near(str(name), list(kinds))}")
         if not _fits(value, kinds[name]):
-            told = _told_type(kinds[name])
-            raise ConfigError(f"{where}: {name} must be {told}, not {value!r}{_hint(value)}")
+            kind = _type_text(kinds[name])
+            raise ConfigError(f"{where}: {name} must be {kind}, not {value!r}{_hint(value)}")
     return {name: _as_float(value, kinds[name]) for name, value in values.items()}
 
 
@@ -169,30 +170,30 @@ def _without_paths(kind: Any) -> Any:
     return left[0] if len(left) == 1 else Union[left]  # noqa: UP007  (of a tuple)
 
 
-def _told_type(kind: Any) -> str:
+def _type_text(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " | ".join(get_args(kind))
     if _is_union(kind):
-        return " or ".join(_told_type(one) for one in get_args(kind))
+        return " or ".join(_type_text(one) for one in get_args(kind))
     return "none" if kind is type(None) else str(kind.__name__)
 
 
-def _told_default(f: Any) -> str:
+def _default_text(f: Any) -> str:
     if f.default is MISSING:
         return "required"
-    own = {f.default} | {values.get(f.name, f.default) for values in STAGE_DEFAULTS.values()}
-    told = _told_value(f.default)
+    own = {f.default} | {stage.defaults.get(f.name, f.default) for stage in STAGES.values()}
+    text = _value_text(f.default)
     if len(own) > 1:
         others = (
-            f"{stage}: {_told_value(values[f.name])}"
-            for stage, values in STAGE_DEFAULTS.items()
-            if values.get(f.name, f.default) != f.default
+            f"{name}: {_value_text(stage.defaults[f.name])}"
+            for name, stage in STAGES.items()
+            if stage.defaults.get(f.name, f.default) != f.default
         )
-        told += f" ({', '.join(others)})"
-    return told
+        text += f" ({', '.join(others)})"
+    return text
 
 
-def _told_value(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return (
         "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     )

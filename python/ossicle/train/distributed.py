@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["Processes", "joined"]
+__all__ = ["Processes", "join"]
 
 
 class Processes:
@@ -52,7 +52,7 @@ class Processes:
             dist.barrier()
 
 
-def joined(device: str | None) -> Processes:
+def join(device: str | None) -> Processes:
     """Joins the processes that torchrun has started, if it has, until this one ends.
 
     NCCL connects processes on CUDA, gloo those on the CPU. A group that exists already is used and

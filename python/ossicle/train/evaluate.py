@@ -147,7 +147,7 @@ def control(loss: LossFn, batches: Iterable[ControlBatch], *, seed: int = 0) -> 
         ValueError: If there are no graded tokens or fewer than two clips.
     """
     generator = torch.Generator().manual_seed(seed)
-    parts = [_part(loss, batch, other) for batch, other in _shuffled(batches, generator)]
+    parts = [_part(loss, batch, other) for batch, other in _with_other_audio(batches, generator)]
     if not sum(part.tokens for part in parts):
         raise ValueError("the control needs texts with graded tokens")
     total = parts[0]
@@ -156,7 +156,7 @@ def control(loss: LossFn, batches: Iterable[ControlBatch], *, seed: int = 0) -> 
     return total
 
 
-def _shuffled(
+def _with_other_audio(
     batches: Iterable[ControlBatch], generator: torch.Generator
 ) -> Iterator[tuple[ControlBatch, tuple[Tensor, Tensor]]]:
     """Each batch with the audio, and its lengths, of other rows."""

@@ -21,7 +21,7 @@ from ossicle.faults import Fault
 from ossicle.train.order import Order
 from ossicle.train.sources import ClipSource, Example
 
-__all__ = ["Feed", "Part", "TextTokenizer", "collate_text", "pad_frames"]
+__all__ = ["Feed", "MicroBatch", "TextTokenizer", "collate_text", "pad_frames"]
 
 
 class TextTokenizer(Protocol):
@@ -36,8 +36,8 @@ class TextTokenizer(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
-    """Clips that go through the model side by side.
+class MicroBatch:
+    """Clips that go through the model side by side: a part of a step.
 
     Attributes:
         rows: Their numbers.
@@ -66,14 +66,14 @@ class Part:
         """Graded tokens of each clip, int64 (B,)."""
         return (self.targets >= 0).sum(dim=1)
 
-    def pinned(self) -> Part:
+    def pin(self) -> MicroBatch:
         """The same in memory that a GPU can copy from while it computes."""
         tensors = ("features", "lengths", "idx", "targets")
         return replace(self, **{name: getattr(self, name).pin_memory() for name in tensors})
 
 
 @dataclass
-class _Held:
+class _KeptClip:
     """Facts on clips whose encoder output stays in memory."""
 
     ids: list[int]
@@ -121,11 +121,11 @@ class Feed:
     log_mel: Tensor | None = None
 
     def __post_init__(self) -> None:
-        self._held: dict[int, _Held] = {}
+        self._kept: dict[int, _KeptClip] = {}
         self._bytes = 0
         self._axis = -2 if self.source.is_encoded else -1  # of time in features
 
-    def steps(self, first: int, last: int) -> Iterator[list[Part]]:
+    def steps(self, first: int, last: int) -> Iterator[list[MicroBatch]]:
         """The parts of the steps ``first`` to ``last`` (not included), this process's alone.
 
         A part without a clip that can be used is left out.
@@ -139,7 +139,7 @@ class Feed:
             yield from map(self._step, numbers)
             return
         # Named steps go through a queue; an error takes the place of its step.
-        ready: queue.Queue[list[Part] | BaseException] = queue.Queue(self.prefetch)
+        ready: queue.Queue[list[MicroBatch] | BaseException] = queue.Queue(self.prefetch)
         stop = threading.Event()
         thread = threading.Thread(
             target=self._work, args=(numbers, ready, stop), name="ossicle-feed", daemon=True
@@ -160,7 +160,7 @@ class Feed:
     def _work(
         self,
         numbers: range,
-        ready: queue.Queue[list[Part] | BaseException],
+        ready: queue.Queue[list[MicroBatch] | BaseException],
         stop: threading.Event,
     ) -> None:
         try:
@@ -171,27 +171,29 @@ class Feed:
         except BaseException as error:  # of any kind: the other thread must hear of it
             ready.put(error)
 
-    def _step(self, number: int) -> list[Part]:
+    def _step(self, number: int) -> list[MicroBatch]:
         start = time.perf_counter()
         own = self.order.parts(number)[self.rank :: self.world_size]
-        made = [part for part in map(self._part, own) if part is not None]
+        parts = [part for part in map(self._part, own) if part is not None]
         self.seconds += time.perf_counter() - start
-        return made
+        return parts
 
-    def _part(self, rows: Sequence[int]) -> Part | None:
-        absent = [row for row in dict.fromkeys(rows) if row not in self._held]
+    def _part(self, rows: Sequence[int]) -> MicroBatch | None:
+        absent = [row for row in dict.fromkeys(rows) if row not in self._kept]
         loaded = self._load(absent)
         keep = self._keep(loaded)
-        usable = [row for row in rows if row in loaded or row in self._held]
+        usable = [row for row in rows if row in loaded or row in self._kept]
         if not usable:
             return None
-        texts = [loaded[r][1] if r in loaded else self._held[r].ids for r in usable]
-        seconds = [loaded[r][0].seconds if r in loaded else self._held[r].seconds for r in usable]
+        texts = [loaded[r][1] if r in loaded else self._kept[r].ids for r in usable]
+        seconds = [loaded[r][0].seconds if r in loaded else self._kept[r].seconds for r in usable]
         new = [n for n, row in enumerate(usable) if row in loaded]
         features, lengths = pad_frames([loaded[usable[n]][0].frames for n in new], self._axis)
         idx, targets = collate_text(texts)
-        part = Part(tuple(usable), tuple(new), keep, features, lengths, idx, targets, sum(seconds))
-        return part.pinned() if self.pin else part
+        part = MicroBatch(
+            tuple(usable), tuple(new), keep, features, lengths, idx, targets, sum(seconds)
+        )
+        return part.pin() if self.pin else part
 
     def _load(self, rows: list[int]) -> dict[int, tuple[Example, list[int]]]:
         """What can be used of some clips, with the ids of their texts."""
@@ -237,7 +239,7 @@ class Feed:
             size = self.frame_bytes(example.frames.shape[self._axis])
             if self._bytes + size <= self.cache_bytes:
                 self._bytes += size
-                self._held[row] = _Held(ids, example.seconds)
+                self._kept[row] = _KeptClip(ids, example.seconds)
                 kept.add(row)
         return frozenset(kept)
 
@@ -279,7 +281,7 @@ def pad_frames(clips: Sequence[Tensor], axis: int) -> tuple[Tensor, Tensor]:
     return padded, torch.tensor(lengths, dtype=torch.int64)
 
 
-def _drain(ready: queue.Queue[list[Part] | BaseException]) -> None:
+def _drain(ready: queue.Queue[list[MicroBatch] | BaseException]) -> None:
     try:
         while True:
             ready.get_nowait()

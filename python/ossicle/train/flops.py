@@ -19,7 +19,8 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from ossicle.model import GPT, Projector, WhisperEncoder
+from ossicle.model import GPT, Projector
+from ossicle.model.encoder import Encoder
 
 __all__ = ["PEAK_FLOPS", "StepFlops", "peak_flops"]
 
@@ -69,19 +70,13 @@ class StepFlops:
         gpt: Trained or frozen.
     """
 
-    encoder: WhisperEncoder
+    encoder: Encoder
     projector: Projector
     gpt: GPT
 
     def encode(self, frames: int) -> float:
         """Of the encoder on a clip of ``frames`` output frames, 20 ms each."""
-        depth, width = len(self.encoder.encoder.layers), self.encoder.d_model
-        layers = depth if self.encoder.wanted is None else self.encoder.wanted
-        inner = int(self.encoder.encoder.config.encoder_ffn_dim)
-        # The first convolution runs at twice the rate of the second; both look at three frames.
-        convolutions = 2 * 3 * width * (2 * self.encoder.n_mels + width)
-        linear = 2 * layers * (4 * width**2 + 2 * width * inner)
-        return frames * (convolutions + linear + 4 * layers * width * frames)
+        return self.encoder.flops(frames)
 
     def train(self, soft: int, text: int) -> float:
         """Of projector and language model, forward and backward, on a clip.

@@ -7,11 +7,11 @@ from typing import TypeAlias
 
 import torch
 
-from ossicle.train.encoded import Encoded
+from ossicle.train.encoder_cache import EncoderCache
 from ossicle.train.evaluate import ControlBatch, control, projected_loss
 from ossicle.train.feed import Feed
 from ossicle.train.modules import Modules
-from ossicle.train.order import Part as Rows
+from ossicle.train.order import Rows
 from ossicle.train.result import TrainingError
 from ossicle.train.sources import ClipSource
 
@@ -47,7 +47,7 @@ class HeldOut:
     Args:
         modules: The model as it is when it is called.
         feed: Of the clips; its steps are the batches.
-        encoded: Of the feed's parts.
+        frames: Of the encoder, for the feed's batches.
         batches: How many there are.
         evaluate: What is measured; by default `losses_of_control`.
     """
@@ -56,11 +56,11 @@ class HeldOut:
         self,
         modules: Modules,
         feed: Feed,
-        encoded: Encoded,
+        frames: EncoderCache,
         batches: int,
         evaluate: Evaluate | None,
     ) -> None:
-        self._modules, self._feed, self._encoded = modules, feed, encoded
+        self._modules, self._feed, self._frames = modules, feed, frames
         self._count, self._evaluate = batches, evaluate or losses_of_control
 
     @staticmethod
@@ -84,11 +84,11 @@ class HeldOut:
             model.train(was_training)
 
     def _batches(self) -> Iterator[ControlBatch]:
-        device, is_any = self._encoded.device, False
+        device, is_any = self._frames.device, False
         for parts in self._feed.steps(0, self._count):
             for part in parts:
                 is_any = True
-                frames, lengths = self._encoded.take(part)
+                frames, lengths = self._frames.take(part)
                 idx, targets = part.idx.to(device), part.targets.to(device)
                 yield ControlBatch(idx, targets, frames, lengths.to(device))
         if not is_any:

@@ -39,7 +39,7 @@ def only_run(folder: Path | None) -> Iterator[None]:
     path = folder.resolve() / LOCK
     if path in _held:
         raise _in_use(folder, _me())
-    descriptor = _locked(path)
+    descriptor = _lock(path)
     _held.add(path)
     try:
         yield
@@ -50,7 +50,7 @@ def only_run(folder: Path | None) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _locked(path: Path) -> int | None:
+def _lock(path: Path) -> int | None:
     """The lock's file, open; None where nothing can be locked."""
     if os.name == "nt":
         return None

@@ -17,14 +17,15 @@ from ossicle.model import (
     ByteTokenizer,
     GPTConfig,
     Projector,
-    WhisperEncoder,
     load_nanochat_checkpoint,
 )
 from ossicle.model.blocks import compute_dtype
+from ossicle.model.encoder import Encoder
 from ossicle.train import checkpoint
 from ossicle.train.checkpoint import CheckpointError
 from ossicle.train.config import TrainConfig
 from ossicle.train.feed import TextTokenizer
+from ossicle.train.stages import STAGES
 
 __all__ = ["HubTokenizer", "Modules", "SpeechModel", "build_gpt", "build_modules"]
 
@@ -73,7 +74,7 @@ class Modules:
         tokenizer_sha256: Over that file; None of bytes.
     """
 
-    encoder: WhisperEncoder
+    encoder: Encoder
     model: SpeechModel
     tokenizer: TextTokenizer
     lm_sha256: str | None
@@ -83,17 +84,17 @@ class Modules:
     @property
     def trained(self) -> dict[str, Tensor]:
         """The parameters that learn, by name: ``projector.*`` and ``model.*``."""
-        return {name: p for name, p in _named(self.model) if p.requires_grad}
+        return {name: p for name, p in _parameters(self.model) if p.requires_grad}
 
 
-def _named(model: SpeechModel) -> Iterator[tuple[str, nn.Parameter]]:
+def _parameters(model: SpeechModel) -> Iterator[tuple[str, nn.Parameter]]:
     for name, parameter in model.projector.named_parameters():
         yield f"projector.{name}", parameter
     for name, parameter in model.gpt.named_parameters():
         yield f"model.{name}", parameter
 
 
-def build_modules(config: TrainConfig, encoder: WhisperEncoder, device: torch.device) -> Modules:
+def build_modules(config: TrainConfig, encoder: Encoder, device: torch.device) -> Modules:
     """Projector and language model in front of an encoder, on ``device``.
 
     Random weights come from torch's global random state, which is seeded here.
@@ -116,7 +117,7 @@ def build_modules(config: TrainConfig, encoder: WhisperEncoder, device: torch.de
         _restore_projector(projector, config.projector)
     if config.gradient_checkpointing:
         gpt.gradient_checkpointing = True
-    if config.stage == "weak-align":
+    if not STAGES[config.stage].trains_lm:
         gpt.requires_grad_(False)
     name = config.tokenizer or _own_tokenizer(config, gpt, meta)
     tokenizer, digest = _tokenizer(name)
@@ -165,24 +166,24 @@ def _language_model(config: TrainConfig, device: torch.device) -> tuple[GPT, dic
     if not folder.is_dir():
         raise CheckpointError(f"lm: there is no folder {folder}")
     if any(folder.glob("model_*.pt")):
-        return _of_nanochat(folder, config, device)
-    saved = _saved(folder, "lm")
+        return _load_nanochat(folder, config, device)
+    saved = _load_saved(folder, "lm")
     if "model" not in saved.tensors:
         raise CheckpointError(
             f"{saved.path} has no language model, which its run left as it was: {saved.meta['lm']}"
         )
     sizes = GPTConfig(**saved.meta["model_config"])
-    return _filled(sizes, saved.tensors["model"], config, device), saved.meta
+    return _fill_gpt(sizes, saved.tensors["model"], config, device), saved.meta
 
 
-def _of_nanochat(
+def _load_nanochat(
     folder: Path, config: TrainConfig, device: torch.device
 ) -> tuple[GPT, dict[str, Any]]:
     dtype = activation_dtype(config, device)
     return load_nanochat_checkpoint(folder, device=device, compute_dtype=dtype), {}
 
 
-def _filled(
+def _fill_gpt(
     sizes: GPTConfig, tensors: dict[str, Tensor], config: TrainConfig, device: torch.device
 ) -> GPT:
     model = GPT.empty(sizes, device=device, compute_dtype=activation_dtype(config, device))
@@ -190,7 +191,7 @@ def _filled(
     return model
 
 
-def _saved(folder: Path, what: str) -> checkpoint.Checkpoint:
+def _load_saved(folder: Path, what: str) -> checkpoint.Checkpoint:
     """The checkpoint that a folder is, or the newest one in it."""
     path = folder if (folder / checkpoint.STATE).is_file() else checkpoint.latest(folder)
     if path is None:
@@ -199,7 +200,7 @@ def _saved(folder: Path, what: str) -> checkpoint.Checkpoint:
 
 
 def _restore_projector(projector: Projector, source: str) -> None:
-    saved = _saved(Path(source).expanduser(), "projector")
+    saved = _load_saved(Path(source).expanduser(), "projector")
     try:
         projector.load_state_dict(saved.tensors["projector"])
     except RuntimeError as error:

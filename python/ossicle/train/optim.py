@@ -87,9 +87,9 @@ def build_optimizer(
     if kind not in ("adamw", "muon"):
         raise ValueError(f"optimizer {kind!r} is neither 'adamw' nor 'muon'")
     own = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-    groups = [{"name": "projector", "params": _trained(projector), **own}]
+    groups = [{"name": "projector", "params": _trainable(projector), **own}]
     if kind == "adamw":
-        groups.append({"name": "gpt", "params": _trained(gpt), **own})
+        groups.append({"name": "gpt", "params": _trainable(gpt), **own})
     elif gpt is not None:
         groups += _nanochat_groups(gpt, muon_lr, muon_weight_decay)
     groups = [group for group in groups if group["params"]]
@@ -115,7 +115,7 @@ def muon_momentum(step: int) -> float:
     return MOMENTUM_FROM + (MOMENTUM_TO - MOMENTUM_FROM) * done
 
 
-def _trained(module: nn.Module | None) -> list[Tensor]:
+def _trainable(module: nn.Module | None) -> list[Tensor]:
     return [] if module is None else [p for p in module.parameters() if p.requires_grad]
 
 

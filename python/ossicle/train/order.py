@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -11,14 +11,14 @@ from ossicle.stream.sampler import DurationBatchSampler
 
 __all__ = ["BudgetOrder", "CountOrder", "Order", "epoch_rows"]
 
-Part = list[int]
+Rows: TypeAlias = list[int]
 """Rows that go through the model side by side."""
 
 
 class Order(Protocol):
     """The parts of every step, over all processes; those of one are every n-th of them."""
 
-    def parts(self, step: int) -> list[Part]:
+    def parts(self, step: int) -> list[Rows]:
         """The rows of a step, from 0, in the parts whose gradients are added up."""
         ...
 
@@ -41,7 +41,7 @@ class CountOrder:
         self._rows = np.asarray(rows, dtype=np.int64)
         self._size, self._seed, self._parts = min(batch_size, len(rows)), seed, parts
 
-    def parts(self, step: int) -> list[Part]:
+    def parts(self, step: int) -> list[Rows]:
         """The rows of a step, in parts of like size; there may be fewer rows than parts."""
         places = epoch_rows(len(self._rows), self._size, self._seed, step)
         return [part.tolist() for part in np.array_split(self._rows[places], self._parts)]
@@ -65,7 +65,7 @@ class BudgetOrder:
         self._epoch = -1
         self._batches: list[list[int]] = []
 
-    def parts(self, step: int) -> list[Part]:
+    def parts(self, step: int) -> list[Rows]:
         """The rows of a step, a part for each batch; steps go across the epochs' borders."""
         first = step * self._parts
         return [self._batch(place) for place in range(first, first + self._parts)]
@@ -74,7 +74,7 @@ class BudgetOrder:
         """How often ``steps`` steps go over the data."""
         return steps * self._parts / self._sampler.num_batches
 
-    def _batch(self, place: int) -> Part:
+    def _batch(self, place: int) -> Rows:
         epoch, number = divmod(place, self._sampler.num_batches)
         if epoch != self._epoch:
             self._sampler.set_epoch(epoch)

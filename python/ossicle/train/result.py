@@ -41,12 +41,12 @@ class TrainingTerminated(SystemExit):
 
     status = 143
 
-    def __init__(self, told: str) -> None:
+    def __init__(self, message: str) -> None:
         super().__init__(self.status)
-        self.told = told
+        self.message = message
 
     def __str__(self) -> str:
-        return self.told
+        return self.message
 
 
 @dataclass(frozen=True)

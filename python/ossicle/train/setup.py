@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 import numpy as np
 import torch
@@ -12,11 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ossicle.faults import Fault
-from ossicle.model import WhisperEncoder
-from ossicle.model.whisper import Layer
+from ossicle.model.encoder import load_encoder
 from ossicle.train.config import TrainConfig
 from ossicle.train.distributed import Processes
-from ossicle.train.encoded import Encoded
+from ossicle.train.encoder_cache import EncoderCache
 from ossicle.train.feed import Feed
 from ossicle.train.flops import StepFlops, peak_flops
 from ossicle.train.heldout import Evaluate, HeldOut
@@ -25,6 +23,7 @@ from ossicle.train.optim import build_optimizer
 from ossicle.train.order import BudgetOrder, CountOrder, Order, budget_sampler
 from ossicle.train.result import TrainingError
 from ossicle.train.sources import ClipSource, check_exists, open_source
+from ossicle.train.stages import STAGES
 
 __all__ = ["Setup"]
 
@@ -44,7 +43,7 @@ class Setup:
         optimizer: Of what learns.
         order: Of the clips.
         feed: Of the steps.
-        encoded: Of the feed's parts.
+        frames: Of the encoder, for the feed's batches.
         flops: Of the steps.
         peak: What the device could do in a second.
         held_out: What is evaluated, if anything is.
@@ -59,7 +58,7 @@ class Setup:
     skipped: dict[int, Fault] = field(default_factory=dict)
     order: Order = field(init=False)
     feed: Feed = field(init=False)
-    encoded: Encoded = field(init=False)
+    frames: EncoderCache = field(init=False)
     flops: StepFlops = field(init=False)
     peak: float | None = field(init=False)
     held_out: HeldOut | None = field(init=False)
@@ -74,12 +73,18 @@ class Setup:
         check_exists(config.data)
         if config.eval_data is not None:
             check_exists(config.eval_data)
-        encoder = _encoder(config, processes.device)
+        device = processes.device
+        encoder = load_encoder(
+            config.whisper,
+            device=device,
+            dtype=activation_dtype(config, device),
+            layer=config.layer,
+        )
         source = open_source(config.data, config, encoder)
-        modules = build_modules(config, encoder, processes.device)
+        modules = build_modules(config, encoder, device)
         optimizer = build_optimizer(
             modules.model.projector,
-            None if config.stage == "weak-align" else modules.model.gpt,
+            modules.model.gpt if STAGES[config.stage].trains_lm else None,
             config.optimizer,
             lr=config.lr,
             weight_decay=config.weight_decay,
@@ -92,7 +97,7 @@ class Setup:
         model = self.modules.model
         self.order = self._make_order()
         self.feed = self._make_feed(self.source, self.order, self.config.prefetch)
-        self.encoded = self._make_encoded(self.source)
+        self.frames = self._make_cache(self.source)
         self.flops = StepFlops(self.modules.encoder, model.projector, model.gpt)
         self.peak = peak_flops(self.processes.device, self.config.peak_flops)
         self.held_out = None if self.config.eval_data is None else self._make_held_out(evaluate)
@@ -155,7 +160,8 @@ class Setup:
         if self.config.max_batch_tokens is None:
             return seconds
         texts = (len(self.modules.tokenizer.encode(text)) for text in self.source.texts())
-        soft = np.ceil(np.ceil(seconds * 50) / self.modules.model.projector.stack)
+        frames = np.ceil(seconds * self.modules.encoder.frames_per_second)
+        soft = np.ceil(frames / self.modules.model.projector.stack)
         return soft + np.fromiter(texts, np.float64)
 
     def _skip_unusable(self, lengths: NDArray[np.float64]) -> None:
@@ -179,8 +185,11 @@ class Setup:
         encoder, projector = self.modules.encoder, self.modules.model.projector
         width = encoder.d_model * (encoder.layers or 1) * self.dtype.itemsize
 
+        def frame_bytes(frames: int) -> int:
+            return encoder.output_lengths(frames) * width
+
         def soft_tokens(frames: int) -> int:
-            own = frames if source.is_encoded else -(-frames // 2)
+            own = frames if source.is_encoded else encoder.output_lengths(frames)
             return -(-own // projector.stack)
 
         return Feed(
@@ -193,14 +202,14 @@ class Setup:
             on_error=self.config.on_error,
             prefetch=prefetch,
             pin=self.processes.device.type == "cuda",
-            frame_bytes=None if source.is_encoded else lambda frames: -(-frames // 2) * width,
+            frame_bytes=None if source.is_encoded else frame_bytes,
             cache_bytes=self.config.cache_bytes,
             max_positions=self.modules.model.gpt.config.rotary_len,
             skipped=self.skipped,
         )
 
-    def _make_encoded(self, source: ClipSource) -> Encoded:
-        return Encoded(
+    def _make_cache(self, source: ClipSource) -> EncoderCache:
+        return EncoderCache(
             self.modules.encoder,
             self.processes.device,
             self.dtype,
@@ -214,10 +223,4 @@ class Setup:
         order = HeldOut.order(source, config.eval_clips)
         feed = self._make_feed(source, order, prefetch=1)
         alone = replace(feed, rank=0, world_size=1, skipped={})
-        return HeldOut(self.modules, alone, self._make_encoded(source), len(order), evaluate)
-
-
-def _encoder(config: TrainConfig, device: torch.device) -> WhisperEncoder:
-    layer = cast(Layer, config.layer if config.layer in ("last", "all") else int(config.layer))
-    dtype = activation_dtype(config, device)
-    return WhisperEncoder(config.whisper, device=device, dtype=dtype, layer=layer)
+        return HeldOut(self.modules, alone, self._make_cache(source), len(order), evaluate)

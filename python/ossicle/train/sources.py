@@ -19,26 +19,24 @@ from ossicle.audio.remarks import count_reasons
 from ossicle.data.clips import Clip, clips_of, manifest_sha256
 from ossicle.data.errors import ManifestError
 from ossicle.errors import AudioError, InvalidArgumentError
-from ossicle.extract.features import FRAMES, FeatureShards
 from ossicle.faults import Fault, RowName
-from ossicle.features.mel import load_features
-from ossicle.model import WhisperEncoder
+from ossicle.features.mel import SAMPLE_RATE, WHISPER_SETTINGS, load_features
+from ossicle.model.encoder import Encoder
 from ossicle.shard import AUDIO_EXTENSIONS, Shard
+from ossicle.shard.encoder_features import FRAMES, FeatureShards
 from ossicle.stream.lengths import audio_lengths
 from ossicle.train.config import TrainConfig
 
 __all__ = [
     "AudioClips",
     "ClipSource",
-    "EncodedFeatures",
     "Example",
+    "ExtractedClips",
     "check_exists",
     "open_source",
     "shard_paths",
 ]
 
-# What a Whisper extractor's features depend on beside the number of bands, as load_features has it.
-_PLAIN = {"sampling_rate": 16_000, "n_fft": 400, "hop_length": 160, "dither": 0.0}
 FRAME_SECONDS = 0.02  # of an encoder's frame
 
 
@@ -170,7 +168,7 @@ class AudioClips:
                 out.append(ManifestError(reason, source=str(clip.path), row=clip.row))
                 continue
             own = int(found.frames[at]) if self.pad_to_seconds is None else features.shape[2]
-            seconds = int(found.lengths[at]) / _PLAIN["sampling_rate"]
+            seconds = int(found.lengths[at]) / SAMPLE_RATE
             out.append(Example(features[at, :, :own], self.clips[row].text, seconds))
         return out
 
@@ -179,7 +177,7 @@ class AudioClips:
 
 
 @dataclass
-class EncodedFeatures:
+class ExtractedClips:
     """Clips whose encoder output was extracted before.
 
     Attributes:
@@ -227,7 +225,7 @@ class EncodedFeatures:
 
 
 def open_source(
-    data: Path | str, config: TrainConfig, encoder: WhisperEncoder, *, on_error: str | None = None
+    data: Path | str, config: TrainConfig, encoder: Encoder, *, on_error: str | None = None
 ) -> ClipSource:
     """The clips of ``data``, in whichever form it has.
 
@@ -245,7 +243,7 @@ def open_source(
     """
     paths = shard_paths(data)
     if paths and _holds_features(paths):
-        return EncodedFeatures(FeatureShards(paths, encoder.fingerprint))
+        return ExtractedClips(FeatureShards(paths, encoder.fingerprint))
     _check_extractor(encoder)
     rows, recordings = _shard_rows(paths, config.text_column) if paths else (None, None)
     if rows is None:
@@ -291,9 +289,9 @@ def _holds_features(paths: Sequence[Path]) -> bool:
         return len(shard) > 0 and FRAMES in shard.extensions(0)
 
 
-def _check_extractor(encoder: WhisperEncoder) -> None:
-    for name, expected in _PLAIN.items():
-        found = getattr(encoder.feature_extractor, name, expected)
+def _check_extractor(encoder: Encoder) -> None:
+    for name, expected in WHISPER_SETTINGS.items():
+        found = encoder.feature_settings.get(name, expected)
         if found != expected:
             raise ValueError(
                 f"the features of {encoder.name} are not Whisper's own: {name} is {found}, not "
@@ -336,12 +334,12 @@ def _text_of(shard: Shard, number: int, name: str | None) -> str:
     names = shard.extensions(number)
     for member in (name,) if name else ("text", "txt"):
         if member in names:
-            return _checked_text(shard.read(number, member).decode("utf-8").strip())
+            return _check_text(shard.read(number, member).decode("utf-8").strip())
     fields = json.loads(shard.read(number, "json")) if "json" in names else {}
-    return _checked_text(fields.get(name or "text"))
+    return _check_text(fields.get(name or "text"))
 
 
-def _checked_text(text: Any) -> str:
+def _check_text(text: Any) -> str:
     if not isinstance(text, str) or not text:
         raise ValueError("it has no text")
     return text

@@ -41,14 +41,14 @@ class Stop:
             # None was not set from Python and cannot be put back from here. What is ignored, as by
             # nohup and in the background jobs of a shell, stays so.
             if handler not in (None, signal.SIG_IGN):
-                before[number] = signal.signal(number, self._asked)
+                before[number] = signal.signal(number, self._note_signal)
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _asked(self, number: int, _frame: FrameType | None) -> None:
+    def _note_signal(self, number: int, _frame: FrameType | None) -> None:
         if self.number is None:
             self.number = number
             self._on_first()

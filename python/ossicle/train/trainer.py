@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ossicle.outputs import refuse_same_file
-from ossicle.train import checkpoint, finish, state
+from ossicle.train import checkpoint, resume, run_files
 from ossicle.train.checkpoint import CheckpointError
 from ossicle.train.config import TrainConfig
 from ossicle.train.config_file import write_config
-from ossicle.train.distributed import Processes, joined
-from ossicle.train.feed import Part
+from ossicle.train.distributed import Processes, join
+from ossicle.train.feed import MicroBatch
 from ossicle.train.heldout import Evaluate
 from ossicle.train.lock import only_run
 from ossicle.train.logs import RunLog, check_packages
@@ -79,7 +79,7 @@ def run(
         TrainingTerminated: Likewise at SIGTERM.
         InvalidArgumentError: If a file that would be written in ``out`` is the data.
     """
-    processes = joined(config.device)
+    processes = join(config.device)
     cuda = [processes.device] if processes.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         result = _Run(config, processes, progress or (lambda _: None), evaluate).run()
@@ -100,29 +100,29 @@ class _Run:
     ) -> None:
         self.start = time.perf_counter()
         self.config, self.processes, self.device = config, processes, processes.device
-        self.report = report if processes.is_first else lambda _: None
+        self._progress = report if processes.is_first else lambda _: None
         self.out = None if config.out is None else Path(config.out)
-        self.history = state.History()
+        self.history = resume.History()
         self.saved: Path | None = None
         self.figures: dict[str, float] = {}
         self.total, self.counts = StepCounts(), StepCounts()
         self.seconds = dict.fromkeys(("load", "wait", "encode", "train", "evaluate", "save"), 0.0)
-        self.stop = Stop(lambda: self._tell("stop"), is_patient=processes.count > 1)
+        self.stop = Stop(lambda: self._report("stop"), is_patient=processes.count > 1)
         self._pending: list[Tensor] = []
         self._soft_tokens = 0
         self._check_out()
         check_packages(config)
-        self._tell("load")
+        self._report("load")
         self.setup = Setup.of(config, processes, evaluate)
         self.model = self.setup.modules.model
-        self.identity = state.identity(self.setup) if self.out is not None else {}
+        self.identity = resume.identity(self.setup) if self.out is not None else {}
 
     def _check_out(self) -> None:
         """Before anything slow: a run must not mix its checkpoints with those of another."""
         if self.out is None:
             return
         inputs = [one for one in (self.config.data, self.config.eval_data) if one is not None]
-        refuse_same_file([self.out / name for name in finish.FILES], inputs)
+        refuse_same_file([self.out / name for name in run_files.FILES], inputs)
         if self.processes.is_first and self.out.is_dir():
             with only_run(self.out):  # known now, not after all is loaded
                 pass
@@ -153,7 +153,7 @@ class _Run:
 
     def _open(self, out: Path) -> None:
         """Goes on from what is in the folder, or makes it ready."""
-        found = state.restore(self.setup, out, self.identity) if self.config.resume else None
+        found = resume.restore(self.setup, out, self.identity) if self.config.resume else None
         if found is not None:
             self.history, self.saved = found
         self.processes.wait()  # nobody removes or writes what another one still reads
@@ -181,7 +181,7 @@ class _Run:
         return DistributedDataParallel(self.model, device_ids=ids, broadcast_buffers=False)
 
     def _train(self, start_step: int, log: RunLog) -> None:
-        self._tell("encode")
+        self._report("encode")
         steps = self.setup.feed.steps(start_step, self.config.steps)
         self._mark()
         for step in range(start_step, self.config.steps):
@@ -200,13 +200,13 @@ class _Run:
         is_save = is_save and self.out is not None
         if step % self.config.log_every == 0 or is_last or is_eval or is_save:
             self._log(step, norm, log)
-        self._tell("train")
+        self._report("train")
         if is_eval:
             self._evaluate(step, log)
         if is_save or (is_eval and self.out is not None and self._is_best(step)):
             self._save(step)
         if is_stop:
-            raise self.stop.exception(self._told_of_stop(step))
+            raise self.stop.exception(self._stop_message(step))
 
     def _is_to_stop(self) -> bool:
         """Whether any process has been asked to end: all do so after the same step."""
@@ -215,11 +215,11 @@ class _Run:
         asked = torch.tensor(float(self.stop.number is not None), device=self.device)
         return bool(self.processes.sum(asked).item())
 
-    def _told_of_stop(self, step: int) -> str:
-        told = f"stopped after step {step} of {self.config.steps}"
+    def _stop_message(self, step: int) -> str:
+        stop = f"stopped after step {step} of {self.config.steps}"
         if self.out is None:
-            return f"{told}; without out there is no checkpoint"
-        return f"{told}: {checkpoint.folder_of(self.out, step)} is the checkpoint to resume from"
+            return f"{stop}; without out there is no checkpoint"
+        return f"{stop}: {checkpoint.folder_of(self.out, step)} is the checkpoint to resume from"
 
     def _is_due(self, step: int, every: int) -> bool:
         return step == self.config.steps or (every > 0 and step % every == 0)
@@ -227,16 +227,16 @@ class _Run:
     def _is_best(self, step: int) -> bool:
         return self.history.best is not None and self.history.best[1] == step
 
-    def _tell(self, stage: str) -> None:
+    def _report(self, stage: str) -> None:
         loss = self.history.losses[-1] if self.history.losses else None
         done = len(self.history.losses) + len(self._pending)
-        self.report(TrainProgress(stage, done, self.config.steps, loss, self.figures))
+        self._progress(TrainProgress(stage, done, self.config.steps, loss, self.figures))
 
     def _mark(self) -> None:
         """From here on time is the steps'."""
         self._marked = time.perf_counter()
 
-    def _step(self, step: int, parts: list[Part]) -> Tensor:
+    def _step(self, step: int, parts: list[MicroBatch]) -> Tensor:
         """One optimizer step; the norm of its gradient."""
         tokens = sum(int((part.targets >= 0).sum()) for part in parts)
         graded = torch.tensor(float(tokens), device=self.device)
@@ -247,7 +247,7 @@ class _Run:
         self.setup.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for number, arguments in enumerate(self._arguments(parts), start=1):
-            with self._synchronised(number >= len(parts)):
+            with self._sync_context(number >= len(parts)):
                 loss = self.replica(*arguments)
                 (loss * scale).backward()
             total += loss.detach()
@@ -257,11 +257,11 @@ class _Run:
         return norm
 
     def _arguments(
-        self, parts: list[Part]
+        self, parts: list[MicroBatch]
     ) -> Iterator[tuple[Tensor, Tensor | None, Tensor, Tensor]]:
         """What the model takes of each part, one after the other."""
         for part in parts:
-            frames, lengths = self.setup.encoded.take(part)
+            frames, lengths = self.setup.frames.take(part)
             idx, targets = (t.to(self.device, non_blocking=True) for t in (part.idx, part.targets))
             self._count(part, lengths)
             # Clips of one length need no mask.
@@ -275,7 +275,7 @@ class _Run:
             dtype = self.setup.dtype
             yield frames.to(dtype), None, idx, torch.full_like(idx, -1)
 
-    def _synchronised(self, is_last: bool) -> AbstractContextManager[None]:
+    def _sync_context(self, is_last: bool) -> AbstractContextManager[None]:
         """Processes exchange gradients once a step."""
         if is_last or not isinstance(self.replica, DistributedDataParallel):
             return nullcontext()
@@ -298,7 +298,7 @@ class _Run:
             final=config.final_lr,
         )
 
-    def _count(self, part: Part, lengths: Tensor) -> None:
+    def _count(self, part: MicroBatch, lengths: Tensor) -> None:
         text = part.text_lengths.tolist()
         soft = self.model.projector.output_lengths(lengths).tolist()
         self._soft_tokens = max(soft)
@@ -322,17 +322,17 @@ class _Run:
         self._pending.clear()
         self._check_losses([loss for loss, _ in found], [int(tokens) for _, tokens in found])
         self.history.losses += [loss for loss, _ in found]
-        counts = self._settled(len(found))
+        counts = self._take_counts(len(found))
         self.figures = figures(counts, self.processes.count, self.setup.peak)
         self.total.add(counts)
         rate = self.setup.optimizer.param_groups[0]["lr"]
-        told = {
+        values = {
             "loss": math.fsum(loss for loss, _ in found) / len(found),
             "lr": rate,
             "grad_norm": float(norm),
             "epoch": self.setup.order.epochs(step),
         }
-        log.write(step, told | self.figures)
+        log.write(step, values | self.figures)
 
     def _check_losses(self, losses: list[float], tokens: list[int]) -> None:
         first = len(self.history.losses) + 1
@@ -346,11 +346,11 @@ class _Run:
                     f"the loss of step {number} is {loss}: a lower learning rate, a warmup?"
                 )
 
-    def _settled(self, steps: int) -> StepCounts:
+    def _take_counts(self, steps: int) -> StepCounts:
         """The counts since the last time, over all processes; the stages' seconds go along."""
         counts, self.counts = self.counts, StepCounts()
         counts.steps, counts.seconds = steps, time.perf_counter() - self._marked
-        counts.encode = self.setup.encoded.watch.settle() - self.seconds["encode"]
+        counts.encode = self.setup.frames.watch.settle() - self.seconds["encode"]
         self.seconds["encode"] += counts.encode
         self.seconds["wait"] += counts.wait
         self.seconds["train"] += max(counts.seconds - counts.encode - counts.wait, 0.0)
@@ -360,22 +360,22 @@ class _Run:
 
     def _evaluate(self, step: int, log: RunLog) -> None:
         assert self.setup.held_out is not None
-        self._tell("evaluate")
+        self._report("evaluate")
         start = time.perf_counter()
         own = self.setup.held_out() if self.processes.is_first else {}
         found = self.processes.gather(own)[0]
-        self.history.evaluated(step, found)
+        self.history.add_evaluation(step, found)
         log.write(step, {f"eval_{name}": value for name, value in found.items()})
         self.seconds["evaluate"] += time.perf_counter() - start
         self._mark()
 
     def _save(self, step: int) -> None:
         assert self.out is not None
-        self._tell("save")
+        self._report("save")
         start = time.perf_counter()
         self._gather_skipped()
         if self.processes.is_first:
-            self.saved = state.save(self.setup, self.history, self.out, self.identity)
+            self.saved = resume.save(self.setup, self.history, self.out, self.identity)
         self.seconds["save"] += time.perf_counter() - start
         self._mark()
 
@@ -407,11 +407,11 @@ class _Run:
             log_mel=None if feed.log_mel is None else feed.log_mel.numpy(),
             checkpoint=self.saved,
             best=self._best_folder(),
-            **finish.summary(self.total, self.processes.count, self.setup.peak),
+            **run_files.summary(self.total, self.processes.count, self.setup.peak),
         )
         if self.out is not None and self.processes.is_first:
-            finish.draw_layers(self.out, self.model.projector)
-            return finish.write(self.out, result, self.config.stage, skipped)
+            run_files.draw_layers(self.out, self.model.projector)
+            return run_files.write(self.out, result, self.config.stage, skipped)
         return result
 
     def _best_folder(self) -> Path | None:

@@ -1,4 +1,4 @@
-"""What a checkpoint of a run holds, and whose it is."""
+"""Where a run goes on: what its checkpoints hold, and whose they are."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ossicle.model import Projector
 from ossicle.train import checkpoint
 from ossicle.train.checkpoint import CheckpointError
 from ossicle.train.setup import Setup
+from ossicle.train.stages import STAGES
 
 __all__ = ["History", "identity", "projector_config", "restore", "save"]
 
@@ -33,8 +34,8 @@ class History:
     evaluations: list[dict[str, float]] = field(default_factory=list)
     best: tuple[float, int] | None = None
 
-    def evaluated(self, step: int, found: Mapping[str, float]) -> None:
-        """Takes in an evaluation."""
+    def add_evaluation(self, step: int, found: Mapping[str, float]) -> None:
+        """Adds an evaluation, which may be the best."""
         self.evaluations.append({"step": step, **found})
         loss = found.get("loss")
         if loss is not None and (self.best is None or loss < self.best[0]):
@@ -83,7 +84,7 @@ def save(setup: Setup, history: History, out: Path, who: Mapping[str, Any]) -> P
         "rng": checkpoint.rng_tensors(device),
         "progress": {"losses": torch.tensor(history.losses, dtype=torch.float64)},
     }
-    if setup.config.stage != "weak-align":
+    if STAGES[setup.config.stage].trains_lm:
         tensors["model"] = setup.modules.model.gpt.state_dict()
     return checkpoint.save(
         out,

@@ -140,7 +140,7 @@ class FeatureShards:
         dtype: torch.dtype = torch.bfloat16,
     ) -> None:
         # Read, not mapped: a shard that is cut short under a reader is an error then.
-        self._shards = [Shard(path, access="pread") for path in _listed(paths)]
+        self._shards = [Shard(path, access="pread") for path in _shard_files(paths)]
         self._starts = list(accumulate((len(shard) for shard in self._shards), initial=0))
         self.dtype = dtype
         if not len(self):
@@ -217,7 +217,7 @@ class FeatureShards:
 _NPY_HEADER_BYTES = 128
 
 
-def _listed(paths: Paths) -> list[str]:
+def _shard_files(paths: Paths) -> list[str]:
     several = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     found: list[str] = []
     for path in [os.fspath(one) for one in several]:

@@ -15,17 +15,12 @@ from ossicle.model import Projector
 from ossicle.train.logs import METRICS
 from ossicle.train.meter import StepCounts, bottleneck, figures
 from ossicle.train.result import TrainResult
+from ossicle.train.stages import STAGES, StageName
 
 __all__ = ["FILES", "draw_layers", "summary", "write"]
 
 FILES = ("config.yaml", METRICS, "result.json", "skipped.jsonl", "report.png", "layers.png")
 """What a run writes in its folder, whatever lies there, beside its checkpoints."""
-
-TITLES = {
-    "align": "Alignment: loss on the words of the clips",
-    "weak-align": "Weak alignment: the projector learns alone",
-    "full": "Training of projector and language model",
-}
 
 
 def summary(counts: StepCounts, processes: int, peak: float | None) -> dict[str, Any]:
@@ -36,13 +31,15 @@ def summary(counts: StepCounts, processes: int, peak: float | None) -> dict[str,
     return {"figures": found, "bottleneck": bottleneck(found)}
 
 
-def write(out: Path, result: TrainResult, stage: str, skipped: Sequence[Fault]) -> TrainResult:
+def write(
+    out: Path, result: TrainResult, stage: StageName, skipped: Sequence[Fault]
+) -> TrainResult:
     """Writes ``report.png``, ``result.json`` and, where clips were left out, ``skipped.jsonl``.
 
     Returns:
         The result with the picture's path in it.
     """
-    result = replace(result, report=_draw(out, result, TITLES[stage]))
+    result = replace(result, report=_draw(out, result, STAGES[stage].title))
     text = json.dumps(result.to_json(), indent=2) + "\n"
     (out / "result.json").write_text(text, encoding="utf-8")
     ledger = out / "skipped.jsonl"

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ossicle.model import WhisperEncoder
-from ossicle.train.feed import Part, pad_frames
+from ossicle.model.encoder import Encoder
+from ossicle.train.feed import MicroBatch, pad_frames
 
-__all__ = ["Encoded", "Stopwatch"]
+__all__ = ["EncoderCache", "Stopwatch"]
 
 
 class Stopwatch:
@@ -51,8 +51,8 @@ def _event() -> torch.cuda.Event:
     return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
 
-class Encoded:
-    """Gives each part its encoder frames, on the device.
+class EncoderCache:
+    """Gives each batch its encoder frames, on the device; those of some clips are kept.
 
     Args:
         encoder: Of log-mel features; parts of encoder frames pass by it.
@@ -67,7 +67,7 @@ class Encoded:
 
     def __init__(
         self,
-        encoder: WhisperEncoder,
+        encoder: Encoder,
         device: torch.device,
         dtype: torch.dtype,
         *,
@@ -79,7 +79,7 @@ class Encoded:
         self._kept: dict[int, Tensor] = {}
         self.watch = Stopwatch(device)
 
-    def take(self, part: Part) -> tuple[Tensor, Tensor]:
+    def take(self, part: MicroBatch) -> tuple[Tensor, Tensor]:
         """The encoder frames of a part.
 
         Returns:

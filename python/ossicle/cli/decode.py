@@ -1,0 +1,88 @@
+"""``ossicle decode``: a recording, or a range of it, to a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+import ossicle
+from ossicle.atomic import replacing
+from ossicle.audio.resampling import check_quality
+from ossicle.cli.base import app, console, errors, print_remarks, report_errors
+from ossicle.outputs import refuse_same_file
+
+
+@app.command(
+    epilog="Examples:  [bold]ossicle decode talk.m4a talk.wav --rate 16000[/]   ·   "
+    "[bold]ossicle decode talk.mp3 cut.npy --offset 60 --duration 5[/]   ·   "
+    "[bold]ossicle decode --conceal damaged.flac what_is_left.wav[/]"
+)
+def decode(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A recording.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Ends in .wav, .flac or .npy.")],
+    rate: Annotated[int | None, typer.Option(help="Rate in Hz (by default its own).")] = None,
+    mono: Annotated[bool, typer.Option(help="The mean of the channels, or all.")] = True,
+    offset: Annotated[float, typer.Option(help="Where to begin, in seconds.")] = 0.0,
+    duration: Annotated[float | None, typer.Option(help="How much to take, in seconds.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Decode all of it and compare its checksum, if any.")
+    ] = False,
+    conceal: Annotated[
+        bool, typer.Option("--conceal", help="Put silence for damaged parts, and say where.")
+    ] = False,
+    quality: Annotated[
+        str, typer.Option(help="Of resampling: [bold]fast[/], [bold]high[/] or [bold]best[/].")
+    ] = "high",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse what is careless, too (see ossicle info).")
+    ] = False,
+) -> None:
+    """Decode a recording, or a range of it, to WAV, FLAC (16 bit) or a NumPy array of float32.
+
+    An array is (samples,), or (channels, samples) with --no-mono. Damage is an error, and nothing
+    is written; with --conceal it is silence and a warning, and the exit code is 1 still. What is
+    careless in a file that is whole is a remark. A range behind the end is empty, with a warning.
+    """
+    with report_errors():
+        refuse_same_file([target], [source])
+        call = ossicle.load_concealed if conceal else ossicle.load
+        waveform, rate, *more = call(
+            source,
+            rate,
+            mono=mono,
+            offset=offset,
+            duration=duration,
+            verify=verify,
+            quality=check_quality(quality),
+            strict=strict,
+        )
+        gaps: list[ossicle.Gap] = more[0] if more else []
+        if target.suffix == ".npy":
+            with replacing(target) as partial, partial.open("wb") as file:
+                np.save(file, waveform)
+        else:
+            ossicle.save(target, waveform, rate)
+    _print_warnings(source, offset)
+    console.print(f"wrote {target}: {waveform.shape[-1]} samples at {rate} Hz", highlight=False)
+    for gap in gaps:
+        errors.print("[bold yellow]damage:[/] ", end="")
+        text = f"samples {gap.start} to {gap.end} are missing: {gap.error}"
+        errors.print(text, markup=False, highlight=False)
+    if gaps:
+        raise typer.Exit(1)
+
+
+def _print_warnings(source: Path, offset: float) -> None:
+    """What is careless in a recording that was read, and an offset that lies behind its end."""
+    try:
+        facts = ossicle.info(source)
+    except ossicle.AudioError:
+        return  # reported as damage
+    print_remarks(errors, str(source), facts.remarks)
+    if offset > 0 and offset >= facts.duration:
+        text = f"the offset of {offset:g} s lies past the end of {source} at {facts.duration:g} s"
+        errors.print("[bold yellow]warning:[/] ", end="")
+        errors.print(f"{text}: no samples", markup=False, highlight=False)
