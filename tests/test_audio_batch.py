@@ -232,6 +232,7 @@ def in_child(paths: list[Path], threads: int, queue: multiprocessing.Queue) -> N
     queue.put((os.getpid(), batch.waveforms.sum(axis=1, dtype=np.float64).tolist()))
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.timeout(120)
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

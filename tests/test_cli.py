@@ -172,6 +172,7 @@ def test_demo_goes_the_whole_path(tmp_path: Path) -> None:
         assert name in done.stdout
 
 
+@pytest.mark.thorough
 def test_demo_on_ones_own_manifest(tmp_path: Path) -> None:
     manifest = corpus.make_sines(tmp_path / "own")
     done = run("demo", "--data", manifest, "--steps", 12, folder=tmp_path)

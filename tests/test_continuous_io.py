@@ -77,6 +77,7 @@ def collate(features: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
 # Lengths
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", towers.KINDS)
 def test_lengths_of_every_sample_count_are_what_the_tower_gives(kind: str) -> None:
     """Over all clips of up to 30 s, that is of 0 to 3,000 mel frames."""
@@ -373,6 +374,7 @@ class Rows(torch.utils.data.Dataset[Any]):
         return [tokens for _, (tokens, _), _ in rows], collate([row[1][1] for row in rows])
 
 
+@pytest.mark.sampled(one_in=2)
 @pytest.mark.parametrize(("start", "workers"), [("fork", 2), ("spawn", 1)])
 def test_in_workers(start: str, workers: int) -> None:
     io = ContinuousAudioIO(config=towers.config("qwen3_omni_moe"), dtype="float32")
@@ -558,6 +560,7 @@ def test_without_espnet_there_is_a_base_of_its_shape() -> None:
     """)
 
 
+@pytest.mark.thorough
 def test_an_espnet_without_its_job_is_told(tmp_path: Path) -> None:
     """As the package on PyPI is."""
     model = tmp_path / "espnet2" / "speechlm" / "model"
@@ -578,6 +581,7 @@ def test_an_espnet_without_its_job_is_told(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", towers.KINDS)
 def test_in_espnets_job(kind: str, tmp_path: Path) -> None:
     """In a stand-in of its shape: its job makes the I/O, its preprocessor batches, it learns."""

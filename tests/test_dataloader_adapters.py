@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from commands import run_script
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pipeline_outputs import CATEGORIES, Outputs, clarity_means, make_outputs
 
 from ossicle.data import DataError
+from ossicle.data.npz import Npz, read_npz
 from ossicle.data.rows_by_id import RowsById
 from ossicle.dataloader import (
     ESCAdapter,
@@ -30,7 +32,6 @@ from ossicle.dataloader import (
     VTCAdapter,
 )
 from ossicle.dataloader.outputs.adapter_bases import StageAdapter
-from ossicle.dataloader.outputs.npz import Npz, read_npz
 
 ADAPTERS = (VADAdapter, VTCAdapter, SNRAdapter, ESCAdapter)
 Kind = type[StageAdapter]
@@ -493,19 +494,23 @@ def test_many_texts_are_kept_apart() -> None:
 
 WORKER = """
 import pickle, sys
-adapter = pickle.load(open(sys.argv[1], "rb"))
-found = adapter.load("plain")
-assert "polars" not in sys.modules
-print(sorted(found), adapter.exists("nothing"))
+for path in sys.argv[1:]:
+    adapter = pickle.load(open(path, "rb"))
+    found = adapter.load("plain")
+    assert "polars" not in sys.modules, path
+    print(sorted(found), adapter.exists("nothing"))
 """
 
 
-@pytest.mark.parametrize("kind", ADAPTERS)
-def test_a_pickled_adapter_needs_no_polars(kind: Kind, outputs: Outputs, tmp_path: Path) -> None:
-    (tmp_path / "adapter.pkl").write_bytes(pickle.dumps(kind(outputs.root)))
-    command = [sys.executable, "-c", WORKER, str(tmp_path / "adapter.pkl")]
+def test_pickled_adapters_need_no_polars(outputs: Outputs, tmp_path: Path) -> None:
+    """One process for all kinds: it imports PyTorch."""
+    paths = [tmp_path / f"{kind.__name__}.pkl" for kind in ADAPTERS]
+    for kind, path in zip(ADAPTERS, paths, strict=True):
+        path.write_bytes(pickle.dumps(kind(outputs.root)))
+    command = [sys.executable, "-c", WORKER, *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"{sorted(kind(outputs.root).load('plain'))} False"
+    expected = [f"{sorted(kind(outputs.root).load('plain'))} False" for kind in ADAPTERS]
+    assert done.stdout.splitlines() == expected
 
 
 def in_worker(adapter: VADAdapter, results: Any) -> None:
@@ -600,8 +605,6 @@ assert default_registry().names() == ["esc", "phoneme", "snr", "vad", "vtc"]
 """
     script = tmp_path / "page.py"
     script.write_text("\n".join(codes) + check, "utf-8")
-    command = [sys.executable, str(script)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-4_000:]
-    assert "0.5 0.75 a" in done.stdout
-    assert "column 'score': a .json file cannot hold this float" in done.stdout
+    printed = run_script(script, folder=tmp_path)
+    assert "0.5 0.75 a" in printed
+    assert "column 'score': a .json file cannot hold this float" in printed

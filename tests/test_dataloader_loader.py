@@ -22,11 +22,13 @@ import pytest
 import soundfile
 import torch
 import webdataset
+from commands import run_script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ossicle
 from ossicle.data.arrays import Columns, Lookup, Strings
+from ossicle.data.npz import read_npz
 from ossicle.dataloader import (
     FeatureLoader,
     ManifestError,
@@ -37,7 +39,6 @@ from ossicle.dataloader import (
     WaveformLoader,
     WebDatasetLoader,
 )
-from ossicle.dataloader.outputs.npz import read_npz
 from ossicle.errors import InvalidArgumentError
 
 RATE = 8_000
@@ -329,7 +330,7 @@ def test_archives_that_promise_the_sky_are_refused(
 def test_more_than_an_archive_may_inflate_to_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ossicle.dataloader.outputs.npz._MOST_BYTES", 1 << 20)
+    monkeypatch.setattr("ossicle.data.npz._MOST_BYTES", 1 << 20)
     for save in (np.savez_compressed, np.savez):
         save(tmp_path / "a.npz", x=np.zeros(1 << 20))
         if save is np.savez:
@@ -515,14 +516,13 @@ def test_manifests_that_are_refused(tmp_path: Path) -> None:
         RawFileLoader({"a": "a.wav"})
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_the_page_runs_as_written(tmp_path: Path) -> None:
     page = Path(__file__).parents[1] / "docs" / "dataloader-loading.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     script = tmp_path / "page.py"
     script.write_text("".join(blocks), encoding="utf-8")
-    command = [sys.executable, "-W", "ignore", script.name]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr[-4_000:]
+    run_script(script, folder=tmp_path)
     assert len(blocks) == 6
 
 

@@ -108,6 +108,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
 def test_workers_of_a_parent_that_uses_polars(corpus: Path, tmp_path: Path, context: str) -> None:
     told = run(tmp_path, EPOCHS, corpus, context)
@@ -172,6 +173,7 @@ main(*sys.argv[1:])
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/smaps_rollup")
 def test_a_worker_needs_no_more_memory_for_more_rows(tmp_path: Path) -> None:
     few, many = run(tmp_path, MEMORY, 20_000, 200_000)

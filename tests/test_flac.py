@@ -96,6 +96,7 @@ FFMPEG = [
 ]
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("bits", [16, 24, 32])
 @pytest.mark.parametrize("options", FFMPEG)
 def test_what_ffmpeg_writes(options: str, bits: int, tmp_path: Path) -> None:
@@ -111,6 +112,7 @@ def test_what_ffmpeg_writes(options: str, bits: int, tmp_path: Path) -> None:
     check(path, samples, 44_100, bits)
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("kind", ["silence", "noise", "wasted", "square"])
 @pytest.mark.parametrize("bits", [16, 24, 32])
 @pytest.mark.parametrize("channels", range(1, 9))
@@ -145,6 +147,7 @@ FLAC_OPTIONS = [
 ]
 
 
+@pytest.mark.sampled(one_in=7)
 @pytest.mark.skipif(FLAC is None, reason="needs flac of Xiph.Org")
 @pytest.mark.parametrize("kind", ["tones", "wasted", "noise"])
 @pytest.mark.parametrize("bits", [4, 5, 8, 12, 16, 20, 24, 32])

@@ -158,6 +158,7 @@ def interrupt_in_the_work(
     return done.returncode, told, failed
 
 
+@pytest.mark.sampled(one_in=4)
 @pytest.mark.parametrize("name", CALLS)
 def test_ctrl_c_ends_a_call(name: str, inputs: Path) -> None:
     code = PRELUDE + CALLS[name] + "\nprint('done', flush=True)\n"

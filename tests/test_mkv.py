@@ -57,6 +57,7 @@ def check(path: Path, codec: str, channels: int) -> None:
     demuxed.check(path, "matroska", channels, is_lossless=codec in LOSSLESS)
 
 
+@pytest.mark.sampled(one_in=7)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("clip", CLIPS)
 def test_clips_are_as_ffmpeg_has_them(folder: Path, clip: str, layout: str) -> None:

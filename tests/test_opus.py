@@ -125,6 +125,7 @@ def modes(kind: str, channels: int, tmp_path_factory: pytest.TempPathFactory) ->
     }
 
 
+@pytest.mark.sampled(one_in=2)
 def test_every_mode_is_that_of_libopus(modes: dict[str, Clip]) -> None:
     assert len(modes) == len(MODES)
     for clip in modes.values():
@@ -142,6 +143,7 @@ def test_celt_is_that_of_ffmpegs_own_decoder_too(modes: dict[str, Clip]) -> None
         assert oracle.rms(waveform - expected[:, :FRAMES]) < tolerance, clip.path.name
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("suffix", CONTAINERS)
 @pytest.mark.parametrize("count", LAYOUTS)
 def test_containers_and_channels(suffix: str, count: int, tmp_path: Path) -> None:

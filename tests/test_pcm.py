@@ -108,6 +108,7 @@ def written(rate: int, channels: int) -> dict[str, tuple[bytes, str, int]]:
     return files
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("rate", RATES)
 def test_every_format_of_samples_is_ffmpegs_to_the_bit(

@@ -37,16 +37,16 @@ FORMATS = [
     Format("aiff", "-c:a pcm_s24be"),
     Format("au", "-c:a pcm_s16be"),
     Format("flac", "-c:a flac"),
-    # Each page on the way is read whole, for its checksum; a few more show whether links follow.
-    Format("oga", "-c:a flac", spare_bytes=1_700_000),
-    Format("ogg", "-c:a libvorbis", spare_bytes=800_000),
-    Format("opus", "-c:a libopus -b:a 64k", preroll=7.5, spare_bytes=800_000),
+    # Each page on the way is read whole, for its checksum.
+    Format("oga", "-c:a flac", spare_bytes=800_000),
+    Format("ogg", "-c:a libvorbis", spare_bytes=500_000),
+    Format("opus", "-c:a libopus -b:a 64k", preroll=7.5),
     Format("m4a", "-c:a aac -b:a 96k"),
     Format("m4a", "-c:a alac"),
     Format("caf", "-c:a alac"),
     Format("mka", "-c:a flac"),
     Format("webm", "-c:a libopus -b:a 64k", preroll=7.5),
-    Format("mp3", "-c:a libmp3lame -b:a 96k", has_index=False, preroll=3, spare_bytes=900_000),
+    Format("mp3", "-c:a libmp3lame -b:a 96k", has_index=False, preroll=3),
     Format("aac", "-c:a aac -b:a 96k -f adts", has_index=False),
 ]
 

@@ -41,7 +41,7 @@ MOVED: Final[dict[str, str]] = {
     "ossicle.dataloader.loader": "ossicle.dataloader.samples.loaders",
     "ossicle.dataloader.manifest": "ossicle.dataloader.outputs.manifest",
     "ossicle.dataloader.masks": "ossicle.dataloader.transform.masks",
-    "ossicle.dataloader.npz": "ossicle.dataloader.outputs.npz",
+    "ossicle.dataloader.npz": "ossicle.data.npz",
     "ossicle.dataloader.processor": "ossicle.dataloader.outputs.processor",
     "ossicle.dataloader.progress": "ossicle.progress",
     "ossicle.dataloader.rows_by_id": "ossicle.data.rows_by_id",

@@ -7,7 +7,7 @@ loads like any other. CTC: Graves et al., "Connectionist Temporal Classification
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ossicle.data.clips import Clip
 from ossicle.features.mel import load_features
+from ossicle.progress import LossReport
 from ossicle.train.evaluate import WordErrors, word_errors
 from ossicle.train.order import epoch_rows
 
@@ -30,9 +31,6 @@ BLANK = 0
 WARMUP = 0.1  # share of the steps
 MAX_GRAD_NORM = 1.0
 DECODED = 64  # clips decoded at a time
-
-Progress = Callable[[int, int, float], None]
-"""Called after each step with the steps taken, all steps, and the loss."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def train_encoder(
     folder: Path | str,
     config: CtcConfig | None = None,
     *,
-    progress: Progress | None = None,
+    progress: LossReport | None = None,
 ) -> CtcResult:
     """Trains an encoder on clips and their texts and writes it as a local Whisper.
 
@@ -174,7 +172,7 @@ def _train(
     features: list[Tensor],
     targets: list[Tensor],
     config: CtcConfig,
-    progress: Progress,
+    progress: LossReport,
 ) -> list[float]:
     parameters = [p for p in (*encoder.parameters(), *head.parameters()) if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.01)

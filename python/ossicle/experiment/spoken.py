@@ -177,7 +177,7 @@ def make_spoken(
     folder: Path | str,
     config: SpokenConfig | None = None,
     *,
-    on_clip: Callable[[int, int], None] | None = None,
+    on_clip: Callable[[int, int], object] | None = None,
 ) -> Spoken:
     """Says the sentences of a corpus into WAV files and writes their manifests.
 

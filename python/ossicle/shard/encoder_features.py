@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ossicle.dataloader.outputs.npz import read_npy
+from ossicle.data.npz import read_npy
 from ossicle.errors import CorruptAudioError, InvalidArgumentError
 from ossicle.shard import Shard
 

@@ -38,14 +38,13 @@ from ossicle.train.stopping import Stop
 
 __all__ = ["run"]
 
-Report = Callable[[TrainProgress], None]
 _Arguments = tuple[Tensor, Tensor | None, Tensor, Tensor]
 
 
 def run(
     config: TrainConfig,
     *,
-    progress: Report | None = None,
+    progress: Callable[[TrainProgress], object] | None = None,
     evaluate: Evaluate | None = None,
 ) -> TrainResult:
     """Trains what the stage says on clips and their texts; the encoder stays as it is.
@@ -95,12 +94,12 @@ class _Run:
         self,
         config: TrainConfig,
         processes: Processes,
-        report: Report,
+        progress: Callable[[TrainProgress], object],
         evaluate: Evaluate | None,
     ) -> None:
         self.start = time.perf_counter()
         self.config, self.processes, self.device = config, processes, processes.device
-        self._progress = report if processes.is_first else lambda _: None
+        self._progress = progress if processes.is_first else lambda _: None
         self.out = None if config.out is None else Path(config.out)
         self.history = resume.History()
         self.saved: Path | None = None

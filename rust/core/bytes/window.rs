@@ -69,7 +69,10 @@ impl<'a> Window<'a> {
             } else {
                 PIECE
             };
-            self.piece = (4 * self.piece).min(most);
+            // A glance at a header does not show that the source is read through.
+            if piece >= self.piece {
+                self.piece = (4 * self.piece).min(most);
+            }
             self.move_to(at, skip, piece)?;
             return Ok(&self.buffer);
         }

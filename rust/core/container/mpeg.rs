@@ -215,7 +215,7 @@ fn find_stream(window: &mut Window<'_>) -> Result<Option<Place>> {
     if head.starts_with(b"RIFF") && head.get(8..12) == Some(b"WAVE") {
         return find_in_wav(window, from);
     }
-    if is_container(window)? {
+    if from == 0 && is_container(window)? {
         return Ok(None);
     }
     Ok(Some(Place {

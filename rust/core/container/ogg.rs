@@ -134,6 +134,11 @@ impl Ogg<'_> {
         self.rewind();
     }
 
+    /// The parameters of the link.
+    fn params(&self) -> &Params {
+        self.link.params.as_deref().unwrap_or(&self.track.params)
+    }
+
     /// Back to the link's first packet.
     fn rewind(&mut self) {
         self.continue_at(self.link.first_page);
@@ -168,12 +173,7 @@ impl Ogg<'_> {
             return Ok(());
         }
         let base = self.end;
-        let before = self
-            .link
-            .params
-            .as_deref()
-            .unwrap_or(&self.track.params)
-            .clone();
+        let before = self.params().clone();
         match Stream::find(&mut self.pages, at) {
             Ok(stream) => {
                 self.lengths = Lengths::new(&stream.params);
@@ -245,7 +245,7 @@ impl Ogg<'_> {
             _ => self.pages.len(),
         };
         self.next_page = at;
-        let params = self.link.params.as_deref().unwrap_or(&self.track.params);
+        let params = self.params();
         let declared = declared_frames(params).unwrap_or(0) as i64;
         let is_short = self.link.first_page >= at || self.end - self.link.base < declared;
         if self.partial.take().is_some() || is_short {
@@ -371,7 +371,7 @@ impl Ogg<'_> {
         };
         let is_less = |surplus: i64| (1..=total).contains(&surplus);
         // FLAC tells its length in its header, and nothing of it is cut.
-        let params = self.link.params.as_deref().unwrap_or(&self.track.params);
+        let params = self.params();
         let cuts = is_over && params.codec != Codec::Flac;
         let cut = if cuts { self.told.or(begin) } else { None };
         let cut = cut.map(surplus).filter(|cut| is_less(*cut));

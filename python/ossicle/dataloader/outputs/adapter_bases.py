@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from ossicle.data.errors import DataError, MetadataError
+from ossicle.data.npz import read_npz
 from ossicle.data.rows_by_id import RowsById
-from ossicle.dataloader.outputs.npz import read_npz
 from ossicle.dataloader.outputs.processor import FeatureProcessor
 from ossicle.dataloader.outputs.stage_tables import (
     ID,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from ossicle.data.errors import MetadataError
-from ossicle.dataloader.outputs.npz import Array, Npz
+from ossicle.data.npz import Array, Npz
 from ossicle.progress import Report
 
 if TYPE_CHECKING:

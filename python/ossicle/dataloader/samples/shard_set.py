@@ -14,8 +14,8 @@ from ossicle.audio import info, load
 from ossicle.audio.resampling import check_rate
 from ossicle.data.columns import value_of
 from ossicle.data.errors import ManifestError, MetadataError, SampleError
+from ossicle.data.npz import read_npy, read_npz
 from ossicle.data.recordings import samples_at
-from ossicle.dataloader.outputs.npz import read_npy, read_npz
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.shard import Shard
 from ossicle.shard.index import Shards, list_paths

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from ossicle.data.arrays import Columns, Lookup, Strings
 from ossicle.data.columns import COLUMNS
 from ossicle.data.errors import ManifestError, MetadataError
+from ossicle.data.npz import read_npz
 from ossicle.data.tables import Table, frame_of, source_of
-from ossicle.dataloader.outputs.npz import read_npz
 from ossicle.outputs import PathLike
 from ossicle.shard import AUDIO_EXTENSIONS
 

@@ -76,7 +76,7 @@ impl Ogg<'_> {
     /// is that of the first page, from which is counted: two milliseconds together, and a frame or two of other
     /// roundings. A lost packet is longer than that; where it may not be, the nearest place decides.
     pub(super) fn tolerance(&self) -> i64 {
-        let params = self.link.params.as_deref().unwrap_or(&self.track.params);
+        let params = self.params();
         let rounding = i64::from(params.sample_rate) / 500 + 2;
         let nearest = |(step, _)| (step as i64 - 1) / 2;
         self.lengths.step().map_or(0, nearest).min(rounding)

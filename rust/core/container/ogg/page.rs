@@ -70,9 +70,32 @@ pub(super) fn read_page(
     at: u64,
     ahead: u64,
 ) -> std::result::Result<Page, NoPage> {
-    let head = window.at(at, HEADER_BYTES, ahead).map_err(NoPage::Io)?;
-    let Some(head) = head.first_chunk::<HEADER_BYTES>() else {
-        let is_cut = b"OggS\0".starts_with(head.get(..5).unwrap_or(head));
+    let page = read_head(window, at, ahead)?;
+    let size = (page.end - at) as usize;
+    let bytes = window
+        .at(at, size, ahead.max(size as u64))
+        .map_err(NoPage::Io)?;
+    let (header, body) = bytes
+        .get(..size)
+        .and_then(|page| page.split_first_chunk::<HEADER_BYTES>())
+        .ok_or(NoPage::End)?;
+    let mut unsigned = *header;
+    unsigned[22..26].fill(0);
+    if crc(crc(0, &unsigned), body) != word(header, 22) {
+        return Err(NoPage::Damaged(size));
+    }
+    Ok(page)
+}
+
+/// The head of the page at `at`, whose body and checksum are not looked at.
+pub(super) fn read_head(
+    window: &mut Window<'_>,
+    at: u64,
+    ahead: u64,
+) -> std::result::Result<Page, NoPage> {
+    let bytes = window.at(at, HEADER_BYTES, ahead).map_err(NoPage::Io)?;
+    let Some(head) = bytes.first_chunk::<HEADER_BYTES>() else {
+        let is_cut = b"OggS\0".starts_with(bytes.get(..5).unwrap_or(bytes));
         return Err(if is_cut {
             NoPage::End
         } else {
@@ -82,28 +105,19 @@ pub(super) fn read_page(
     if !head.starts_with(b"OggS\0") {
         return Err(NoPage::Damaged(0));
     }
-    let (mut header, count) = (*head, usize::from(head[HEADER_BYTES - 1]));
-    let body_at = HEADER_BYTES + count;
-    let head = window.at(at, body_at, ahead).map_err(NoPage::Io)?;
-    let lacing = head.get(HEADER_BYTES..body_at).ok_or(NoPage::End)?;
+    let head = *head;
+    let body_at = HEADER_BYTES + usize::from(head[HEADER_BYTES - 1]);
+    let bytes = window.at(at, body_at, ahead).map_err(NoPage::Io)?;
+    let lacing = bytes.get(HEADER_BYTES..body_at).ok_or(NoPage::End)?;
     let pieces = pieces(lacing, at + body_at as u64);
-    let size = body_at + pieces.iter().map(|piece| piece.size).sum::<usize>();
-    let bytes = window
-        .at(at, size, ahead.max(size as u64))
-        .map_err(NoPage::Io)?;
-    let behind = bytes.get(HEADER_BYTES..size).ok_or(NoPage::End)?;
-    let declared = word(&header, 22);
-    header[22..26].fill(0);
-    if crc(crc(0, &header), behind) != declared {
-        return Err(NoPage::Damaged(size));
-    }
+    let body: usize = pieces.iter().map(|piece| piece.size).sum();
     Ok(Page {
         at,
-        end: at + size as u64,
-        flags: header[5],
-        granule: i64::from(word(&header, 6)) | i64::from(word(&header, 10)) << 32,
-        serial: word(&header, 14),
-        number: word(&header, 18),
+        end: at + (body_at + body) as u64,
+        flags: head[5],
+        granule: i64::from(word(&head, 6)) | i64::from(word(&head, 10)) << 32,
+        serial: word(&head, 14),
+        number: word(&head, 18),
         pieces,
     })
 }

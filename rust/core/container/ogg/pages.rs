@@ -1,6 +1,6 @@
 //! The pages of a file, and what may stand between them.
 
-use super::page::{NoPage, Page, Piece, read_page, resembles_page};
+use super::page::{NoPage, Page, Piece, read_head, read_page, resembles_page};
 use crate::bytes::window::Window;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -98,6 +98,26 @@ impl<'a> Pages<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// The first head of a page that begins in `from..to`, whose body and checksum are not looked at.
+    pub(super) fn find_head(&mut self, from: u64, to: u64) -> Result<Option<Page>> {
+        let mut at = from;
+        while let Some(found) = self.find_mark(at, to)? {
+            match read_head(&mut self.window, found, GLANCE_BYTES) {
+                Ok(page) => return Ok(Some(page)),
+                Err(NoPage::Io(error)) => return Err(error),
+                Err(_) => at = found + 1,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the last `length` bytes at once; gives where they begin.
+    pub(super) fn fetch_tail(&mut self, length: u64) -> Result<u64> {
+        let from = self.len().saturating_sub(length);
+        self.window.at(from, length as usize, length)?;
+        Ok(from)
     }
 
     fn read(&mut self, at: u64, ahead: u64) -> std::result::Result<Page, NoPage> {

@@ -6,7 +6,7 @@ use crate::container::demuxer::Demuxer;
 use crate::error::Result;
 
 /// Below this distance pages are read one by one.
-pub(super) const LINEAR_BYTES: u64 = 2 * MAX_PAGE_BYTES;
+const LINEAR_BYTES: u64 = 2 * MAX_PAGE_BYTES;
 /// So many steps go by proportion; from then on the middle is taken, which always ends.
 const GUESSES: u32 = 8;
 
@@ -15,9 +15,11 @@ impl Ogg<'_> {
     /// counted.
     pub(super) fn page_before(&mut self, frame: i64) -> Result<Option<Page>> {
         let target = self.link.granule(frame).saturating_sub(self.tolerance());
-        let end = self.chain.end_of(&self.link);
-        let (mut low, mut high) = (self.link.first_page, end.unwrap_or(self.pages.len()));
-        let (mut best, mut guesses) = (None, 0);
+        let (mut best, mut high) = self.bounds(target)?;
+        let mut low = best
+            .as_ref()
+            .map_or(self.link.first_page, |page: &Page| page.end);
+        let mut guesses = 0;
         while high.saturating_sub(low) > LINEAR_BYTES {
             let guess = self.guess(target, best.as_ref(), guesses);
             guesses += 1;
@@ -40,6 +42,25 @@ impl Ogg<'_> {
             best = Some(page);
         }
         Ok(best.filter(|page| page.at > self.link.first_page))
+    }
+
+    /// A page of the link that ends at position `target` or before it, and the byte from which on pages end after it.
+    fn bounds(&mut self, target: i64) -> Result<(Option<Page>, u64)> {
+        let end = self.chain.end_of(&self.link).unwrap_or(self.pages.len());
+        if self.link.base > 0 {
+            return Ok((None, end));
+        }
+        let (before, after) = self.looked_around(target);
+        let end = after.map_or(end, |page| page.at.min(end));
+        let Some(at) = before.map(|page| page.at).filter(|at| *at < end) else {
+            return Ok((None, end));
+        };
+        // Its head alone was read: whether it is whole shows here.
+        let page = self.pages.find(at, at + 1, |_| true)?;
+        Ok((
+            page.filter(|page| page.has_packet() && !page.is_last()),
+            end,
+        ))
     }
 
     /// A byte a little before `target` or a little behind it, in turn, if the stream goes on as it has up
