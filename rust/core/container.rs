@@ -73,10 +73,7 @@ fn open_pcm(source: &mut Source<'_>) -> Result<Option<Pcm>> {
         _ => Ok(None),
     }?;
     if base > 0 && found.is_some() {
-        header.remark(
-            0,
-            "an ID3 tag stands in front of the header: it is passed over",
-        )?;
+        header.remark(0, "an ID3 tag comes before the header: it is skipped")?;
     }
     Ok(found)
 }

@@ -65,7 +65,7 @@ class Batcher:
         check_limits(sample_rate, max_length_seconds, max_length)
         check_processor(processor, sample_rate)
         if loss_on not in ("all", "response"):
-            raise ValueError(f'loss_on is "all" or "response", not {loss_on!r}')
+            raise ValueError(f'loss_on must be "all" or "response", not {loss_on!r}')
         if waveform_cache is not None or feature_cache is not None:
             check_whole_milliseconds(max_length_seconds)
         self.processor = processor
@@ -162,7 +162,7 @@ class Batcher:
         for place, (item, own) in enumerate(zip(items, counts or (), strict=counts is not None)):
             for recording, count in zip(item.example.recordings, own, strict=True):
                 if count <= 0 and place not in errors:
-                    why = "it is too short for one audio token"
+                    why = "the clip is too short for one audio token"
                     error = ClipTooShortError(why, **place_of(recording))
                     errors[place] = _with_note(error, item.example.index)
         return errors
@@ -218,7 +218,7 @@ class Batcher:
         batch = {name: value for name, value in given.items() if name not in _NOT_FOR_THE_MODEL}
         errors: Errors = {
             place: NoLabelError(
-                f"{items[place].example.name}: it has no response to learn from",
+                f"{items[place].example.name}: the row has no response to compute a loss on",
                 row=items[place].example.index,
             )
             for place, count in enumerate(learned.sum(dim=1).tolist())

@@ -72,7 +72,7 @@ def preflight(
         A Polars frame, a line a row: ``row`` (its place), ``id``, ``files``, ``seconds`` (of all
         its recordings), ``sample_rates`` (native, in Hz), ``tokens``, ``audio_tokens`` (the
         placeholders among them), ``encoder_tokens``, ``labels`` (tokens that are learned),
-        ``duplicate_of`` (the earlier row), ``remarks`` (what is careless in its recordings, as
+        ``duplicate_of`` (the earlier row), ``remarks`` (the remarks on its recordings, as
         `ossicle.AudioInfo` has it), and ``problem``, None where all is well.
     """
     seen: dict[str, int] = {}

@@ -72,8 +72,8 @@ def index_shards(
     """Makes the indexes of shards that are missing or stale, and gives the rows of all.
 
     Each payload is read once, without the GIL, many at a time. The index of a shard is there as
-    soon as that shard is done: who stops the work and calls again goes on behind it. An index of
-    lhotse (``NAME.tar.idx``) or Energon (``STEM.tar.idx``) beside a shard is compared.
+    soon as that shard is done: a call that is repeated after an interruption continues there. An
+    index of lhotse (``NAME.tar.idx``) or Energon (``STEM.tar.idx``) beside a shard is compared.
 
     Args:
         paths: Shards, or one.
@@ -117,7 +117,7 @@ def list_paths(paths: Shards) -> list[str]:
     for path in shards:
         real = os.path.abspath(path)  # noqa: PTH100 - of text, and links stay links
         if real in seen:
-            raise InvalidArgumentError("the shard is named twice", source=path)
+            raise InvalidArgumentError("the shard is listed twice", source=path)
         seen.add(real)
     return shards
 
@@ -162,7 +162,7 @@ def _parquet(shard: str) -> polars.DataFrame:
 
 
 def _unread(path: Path, reason: str) -> AudioError:
-    return CorruptAudioError(f"no index that can be read: {reason}", source=os.fspath(path))
+    return CorruptAudioError(f"the index cannot be read: {reason}", source=os.fspath(path))
 
 
 def _schema() -> dict[str, polars.DataType]:

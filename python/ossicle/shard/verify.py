@@ -37,12 +37,12 @@ _CONTROL = "the member's name has control characters in it"
 
 @dataclass(frozen=True)
 class Repair:
-    """What became of a damaged shard.
+    """The result of repairing a damaged shard.
 
     Attributes:
         path: The new shard; None where nothing was left to make one of.
         samples: How many it holds.
-        members: How many files these are.
+        members: The number of their files.
         bytes: Its size.
         errors: What is wrong with the old shard, in its order, and each member that was left out
             though it is whole, because another one of its sample is not.
@@ -62,7 +62,7 @@ def verify_shards(
     threads: int | None = None,
     progress: Report | None = None,
 ) -> polars.DataFrame:
-    """Reads shards to their last byte and lists all that is wrong with them.
+    """Reads shards to their last byte and lists all faults.
 
     Args:
         paths: One shard or several.
@@ -100,7 +100,7 @@ def verify_shards(
 
 
 class Remark(NamedTuple):
-    """What is careless in a recording of a shard, whose bytes are whole.
+    """A remark on a recording of a shard, whose bytes are whole.
 
     Attributes:
         shard: The shard's path.
@@ -114,7 +114,7 @@ class Remark(NamedTuple):
 
 
 def shard_remarks(paths: Shards, *, threads: int | None = None) -> list[Remark]:
-    """What is careless in the recordings of shards; nothing is decoded.
+    """The remarks on the recordings of shards; nothing is decoded.
 
     An index that is the shard's own tells it; without one the recordings' headers are read. Names
     of members with control characters in them, which are read but not written, are remarks too.

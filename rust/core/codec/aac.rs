@@ -139,7 +139,7 @@ pub(crate) fn he_aac() -> Error {
 
 fn unsupported(what: &str) -> Error {
     Error::unsupported(format!(
-        "{what} is not decoded here (of AAC, the LC profile is)"
+        "{what} is not decoded here (of AAC, only the LC profile is)"
     ))
 }
 

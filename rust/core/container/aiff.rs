@@ -64,14 +64,18 @@ fn read_common(header: &mut Header<'_, '_>, chunk: Chunk, is_compressed: bool) -
         (true, Some(&[a, b, c, d])) => [a, b, c, d],
         // As FFmpeg and libsndfile.
         (true, _) => {
-            let reason = "the AIFF-C format chunk (COMM) names no codec: plain samples are read";
+            let reason =
+                "the AIFF-C format chunk (COMM) names no codec: the samples are read as PCM";
             header.remark(chunk.at, reason)?;
             *b"NONE"
         }
     };
     let layout = layout(tag, u32::from(u16::from_be_bytes([b0, b1])))?;
     let Some(rate) = extended(rate) else {
-        return Err(header.broken(chunk.at + 8, "the AIFF header declares no rate that can be"));
+        return Err(header.broken(
+            chunk.at + 8,
+            "the AIFF header declares an impossible sample rate",
+        ));
     };
     let channels = u32::from(u16::from_be_bytes([c0, c1]));
     if matches!(layout.coding, Coding::Adpcm(_)) && channels > adpcm::MAX_CHANNELS {
@@ -151,7 +155,10 @@ fn finish(header: &mut Header<'_, '_>, common: Common, sound: Chunk, form_end: u
     let is_none = sound.size == 0;
     let size = match u64::from(sound.size).checked_sub(in_front) {
         None if !is_none => {
-            return Err(header.broken(sound.at, "the AIFF samples begin behind their chunk"));
+            return Err(header.broken(
+                sound.at,
+                "the AIFF samples begin after the end of their chunk",
+            ));
         }
         size => size.unwrap_or(0),
     };
@@ -167,7 +174,7 @@ fn finish(header: &mut Header<'_, '_>, common: Common, sound: Chunk, form_end: u
     // As by all others, the chunk's own size is believed.
     let counted = u64::from(common.frames);
     if size.is_some() && matches!(layout.coding, Coding::Linear(..)) && counted != pcm.frames() {
-        let reason = "the AIFF format chunk (COMM) counts other frames than the sound chunk (SSND) holds, which is believed";
+        let reason = "the AIFF format chunk (COMM) and the sound chunk (SSND) have different numbers of frames: those of the sound chunk are read";
         header.remark(sound.at, reason)?;
     }
     Ok(pcm)

@@ -25,7 +25,7 @@ pub(crate) fn open(header: &mut Header<'_, '_>, base: u64) -> Result<Pcm> {
     };
     let (at, size) = (u64::from(field(4)), field(8));
     if at < 24 || base + at > header.source_len() {
-        let reason = format!("the AU header puts the samples at byte {at}");
+        let reason = format!("the AU header gives byte {at} as the start of the samples");
         return Err(header.broken(base + 4, reason));
     }
     let sample = sample(field(12)).map_err(|error| error.at_byte(base + 12))?;

@@ -93,10 +93,10 @@ impl Declared {
         let reason = match is_told || is_empty {
             true => return None,
             _ if self.is_placeholder(self.size) => {
-                "data size is the placeholder of a writer to a pipe"
+                "data size is a placeholder, as left by programs that write to a pipe"
             }
             _ if !fits && is_no_witness() => {
-                "data size points beyond the end of the file and the outermost size does not agree with it"
+                "data size points past the end of the file, and contradicts the file's outermost size"
             }
             _ => return None,
         };

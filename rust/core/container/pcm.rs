@@ -151,7 +151,7 @@ impl Pcm {
             return Ok(());
         }
         let reason =
-            format!("the header promises {promised} bytes of samples and {there} are there");
+            format!("the header declares {promised} bytes of samples and the file has {there}");
         Err(Error::corrupt(reason).at_byte(self.data.end))
     }
 
@@ -172,7 +172,7 @@ fn check(header: &Header<'_, '_>, layout: &Layout, at: u64) -> Result<()> {
     check_channels(layout.channels).map_err(|error| error.at_byte(at))?;
     if layout.block_bytes == 0 || layout.block_frames() == 0 {
         let reason = format!(
-            "blocks of {} bytes hold no sample of each channel",
+            "a block of {} bytes does not hold a sample of each channel",
             layout.block_bytes
         );
         return Err(header.broken(at, reason));

@@ -205,7 +205,7 @@ fn read_format(
     let layout = layout(&format, order, container)?;
     // No channels, no block: that has an error of its own.
     if u64::from(format.block_bytes) != layout.block_bytes && format.channels > 0 {
-        let reason = "the WAV block size contradicts bits and channels, which are believed";
+        let reason = "the WAV block size contradicts bits and channels: bits and channels are used";
         header.remark(at, reason)?;
     }
     Ok(layout)
@@ -251,13 +251,13 @@ fn settle(header: &Header<'_, '_>, at: u64, format: &mut Format) -> Result<()> {
         (2, bits) if bits != 4 => (4, "the WAV header declares other than 4 bits for ADPCM"),
         (1 | 3, 0) if container > 0 => (
             container,
-            "the WAV header declares no bits: the block size tells them",
+            "the WAV header declares no bits per sample: they follow from the block size",
         ),
         // The upper ones of 32, as in the extensible form. FFmpeg takes them for the floats of Cool Edit, libsndfile
         // and sox for samples of 3 bytes; each of the three is noise for files of the other two.
         (1, 24) if container == 32 => (
             32,
-            "the WAV header declares 24 bits, and blocks of 32 a sample",
+            "the WAV header declares 24 bits per sample in blocks of 32",
         ),
         _ => return Ok(()),
     };

@@ -282,8 +282,7 @@ impl<'a> CodecReader<'a> {
             true => "its sample rate".to_owned(),
             false => format!("from {} to {rate} Hz", self.sample_rate),
         };
-        let reason =
-            format!("the stream changes {change}: ask for a sample rate to get all of it at one");
+        let reason = format!("the stream changes {change}: pass sample_rate to resample each part");
         Err(Error::unsupported(reason))
     }
 
@@ -487,7 +486,7 @@ impl Pass {
         if self.barren <= MAX_BARREN_PACKETS {
             return Ok(());
         }
-        let reason = "too many packets in a row decode to nothing";
+        let reason = "too many packets in a row decode to no samples";
         Err(Error::new(ErrorKind::Limit, reason))
     }
 

@@ -49,7 +49,9 @@ class ProcessorRegistry:
         name = name or _own_name(kind)
         # That a package announces the same name is found by `get`: looking takes milliseconds.
         if name in self._kinds:
-            raise ProcessorError(f"there is a processor {name!r} already: {self._origin(name)}")
+            raise ProcessorError(
+                f"a processor is registered as {name!r} already: {self._origin(name)}"
+            )
         self._kinds[name] = kind
         return kind
 
@@ -73,7 +75,7 @@ class ProcessorRegistry:
             return own
         if not announced:
             known = ", ".join(self.names()) or "none"
-            raise ProcessorError(f"there is no processor {name!r}: there are {known}")
+            raise ProcessorError(f"unknown processor {name!r}; the processors are {known}")
         return _load(announced[0])
 
     def create(self, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -112,7 +114,7 @@ class ProcessorRegistry:
 
 def _check(kind: Any) -> None:
     if not (isinstance(kind, type) and issubclass(kind, FeatureProcessor)):
-        raise TypeError(f"a processor is a subclass of FeatureProcessor, not {kind!r}")
+        raise TypeError(f"a processor must be a subclass of FeatureProcessor, not {kind!r}")
 
 
 def _own_name(kind: Any) -> str:
@@ -137,7 +139,7 @@ def _load(point: importlib.metadata.EntryPoint) -> ProcessorType:
             f"the processor {point.name!r}, {_describe(point)}, does not import: {why}"
         ) from error
     if not (isinstance(kind, type) and issubclass(kind, FeatureProcessor)):
-        why = f"is no FeatureProcessor, but {kind!r}"
+        why = f"is not a FeatureProcessor, but {kind!r}"
         raise ProcessorError(f"the processor {point.name!r}, {_describe(point)}, {why}")
     return kind
 

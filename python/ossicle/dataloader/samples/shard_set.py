@@ -58,7 +58,7 @@ class ShardSet:
         if not self.paths:
             raise ManifestError("no shards were given")
         if max_open < 1:
-            raise InvalidArgumentError(f"max_open is {max_open}, not at least 1")
+            raise InvalidArgumentError(f"max_open must be at least 1, not {max_open}")
         self.sample_rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
         self.mono, self._max_open = mono, max_open
         self._open: OrderedDict[int, Shard] = OrderedDict()
@@ -145,7 +145,9 @@ class ShardSet:
             fields = _fields(shard.path, key, extension, shard.read(number, extension))
             twice = metadata.keys() & fields.keys()
             if twice:
-                raise _broken(shard.path, key, extension, "another member has it", min(twice))
+                raise _broken(
+                    shard.path, key, extension, "another member has the same field", min(twice)
+                )
             metadata |= fields
         return with_ids(metadata, key)
 

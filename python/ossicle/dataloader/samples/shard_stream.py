@@ -58,7 +58,7 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
 
     Raises:
         AudioError: A shard cannot be opened.
-        InvalidArgumentError: An argument makes no sense.
+        InvalidArgumentError: An argument is invalid.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
         wrong = sorted(name for name in own if state.get(name) != own[name])
         if wrong:
             facts = ", ".join(f"{name} was {state.get(name)!r}, is {own[name]!r}" for name in wrong)
-            raise InvalidArgumentError(f"the state belongs to another order of samples: {facts}")
+            raise InvalidArgumentError(f"the state is of other shards or settings: {facts}")
         self._epoch.set(int(state["epoch"]))
         self._done, self._resumed = int(state["samples_done"]), dict(state)
 
@@ -195,7 +195,8 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
         if was != (consumer, consumers):
             raise InvalidArgumentError(
                 f"the state is that of reader {was[0]} of {was[1]} (processes times workers), this "
-                f"is {consumer} of {consumers}: go on with as many as before"
+                f"is {consumer} of {consumers}: resume with the same numbers of processes and "
+                "workers"
             )
         return int(state["samples_done"])
 

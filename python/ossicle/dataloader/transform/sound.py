@@ -85,7 +85,7 @@ class Normalizer(DataProcessor):
             scale; None leaves peaks alone, as float32 holds them.
 
     Raises:
-        InvalidArgumentError: An argument makes no sense.
+        InvalidArgumentError: An argument is invalid.
         ModuleNotFoundError: pyloudnorm, which ``"loudness"`` needs, is not installed.
     """
 
@@ -98,7 +98,7 @@ class Normalizer(DataProcessor):
         peak_limit_db: float | None = None,
     ) -> None:
         if kind not in get_args(Level):
-            raise InvalidArgumentError(f'kind is "peak", "rms" or "loudness", not {kind!r}')
+            raise InvalidArgumentError(f'kind must be "peak", "rms" or "loudness", not {kind!r}')
         if kind == "loudness" and importlib.util.find_spec("pyloudnorm") is None:
             raise ModuleNotFoundError(
                 "loudness is measured by pyloudnorm: pip install 'ossicle[loudness]'"
@@ -108,7 +108,10 @@ class Normalizer(DataProcessor):
         self.max_gain_db, self.peak_limit_db = max_gain_db, peak_limit_db
         limits = (self.target, max_gain_db, peak_limit_db or 0.0)
         if not math.isfinite(self.target) or any(map(math.isnan, limits)):
-            raise InvalidArgumentError(f"target is {self.target}, the limits {limits[1:]}: no dB")
+            raise InvalidArgumentError(
+                f"target is {self.target}, the limits {limits[1:]}: "
+                "both must be finite numbers of dB"
+            )
 
     def __call__(
         self, waveform: Waveform, sample_rate: SampleRate, metadata: MetadataDict

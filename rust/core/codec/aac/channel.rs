@@ -90,7 +90,7 @@ impl Channel {
                     }
                 }
                 if book == RESERVED || end > self.windows.bands {
-                    return Err(Fault::Damaged("an AAC packet has a wrong section"));
+                    return Err(Fault::Damaged("an AAC packet has an invalid section"));
                 }
                 self.books[group.first_band + begin..group.first_band + end].fill(book);
                 begin = end;
@@ -123,7 +123,9 @@ impl Channel {
                     _ => {
                         scale += huffman::read_difference(bits)?;
                         if !(0..256).contains(&scale) {
-                            return Err(Fault::Damaged("an AAC packet has a wrong scale factor"));
+                            return Err(Fault::Damaged(
+                                "an AAC packet has an invalid scale factor",
+                            ));
                         }
                         quarter_power(scale - SCALE_OFFSET)
                     }

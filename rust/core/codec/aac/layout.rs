@@ -91,7 +91,9 @@ impl Layout {
         if coupled > 0 {
             return Err(Fault::COUPLED);
         }
-        Self::of_program(&groups, &deep).ok_or(Fault::Unsupported("AAC with unusual channels"))
+        Self::of_program(&groups, &deep).ok_or(Fault::Unsupported(
+            "AAC with a program config of these channels",
+        ))
     }
 
     /// Gives speakers to the elements of a program, in the order that FFmpeg does.

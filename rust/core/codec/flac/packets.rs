@@ -24,7 +24,7 @@ impl Packets {
         let header = params.header.first_chunk();
         let info = header.and_then(StreamInfo::parse);
         let info = info
-            .ok_or_else(|| Error::corrupt("FLAC without its header"))?
+            .ok_or_else(|| Error::corrupt("the FLAC header is missing"))?
             .check()?;
         Ok(Self {
             frames: FrameDecoder::new(&info),
@@ -41,7 +41,7 @@ impl PacketDecoder for Packets {
             Err(Fault::Short) => return Err(damaged("a FLAC frame ends too early")),
             Err(Fault::Damaged(reason)) => return Err(damaged(reason)),
             Err(Fault::Changed { .. }) => {
-                return Err(not_here("FLAC that changes its format in mid-stream"));
+                return Err(not_here("the FLAC stream changes its format in mid-stream"));
             }
         };
         self.output.clear();

@@ -162,7 +162,11 @@ impl Frame {
             for channel in 0..self.coded_channels(subband) {
                 let quantizer = match bits.read(4) as usize {
                     0 => Quantizer::default(),
-                    15 => return Err(damaged("an allocation that Layer I does not have")),
+                    15 => {
+                        return Err(damaged(
+                            "the frame has a bit allocation that Layer I does not have",
+                        ));
+                    }
                     allocation => plain(allocation + 1),
                 };
                 self.allocate(subband, channel, quantizer);

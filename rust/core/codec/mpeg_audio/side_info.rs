@@ -73,7 +73,7 @@ impl Granule {
             ..Self::default()
         };
         if new.big_lines > LINES {
-            return Err(damaged("more than 288 pairs of lines in a granule"));
+            return Err(damaged("a granule has more than 288 pairs of lines"));
         }
         match bits.flag() {
             true => new.read_window(bits, header)?,
@@ -91,7 +91,7 @@ impl Granule {
             1 => Window::Start,
             2 => Window::Short,
             3 => Window::End,
-            _ => return Err(damaged("a switched window of the long type")),
+            _ => return Err(damaged("a granule switches windows to the long type")),
         };
         self.is_mixed = bits.flag();
         for table in &mut self.tables[..2] {

@@ -26,7 +26,7 @@ impl Packets {
             return Err(not_here(params.codec.name()));
         };
         let channels = params.channels.filter(|count| *count > 0);
-        let channels = channels.ok_or_else(|| Error::corrupt("PCM of 0 channels"))?;
+        let channels = channels.ok_or_else(|| Error::corrupt("the stream declares no channels"))?;
         super::check_channels(u32::try_from(channels).unwrap_or(u32::MAX))?;
         Ok(Self {
             sample,

@@ -45,7 +45,7 @@ pub(crate) fn open(header: &mut Header<'_, '_>, base: u64) -> Result<Option<Pcm>
     }
     match (layout, samples) {
         (Some(layout), Some(samples)) => finish(header, layout, table, samples).map(Some),
-        (None, _) => Err(header.broken(at, "the CAF file does not describe its samples (desc)")),
+        (None, _) => Err(header.broken(at, "the CAF description (desc) is missing")),
         (_, None) => Err(header.broken(at, "the CAF file ends before its samples")),
     }
 }
@@ -193,7 +193,7 @@ fn finish(
     let cut = pcm.cut(u64::from(table.priming), table.frames);
     cut.ok_or_else(|| {
         let reason = format!(
-            "the CAF packet table promises {} frames behind {} and there are less",
+            "the CAF packet table declares {} frames after {}, and the file has fewer",
             table.frames, table.priming
         );
         header.broken(table.at, reason)

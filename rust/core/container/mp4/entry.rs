@@ -70,7 +70,7 @@ pub(super) fn read(
     let entry = (description as usize)
         .checked_sub(1)
         .and_then(|at| entries.get(at));
-    let broken = || Error::corrupt("a broken MP4 sample description").at_byte(stsd.start);
+    let broken = || Error::corrupt("the MP4 sample description is broken").at_byte(stsd.start);
     let entry = entry.ok_or_else(broken)?;
     let bytes = body(window, *entry, MAX_BYTES)?;
     let (sound, rest) = sound(entry.kind, &bytes, version == 0).ok_or_else(broken)?;
@@ -216,7 +216,7 @@ impl Linear {
 fn pcm_entry(sound: Sound, codec: Codec) -> Result<Entry> {
     let params = plain(sound, codec);
     let block = params.pcm_frame_bytes();
-    let block = block.ok_or_else(|| Error::corrupt("PCM of 0 channels"))?;
+    let block = block.ok_or_else(|| Error::corrupt("the stream declares no channels"))?;
     Ok(Entry {
         params,
         lengths: Lengths::Bytes(block as u64),
@@ -230,7 +230,7 @@ fn mp4a(sound: Sound, esds: Option<&[u8]>) -> Result<(Params, Lengths)> {
         Some(described) => described,
         None => {
             return Err(Error::corrupt(
-                "MP4 audio without a description of its stream",
+                "the MP4 audio track does not describe its stream",
             ));
         }
     };
@@ -342,7 +342,7 @@ fn mpeg(sound: Sound, codec: Codec) -> (Params, Lengths) {
 
 fn alac(sound: Sound, body: Option<&[u8]>) -> Result<(Params, Lengths)> {
     let cookie = body.and_then(|body| body.get(4..));
-    let cookie = cookie.ok_or_else(|| Error::corrupt("ALAC without its configuration"))?;
+    let cookie = cookie.ok_or_else(|| Error::corrupt("the ALAC configuration is missing"))?;
     let mut params = plain(sound, Codec::Alac);
     let frames = apply_alac_config(&mut params, cookie)?;
     Ok((params, Lengths::Fixed(frames)))
@@ -357,10 +357,10 @@ pub(crate) fn apply_alac_config(params: &mut Params, config: &[u8]) -> Result<u6
         be32(config, 20),
     );
     let (Some(frames), Some(bits), Some(channels), Some(rate)) = fields else {
-        return Err(Error::corrupt("a broken ALAC configuration"));
+        return Err(Error::corrupt("the ALAC configuration is broken"));
     };
     if frames == 0 || rate == 0 || *channels == 0 {
-        return Err(Error::corrupt("an ALAC configuration of nothing"));
+        return Err(Error::corrupt("the ALAC configuration is empty"));
     }
     params.bits_per_sample = Some(u32::from(*bits));
     params.sample_rate = rate;
@@ -376,7 +376,7 @@ pub(crate) fn apply_alac_config(params: &mut Params, config: &[u8]) -> Result<u6
 }
 
 fn opus(dops: Option<&[u8]>) -> Result<(Params, Lengths)> {
-    let dops = dops.ok_or_else(|| Error::corrupt("Opus without its header"))?;
+    let dops = dops.ok_or_else(|| Error::corrupt("the Opus header is missing"))?;
     let head = head_of_dops(dops);
     Ok((Head::parse(&head)?.params(&head), Lengths::Ticks))
 }
@@ -385,6 +385,6 @@ fn flac(dfla: Option<&[u8]>) -> Result<(Params, Lengths)> {
     // Version and flags, then the metadata blocks: STREAMINFO comes first.
     let dfla = dfla.filter(|dfla| dfla.get(4).is_some_and(|kind| kind & 0x7F == 0));
     let info = dfla.and_then(|dfla| dfla.get(8..42));
-    let info = info.ok_or_else(|| Error::corrupt("FLAC without its STREAMINFO"))?;
+    let info = info.ok_or_else(|| Error::corrupt("the FLAC STREAMINFO is missing"))?;
     Ok((codec_headers::flac(info)?, Lengths::Ticks))
 }
