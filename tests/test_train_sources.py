@@ -126,8 +126,8 @@ def test_bad_rows_are_raised_or_left_out_and_counted(
     assert len(source) == 5
     assert [(s.row, s.reason.split(":")[0]) for s in source.skipped] == [
         (1, "no `text`"),
-        (2, "no JSON object but list"),
-        (3, "no JSON"),
+        (2, "not a JSON object but list"),
+        (3, "not valid JSON"),
     ]
     (tmp_path / "all-bad.jsonl").write_text("[]\n[]\n")
     with pytest.raises(ManifestError, match=r"row 0 \(line 1\): no JSON object"):

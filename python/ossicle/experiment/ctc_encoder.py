@@ -39,7 +39,7 @@ class CtcConfig:
 
     Attributes:
         d_model: Channels; a multiple of ``heads``.
-        layers: Transformer layers behind Whisper's two convolutions.
+        layers: Transformer layers after Whisper's two convolutions.
         heads: Heads of the attention.
         n_mels: Mel bins.
         steps: Optimizer steps.
@@ -142,11 +142,11 @@ def encode(encoder: Any, features: Tensor, lengths: Tensor) -> Tensor:
 
     Args:
         encoder: A ``transformers`` ``WhisperEncoder``.
-        features: Log-mel features (B, n_mels, T_mel), zeros behind each clip's own frames.
+        features: Log-mel features (B, n_mels, T_mel), zeros after each clip's own frames.
         lengths: Mel frames of each clip, int64 (B,).
 
     Returns:
-        (B, ceil(T_mel / 2), d_model); what lies behind ``ceil(lengths / 2)`` means nothing.
+        (B, ceil(T_mel / 2), d_model); what lies after ``ceil(lengths / 2)`` means nothing.
     """
     frames = torch.arange(features.shape[-1])
     x = F.gelu(encoder.conv1(features)) * (frames < lengths[:, None])[:, None]
@@ -161,7 +161,7 @@ def encode(encoder: Any, features: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _pad(features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """(B, n_mels, T) float32, zeros behind each clip, and their frames."""
+    """(B, n_mels, T) float32, zeros after each clip, and their frames."""
     padded = pad_sequence([f.float() for f in features], batch_first=True)
     return padded.transpose(1, 2), torch.tensor([len(f) for f in features])
 

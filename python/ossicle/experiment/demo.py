@@ -110,7 +110,7 @@ def run(
     Args:
         out: Folder of the corpus, the cache, the shard, ``report.png`` and ``report.json``: a new
             or an empty one, or one that an earlier call made.
-        data: A manifest of one's own: JSON lines with ``wav`` or ``audio_path``, and ``text``.
+        data: Your own manifest: JSON lines with ``wav`` or ``audio_path``, and ``text``.
         clips: Size of the corpus that is made without ``data``.
         steps: Optimizer steps.
         seed: Of the corpus and of the training.
@@ -118,7 +118,7 @@ def run(
 
     Raises:
         InvalidArgumentError: ``out`` holds other things; nothing was touched.
-        AudioError: A clip cannot be decoded; nothing is left out in silence.
+        AudioError: A clip cannot be decoded; nothing is left out silently.
         LossDidNotFallError: The training did not learn.
     """
     out, report = claim(out), progress or (lambda *_: None)

@@ -66,7 +66,7 @@ class ExtractOutput:
         self.pattern = Path(pattern)
         self._parts = _FIELD.split(self.pattern.name)[::2]
         if len(self._parts) != 2 or "%" in "".join(self._parts):
-            reason = "the name of the shards needs one field for their number, like %06d"
+            reason = "the name of the shards needs one field for the shard's number, like %06d"
             raise InvalidArgumentError(reason, source=str(pattern))
         stem = "".join(self._parts).removesuffix(".tar").rstrip("-_.") or "features"
         self.plan_path = self.pattern.with_name(f"{stem}.extract.json")
@@ -145,7 +145,7 @@ class ExtractOutput:
             found = json.loads(self.plan_path.read_text(encoding="utf-8"))
             made_by = str(found["fingerprint"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ExtractError(source, f"is no plan of an extraction: {error}") from error
+            raise ExtractError(source, f"is not the plan of an extraction: {error}") from error
         if made_by != plan.fingerprint:
             raise FingerprintError(source, made_by, plan.fingerprint)
         for name, value in asdict(plan).items():

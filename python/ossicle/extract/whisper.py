@@ -170,12 +170,12 @@ def _finish(
     if written + len(faults) != plan.rows:
         raise RuntimeError(
             f"{written} clips and {len(faults)} faults are not the manifest's {plan.rows} rows: "
-            f"someone else has written to {output.pattern.parent}"
+            f"another program has written to {output.pattern.parent}"
         )
     if not written:
         first = faults[0]
         raise AudioError(
-            f"not one of {plan.rows} clips can be used: {first.reason}", source=first.file
+            f"none of the {plan.rows} clips can be used: {first.reason}", source=first.file
         )
     output.save(plan, {"shards": len(shards), "clips": written, "faults": len(faults)})
     return ExtractResult(

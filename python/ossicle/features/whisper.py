@@ -1,4 +1,4 @@
-"""`WhisperFeatures`: ossicle's log-mel behind the interface of Hugging Face's extractor."""
+"""`WhisperFeatures`: ossicle's log-mel with the interface of Hugging Face's extractor."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class MicroBatch:
             others is kept from before.
         keep: Of ``new``, those whose encoder output is to be kept.
         features: Log-mel features (N, n_mels, T) of the new ones, or encoder frames (N, T, d) or
-            (N, n, T, d) of all, zeros behind each clip's own.
+            (N, n, T, d) of all, zeros after each clip's own.
         lengths: How many are each one's own, int64 (N,).
         idx: Token ids, int64 (B, T), padded with 0.
         targets: The ids that follow them, int64 (B, T), padded with -1.
@@ -260,7 +260,7 @@ def collate_text(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 
 def pad_frames(clips: Sequence[Tensor], axis: int) -> tuple[Tensor, Tensor]:
-    """Features side by side, zeros behind each clip's own.
+    """Features side by side, zeros after each clip's own.
 
     Args:
         clips: Of one shape but for time.

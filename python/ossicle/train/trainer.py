@@ -74,7 +74,7 @@ def run(
         CheckpointError: If ``out`` has checkpoints and neither ``resume`` nor ``overwrite`` says
             what is to become of them, or if they are of another run.
         TrainingInterrupted: At Ctrl-C, when the step is finished and, with ``out``, its checkpoint
-            written, from which ``resume`` goes on. A second Ctrl-C is a KeyboardInterrupt at once.
+            written, from which ``resume`` continues. A second one is a KeyboardInterrupt at once.
         TrainingTerminated: Likewise at SIGTERM.
         InvalidArgumentError: If a file that would be written in ``out`` is the data.
     """
@@ -129,7 +129,8 @@ class _Run:
             return
         if checkpoint.any_in(self.out):
             raise CheckpointError(
-                f"{self.out} has checkpoints: resume goes on from them, overwrite removes them"
+                f"{self.out} has checkpoints: pass resume to continue from them, or overwrite "
+                "to remove them"
             )
 
     def run(self) -> TrainResult:
@@ -151,7 +152,7 @@ class _Run:
         return self._finish(start_step)
 
     def _open(self, out: Path) -> None:
-        """Goes on from what is in the folder, or makes it ready."""
+        """Resumes from what is in the folder, or prepares it."""
         found = resume.restore(self.setup, out, self.identity) if self.config.resume else None
         if found is not None:
             self.history, self.saved = found
@@ -342,7 +343,7 @@ class _Run:
                 raise TrainingError(f"step {number} has no clip that can be used: {reasons}")
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"the loss of step {number} is {loss}: a lower learning rate, a warmup?"
+                    f"the loss of step {number} is {loss}: try a lower learning rate or a warmup"
                 )
 
     def _take_counts(self, steps: int) -> StepCounts:
