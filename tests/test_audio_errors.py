@@ -76,7 +76,7 @@ def test_an_empty_file(tmp_path: Path) -> None:
 def test_a_text_file(tmp_path: Path) -> None:
     path = tmp_path / "readme.mp3"
     path.write_text("This is no recording, whatever its name says.\n" * 200)
-    error = fails(path, ossicle.UnsupportedFormatError, "not of an audio format")
+    error = fails(path, ossicle.UnsupportedFormatError, "not a supported audio format")
     assert isinstance(error, ValueError)
 
 
@@ -87,7 +87,7 @@ def test_a_flac_cut_in_half(make_clip) -> None:
 
 
 def test_an_mp3_of_zeros(make_clip) -> None:
-    error = fails(bytes(40_000), ossicle.UnsupportedFormatError, "not of an audio format")
+    error = fails(bytes(40_000), ossicle.UnsupportedFormatError, "not a supported audio format")
     assert error.source == "<bytes>"
     data = make_clip("mp3", rate=44_100, frames=100_000, options=FORMATS["mp3"]).read_bytes()
     fails(data[:2_000] + bytes(len(data) - 2_000), ossicle.CorruptAudioError, "cut short|ends")

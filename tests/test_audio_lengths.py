@@ -160,10 +160,10 @@ def test_errors_are_collected_or_the_first_is_raised(tone: Path, tmp_path: Path)
         (3, "cannot be a int"),
         (None, "cannot be a NoneType"),
         ({"audio_path": b"RIFF"}, "audio_path cannot be a bytes"),
-        ({"array": [0.0]}, "nor array with sampling_rate"),
+        ({"array": [0.0]}, "no array with sampling_rate"),
         ({"array": 0.0, "sampling_rate": 8_000}, "0 dimensions"),
         ({"array": [0.0], "sampling_rate": 0}, "sampling_rate is 0"),
-        ({"path": None, "bytes": None}, "neither bytes nor path"),
+        ({"path": None, "bytes": None}, "no bytes, no path"),
     ],
 )
 def test_rows_without_audio(row: Any, reason: str) -> None:
@@ -173,7 +173,7 @@ def test_rows_without_audio(row: Any, reason: str) -> None:
 
 @pytest.mark.parametrize("rows", ["a.wav", Path("a.wav"), b"RIFF", {"audio_path": "a.wav"}])
 def test_one_row_is_no_list_of_rows(rows: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match="pass a list"):
+    with pytest.raises(InvalidArgumentError, match="must be a list"):
         audio_lengths(rows)
 
 

@@ -355,7 +355,7 @@ def test_the_bound_is_kept(tmp_path: Path) -> None:
         assert cache.put(number_key(number << 20), np.zeros(size, np.float32)) is not None
         assert sum(path.stat().st_size for path in files(tmp_path)) <= bound
     assert cache.stats().evicted > 100
-    with pytest.warns(RuntimeWarning, match="larger than the whole cache"):
+    with pytest.warns(RuntimeWarning, match="larger than the limit of the cache"):
         assert cache.put(WAVEFORM, np.zeros(100_000, np.float32)) is None
 
 

@@ -246,7 +246,7 @@ def test_verify_finds_and_deletes(tmp_path: Path) -> None:
     report = cache.verify()
     told = {fault.path: (fault.kind, fault.reason) for fault in report.faults}
     assert set(told) == {by_number[n] for n in (3, 4, 6, 7)}
-    assert "bytes long" in told[by_number[3]][1]
+    assert "contradicts its label" in told[by_number[3]][1]
     assert "another key" in told[by_number[4]][1]
     assert told[by_number[6]][0] == "corrupt"
     assert "another key" in told[by_number[7]][1]

@@ -91,7 +91,7 @@ def test_help_and_a_folder_that_is_not_there(tmp_path: Path, command: str) -> No
     code, text = ossicle_cache(command, "--help")
     assert (code, "Examples" in text) == (0, True)
     code, text = ossicle_cache(command, tmp_path / "nowhere")
-    assert (code, "no folder" in " ".join(text.split())) == (1, True)
+    assert (code, "does not exist" in " ".join(text.split())) == (1, True)
     assert not (tmp_path / "nowhere").exists()
 
 

@@ -111,8 +111,8 @@ def test_features_of_each_go_into_a_folder_and_a_picture(clips: Path, tmp_path: 
     [
         (["features", "cut.flac"], "pass --out or --picture"),
         (["features", "a.wav", "b.wav", "--picture", "x.png"], "one recording, not 2"),
-        (["features", "a.wav", "b/a.wav", "--out", "x"], "several recordings are called a.wav"),
-        (["features", "a.wav", "--out", "x.npz", "--unpadded"], "--out is a folder"),
+        (["features", "a.wav", "b/a.wav", "--out", "x"], "several recordings have the name a.wav"),
+        (["features", "a.wav", "--out", "x.npz", "--unpadded"], "--out must be a folder"),
         (["features", "cut.flac", "--out", "x"], "CorruptAudioError"),
         (["decode", "cut.flac", "x.wav"], "CorruptAudioError"),
         (["decode", "none.flac", "x.wav"], "AudioFileNotFoundError"),

@@ -166,7 +166,7 @@ def test_whisper_learns_the_text_and_its_end() -> None:
     assert short.shape == (2, 6)
     assert (short[:, 5] == processor.tokenizer.eos_token_id).all()
     messages = [{"role": "user", "content": [{"type": "audio"}]}]
-    with pytest.raises(RowError, match="knows no conversations"):
+    with pytest.raises(RowError, match="does not support conversations"):
         collator_of(processor)([{"audio": array(RATE), "messages": messages}])
 
 

@@ -176,7 +176,7 @@ def test_another_extractor_has_other_entries(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["Gemma3n", "Phi4-multimodal", "AudioFlamingo3", "GraniteSpeech"])
 def test_other_features_are_refused(name: str, tmp_path: Path) -> None:
     processor, _ = family(name)
-    with pytest.raises(ValueError, match=r"features of .* are others"):
+    with pytest.raises(ValueError, match=r"features of .* differ"):
         collator_of(processor, feature_cache=AudioCache(tmp_path))
 
 

@@ -117,7 +117,7 @@ def test_a_token_across_the_beginning_of_a_response() -> None:
     row = chat_row("Hear?", "\nthe bell")
     plain = byte_processor("")
     plain.chat_template = plain.default_chat_template
-    with pytest.raises(RowError, match=r"row 0 .*tokenizer divides.*generation"):
+    with pytest.raises(RowError, match=r"row 0 .*tokenizer splits.*generation"):
         collator_of(plain, loss_on="response")([row])
     marked = byte_processor(
         plain.default_chat_template.replace(

@@ -482,7 +482,7 @@ def test_samples_that_are_none() -> None:
         with pytest.raises(NonFiniteSampleError) as caught:
             WORKER.preprocess((wave, rate))
         assert caught.value.sample_index == 4_321
-    with pytest.raises(InvalidArgumentError, match="neither a clip nor"):
+    with pytest.raises(InvalidArgumentError, match="a clip or its number of mel frames"):
         WORKER.find_length(None)
 
 

@@ -103,7 +103,7 @@ def test_the_same_bad_row_has_the_same_number_everywhere(folder: Path) -> None:
     first = next(iter(clips_of(manifest)))
     assert isinstance(first, ManifestError)
     assert (first.row, first.line) == (0, 2)
-    assert str(first) == f"{manifest}, row 0 (line 2): no JSON object but list"
+    assert str(first) == f"{manifest}, row 0 (line 2): not a JSON object but list"
     assert [failed.row for failed in pack(manifest, folder / "n.tar").errors] == [0, 3]
 
 
@@ -127,7 +127,11 @@ def test_what_is_no_recording_is_told_by_row(folder: Path) -> None:
         "'wav' holds 7, not the path of a recording",
         "'wav' holds '', not the path of a recording",
     ]
-    with pytest.raises(ManifestError, match=r"no row has a column 'file': there are text, wav"):
+    with pytest.raises(
+        ManifestError,
+        match=r"no row has the column 'file'; the columns are "
+        "text, wav",
+    ):
         list(audio_rows(folder / "m.jsonl", "file"))
     other = write(folder / "m.txt", rows)
     with pytest.raises(ManifestError, match=r"a manifest is \.jsonl, \.csv, \.tsv or \.parquet"):

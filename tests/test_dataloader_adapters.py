@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pipeline_outputs import CATEGORIES, Outputs, clarity_means, make_outputs
 
 from ossicle.data import DataError
+from ossicle.data.npz import Npz, read_npz
 from ossicle.data.rows_by_id import RowsById
 from ossicle.dataloader import (
     ESCAdapter,
@@ -31,7 +32,6 @@ from ossicle.dataloader import (
     VTCAdapter,
 )
 from ossicle.dataloader.outputs.adapter_bases import StageAdapter
-from ossicle.dataloader.outputs.npz import Npz, read_npz
 
 ADAPTERS = (VADAdapter, VTCAdapter, SNRAdapter, ESCAdapter)
 Kind = type[StageAdapter]
@@ -103,7 +103,9 @@ def test_what_failed_is_nowhere(kind: Kind, outputs: Outputs) -> None:
     adapter = kind(outputs.root)
     for wav_id in [*outputs.failed[adapter.name], "never heard of", "", "\ud800"]:
         assert not adapter.exists(wav_id)
-        with pytest.raises(MetadataError, match="failed on it, or has not seen it") as caught:
+        with pytest.raises(
+            MetadataError, match="failed on this recording, or has not processed it"
+        ) as caught:
             adapter.load(wav_id)
         assert caught.value.wav_id == wav_id
         assert isinstance(caught.value, LookupError)
@@ -176,7 +178,7 @@ def test_a_missing_column_is_named_with_its_file(kind: Kind, tmp_path: Path) -> 
     for name in REQUIRED[kind.name]:
         make_outputs(tmp_path, 20, with_arrays=False)
         path = rewrite(tmp_path, kind.name, lambda frame, name=name: frame.drop(name))
-        with pytest.raises(ManifestError, match="the file lacks it: there are") as caught:
+        with pytest.raises(ManifestError, match="missing column; the columns are") as caught:
             kind(tmp_path).scan()
         assert (caught.value.source, caught.value.column) == (str(path), name)
 
@@ -204,7 +206,7 @@ def test_optional_columns_are_null_and_others_are_kept(kind: Kind, tmp_path: Pat
         (VADAdapter, "speech_ratio", pl.lit("0.5"), "holds String, where numbers belong"),
         (VADAdapter, "success", pl.lit(1), "where true or false belongs"),
         (VTCAdapter, "vtc_label_counts", pl.lit(3), "where text belongs"),
-        (SNRAdapter, "uid", pl.lit(1.5), "ids are text"),
+        (SNRAdapter, "uid", pl.lit(1.5), "ids must be text"),
     ],
 )
 def test_a_column_of_another_kind_is_named(
@@ -236,7 +238,7 @@ def test_shards_whose_types_differ_come_together(tmp_path: Path) -> None:
     rewrite(tmp_path, "snr", lambda frame: frame.with_columns(extra=pl.struct(a=1)))
     path = tmp_path / "snr_meta/shard_0002.parquet"
     pl.read_parquet(path).with_columns(extra=pl.lit(b"x")).write_parquet(path)
-    with pytest.raises(ManifestError, match="do not fit together"):
+    with pytest.raises(ManifestError, match="incompatible columns"):
         SNRAdapter(tmp_path).scan()
 
 
@@ -247,7 +249,7 @@ def test_ids_may_be_called_otherwise(tmp_path: Path) -> None:
     rewrite(tmp_path, "vad", lambda frame: frame.rename({"uid": "wav_id"}))
     assert VADAdapter(tmp_path).list_ids() == outputs.succeeded("vad")
     rewrite(tmp_path, "vad", lambda frame: frame.with_columns(file_id=pl.lit("x")))
-    with pytest.raises(ManifestError, match="two columns of ids"):
+    with pytest.raises(ManifestError, match="two id columns"):
         VADAdapter(tmp_path).scan()
     rewrite(
         tmp_path, "vad", lambda frame: frame.drop("wav_id").with_columns(file_id=pl.int_range(20))
@@ -269,7 +271,7 @@ def test_rows_without_id_and_twice_are_errors(tmp_path: Path) -> None:
             pl.when(pl.int_range(pl.len()) > 0).then("uid").alias("uid")
         ).unique("uid"),
     )
-    with pytest.raises(ManifestError, match="without an id"):
+    with pytest.raises(ManifestError, match="have no id"):
         adapter.as_manifest()
 
 
@@ -279,7 +281,7 @@ def test_damaged_tables_are_named(tmp_path: Path) -> None:
     content = path.read_bytes()
     for wrong in (b"", b"no table", content[: len(content) // 2]):
         path.write_bytes(wrong)
-        with pytest.raises(ManifestError, match="is no Parquet file") as caught:
+        with pytest.raises(ManifestError, match="is not a Parquet file") as caught:
             ESCAdapter(tmp_path).scan()
         assert caught.value.source == str(path)
     # A page is damaged: only reading tells, and it tells the folder.
@@ -390,7 +392,7 @@ def test_a_missing_or_damaged_archive_is_named(tmp_path: Path) -> None:
         adapter.load("plain")
     assert (caught.value.wav_id, caught.value.source) == ("plain", str(path))
     path.write_bytes(content[:-30])
-    with pytest.raises(MetadataError, match="no whole NumPy archive") as caught:
+    with pytest.raises(MetadataError, match="not a complete NumPy archive") as caught:
         adapter.load("plain")
     assert (caught.value.wav_id, caught.value.source) == ("plain", str(path))
 
@@ -408,7 +410,7 @@ def test_ids_cannot_leave_the_folder(tmp_path: Path) -> None:
         if wav_id == "sub/fine":
             assert adapter.load(wav_id)["snr"].tolist() == [1]
             continue
-        with pytest.raises(MetadataError, match="names no file"):
+        with pytest.raises(MetadataError, match="is not the name of a file"):
             adapter.load(wav_id)
         assert not adapter.exists(wav_id)
     # Those stages look ids up in tables, where any id is as good as another.

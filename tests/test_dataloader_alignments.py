@@ -124,8 +124,8 @@ WHOLE = short_text([("IntervalTier", "phones", [(0.0, 0.5, "a"), (0.5, 1.0, 'b "
 @pytest.mark.parametrize(
     ("before", "after", "line", "why"),
     [
-        ('"ooTextFile"', '"ooBinaryFile"', 1, "no TextGrid"),
-        ('"TextGrid"', '"Pitch"', 2, "no TextGrid"),
+        ('"ooTextFile"', '"ooBinaryFile"', 1, "not a TextGrid"),
+        ('"TextGrid"', '"Pitch"', 2, "not a TextGrid"),
         ('"phones"', "phones", 10, "a text belongs"),
         ("IntervalTier", "SoundTier", 8, "no kind of tier 'SoundTier'"),
         ("0.0\n0.5", "0.5\n0.0", 14, "ends at 0 s, before it begins"),
@@ -133,7 +133,7 @@ WHOLE = short_text([("IntervalTier", "phones", [(0.0, 0.5, "a"), (0.5, 1.0, 'b "
         ('"a"', "", 16, "a text belongs where '0.5'"),
         ('""c"""', '""c""', 18, "never closed"),
         ("<exists>\n1", "<exists>\n2", 18, "it ends where a text belongs"),
-        ("<exists>\n1", "<exists>\n0", 8, "more than the tiers"),
+        ("<exists>\n1", "<exists>\n0", 8, "the number of tiers"),
         ("<exists>\n1", "<exists>\n1.5", 7, "a count belongs"),
         ("1.0\n2\n", "1.0\n-2\n", 12, "a count belongs"),
         ("0.5\n1.0", "0.5\n1e999", 17, "too large"),
@@ -218,11 +218,11 @@ def test_ctm_gives_what_was_written(
     ("line", "why"),
     [
         ("a 1 0.5 0.1", "4 fields"),
-        ("a 1 x 0.1 t", "'x' is no number"),
-        ("a 1 0.5 nan t", "'nan' is no number"),
+        ("a 1 x 0.1 t", "'x' is not a number"),
+        ("a 1 0.5 nan t", "'nan' is not a number"),
         ("a 1 -0.5 0.1 t", "before the beginning"),
         ("a 1 0.5 -0.1 t", "before the beginning"),
-        ("a 1 0.5 0.1 t high", "'high' is no number"),
+        ("a 1 0.5 0.1 t high", "'high' is not a number"),
     ],
 )
 def test_a_bad_line_of_ctm_has_file_and_number(line: str, why: str, tmp_path: Path) -> None:

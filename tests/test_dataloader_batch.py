@@ -203,7 +203,7 @@ def test_dicts_that_fairseq_has_made() -> None:
     [
         (lambda s: (s[0], 8_000, s[2]), "at 8000 Hz, the first at 16000 Hz"),
         (lambda s: (torch.zeros(2, 9), *s[1:]), "of 2 channels, the first of 1"),
-        (lambda s: (torch.zeros(1, 0), *s[1:]), "without a sample of sound"),
+        (lambda s: (torch.zeros(1, 0), *s[1:]), "empty"),
         (lambda s: (torch.zeros(9), *s[1:]), r"of \(9,\) torch.float32, not"),
         (lambda s: (s[0].short(), *s[1:]), r"of \(1, 4\) torch.int16, not"),
     ],
@@ -222,9 +222,9 @@ def test_what_only_some_samples_have(name: str) -> None:
 
 
 def test_batches_that_make_no_sense() -> None:
-    with pytest.raises(SampleError, match="a batch needs a sample"):
+    with pytest.raises(SampleError, match="a batch needs at least one sample"):
         SpeechCollator()([])
-    with pytest.raises(InvalidArgumentError, match="pad_to_multiple is 0"):
+    with pytest.raises(InvalidArgumentError, match="pad_to_multiple must be at least 1, not 0"):
         SpeechCollator(pad_to_multiple=0)
     batch = SpeechCollator()([make(0, 1, 4)])
     with pytest.raises(SampleError, match="column 'metadata': 2 rows for 1 waveforms"):

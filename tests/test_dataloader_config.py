@@ -81,7 +81,7 @@ def test_the_version_is_the_same_in_another_process(sweep: Sweep) -> None:
 @pytest.mark.parametrize(
     ("content", "field", "why"),
     [
-        ('{"vad_treshold": 0.5}', "vad_treshold", "no such field"),
+        ('{"vad_treshold": 0.5}', "vad_treshold", "unknown field"),
         ('{"vad_threshold": "0.5"}', "vad_threshold", "a number, not '0.5'"),
         ('{"vad_threshold": null}', "vad_threshold", "a number, not None"),
         ('{"vad_threshold": true}', "vad_threshold", "a number, not True"),
@@ -93,9 +93,9 @@ def test_the_version_is_the_same_in_another_process(sweep: Sweep) -> None:
         ('{"max_clip_s": 0}', "max_clip_s", "above 0"),
         ('{"audio_fmt": "mp3"}', "audio_fmt", "wav or flac"),
         ('{"shard_size": 1, "shard_size": 2}', "shard_size", "twice"),
-        ('["vad_threshold"]', None, "no JSON object"),
-        ('{"vad_threshold": 0.5', None, "no JSON"),
-        ("\xff", None, "no JSON"),
+        ('["vad_threshold"]', None, "not a JSON object"),
+        ('{"vad_threshold": 0.5', None, "not valid JSON"),
+        ("\xff", None, "not valid JSON"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(

@@ -104,11 +104,11 @@ def test_samples_in_the_order_of_the_loader_the_manifest_or_the_ids() -> None:
     assert SpeechDataset(loader, manifest=frame, ids=["r1"])[0][2]["x"] == 2
     with pytest.raises(IndexError):
         dataset[2]
-    with pytest.raises(MetadataError, match="wav_id 'r9': there is no such id among 2"):
+    with pytest.raises(MetadataError, match="wav_id 'r9': unknown id; 2 are known"):
         SpeechDataset(loader, manifest=frame, ids=["r9"])
-    with pytest.raises(InvalidArgumentError, match="pass a list"):
+    with pytest.raises(InvalidArgumentError, match="must be a list"):
         SpeechDataset(loader, ids="r1")
-    with pytest.raises(ManifestError, match="ids and paths are text"):
+    with pytest.raises(ManifestError, match="ids and paths must be text"):
         SpeechDataset(loader, ids=[1])  # type: ignore[list-item]
     with pytest.raises(ManifestError, match="twice"):
         SpeechDataset(loader, manifest=pl.concat([frame, frame]))
@@ -248,7 +248,7 @@ def test_too_many_bad_samples_end_the_run() -> None:
     with pytest.raises(TooManyFaultsError, match="max_bad_share"):
         list(DataLoader(dataset, batch_size=2, collate_fn=ids))
     dataset = SpeechDataset(Ramps(4, (0, 1)), on_error="replace", max_bad_share=1.0)
-    with pytest.raises(TooManyFaultsError, match="no row of the batch"):
+    with pytest.raises(TooManyFaultsError, match="all rows of the batch"):
         list(DataLoader(dataset, batch_size=2, collate_fn=ids))
     subset = Subset(SpeechDataset(Ramps(4, (0,)), on_error="skip"), [0, 1, 2])
     assert list(DataLoader(subset, batch_size=3, collate_fn=ids)) == [["r1", "r2"]]
@@ -420,7 +420,7 @@ def test_a_stream_goes_on_where_it_stood(shards: list[str], workers: int, in_wor
     other = make()
     in_worker(0, 7)
     other.load_state_dict(state)
-    with pytest.raises(InvalidArgumentError, match="go on with as many as before"):
+    with pytest.raises(InvalidArgumentError, match="resume with the same numbers"):
         next(iter(other))
     with pytest.raises(InvalidArgumentError, match="seed was 4, is 0"):
         WebDatasetSpeechDataset(shards, shuffle_shards=True, shuffle_buffer=9).load_state_dict(

@@ -173,13 +173,13 @@ def test_columns_of_two_types_are_not_made_one() -> None:
 
 
 def test_what_a_joiner_refuses() -> None:
-    with pytest.raises(ManifestError, match="nothing to join"):
+    with pytest.raises(ManifestError, match="no manifests to join"):
         ManifestJoiner().join()
     with pytest.raises(ManifestError, match="how is"):
         ManifestJoiner("full")  # type: ignore[arg-type]
     with pytest.raises(ManifestError, match="conflict is"):
         ManifestJoiner("inner", "suffix")  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="not a MetadataManifest"):
+    with pytest.raises(TypeError, match="a MetadataManifest was expected"):
         ManifestJoiner().add(pl.DataFrame())  # type: ignore[arg-type]
     left, right = two([1, 2], [3, 4])
     with pytest.raises(TypeError, match="gives an expression"):
@@ -214,9 +214,9 @@ def test_join_by_another_column() -> None:
     left = clips.join(speakers, on="speaker", how="left")
     assert left.df["age"].to_list() == [3, None, 3, None]
     for other, on, why in [
-        (clips, "speaker", "occurs twice"),
-        (speakers, "age", "no such column"),
-        (speakers.select(["age"]), "speaker", "no such column"),
+        (clips, "speaker", "is a duplicate"),
+        (speakers, "age", "unknown column"),
+        (speakers.select(["age"]), "speaker", "unknown column"),
     ]:
         with pytest.raises(ManifestError, match=why) as caught:
             clips.join(other, on=on)
@@ -344,7 +344,7 @@ def test_damage_in_a_stage_is_told_with_its_place(tmp_path: Path) -> None:
         pl.when(pl.col("uid") == wanted).then(pl.lit('{"KCHI": 1')).otherwise("vtc_label_counts")
     )
     whole.with_columns(broken.alias("vtc_label_counts")).write_parquet(file)
-    with pytest.raises(ManifestError, match=r"is no JSON object: '\{\"KCHI\": 1'") as caught:
+    with pytest.raises(ManifestError, match=r"is not a JSON object: '\{\"KCHI\": 1'") as caught:
         build_manifest(root, FilterConfig(required_labels=["FEM"]))
     assert (caught.value.wav_id, caught.value.column) == (wanted, "vtc_label_counts")
     pl.concat([whole, whole.filter(pl.col("uid") == wanted)]).write_parquet(file)

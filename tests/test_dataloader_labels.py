@@ -109,8 +109,8 @@ def test_what_can_be_encoded() -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (None, "there is nothing to encode"),
-        (3, "there is nothing to encode"),
+        (None, "there are no labels to encode"),
+        (3, "there are no labels to encode"),
         ([{"onset": 0}], "item 0 has no 'label'"),
         (["CHI", 3], "item 1 has no 'label'"),
     ],
@@ -122,16 +122,16 @@ def test_metadata_that_does_not_do(value: Any, reason: str) -> None:
 
 def test_arguments_that_make_no_sense() -> None:
     for unknown in ("skip", True, 1.5):
-        with pytest.raises(InvalidArgumentError, match="unknown is"):
+        with pytest.raises(InvalidArgumentError, match="unknown must be"):
             LabelEncoder(unknown)
     with pytest.raises(InvalidArgumentError, match="not the text 'CHI'"):
         LabelEncoder().fit("CHI")
-    with pytest.raises(InvalidArgumentError, match="a label is text, not 3"):
+    with pytest.raises(InvalidArgumentError, match="a label must be text, not 3"):
         LabelEncoder().fit([3])
     with pytest.raises(SampleError, match="none: call fit"):
         LabelEncoder().encode(["CHI"])
     for number in (-1, 2):
-        with pytest.raises(InvalidArgumentError, match=f"{number} is the number of none of 2"):
+        with pytest.raises(InvalidArgumentError, match=f"{number} is not the id of one of the 2"):
             LabelEncoder(labels=["a", "b"]).decode([number])
 
 

@@ -92,7 +92,7 @@ def test_faults_of_files_name_the_file(tmp_path: Path) -> None:
 def test_what_is_no_table_or_has_no_source() -> None:
     with pytest.raises(TypeError, match="Polars table, not dict"):
         MetadataManifest({"wav_id": ["a"]}, "vad")  # type: ignore[arg-type]
-    with pytest.raises(ManifestError, match="source is a name"):
+    with pytest.raises(ManifestError, match="source must be a name"):
         MetadataManifest(table(), "")
 
 

@@ -157,8 +157,8 @@ def test_masks_are_a_function_of_the_seed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"mask_prob": 1.5}, "mask_prob is 1.5"),
-        ({"mask_prob": math.nan}, "mask_prob is nan"),
+        ({"mask_prob": 1.5}, "not 1.5"),
+        ({"mask_prob": math.nan}, "not nan"),
         ({"mask_length": 0}, "mask_length is 0"),
         ({"min_masks": -1}, "min_masks -1"),
         ({"hop_seconds": 0}, "hop_seconds 0"),

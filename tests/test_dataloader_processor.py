@@ -181,7 +181,7 @@ def test_other_packages_announce_processors(site: Path, tmp_path: Path) -> None:
         ("broken_package:Tempo", "RuntimeError: no licence"),
         ("no_such_module:Tempo", "ModuleNotFoundError"),
         ("good_package:Missing", "AttributeError"),
-        ("good_package:not_a_processor", "is no FeatureProcessor, but 3"),
+        ("good_package:not_a_processor", "is not a FeatureProcessor, but 3"),
     ],
 )
 def test_a_broken_entry_point_is_an_error_only_when_asked_for(

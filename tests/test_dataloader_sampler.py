@@ -212,9 +212,11 @@ def test_what_is_refused() -> None:
         ManifestError, match=r"column 'snr': Float64 are no strata.*bins=\{'snr': 4\}"
     ):
         MetadataSampler(pl.DataFrame({"snr": [0.5]}), ["snr"])
-    with pytest.raises(ManifestError, match="column 'lable': there is no such column, but label"):
+    with pytest.raises(
+        ManifestError, match="column 'lable': unknown column; the columns are label"
+    ):
         make(labels, strata=["lable"])
-    with pytest.raises(InvalidArgumentError, match="there is no stratum 'c'; there are 'a', 'b'"):
+    with pytest.raises(InvalidArgumentError, match="unknown stratum 'c'; there are 'a', 'b'"):
         make(labels, shares={"a": 1, "b": 1, "c": 1})
     with pytest.raises(InvalidArgumentError, match="no share for the stratum 'b'"):
         make(labels, shares={"a": 1})
@@ -222,7 +224,7 @@ def test_what_is_refused() -> None:
         InvalidArgumentError, match=r"need 2 of the stratum 'b', which has 1.*most 2"
     ):
         make(labels, shares="equal", num_samples=4)
-    with pytest.raises(InvalidArgumentError, match="shares is"):
+    with pytest.raises(InvalidArgumentError, match="shares must be"):
         make(labels, shares="fair")
     with pytest.raises(InvalidArgumentError, match=r"seed was 1, is 0"):
         make(labels).load_state_dict(make(labels, seed=1).state_dict())

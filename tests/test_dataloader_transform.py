@@ -190,7 +190,9 @@ def test_speech_that_is_too_short_is_left_out_before_the_padding() -> None:
     segmenter = VADSegmenter(min_duration=0.5, merge_gap=0.1, padding=1.5)
     assert [(w.onset, w.end) for w in segmenter.windows(metadata)] == [(0.0, 3.1)]
     waveform = torch.zeros(1, 9 * RATE)
-    with pytest.raises(SampleError, match="wav_id 'b', column 'vad_merged': there is no speech"):
+    with pytest.raises(
+        SampleError, match="wav_id 'b', column 'vad_merged': the recording has no speech"
+    ):
         VADSegmenter(min_duration=2)(waveform, RATE, {**metadata, "wav_id": "b"})
 
 
@@ -234,7 +236,7 @@ def test_points_stay_where_they_are_inside_of_a_piece() -> None:
 @pytest.mark.parametrize("late", [LabelEncoder(labels=["L1"], key="labels"), MaskGenerator()])
 def test_a_cut_behind_labels_or_masks_is_refused(late: DataProcessor) -> None:
     sample = late(torch.zeros(1, RATE), RATE, {"wav_id": "a", "labels": ["L1"]})
-    with pytest.raises(SampleError, match="put what changes time before it"):
+    with pytest.raises(SampleError, match="put cuts before it"):
         OnlineWindower(length=0.5)(*sample)
     if isinstance(late, MaskGenerator):
         with pytest.raises(SampleError, match="frame_attention_mask"):
@@ -372,11 +374,11 @@ def test_loudness_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: Normalizer("odd"), 'kind is "peak", "rms" or "loudness"'),
+        (lambda: Normalizer("odd"), 'kind must be "peak", "rms" or "loudness"'),
         (lambda: Normalizer(target=math.nan), "target is nan"),
         (lambda: VADSegmenter(padding=-1), "padding is -1"),
-        (lambda: VADSegmenter(max_duration=0), "max_duration is 0"),
-        (lambda: VADSegmenter(give="some"), "give is one of"),
+        (lambda: VADSegmenter(max_duration=0), "max_duration must be"),
+        (lambda: VADSegmenter(give="some"), "give must be one of"),
     ],
 )
 def test_arguments_that_make_no_sense(make: Any, reason: str) -> None:
@@ -385,7 +387,7 @@ def test_arguments_that_make_no_sense(make: Any, reason: str) -> None:
 
 
 def test_metadata_without_the_segments() -> None:
-    with pytest.raises(MetadataError, match="'vad_merged': no such segments; there are none"):
+    with pytest.raises(MetadataError, match="'vad_merged': unknown segments; there are none"):
         VADSegmenter()(torch.zeros(1, 10), RATE, {"wav_id": "a"})
 
 

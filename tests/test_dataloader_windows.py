@@ -255,13 +255,17 @@ def test_every_window_is_picked_equally_often() -> None:
 @pytest.mark.parametrize(
     ("metadata", "column", "reason"),
     [
-        ({}, "duration", "is None, no number of seconds"),
+        ({}, "duration", "is None, not a number of seconds"),
         ({"duration": "3"}, "duration", "is '3'"),
         ({"duration": math.nan}, "duration", "is nan"),
         ({"duration": -1}, "duration", "is -1"),
         ({"duration": 3, "other": [{"onset": 1, "offset": 2}]}, "vad_merged", "there are 'other'"),
-        ({"duration": 3, "vad_merged": 7}, "vad_merged", "no list of dicts with onset and offset"),
-        ({"duration": 3, "vad_merged": [{"onset": 1}]}, "vad_merged", "no list of dicts"),
+        (
+            {"duration": 3, "vad_merged": 7},
+            "vad_merged",
+            "not a list of dicts with onset and offset",
+        ),
+        ({"duration": 3, "vad_merged": [{"onset": 1}]}, "vad_merged", "not a list of dicts"),
         ({"duration": 3, "vad_merged": [{"onset": 2, "offset": 1}]}, "vad_merged", "from 2 to 1 s"),
         ({"duration": 3, "vad_merged": [{"onset": None, "offset": 1}]}, "vad_merged", "from None"),
         ({"duration": 3, "vad_merged": [{"onset": 0, "offset": math.inf}]}, "vad_merged", "to inf"),
@@ -277,7 +281,7 @@ def test_samples_that_do_not_do() -> None:
     metadata = {"wav_id": "x", "duration": 1.0, "vad_merged": []}
     waveform = torch.zeros(1, 100)
     assert OnlineWindower("vad", length=1).split(waveform, RATE, metadata) == []
-    with pytest.raises(SampleError, match="wav_id 'x': there is no window to pick"):
+    with pytest.raises(SampleError, match="wav_id 'x': the recording has no window"):
         OnlineWindower("vad", length=1)(waveform, RATE, metadata)
     with pytest.raises(SampleError, match="randomness needs"):
         OnlineWindower(length=1)(waveform, RATE, {})
@@ -292,13 +296,13 @@ def test_samples_that_do_not_do() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"mode": "odd"}, 'mode is one of "fixed", "vad", "label"'),
+        ({"mode": "odd"}, 'mode must be one of "fixed", "vad", "label"'),
         ({}, 'mode "fixed" needs a length'),
         ({"mode": "vad"}, 'mode "vad" needs a length'),
         ({"length": 0}, "length is 0"),
         ({"length": math.inf}, "length is inf"),
         ({"length": 1, "hop": -1}, "hop is -1"),
-        ({"length": 1, "tail": "pad"}, "tail is one of"),
+        ({"length": 1, "tail": "pad"}, "tail must be one of"),
         ({"length": 1, "labels": ["CHI"]}, 'labels has no meaning in mode "fixed"'),
         ({"mode": "vad", "length": 1, "hop": 1}, 'hop has no meaning in mode "vad"'),
         ({"mode": "vad", "length": 1, "padding": math.nan}, "padding is nan"),

@@ -27,7 +27,7 @@ def test_decode(tmp_path: Path) -> None:
     assert "UnsupportedFormatError" in printed
     assert "batch: (3, 32000) float32" in printed
     assert "cut.wav: 4.50 s could be decoded" in printed
-    assert "4.50 to 5.00 s are missing: the header promises 160000 bytes" in printed
+    assert "4.50 to 5.00 s are missing: the header declares 160000 bytes" in printed
 
 
 def test_shards(tmp_path: Path) -> None:

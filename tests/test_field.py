@@ -36,7 +36,7 @@ CASES = {
     "qtmux_S24LE.mov": Case(1_440, 2, truth="qtmux_truth.wav", tolerance=1 / 32_768),
     "opus_webm_to_mp4_ffmpeg5.mp4": Case(24_648, 2, tolerance=1e-4, decoder="libopus"),
     "opus_no_eos_flag.opus": Case(
-        24_648, 2, remark="that the stream ends", tolerance=1e-4, decoder="libopus"
+        24_648, 2, remark="end-of-stream flag", tolerance=1e-4, decoder="libopus"
     ),
     "opus_head_version0.opus": Case(24_000, 2, tolerance=1e-4, decoder="libopus"),
     "chained.opus": Case(48_000, 2, tolerance=1e-4, decoder="libopus"),

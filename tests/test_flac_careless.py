@@ -20,7 +20,7 @@ FIELD = Path(__file__).parents[2] / "shared/data/field"
 COUNTS = "counts fewer samples"
 CHAIN = "several FLAC streams"
 AGAIN = "begin again"
-RUBBISH = "belong to none of them"
+RUBBISH = "belong to no frame"
 SIZES = [1000, 300, 16, 684, 2000, 1000]
 
 
@@ -82,11 +82,11 @@ def test_what_conforms_is_no_remark(name: str, tmp_path: Path) -> None:
 
 
 ODD_NUMBERS = {
-    "numbers of frames, blocks vary": ("frames", {}, "they vary"),
+    "numbers of frames, blocks vary": ("frames", {}, "its blocks vary"),
     "numbers of frames, said to be of samples": (
         "frames",
         {"variable": True},
-        "it numbers samples",
+        "declares sample numbers",
     ),
     "numbers that are all 0": ("zero", {}, AGAIN),
 }

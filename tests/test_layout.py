@@ -66,3 +66,53 @@ def test_no_file_imports_what_imports_it() -> None:
     assert not new, f"files that import each other: {sorted(map(sorted, new))}"
     open_now = [old for old in KNOWN if not any(ring <= old for ring in found)]
     assert not open_now, f"no circles any more, take them off the list: {open_now}"
+
+
+def room(module: str) -> str:
+    """The folder, or the file that stands for itself, below the package."""
+    return module.partition(".")[2].partition(".")[0]
+
+
+def test_no_room_imports_what_imports_it() -> None:
+    known = modules()
+    graph: dict[str, set[str]] = {room(name): set() for name in known if room(name)}
+    for name, path in known.items():
+        others = {room(other) for other in imports(path, known)} - {"", "_native", room(name)}
+        if room(name):
+            graph[room(name)] |= others
+    assert {"audio", "train", "cli"} <= graph.keys()
+    assert not circles(graph)
+    assert not any("cli" in others for name, others in graph.items() if name != "__main__")
+    users = {name for name, others in graph.items() if "experiment" in others}
+    assert users == {"cli"}
+
+
+def test_no_private_name_crosses_files() -> None:
+    known = modules()
+    for path in known.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ossicle"):
+                names = [alias.name for alias in node.names if alias.name.startswith("_")]
+                assert set(names) <= {"_native", "__build__", "__version__"}, (path, names)
+
+
+SEVERAL = {"Item"}
+"""Type variables."""
+
+
+def test_a_name_means_one_thing() -> None:
+    """Classes and aliases of types that stand in more than one room of the data side."""
+    rooms = ("atomic", "collator", "data", "dataloader", "faults", "progress", "shard")
+    owners: dict[str, set[str]] = {}
+    for name, path in modules().items():
+        if path.suffix == ".py" and name.split(".")[1:2] and name.split(".")[1] in rooms:
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef):
+                    owners.setdefault(node.name, set()).add(name)
+                elif (
+                    isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias"
+                ):
+                    owners.setdefault(ast.unparse(node.target), set()).add(name)
+    assert len(owners) > 100
+    several = {name: places for name, places in owners.items() if len(places) > 1}
+    assert not several.keys() - SEVERAL, several

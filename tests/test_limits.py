@@ -25,7 +25,7 @@ CHILD = """
 import json, pathlib, resource, sys
 import numpy as np
 import ossicle
-from ossicle.dataloader.outputs.npz import read_npz
+from ossicle.data.npz import read_npz
 
 good, room = sys.argv[1], int(sys.argv[2])
 ossicle.load_batch([good] * 4, threads=2)
@@ -194,7 +194,7 @@ def test_what_memory_cannot_hold_is_an_error_of_that_file(tmp_path: Path) -> Non
 
 def test_an_archive_whose_member_lies_about_its_size_is_not_inflated(tmp_path: Path) -> None:
     from ossicle.data.errors import MetadataError
-    from ossicle.dataloader.outputs.npz import read_npz
+    from ossicle.data.npz import read_npz
 
     path = tmp_path / "a.npz"
     path.write_bytes(npz((4,), bytes(16)))

@@ -175,7 +175,7 @@ def test_audio_of_the_wrong_shape_is_a_value_error() -> None:
             model(idx, audio_features=audio, audio_lengths=torch.tensor(lengths))
     with pytest.raises(ValueError, match="audio_lengths"):
         model(idx, audio_features=audio, audio_lengths=torch.tensor([5]))
-    with pytest.raises(ValueError, match="audio_lengths came without"):
+    with pytest.raises(ValueError, match="audio_lengths needs"):
         model(idx, audio_lengths=torch.tensor([5, 5]))
 
 

@@ -117,13 +117,13 @@ def test_what_does_not_fit_is_a_value_error_with_the_numbers() -> None:
     model = model_of("windows")
     with pytest.raises(ValueError, match=r"91 positions .*rotary table's 90"):
         new_cache(model, 1, 91)
-    with pytest.raises(ValueError, match="2 rows do not go on from a cache of 3"):
+    with pytest.raises(ValueError, match="2 rows do not match a cache of 3"):
         prefill(model, new_cache(model, 3, 9))
     with pytest.raises(ValueError, match="3 positions after 0 do not fit a cache of 2"):
         prefill(model, new_cache(model, 2, 2))
     store = new_cache(model, 2, 4)
     prefill(model, store)
-    with pytest.raises(ValueError, match="come first"):
+    with pytest.raises(ValueError, match="first call"):
         prefill(model, store)
     model.decode(torch.zeros(2, 1, dtype=torch.int64), store)
     with pytest.raises(ValueError, match="1 positions after 4 do not fit a cache of 4"):

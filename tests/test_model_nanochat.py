@@ -109,8 +109,8 @@ def with_(**others: Any) -> dict[str, Any]:
         (lambda: {"config": {**asdict(CONFIG), "n_head": 5}}, r"n_embd 32 .* n_head 5"),
         (lambda: {"config": {**asdict(CONFIG), "n_head": 0}}, r"meta_001234\.json"),
         (lambda: {"config": "d12"}, r"model_config has"),
-        (lambda: {"state": [torch.ones(1)]}, "no state dict of tensors"),
-        (lambda: {"state": with_(step=3)}, "no state dict of tensors"),
+        (lambda: {"state": [torch.ones(1)]}, "not a state dict of tensors"),
+        (lambda: {"state": with_(step=3)}, "not a state dict of tensors"),
         (lambda: {"state": {"model": print}}, "cannot be read"),
     ],
 )  # fmt: skip
@@ -124,7 +124,7 @@ def test_what_does_not_fit_is_one_error_that_lists_it(
 
 
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(NanochatLoadError, match="nowhere is no folder"):
+    with pytest.raises(NanochatLoadError, match="nowhere is not a folder"):
         load_nanochat_checkpoint(tmp_path / "nowhere")
     with pytest.raises(NanochatLoadError, match=r"has no model_<step>\.pt"):
         load_nanochat_checkpoint(tmp_path)

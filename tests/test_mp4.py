@@ -280,7 +280,7 @@ def in_milliseconds(lengths: Sequence[int], delay: int, rate: int) -> list[int]:
 
 
 JOINED = "the times of an MP4 track are not the lengths of its packets, which were joined"
-SKIPPED = "an MP4 edit list leaves in what the header of Opus tells to skip: it was skipped"
+SKIPPED = "the MP4 edit list keeps samples that the Opus header says to skip: they were skipped"
 
 
 def by_libopus(path: Path, channels: int) -> np.ndarray:
@@ -469,7 +469,7 @@ def test_a_moof_that_swallows_what_is_behind_it_is_an_error(make_clip) -> None:
     data = bytearray(clip(make_clip, "aac", "mp4", "no-index", rate=22_050).read_bytes())
     boxes = [at for at, name in top_boxes(data) if name == b"moof"]
     struct.pack_into(">I", data, boxes[1], boxes[3] - boxes[1])
-    with pytest.raises(ossicle.CorruptAudioError, match="what belongs behind it") as caught:
+    with pytest.raises(ossicle.CorruptAudioError, match="boxes that belong after it") as caught:
         ossicle.load(bytes(data))
     assert caught.value.byte_offset is not None
 

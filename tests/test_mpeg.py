@@ -440,7 +440,7 @@ def test_a_wav_of_mp3_by_a_writer_to_a_pipe(with_xing: tuple[bytes, bytes], tmp_
     for size in sizes:
         path.write_bytes(data[:at] + size + data[at + 4 :])
         what = "MPEG audio in WAV | the data size is a placeholder of a writer to a pipe"
-        careless.check(path, whole, "placeholder of a writer", what=what, tolerance=1e-6)
+        careless.check(path, whole, "placeholder, as left by programs", what=what, tolerance=1e-6)
     # Both sizes right: the file was cut short.
     chunk = struct.pack("<I", len(data) - at - 4)
     right = data[:4] + struct.pack("<I", len(data) - 8) + data[8:at] + chunk + data[at + 4 :]
@@ -670,7 +670,7 @@ def test_mp3_files_one_behind_the_other(with_xing: tuple[bytes, bytes], tmp_path
         path.write_bytes(data)
         [expected] = oracle.decode(oracle.bundled(), [path], 1)
         what = "MPEG audio | more frames than the header in front counts: files put together"
-        careless.check(path, expected, "goes on after", what=what, tolerance=1e-5)
+        careless.check(path, expected, "continues after", what=what, tolerance=1e-5)
 
 
 # Free bit rates.

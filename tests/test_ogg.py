@@ -89,9 +89,9 @@ CHAINS = [
 ]
 # FFmpeg rounds angles of stereo otherwise than libopus.
 COPY_TOLERANCE = {"vorbis": 1e-6, "opus": 1e-2, "flac": 0.0}
-NO_END = "no Ogg page says that the stream ends"
-NO_PAGE = "there are bytes that belong to no Ogg page"
-GOES_ON = "an Ogg page says that the stream ends, and it goes on"
+NO_END = "no Ogg page has the end-of-stream flag"
+NO_PAGE = "bytes between Ogg pages belong to no page"
+GOES_ON = "an Ogg page has the end-of-stream flag, and the stream continues"
 POSITIONS = "granule positions of Ogg pages are not those of their packets"
 
 

@@ -229,8 +229,8 @@ def test_pages_that_are_damaged_missing_or_more() -> None:
     flipped = bytearray(whole)
     at = len(b"".join(parts[:3])) + 40
     flipped[at] ^= 1
-    assert damaged(bytes(flipped), "broken Ogg page").byte_offset == len(b"".join(parts[:3]))
-    damaged(b"".join(parts[:3] + parts[4:]), "not as long as it says")
+    assert damaged(bytes(flipped), "Ogg page is broken").byte_offset == len(b"".join(parts[:3]))
+    damaged(b"".join(parts[:3] + parts[4:]), "contradict its position")
     damaged(b"".join(parts[:-1]) + parts[-1][:-1], "cut short")
     for more, times in ((whole, 2), (b"rubbish" * 40_000, 1)):
         waveform, _ = ossicle.load(whole + more)
@@ -250,7 +250,7 @@ def test_packets_that_break_the_rules() -> None:
     parts = pages(tiny("opus", "-b:a 16k"))
     head, audio = parts[:2], parts[2]
     body = 27 + audio[26]
-    for first, reason in [(b"\xff\x00", "no or of more"), (b"\xff\x3f", "no or of more")]:
+    for first, reason in [(b"\xff\x00", "no samples or more"), (b"\xff\x3f", "no samples or more")]:
         broken = summed(audio[:body] + first + audio[body + 2 :])
         damaged(b"".join([*head, broken, *parts[3:]]), reason)
     damaged(b"".join([summed(head[0][:46] + b"\x07"), *parts[1:]]), "mapping family 7|header")

@@ -63,7 +63,7 @@ ALIASES = [_itself, _relative, _dotted, _symlink, _hard_link]
 @pytest.mark.parametrize("alias", ALIASES)
 def test_an_output_that_is_an_input_is_refused(clip: Path, alias: Callable[[Path], Path]) -> None:
     other = alias(clip)
-    with pytest.raises(ossicle.InvalidArgumentError, match="nothing is written in place") as caught:
+    with pytest.raises(ossicle.InvalidArgumentError, match="choose another output") as caught:
         refuse_same_file([clip.with_name("new.wav"), other], ["none", clip])
     assert str(clip) in str(caught.value)
     assert str(other) in str(caught.value)
@@ -142,14 +142,14 @@ def test_joining_keeps_the_manifests(tmp_path: Path) -> None:
 
 def test_extraction_keeps_clips_and_manifest(clip: Path) -> None:
     from ossicle.extract import ExtractError
-    from ossicle.extract.output import Output, Plan
+    from ossicle.extract.output import ExtractOutput, ExtractPlan
 
     numbered = clip.rename(clip.with_name("clip-0.wav"))
-    output = Output(clip.with_name("clip-%d.wav"))
+    output = ExtractOutput(clip.with_name("clip-%d.wav"))
     with pytest.raises(ossicle.InvalidArgumentError, match="is the input"):
         refuse_same_file(output.files(), [numbered])
     # Nor are files of such names removed that no extraction has made.
-    plan = Plan("0" * 64, -1, "0" * 64, 1, 10**9, 30.0, 30.0)
+    plan = ExtractPlan("0" * 64, -1, "0" * 64, 1, 10**9, 30.0, 30.0)
     with pytest.raises(ExtractError, match="is there without"):
         output.begin(plan, overwrite=True)
     assert numbered.exists()

@@ -22,8 +22,8 @@ FRAMES = 600
 FIELD = Path(__file__).parents[2] / "shared/data/field"
 WORDS = np.random.default_rng(5).integers(-(2**15), 2**15, (FRAMES, 2))
 LITTLE, BIG = WORDS.astype("<i2").tobytes(), WORDS.astype(">i2").tobytes()
-PIPE = "placeholder of a writer to a pipe"
-BEYOND = "does not agree"
+PIPE = "placeholder, as left by programs that write to a pipe"
+BEYOND = "contradicts the file"
 ID3 = b"ID3\x03\x00\x00\x00\x00\x01\x05" + bytes(133)
 FIXED = (WORDS.T / 32_768).astype(np.float32)
 
@@ -288,7 +288,7 @@ OTHERS: dict[str, tuple[Callable[[], bytes], bytes, str, str]] = {
     "AIFF, frames": (
         lambda: aiff(8 + len(BIG), 46 + len(BIG), 7),
         CUT["aiff"],
-        "counts other frames",
+        "different numbers of frames",
         "AIFF | COMM counts other frames than SSND holds",
     ),
     "AIFF-C in capitals": (

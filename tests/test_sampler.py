@@ -305,7 +305,7 @@ def test_rows_that_are_too_long() -> None:
             dropping = make(lengths, on_too_long="drop", count_padding=count_padding)
         assert dropping.too_long.tolist() == [1, 3]
         assert sorted(rows_of(dropping)) == [0, 2, 4]
-        with pytest.warns(UserWarning, match=r"2 of 5 rows .* batches of their own"):
+        with pytest.warns(UserWarning, match=r"2 of 5 rows .* batches of one row"):
             alone = make(lengths, on_too_long="alone", count_padding=count_padding)
         assert sorted(rows_of(alone)) == [0, 1, 2, 3, 4]
         assert [1] in list(alone)
@@ -394,14 +394,14 @@ def test_processes_come_from_torch_distributed(monkeypatch: pytest.MonkeyPatch) 
         ({"lengths": [1.0, math.nan]}, "length of row 1 is nan"),
         ({"lengths": [-1.0]}, "length of row 0 is -1"),
         ({"lengths": [[1.0]]}, "2 dimensions"),
-        ({"max_seconds": None}, "one budget"),
-        ({"max_tokens": 3}, "one budget"),
+        ({"max_seconds": None}, "either max_seconds or max_tokens"),
+        ({"max_tokens": 3}, "either max_seconds or max_tokens"),
         ({"max_seconds": 0.0}, "budget is 0"),
         ({"max_seconds": math.inf}, "budget is inf"),
-        ({"max_batch": 0}, "max_batch is 0"),
-        ({"max_padding": 1.0}, "max_padding is 1"),
+        ({"max_batch": 0}, "max_batch must be at least 1, not 0"),
+        ({"max_padding": 1.0}, "max_padding must be"),
         ({"seed": -1}, "seed is -1"),
-        ({"on_too_long": "skip"}, "on_too_long is"),
+        ({"on_too_long": "skip"}, "on_too_long must be"),
         ({"rank": 0}, "together"),
         ({"rank": 2, "world_size": 2}, "rank is 2"),
     ],

@@ -113,7 +113,7 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
         make_trainer(tmp_path, short).get_train_dataloader()
     for option in ("split_batches", "dispatch_batches"):
         trainer = make_trainer(tmp_path, make(), accelerator_config={option: True})
-        with pytest.raises(InvalidArgumentError, match="leave them off"):
+        with pytest.raises(InvalidArgumentError, match="turn them off"):
             trainer.get_train_dataloader()
     trainer = make_trainer(tmp_path, make())
     trainer.get_tp_size = lambda: 2

@@ -156,7 +156,7 @@ def test_an_indexed_shard_reads_no_header(shards: list[Path]) -> None:
     assert indexed["a/3"]["json"] == b"{}"
     with pytest.raises(ossicle.CorruptAudioError, match="checksum"):
         Shard(path, index=False)
-    with pytest.raises(ossicle.CorruptAudioError, match="without a member"):
+    with pytest.raises(ossicle.CorruptAudioError, match="has no members"):
         Shard(path, index=[])
     os.utime(path, ns=(1, 1))
     with pytest.raises(ossicle.CorruptAudioError, match="checksum"):
@@ -234,7 +234,7 @@ def test_what_is_no_index_is_replaced_only_by_force(shards: list[Path]) -> None:
     path = index_path(shards[0])
     pl.DataFrame({"mine": [1]}).write_parquet(path)
     mine = path.read_bytes()
-    with pytest.raises(ossicle.CorruptAudioError, match="no index") as caught:
+    with pytest.raises(ossicle.CorruptAudioError, match="index cannot be read") as caught:
         index_shards(shards[0])
     assert caught.value.source == str(path)
     assert path.read_bytes() == mine

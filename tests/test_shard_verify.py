@@ -252,10 +252,13 @@ def test_the_index_of_another_shard_is_one_fault_and_costs_nothing(
 ) -> None:
     stale(shard, new)
     (row,) = verify_shards(shard).iter_rows(named=True)
-    assert (row["error"], row["reason"]) == ("CorruptAudioError", "the index is of another shard")
+    assert (row["error"], row["reason"]) == (
+        "CorruptAudioError",
+        "the index belongs to another shard",
+    )
     done = repair_shard(shard, tmp_path / "new.tar")
     assert contents(tmp_path / "new.tar") == new == contents(shard)
-    assert [error.reason for error in done.errors] == ["the index is of another shard"]
+    assert [error.reason for error in done.errors] == ["the index belongs to another shard"]
     # A header that is damaged, too, costs its own sample.
     flip(shard, place(shard, next(iter(new))) - 512 + 3)
     done = repair_shard(shard, tmp_path / "again.tar")

@@ -206,7 +206,9 @@ def test_a_folder_with_checkpoints_is_not_mixed_with_another_run(
 ) -> None:
     config = small(tones, steps=2, out=tmp_path)
     run(config)
-    with pytest.raises(CheckpointError, match="resume goes on from them, overwrite removes them"):
+    with pytest.raises(
+        CheckpointError, match="pass resume to continue from them, or overwrite to remove them"
+    ):
         run(config)
     with pytest.raises(CheckpointError, match=r"another run: seed was 0, is 1; lr was 0\.003"):
         run(replace(config, resume=True, seed=1, lr=1e-3))
@@ -235,11 +237,11 @@ def test_progress_tells_every_step(tones: Path) -> None:
         (b'{"wav": "a.wav", "text": 5}', "no `text`"),
         (b'{"text": "a"}', "no column 'wav' or 'audio_path' or"),
         (b'{"wav": null, "text": "a"}', "'wav' holds None, not the path"),
-        (b'{"wav": "a.wav", "text": "a"', "no JSON: "),
-        (b'["a.wav", "a"]', "no JSON object but list"),
-        (b'{"wav": "\xff", "text": "a"}', "no JSON: .*utf-8"),
-        (b'{"wav": "a.wav", "text": "a", "sr": 0}', "`sr` 0 is no sample rate"),
-        (b'{"wav": "a.wav", "text": "a", "sr": "16k"}', "`sr` '16k' is no sample rate"),
+        (b'{"wav": "a.wav", "text": "a"', "not valid JSON: "),
+        (b'["a.wav", "a"]', "not a JSON object but list"),
+        (b'{"wav": "\xff", "text": "a"}', "not valid JSON: .*utf-8"),
+        (b'{"wav": "a.wav", "text": "a", "sr": 0}', "`sr` 0 is not a sample rate"),
+        (b'{"wav": "a.wav", "text": "a", "sr": "16k"}', "`sr` '16k' is not a sample rate"),
     ],
 )
 def test_a_bad_row_is_an_error_with_its_file_and_number(

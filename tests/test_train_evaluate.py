@@ -242,7 +242,7 @@ def test_word_errors_are_edits_over_words(pairs: list[tuple[list[str], list[str]
 def test_word_errors_say_which_text_is_empty() -> None:
     with pytest.raises(ValueError, match="text 1 has no words"):
         word_errors(["a", " "], ["a", "b"])
-    with pytest.raises(ValueError, match="1 texts were said and 2 heard"):
+    with pytest.raises(ValueError, match="1 texts were expected and 2 were transcribed"):
         word_errors(["a"], ["a", "b"])
 
 

@@ -18,7 +18,7 @@ from ossicle.faults import Fault, RowName
 from ossicle.model import ByteTokenizer
 from ossicle.train.feed import Feed, MicroBatch, pad_frames
 from ossicle.train.order import CountOrder
-from ossicle.train.sources import Example
+from ossicle.train.sources import LoadedClip
 
 SIZES = [3, 8, 5, 1, 9, 4, 2]
 
@@ -48,15 +48,15 @@ class Clips:
     def seconds(self) -> NDArray[np.float64]:
         return np.array(SIZES) / 100
 
-    def load(self, rows: Sequence[int]) -> list[Example | Exception]:
+    def load(self, rows: Sequence[int]) -> list[LoadedClip | Exception]:
         self.loaded += rows
         return [self.example(row) for row in rows]
 
-    def example(self, row: int) -> Example | Exception:
+    def example(self, row: int) -> LoadedClip | Exception:
         if row in self.bad:
             return OSError(f"clip {row} is gone")
         shape = (SIZES[row], 2) if self.is_encoded else (2, SIZES[row])
-        return Example(torch.full(shape, float(row)), self.text(row), SIZES[row] / 100)
+        return LoadedClip(torch.full(shape, float(row)), self.text(row), SIZES[row] / 100)
 
 
 def feed_of(clips: Clips, **options) -> Feed:
@@ -196,7 +196,7 @@ def test_reading_goes_on_while_a_step_runs() -> None:
     """With what is read ahead, 8 steps of 20 ms and reads of 20 ms overlap."""
 
     class Slow(Clips):
-        def load(self, rows: Sequence[int]) -> list[Example | Exception]:
+        def load(self, rows: Sequence[int]) -> list[LoadedClip | Exception]:
             time.sleep(0.01)
             return super().load(rows)
 

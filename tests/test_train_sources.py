@@ -20,7 +20,7 @@ from ossicle.model import WhisperEncoder
 from ossicle.shard import ShardWriter
 from ossicle.shard.encoder_features import FRAMES, FingerprintError, bf16_array
 from ossicle.train import ManifestError
-from ossicle.train.sources import AudioClips, Example, open_source
+from ossicle.train.sources import AudioClips, LoadedClip, open_source
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_every_form_of_data_gives_the_same_clips(
     np.testing.assert_allclose(source.seconds(), training.SECONDS, atol=1e-4)
     rows = [4, 0, 2]
     for row, example in zip(rows, source.load(rows), strict=True):
-        assert isinstance(example, Example)
+        assert isinstance(example, LoadedClip)
         clip = read_manifest(tones)[row]
         waveform, _ = ossicle.load(clip.path, 16_000)
         expected = ossicle.log_mel_spectrogram(waveform, pad_to_seconds=None)
@@ -126,8 +126,8 @@ def test_bad_rows_are_raised_or_left_out_and_counted(
     assert len(source) == 5
     assert [(s.row, s.reason.split(":")[0]) for s in source.skipped] == [
         (1, "no `text`"),
-        (2, "no JSON object but list"),
-        (3, "no JSON"),
+        (2, "not a JSON object but list"),
+        (3, "not valid JSON"),
     ]
     (tmp_path / "all-bad.jsonl").write_text("[]\n[]\n")
     with pytest.raises(ManifestError, match=r"row 0 \(line 1\): no JSON object"):
@@ -154,7 +154,7 @@ def test_samples_of_a_shard_without_text_or_audio_are_named(
     assert source.texts() == ["yes", "no wave"]
     assert [one.reason.split("'")[1] for one in source.skipped] == ["mute", "wordless", "odd"]
     fine, broken = source.load([0, 1])
-    assert isinstance(fine, Example)
+    assert isinstance(fine, LoadedClip)
     assert isinstance(broken, AudioError)
     assert np.isnan(source.seconds()).tolist() == [False, True]
 
@@ -163,7 +163,7 @@ def write_features(path: Path, encoder: WhisperEncoder, tones: Path, fingerprint
     source = AudioClips(read_manifest(tones))
     with ShardWriter(path, overwrite=True) as writer:
         for row, example in enumerate(source.load(range(len(source)))):
-            assert isinstance(example, Example)
+            assert isinstance(example, LoadedClip)
             frames = encoder(example.frames[None])[0]
             facts = {
                 "text": example.text,

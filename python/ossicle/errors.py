@@ -71,7 +71,7 @@ class DecodeError(AudioError, ValueError):
 
 
 class CorruptAudioError(DecodeError):
-    """The file's structure is broken: empty, cut short, lying lengths, failed checksums."""
+    """The file's structure is broken: empty, truncated, wrong lengths, failed checksums."""
 
 
 class NonFiniteSampleError(DecodeError):
@@ -83,11 +83,11 @@ class AudioLimitError(AudioError, ValueError):
 
 
 class InvalidArgumentError(AudioError, ValueError):
-    """An argument makes no sense: a rate of 0, a negative offset, an unknown quality."""
+    """An argument is invalid: a rate of 0, a negative offset, an unknown quality."""
 
 
 class InvalidKeyError(InvalidArgumentError):
-    """A cache key that names no digest or no sensible number; it has not touched any path."""
+    """A cache key has an invalid digest or number; no path was touched."""
 
 
 class CollatorError(ValueError):
@@ -128,4 +128,4 @@ def check_on_error(value: str, *known: str) -> None:
     """
     if value not in known:
         *others, last = (f'"{word}"' for word in known)
-        raise InvalidArgumentError(f"on_error is {', '.join(others)} or {last}, not {value!r}")
+        raise InvalidArgumentError(f"on_error must be {', '.join(others)} or {last}, not {value!r}")

@@ -121,11 +121,13 @@ class ContinuousAudioIO(AbsIO):
     ) -> None:
         super().__init__(modality="audio", is_discrete=False)
         if encoder_choice != "huggingface":
-            raise InvalidArgumentError(f'encoder_choice is "huggingface", not {encoder_choice!r}')
+            raise InvalidArgumentError(
+                f'encoder_choice must be "huggingface", not {encoder_choice!r}'
+            )
         if on_short not in ("empty", "raise"):
-            raise InvalidArgumentError(f'on_short is "empty" or "raise", not {on_short!r}')
+            raise InvalidArgumentError(f'on_short must be "empty" or "raise", not {on_short!r}')
         if config is not None and tower is not None:
-            raise InvalidArgumentError("config and tower are given: one of them says it all")
+            raise InvalidArgumentError("config and tower exclude each other: pass one")
         self.encoder_choice = encoder_choice
         self.encoder_hf_model_tag = encoder_hf_model_tag
         self.attn_implementation = attn_implementation
@@ -200,7 +202,7 @@ class ContinuousAudioIO(AbsIO):
 
         Args:
             batch_data: ``(B, T, n_mels)``, on the tower's device, of any floating type; what is
-                behind a clip's own frames is not looked at.
+                after a clip's own frames is not looked at.
             length: ``(B,)``, each clip's own mel frames.
 
         Returns:
@@ -271,7 +273,7 @@ class ContinuousAudioIO(AbsIO):
         reason = f"{samples} samples at {rate} Hz are too few for one token"
         if self.on_short == "raise":
             raise ClipTooShortError(reason)
-        warnings.warn(f"{reason}: the model will hear nothing", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"{reason}: the model gets no audio", RuntimeWarning, stacklevel=3)
 
     def _check_batch(self, features: Tensor, lengths: Tensor) -> None:
         if features.dim() != 3 or features.shape[2] != self.n_mels:
@@ -287,7 +289,7 @@ class ContinuousAudioIO(AbsIO):
     def _run_tower(self, clips: list[Tensor], frames: list[int], expected: int) -> Tensor:
         """``(sum of tokens, dim)`` of clips ``(frames, n_mels)``."""
         if self.model is None:
-            raise InvalidArgumentError("this is a copy for workers: it has no encoder")
+            raise InvalidArgumentError("this copy for workers has no encoder")
         tower: Any = self.model["audio_tower"]
         packed = torch.cat(clips).to(tower.dtype)
         lengths = torch.tensor(frames, device=packed.device)
@@ -318,13 +320,13 @@ def register_espnet() -> None:
             "ESPnet's repository; the package `espnet` on PyPI leaves it out as of 202511."
         ) from error
     if not issubclass(ContinuousAudioIO, base):
-        raise ImportError("ossicle.espnet was imported before ESPnet could be: swap them")
+        raise ImportError("ossicle.espnet was imported before ESPnet: import ESPnet first")
     table["continuous_audio"] = ContinuousAudioIO
 
 
 def _frames(data: Audio | None) -> int:
     if data is None:
-        raise InvalidArgumentError("neither a clip nor its mel frames are given")
+        raise InvalidArgumentError("pass a clip or its number of mel frames")
     waveform, rate = data
     shape: tuple[int, ...] = np.shape(waveform)
     channels, samples = (1, *shape)[-2:] if len(shape) in (1, 2) else (0, 0)
@@ -336,5 +338,5 @@ def _frames(data: Audio | None) -> int:
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise InvalidArgumentError(f"dtype is the name of a floating type, not {dtype!r}")
+        raise InvalidArgumentError(f"dtype must be the name of a floating type, not {dtype!r}")
     return found

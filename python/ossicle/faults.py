@@ -1,4 +1,4 @@
-"""Rows that cannot be used: refused, left out or replaced, and never silently.
+"""Bad rows: an error, left out or replaced, and never silently.
 
 The collator, the data sets, extraction and training have one record for such a row, `Fault`, and
 one ledger, a file with a line of JSON for each.
@@ -93,7 +93,7 @@ def read_ledger(path: str | os.PathLike[str]) -> list[Fault]:
 
     Args:
         path: What ``AudioLmCollator(ledger_path=...)``, a data set, an extraction or a training run
-            wrote. That it is not there means that nothing was wrong.
+            wrote. A missing file means that there were no faults.
     """
     file = Path(path)
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
@@ -120,7 +120,7 @@ def _lines(faults: Iterable[Fault]) -> str:
 
 
 class Faults:
-    """What is done about bad rows, and how many there were.
+    """Handles bad rows, and counts them.
 
     Args:
         on_error: ``"raise"``, ``"skip"`` or ``"replace"``.
@@ -136,7 +136,7 @@ class Faults:
     ) -> None:
         check_on_error(on_error, *get_args(OnError))
         if not 0 <= max_bad_share <= 1:
-            raise ValueError(f"max_bad_share is a share, 0 to 1, not {max_bad_share}")
+            raise ValueError(f"max_bad_share must be from 0 to 1, not {max_bad_share}")
         self.ledger: list[Fault] = []
         self._on_error = on_error
         self._max_bad_share = max_bad_share
@@ -151,7 +151,7 @@ class Faults:
         errors: Mapping[int, Exception],
         name: Callable[[int], RowName],
     ) -> list[Item]:
-        """What goes on of a batch.
+        """The rows of a batch that are used.
 
         Args:
             items: What belongs to each row.
@@ -172,7 +172,7 @@ class Faults:
             self._write(errors, name)
             first = errors[min(errors)]
             raise TooManyFaultsError(
-                f"no row of the batch can be used; the first of {len(items)}: {first}"
+                f"all rows of the batch are bad; the first of {len(items)}: {first}"
             ) from first
         if self._on_error == "skip":
             return [item for place, item in enumerate(items) if place not in errors]
@@ -217,7 +217,8 @@ class Faults:
             self._warned = True
             fault = faults[0]
             warnings.warn(
-                f"a bad row ({fault.file}: {fault.reason}) met on_error={self._on_error!r}; more "
+                f"a bad row ({fault.file}: {fault.reason}) was met with "
+                f"on_error={self._on_error!r}; more "
                 "of them are entered in the ledger without a warning",
                 RuntimeWarning,
                 stacklevel=2,

@@ -41,7 +41,7 @@ MOVED: Final[dict[str, str]] = {
     "ossicle.dataloader.loader": "ossicle.dataloader.samples.loaders",
     "ossicle.dataloader.manifest": "ossicle.dataloader.outputs.manifest",
     "ossicle.dataloader.masks": "ossicle.dataloader.transform.masks",
-    "ossicle.dataloader.npz": "ossicle.dataloader.outputs.npz",
+    "ossicle.dataloader.npz": "ossicle.data.npz",
     "ossicle.dataloader.processor": "ossicle.dataloader.outputs.processor",
     "ossicle.dataloader.progress": "ossicle.progress",
     "ossicle.dataloader.rows_by_id": "ossicle.data.rows_by_id",
@@ -107,7 +107,8 @@ class _Alias(Loader):
     def exec_module(self, module: ModuleType) -> None:
         # Two levels: Python leaves its own frames of the import out of the count.
         warnings.warn(
-            f"{module.__name__} is {self._new} now, and will go with the next version",
+            f"{module.__name__} is {self._new} now; the old path will be removed in the next "
+            "version",
             DeprecationWarning,
             stacklevel=2,
         )
@@ -123,5 +124,5 @@ def install() -> None:
 
 def warn_renamed(old: str, new: str) -> None:
     """Warns that a name of a module is another one now; for a module's ``__getattr__``."""
-    text = f"{old} is {new} now, and will go with the next version"
+    text = f"{old} is {new} now; the old path will be removed in the next version"
     warnings.warn(text, DeprecationWarning, stacklevel=3)

@@ -32,7 +32,7 @@ def refuse_same_file(outputs: Iterable[PathLike], inputs: Iterable[PathLike]) ->
         if identity in read:
             raise InvalidArgumentError(
                 f"the output {os.fspath(path)} is the input {os.fspath(read[identity])}: "
-                "nothing is written in place"
+                "choose another output"
             )
 
 
@@ -52,11 +52,11 @@ def claim_folder(folder: PathLike, marker: str, maker: str, content: str = "") -
     folder = Path(folder)
     path = folder / marker
     if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is there and is no folder")
+        raise NotADirectoryError(f"{folder} exists and is not a folder")
     if folder.is_dir() and not path.exists() and any(folder.iterdir()):
         raise InvalidArgumentError(
-            f"{folder} is not empty, and {maker} did not make what is in it: "
-            "choose a folder that is empty or does not exist"
+            f"{folder} is not empty, and {maker} did not make its contents: choose an empty "
+            "or new folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")

@@ -10,10 +10,16 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars
 
-__all__ = ["Progress", "Report", "bars", "reporting"]
+__all__ = ["LossReport", "Progress", "Report", "StageReport", "bars", "reporting"]
 
 Report: TypeAlias = Callable[[int, int], object]
 """Called with what is done and with all."""
+
+StageReport: TypeAlias = Callable[[str, int, int], object]
+"""Called with the name of a stage, with what is done of it and with all."""
+
+LossReport: TypeAlias = Callable[[int, int, float], object]
+"""Called after each step of a training with the steps taken, all steps, and the loss."""
 
 Progress: TypeAlias = Report | bool | None
 """True shows a bar on standard error that goes away when all is done."""

@@ -26,7 +26,7 @@ pub fn encode(
 ) -> Result<Vec<u8>> {
     if channels == 0 || channels > 8 || !samples.len().is_multiple_of(channels) {
         return Err(Error::invalid(format!(
-            "{channels} channels cannot be written: 1 to 8 can"
+            "{channels} channels cannot be written: pass 1 to 8"
         )));
     }
     if let Some(at) = samples.iter().position(|sample| !sample.is_finite()) {
@@ -38,7 +38,7 @@ pub fn encode(
         ("wav", 16 | 24 | 32) => wav(samples, channels, sample_rate, bits),
         ("flac", 16 | 24) => flac(samples, channels, sample_rate, bits),
         _ => Err(Error::invalid(format!(
-            "{container} of {bits} bits is not written here: wav of 16, 24 or 32 (float) is, and flac of 16 or 24"
+            "{container} of {bits} bits is not written here: pass wav with 16, 24 or 32 (float), or flac with 16 or 24"
         ))),
     }
 }
@@ -61,7 +61,9 @@ fn wav(samples: &[f32], channels: usize, sample_rate: u32, bits: u32) -> Result<
     let size = u32::try_from(samples.len() * (bits / 8) as usize)
         .ok()
         .filter(|size| *size < u32::MAX - 64)
-        .ok_or_else(|| Error::invalid("a WAV file holds less than 4 GiB"))?;
+        .ok_or_else(|| {
+            Error::invalid("the samples do not fit into a WAV file, which holds less than 4 GiB")
+        })?;
     let frame_bytes = channels as u32 * bits / 8;
     let (tag, channels_word) = (if bits == 32 { 3u16 } else { 1 }, channels as u16);
     let mut file = Vec::with_capacity(44 + size as usize + 1);
@@ -94,7 +96,7 @@ fn write_samples(file: &mut Vec<u8>, samples: &[f32], channels: usize, bits: u32
 }
 
 fn flac(samples: &[f32], channels: usize, sample_rate: u32, bits: u32) -> Result<Vec<u8>> {
-    let failed = |what: String| Error::invalid(format!("the FLAC encoder refused: {what}"));
+    let failed = |what: String| Error::invalid(format!("the FLAC encoder failed: {what}"));
     let config = flacenc::config::Encoder::default();
     let config = config
         .into_verified()

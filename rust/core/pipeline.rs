@@ -139,18 +139,18 @@ fn check_request(request: &Request) -> Result<()> {
     let seconds_ok = |seconds: f64| seconds.is_finite() && seconds >= 0.0;
     if !seconds_ok(request.offset) {
         return Err(Error::invalid(format!(
-            "offset is {}, not a time from 0 s on",
+            "offset must be at least 0 seconds, not {}",
             request.offset
         )));
     }
     if request.verify && request.conceal {
         return Err(Error::invalid(
-            "a clip is either verified or its damage concealed",
+            "verify and conceal exclude each other: pass one",
         ));
     }
     match request.duration.filter(|duration| !seconds_ok(*duration)) {
         Some(duration) => Err(Error::invalid(format!(
-            "duration is {duration}, not a time from 0 s on"
+            "duration must be at least 0 seconds, not {duration}"
         ))),
         None => Ok(()),
     }
@@ -259,7 +259,8 @@ pub fn load_into(source: Source<'_>, request: &Request, row: &mut [f32]) -> Resu
         let room = row.len();
         let too_long = || {
             let length = plane.len();
-            let reason = format!("the clip has {length} samples, and its row has room for {room}");
+            let reason =
+                format!("the clip has {length} samples, and its row of out has room for {room}");
             Error::invalid(reason).with_source(name)
         };
         let place = row.get_mut(..plane.len()).ok_or_else(too_long)?;

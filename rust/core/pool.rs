@@ -82,7 +82,7 @@ fn beside(others: usize, work: &(impl Fn() + Sync)) {
 }
 
 fn result<T, R>(slot: Mutex<(Option<T>, Option<Result<R>>)>) -> Result<R> {
-    let lost = || Err(Error::new(ErrorKind::Decode, "the item was not worked on"));
+    let lost = || Err(Error::new(ErrorKind::Decode, "the item was not processed"));
     let done = slot.into_inner().ok().and_then(|(_, done)| done);
     done.unwrap_or_else(lost)
 }

@@ -62,7 +62,7 @@ pub(crate) fn fitted<'py>(
 
 fn too_long(input: &Input, samples: usize) -> Error {
     let reason =
-        format!("a batch with rows of this clip's {samples} samples has no room in memory");
+        format!("a batch with rows of this clip's {samples} samples does not fit into memory");
     let error = Error::new(ErrorKind::Limit, reason);
     match input.open() {
         Ok(source) => error.with_source(source.name()),

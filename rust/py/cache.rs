@@ -369,7 +369,11 @@ fn into_row(cache: &Core, key: &Key, row: &[usize], mut target: Target<'_>) -> R
         cache.read(found, target.first(count))
     } else {
         // A wrong entry is a miss; a right one does not fit.
-        let fits = || Error::invalid(format!("an entry of shape {shape:?} for rows of {row:?}"));
+        let fits = || {
+            Error::invalid(format!(
+                "the entry has the shape {shape:?}, and the rows of out {row:?}"
+            ))
+        };
         cache.check_found(found).map_or(Ok(None), |()| Err(fits()))
     };
     let is_hit = matches!(outcome, Ok(Some(())));

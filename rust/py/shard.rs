@@ -358,7 +358,7 @@ fn parse_access(access: &str) -> Result<Access> {
         "mmap" => Ok(Access::Mmap),
         "pread" => Ok(Access::Pread),
         _ => Err(Error::invalid(format!(
-            "access is \"auto\", \"mmap\" or \"pread\", not {access:?}"
+            "access must be \"auto\", \"mmap\" or \"pread\", not {access:?}"
         ))),
     }
 }

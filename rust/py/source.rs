@@ -39,7 +39,7 @@ impl Input {
         }
         let kind = object.get_type().name()?;
         Err(PyTypeError::new_err(format!(
-            "an audio source is a path, a contiguous buffer of bytes, a binary file object that seeks, or a member of a shard, not {kind}"
+            "an audio source must be a path, a contiguous buffer of bytes, a seekable binary file object, or a member of a shard, not {kind}"
         )))
     }
 

@@ -351,7 +351,10 @@ fn an_index_of_another_shard_is_not_believed() {
         assert_eq!((read.is_ok(), source.is_ok()), (number != 21, number != 21));
         if let Err(error) = read {
             assert_eq!(error.kind(), ErrorKind::Corrupt);
-            assert!(error.reason().contains("of another shard"), "{error}");
+            assert!(
+                error.reason().contains("belongs to another shard"),
+                "{error}"
+            );
             assert_eq!(error.member(), Some("first-021.txt"));
         }
     }

@@ -34,7 +34,7 @@ def thread_count(threads: int | None) -> int:
     if threads is None:
         return default_threads()
     if threads < 1:
-        raise InvalidArgumentError(f"threads is {threads}, not at least 1")
+        raise InvalidArgumentError(f"threads must be at least 1, not {threads}")
     return int(threads)
 
 

@@ -67,8 +67,8 @@ class AudioInfo:
         container: Container by FFmpeg's short name: ``wav``, ``flac``, ``ogg``, ``mp4`` ...
         codec: Codec by FFmpeg's short name: ``pcm_s16le``, ``flac``, ``vorbis``, ``aac`` ...
         bits_per_sample: Bits of one sample before it became a float; None for lossy codecs.
-        remarks: What is careless in the file and was read all the same: a short sentence each, with
-            its byte. ``load(..., strict=True)`` makes each of them an error.
+        remarks: Wrong headers, flags and timestamps of a file whose bytes are whole: a short
+            sentence each, with the byte. ``load(..., strict=True)`` makes each of them an error.
     """
 
     sample_rate: int
@@ -164,7 +164,7 @@ def load(
 
     A range equals the same slice of the whole clip, and no more than it needs is decoded. Lost or
     altered bytes are an error (`load_concealed` continues after them); where all bytes are there
-    and only a header, a flag or a timestamp is careless, all that is there is decoded, and `info`
+    and only a header, a flag or a timestamp is wrong, all samples are decoded, and `info`
     has a remark.
 
     Args:
@@ -268,7 +268,7 @@ def load_batch(
         quality: How well to resample, as for `resample`.
         out: Where to put the waveforms: ``(B, T)`` float32, C-contiguous, writable, one row for
             each source; for example pinned memory, ``torch.empty(B, T,
-            pin_memory=True).numpy()``. All of it is written, with zeros behind each clip, and
+            pin_memory=True).numpy()``. All of it is written, with zeros after each clip, and
             it is the result's ``waveforms``. A clip that is longer than a row ends in an
             `InvalidArgumentError`: ``duration`` sees to it that none is.
         strict: As for `load`.
@@ -276,7 +276,7 @@ def load_batch(
     Raises:
         AudioError: With ``on_error="raise"``, when a clip cannot be decoded. Where memory cannot
             hold the rows, it is an `AudioLimitError` of the longest clip.
-        InvalidArgumentError: An argument makes no sense; nothing was decoded.
+        InvalidArgumentError: An argument is invalid; nothing was decoded.
     """
     check_on_error(on_error, "raise", "collect", "conceal")
     conceal = on_error == "conceal"
@@ -299,8 +299,8 @@ def load_batch(
 
 def _check_rows(out: FloatArray, count: int) -> None:
     if not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.ndim != 2:
-        raise InvalidArgumentError("out is not a float32 array of two dimensions")
+        raise InvalidArgumentError("out must be a two-dimensional float32 array")
     if len(out) != count:
         raise InvalidArgumentError(f"out has {len(out)} rows for {count} sources")
     if not (out.flags.c_contiguous and out.flags.writeable):
-        raise InvalidArgumentError("out is not contiguous (C order) and writable")
+        raise InvalidArgumentError("out must be contiguous (C order) and writable")

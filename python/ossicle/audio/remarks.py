@@ -1,4 +1,4 @@
-"""What is careless in recordings that are whole, counted over many of them."""
+"""Remarks on recordings, counted over many of them."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from ossicle import _native
 from ossicle.audio.waveforms import as_float32, as_planes
 from ossicle.errors import InvalidArgumentError
 
-__all__ = ["Quality", "Resampler", "resample"]
+__all__ = ["Quality", "StreamResampler", "resample"]
 
 Quality: TypeAlias = Literal["fast", "high", "best"]
 """How well to convert: ``"fast"`` keeps 0.9 of the lower rate's band and rejects 100 dB, ``"high"``
@@ -53,12 +53,12 @@ def resample(
     return result[0] if is_flat else result
 
 
-class Resampler:
+class StreamResampler:
     """Converts a stream: the chunks of its output, joined, are `resample` of the joined input.
 
     They are so to the last bit, however the input was cut. ::
 
-        resampler = ossicle.Resampler(44_100, 16_000)
+        resampler = ossicle.StreamResampler(44_100, 16_000)
         pieces = [resampler.push(chunk) for chunk in chunks]
         waveform = np.concatenate([*pieces, resampler.flush()], axis=-1)
 
@@ -84,7 +84,7 @@ class Resampler:
         channels: int | None = None,
     ) -> None:
         if channels is not None and not 1 <= channels <= 65_535:
-            raise InvalidArgumentError(f"channels is {channels}, not 1 to 65,535")
+            raise InvalidArgumentError(f"channels must be from 1 to 65,535, not {channels}")
         self._channels = channels
         self._target_rate = check_rate(target_rate, "target_rate")
         self._native = _native.Resampler(
@@ -146,7 +146,7 @@ def check_quality(quality: str) -> Quality:
     for known in get_args(Quality):
         if quality == known:
             return cast(Quality, known)
-    raise InvalidArgumentError(f'the quality is "fast", "high" or "best", not {quality!r}')
+    raise InvalidArgumentError(f'quality must be "fast", "high" or "best", not {quality!r}')
 
 
 def check_rate(rate: int, name: str) -> int:
@@ -157,5 +157,7 @@ def check_rate(rate: int, name: str) -> int:
     """
     # Checked here so that the message names the argument; the core checks again for Rust's users.
     if isinstance(rate, bool) or not 1 <= rate <= 768_000 or int(rate) != rate:
-        raise InvalidArgumentError(f"{name} is {rate!r}, not a whole number of 1 to 768,000 Hz")
+        raise InvalidArgumentError(
+            f"{name} must be a whole number from 1 to 768,000 Hz, not {rate!r}"
+        )
     return int(rate)

@@ -45,7 +45,7 @@ def as_float32(waveform: npt.ArrayLike, name: str = "the waveform") -> npt.NDArr
         return (array.astype(np.float32, order="C") - np.float32(128)) * np.float32(2.0**-7)
     raise InvalidArgumentError(
         f"{name} is of {array.dtype}: samples are floats with full scale at 1, or int8, int16, "
-        "int32 or uint8, whose own full scale counts; convert it, as by np.asarray(x, np.float32)"
+        "int32 or uint8, with their own full scale; convert it, as by np.asarray(x, np.float32)"
     )
 
 
@@ -81,4 +81,4 @@ def _array(waveform: Any, name: str) -> npt.NDArray[Any]:
         return np.asarray(waveform)
     # PyTorch says TypeError of other devices, RuntimeError of what wants a gradient.
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InvalidArgumentError(f"{name} is no array of samples: {error}") from error
+        raise InvalidArgumentError(f"{name} is not an array of samples: {error}") from error

@@ -71,9 +71,9 @@ class WaveformCacheKey:
         if not isinstance(self.auto_resample, bool):
             raise InvalidKeyError(f"auto_resample must be a bool: {self.auto_resample!r}")
         if self.quality not in get_args(Quality):
-            raise InvalidKeyError(f'quality is "fast", "high" or "best", not {self.quality!r}')
+            raise InvalidKeyError(f'quality must be "fast", "high" or "best", not {self.quality!r}')
         if self.dtype not in get_args(Dtype):
-            raise InvalidKeyError(f'dtype is "float32" or "float16", not {self.dtype!r}')
+            raise InvalidKeyError(f'dtype must be "float32" or "float16", not {self.dtype!r}')
 
     def as_filename(self) -> str:
         """``<blob_sha>.<rate>.<ms>[.rs[.<quality>]][.f16].wav.npz``; ``high`` is not named."""

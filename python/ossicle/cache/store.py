@@ -189,7 +189,7 @@ class _Cache(Generic[Key]):
                 stays valid when the entry is replaced, evicted or cleared, but, as with
                 `numpy.memmap`, reading it kills the process if someone truncates the file by hand.
             out: Where to put the elements, straight from the file: float32, or of the key's dtype;
-                C-contiguous, writable, of any shape with room for them. What lies behind them stays
+                C-contiguous, writable, of any shape with room for them. What lies after them stays
                 as it is. A miss leaves ``out`` as it was, or zeros where a wrong entry was read.
 
         Returns:
@@ -203,7 +203,7 @@ class _Cache(Generic[Key]):
         if out is None:
             return self._native.get(self._names(key), copy)
         if not copy:
-            raise InvalidArgumentError("copy=False gives a view of the file: it takes no out")
+            raise InvalidArgumentError("copy=False returns a view of the file: pass no out")
         _check_out(out, (key,))
         flat: Any = out.reshape(-1)
         shape = self._native.get_into(self._names(key), _bits(flat))
@@ -239,7 +239,7 @@ class _Cache(Generic[Key]):
             copy: As for `get`.
             out: Where to put them, one row for each key: ``(B, T)`` takes waveforms of up to T
                 samples, any other ``(B, ...)`` entries of the shape of a row; else as for `get`.
-                All of it is written: zeros behind each entry, and whole rows of zeros for misses.
+                All of it is written: zeros after each entry, and whole rows of zeros for misses.
             threads: Threads to use; None takes one for each processor that this process may use,
                 and one inside a worker of a PyTorch data loader.
 
@@ -256,7 +256,7 @@ class _Cache(Generic[Key]):
         if out is None:
             return self._native.get_batch(names, copy, count)
         if not copy:
-            raise InvalidArgumentError("copy=False gives views of the files: it takes no out")
+            raise InvalidArgumentError("copy=False returns views of the files: pass no out")
         _check_out(out, keys)
         if out.ndim < 2 or len(out) != len(keys):
             raise InvalidArgumentError(f"out has shape {out.shape} for {len(keys)} keys")
@@ -275,7 +275,7 @@ class _Cache(Generic[Key]):
 
         Returns:
             The entry's path, or None where it could not be written: the first time with a
-            RuntimeWarning, then in silence (`stats` counts). A number that float16 does not hold
+            RuntimeWarning, then silently (`stats` counts). A number that float16 does not hold
             (above 65504) is such a failure: it would come back as infinity.
 
         Raises:
@@ -380,7 +380,8 @@ class _Cache(Generic[Key]):
             return
         self._warned = True
         warnings.warn(
-            f"the cache could not write {error}; going on without, and saying so once",
+            f"the cache could not write {error}; continuing without it, further failures are "
+            "not reported",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -436,9 +437,9 @@ def _suits(dtype: np.dtype[Any], keys: Iterable[WaveformCacheKey | AudioCacheKey
 
 def _check_out(out: AnyFloats, keys: Sequence[WaveformCacheKey | AudioCacheKey]) -> None:
     if not isinstance(out, np.ndarray) or not _suits(out.dtype, keys):
-        raise InvalidArgumentError("out is not an array of float32 or of the dtype of the keys")
+        raise InvalidArgumentError("out must be an array of float32 or of the dtype of the keys")
     if not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
-        raise InvalidArgumentError("out is not contiguous (C order), aligned and writable")
+        raise InvalidArgumentError("out must be contiguous (C order), aligned and writable")
 
 
 def _bits(array: NDArray[Any]) -> NDArray[Any]:

@@ -70,7 +70,7 @@ app = typer.Typer(
 )
 
 
-class Output(Console):
+class Terminal(Console):
     """A console that wraps at a terminal's width, and nowhere else.
 
     Without a terminal Rich takes 80 columns, or those of a terminal that another stream has: lines
@@ -91,8 +91,8 @@ class Output(Console):
 
 # Columns where no terminal has any.
 _UNWRAPPED = 1 << 20
-console = Output()
-errors = Output(stderr=True)
+console = Terminal()
+errors = Terminal(stderr=True)
 
 
 class Bars:

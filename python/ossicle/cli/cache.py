@@ -20,7 +20,7 @@ from ossicle.cli.base import Bars, app, console, errors, progress_bars, report_e
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?")
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
-cache = typer.Typer(no_args_is_help=True, help="Look after a folder of cached arrays.")
+cache = typer.Typer(no_args_is_help=True, help="Inspect and maintain a folder of cached arrays.")
 app.add_typer(cache, name="cache")
 
 Root = Annotated[Path, typer.Argument(metavar="ROOT", help="The cache's folder.")]
@@ -94,7 +94,7 @@ def prune(
     root: Root,
     max_bytes: Annotated[
         str | None,
-        typer.Option(help="What may be left: 500MB, 10GB, 2TiB, or plain bytes."),
+        typer.Option(help="Size to reduce the cache to: 500MB, 10GB, 2TiB, or plain bytes."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -143,7 +143,7 @@ def parse_size(text: str) -> int:
     """Bytes of ``500MB`` (powers of 1000), ``10GiB`` (of 1024) or a plain number."""
     found = _SIZE.fullmatch(text.strip())
     if not found:
-        raise ValueError(f"{text!r} is no size such as 500MB, 10GB or 2TiB")
+        raise ValueError(f"{text!r} is not a size such as 500MB, 10GB or 2TiB")
     number, prefix, binary = found.groups()
     return int(float(number) * float((1024 if binary else 1000) ** _POWERS[prefix]) + 0.5)
 
@@ -151,7 +151,7 @@ def parse_size(text: str) -> int:
 def _open(root: Path) -> WaveformCache:
     """Upkeep is the same for both caches: it goes by the files' names and what they echo."""
     if not root.is_dir():
-        raise NotADirectoryError(f"there is no folder {root}")
+        raise NotADirectoryError(f"the folder {root} does not exist")
     return WaveformCache(root)
 
 

@@ -67,7 +67,7 @@ def corpus_spoken(
 ) -> None:
     """Make speech: espeak-ng says sentences of a small grammar in several voices and rates.
 
-    Writes train.jsonl, held-out.jsonl and texts.txt. Goes on where a stopped call was.
+    Writes train.jsonl, held-out.jsonl and texts.txt. An interrupted call can be repeated.
     """
     from ossicle.experiment.spoken import make_spoken
 

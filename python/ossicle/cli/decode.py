@@ -31,20 +31,21 @@ def decode(
         bool, typer.Option("--verify", help="Decode all of it and compare its checksum, if any.")
     ] = False,
     conceal: Annotated[
-        bool, typer.Option("--conceal", help="Put silence for damaged parts, and say where.")
+        bool, typer.Option("--conceal", help="Replace damaged parts by silence, and list them.")
     ] = False,
     quality: Annotated[
         str, typer.Option(help="Of resampling: [bold]fast[/], [bold]high[/] or [bold]best[/].")
     ] = "high",
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse what is careless, too (see ossicle info).")
+        bool, typer.Option("--strict", help="Also make remarks errors (see ossicle info).")
     ] = False,
 ) -> None:
     """Decode a recording, or a range of it, to WAV, FLAC (16 bit) or a NumPy array of float32.
 
     An array is (samples,), or (channels, samples) with --no-mono. Damage is an error, and nothing
-    is written; with --conceal it is silence and a warning, and the exit code is 1 still. What is
-    careless in a file that is whole is a remark. A range behind the end is empty, with a warning.
+    is written; with --conceal it is silence and a warning, and the exit code is 1 still. A
+    wrong header of a file whose bytes are whole is a remark. A range after the end is empty, with a
+    warning.
     """
     with report_errors():
         refuse_same_file([target], [source])
@@ -76,7 +77,7 @@ def decode(
 
 
 def _print_warnings(source: Path, offset: float) -> None:
-    """What is careless in a recording that was read, and an offset that lies behind its end."""
+    """The remarks on a recording, and an offset past its end."""
     try:
         facts = ossicle.info(source)
     except ossicle.AudioError:

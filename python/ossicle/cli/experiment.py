@@ -37,7 +37,7 @@ def experiment_weak_align(
     """Does a projector alone make a frozen language model hear? Everything is made here.
 
     A corpus, an encoder (CTC), a language model (text alone), then the projector between the two
-    frozen ones. Stages that are done are kept: a stopped call goes on with the one it was at.
+    frozen ones. Finished stages are kept: a repeated call continues with the next.
     """
     require("train", "torch", "transformers", "jiwer")
     import torch
@@ -54,7 +54,7 @@ def experiment_weak_align(
 
 def _print(result: ExperimentResult) -> None:
     final = result.control
-    table = Table(title="Does it hear?", title_justify="left")
+    table = Table(title="Is the audio used?", title_justify="left")
     table.add_column("held-out text given")
     table.add_column("nats a token", justify="right")
     rows = (("the right audio", final.right), ("another clip's audio", final.shuffled))

@@ -29,7 +29,7 @@ def features(
         Path | None, typer.Option(help="A file that ends in .npz, or a folder for an .npy of each.")
     ] = None,
     n_mels: Annotated[int, typer.Option(min=1, max=512, help="Mel bands.")] = 80,
-    pad_to: Annotated[float, typer.Option(help="Pad or cut to so many seconds.")] = 30.0,
+    pad_to: Annotated[float, typer.Option(help="Pad or cut to this number of seconds.")] = 30.0,
     unpadded: Annotated[
         bool, typer.Option("--unpadded", help="A clip's own frames alone.")
     ] = False,
@@ -62,15 +62,15 @@ def _check_targets(
     if out is None and picture is None:
         raise ValueError("nothing to write: pass --out or --picture")
     if picture is not None and len(files) != 1:
-        raise ValueError(f"--picture draws one recording, not {len(files)}")
+        raise ValueError(f"--picture needs one recording, not {len(files)}")
     if out is None:
         return
     if out.suffix == ".npz" and unpadded:
-        raise ValueError("rows of an .npz are of one length: with --unpadded, --out is a folder")
+        raise ValueError("rows of an .npz have one length: with --unpadded, --out must be a folder")
     names = [file.name for file in files]
     twice = sorted({name for name in names if names.count(name) > 1})
     if out.suffix != ".npz" and twice:
-        raise ValueError(f"several recordings are called {', '.join(twice)}")
+        raise ValueError(f"several recordings have the name {', '.join(twice)}")
 
 
 def _outputs(files: list[Path], out: Path | None, picture: Path | None) -> list[Path]:

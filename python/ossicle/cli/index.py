@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def index(
     shards: Annotated[list[Path], typer.Argument(metavar="SHARD...", help="Tar shards.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Make all indexes anew, whatever lies there.")
+        bool, typer.Option("--force", help="Make all indexes anew, and replace existing ones.")
     ] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, help="How many work (by default all processors).")

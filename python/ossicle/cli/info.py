@@ -25,8 +25,8 @@ def info(
 ) -> None:
     """Say what recordings hold, from their headers.
 
-    What is careless in a file that is whole is a remark. A file that cannot be read is reported
-    beside the others; the exit code is then 1.
+    A wrong header of a file whose bytes are whole is a remark. A file that cannot be read is
+    reported beside the others; the exit code is then 1.
     """
     facts = list(_facts(files))
     if as_json:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ossicle.dataloader import MetadataManifest
 
 manifest = typer.Typer(
-    no_args_is_help=True, help="Join what is known of recordings, and choose among them."
+    no_args_is_help=True, help="Join the metadata of recordings, and filter them."
 )
 app.add_typer(manifest, name="manifest")
 
@@ -35,7 +35,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
     "[bold]ossicle manifest build output/seedlings_1 --stage vad --stage vtc[/]"
 )
 def build(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the pipeline wrote.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The pipeline's output folder.")],
     stage: Annotated[
         list[str] | None,
         typer.Option(help="A stage to read, once for each (by default vad, vtc, snr, esc)."),
@@ -90,7 +90,7 @@ def build(
 )
 def show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A manifest in Parquet.")],
-    rows: Annotated[int, typer.Option(min=0, help="Print so many rows, too.")] = 0,
+    rows: Annotated[int, typer.Option(min=0, help="Also print this number of rows.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Say what a manifest holds: rows, hours, and of each column type, nulls and values."""

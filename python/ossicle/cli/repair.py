@@ -30,7 +30,7 @@ def repair(
         Path | None, typer.Option(help="List what is lost in this file, as JSON lines.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what lies at OUT.")
+        bool, typer.Option("--overwrite", help="Replace OUT if it exists.")
     ] = False,
 ) -> None:
     """Write a new shard from what is whole in a damaged one, and list what is not.
@@ -61,7 +61,7 @@ def repair(
     for row in rows:
         print_fault(row)
     if done.path is None:
-        errors.print("[bold red]error:[/] nothing is left to make a shard of")
+        errors.print("[bold red]error:[/] no sample is whole: no shard was written")
     else:
         text = f"wrote {done.path}: {done.samples} samples, {done.members} members"
         console.print(text, highlight=False)

@@ -31,7 +31,7 @@ def shard(
         float | None, typer.Option(min=1, help="Begin another shard before this size, as in 1e9.")
     ] = None,
     max_samples: Annotated[
-        int | None, typer.Option(min=1, help="Begin another shard behind so many samples.")
+        int | None, typer.Option(min=1, help="Begin another shard after this number of samples.")
     ] = None,
     flac: Annotated[
         bool, typer.Option("--flac", help="Decode to mono, resample, write FLAC of 16 bits.")

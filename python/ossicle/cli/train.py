@@ -47,7 +47,7 @@ def make_command(stage: StageName) -> Callable[..., None]:
 
 
 def _config_parameter() -> inspect.Parameter:
-    option = typer.Option(help="YAML file with any of these options; flags go before it.")
+    option = typer.Option(help="YAML file with any of these options; flags override it.")
     return inspect.Parameter(
         "config",
         inspect.Parameter.KEYWORD_ONLY,

@@ -33,7 +33,7 @@ def verify(
 ) -> None:
     """Read shards to their last byte and say what is damaged in them; the exit code is then 1.
 
-    What is careless in recordings that are whole is a remark, which changes no exit code.
+    Wrong headers of recordings whose bytes are whole are remarks, which change no exit code.
 
     Payloads are compared with the SHA-256 of an index beside the shard (see [bold]ossicle
     index[/]); without one only headers can be checked, and with --decode what the audio says of

@@ -14,7 +14,7 @@ def check_limits(sample_rate: int, max_length_seconds: float, max_length: int | 
         raise ValueError(f"sample_rate must be a positive number of Hz, got {sample_rate}")
     if not math.isfinite(max_length_seconds) or round(max_length_seconds * sample_rate) < 1:
         raise ValueError(
-            f"max_length_seconds must hold one sample at least, got {max_length_seconds}"
+            f"max_length_seconds must be at least one sample, got {max_length_seconds}"
         )
     if max_length is not None and max_length < 1:
         raise ValueError(f"max_length must be a positive number of tokens, got {max_length}")
@@ -27,7 +27,7 @@ def check_whole_milliseconds(max_length_seconds: float) -> None:
     if milliseconds < 1 or abs(max_length_seconds * 1000 - milliseconds) > 1e-6:
         raise ValueError(
             f"max_length_seconds={max_length_seconds} is not a whole number of milliseconds, "
-            "which is what the keys of waveform_cache count; round it to three decimals"
+            "the unit of waveform_cache's keys; round it to three decimals"
         )
 
 
@@ -39,8 +39,8 @@ def check_processor(processor: Any, sample_rate: int) -> None:
         raise ValueError(f"{kind} has no tokenizer: pass the processor of an audio-language model")
     if tokenizer.pad_token_id is None:
         raise ValueError(
-            f"the tokenizer of {kind} has no pad token, without which rows cannot be made equally "
-            "long; set one first, such as tokenizer.pad_token = tokenizer.eos_token"
+            f"the tokenizer of {kind} has no pad token to pad rows with; set one first, such "
+            "as tokenizer.pad_token = tokenizer.eos_token"
         )
     extractors = (
         getattr(processor, name, None) for name in ("feature_extractor", "audio_processor")

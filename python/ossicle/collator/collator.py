@@ -54,7 +54,7 @@ class AudioLmCollator:
             its batch. Rows that are not of the form that is asked for always raise.
         max_bad_share: How many of the last 1,000 rows that a process has seen may be bad, as a
             share of 1,000; more end the run.
-        strict: Take what is careless in a file that is whole (`ossicle.AudioInfo.remarks`) for an
+        strict: Make each remark on a file (`ossicle.AudioInfo.remarks`) an
             error; clips that a cache holds are not looked at again.
         ledger_path: A file that each process, workers too, adds a line of JSON to for each bad row;
             `read_ledger` reads it. ``ledger`` holds those of this process.

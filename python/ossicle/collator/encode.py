@@ -45,8 +45,8 @@ def encode_together(request: Request) -> Encoding:
     )
     if "input_ids" not in batch:
         raise CollatorError(
-            f"{type(request.processor).__name__} gave no input_ids, only {sorted(batch)}: "
-            "it is not the processor of an audio-language model"
+            f"{type(request.processor).__name__} returned no input_ids, only {sorted(batch)}: "
+            "pass the processor of an audio-language model"
         )
     text = {name: value for name, value in batch.items() if name in _OF_TEXT}
     return Encoding(text, {name: batch[name] for name in batch.keys() - text.keys()})

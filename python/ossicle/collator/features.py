@@ -137,15 +137,18 @@ def _check(processor: Any, family: Family) -> None:
     if not family.is_whisper_mel or not _is_whisper(extractor):
         raise ValueError(
             f"feature_cache holds Whisper's log-mel, one window a recording, and the features of "
-            f"{kind} are others; waveform_cache serves every processor"
+            f"{kind} differ; waveform_cache works with every processor"
         )
     wanted = dict(getattr(processor, "audio_kwargs", None) or {})
     if more := wanted.keys() - _KNOWN_AUDIO_KWARGS:
         raise ValueError(
-            f"feature_cache cannot follow the audio_kwargs of {kind}: {', '.join(sorted(more))}"
+            f"feature_cache does not support these audio_kwargs of {kind}: "
+            f"{', '.join(sorted(more))}"
         )
     if not family.has_placeholder and extractor.return_attention_mask:
-        raise ValueError("feature_cache gives no mask, and this extractor's return_attention_mask")
+        raise ValueError(
+            "feature_cache has no mask, and this extractor needs one (return_attention_mask)"
+        )
 
 
 def _is_whisper(extractor: Any) -> bool:

@@ -33,11 +33,12 @@ def response_mask(request: Request, encoding: Encoding, family: Family) -> torch
     text = encoding.text
     if "text_replacement_offsets" not in text:
         raise CollatorError(
-            f"{type(request.processor).__name__} does not tell how it expands audio, so that "
-            'loss_on="response" cannot be had; transformers 5.23 or later is needed'
+            f"{type(request.processor).__name__} does not expose how it expands audio, "
+            "without which "
+            'loss_on="response" is impossible; transformers 5.23 or later is needed'
         )
     mask = torch.zeros_like(text["input_ids"], dtype=torch.bool)
-    finder = _Finder(request.processor, family)
+    finder = _ResponseFinder(request.processor, family)
     for row, (example, prompt) in enumerate(zip(request.examples, request.prompts, strict=True)):
         places = text["attention_mask"][row].nonzero().flatten()
         ids = text["input_ids"][row][places].tolist()
@@ -47,7 +48,7 @@ def response_mask(request: Request, encoding: Encoding, family: Family) -> torch
     return mask
 
 
-class _Finder:
+class _ResponseFinder:
     """Finds responses in tokens with one processor."""
 
     def __init__(self, processor: Any, family: Family) -> None:
@@ -80,8 +81,8 @@ class _Finder:
             # A template's own marks may lie within a token: it is then the response's.
             if same < len(part) - prompt.is_marked:
                 raise RowError(
-                    f"{example.name}: the tokenizer divides the conversation up to a response "
-                    f"otherwise than within the whole (token {same}), so that the response "
+                    f"{example.name}: the tokenizer splits the conversation before a response "
+                    f"differently from the whole (token {same}), so that the response "
                     "cannot be found; mark it in the chat template with {% generation %}",
                     row=example.index,
                 )
@@ -89,12 +90,12 @@ class _Finder:
         return first, last if prompt.is_marked else self._end_of_turn(ids, first, last)
 
     def _end_of_turn(self, ids: list[int], first: int, last: int) -> int:
-        """Behind the last special token: line breaks after it belong to no turn."""
+        """After the last special token: line breaks after it belong to no turn."""
         ends = [place + 1 for place in range(first, last) if ids[place] in self._specials]
         return ends[-1] if ends else last
 
     def _tokens(self, text: str) -> list[int]:
-        """As the processor tokenises, without what the tokenizer puts behind every text."""
+        """As the processor tokenises, without what the tokenizer puts after every text."""
         found = self._tokenizer(text, return_special_tokens_mask=True)
         ids, added = list(found["input_ids"]), found["special_tokens_mask"]
         while ids and added[len(ids) - 1] and len(ids) > 1:
@@ -109,8 +110,8 @@ class _Finder:
         shown += [header for header in (self._header(),) if header and header in prompt.text]
         if shown:
             raise RowError(
-                f"{example.name}: the text holds chat markup ({shown[0]!r}), and nothing tells "
-                'where its response begins; for loss_on="response" give messages instead of text',
+                f"{example.name}: the text contains chat markup ({shown[0]!r}), so the start "
+                'of its response is unknown; for loss_on="response" pass messages instead of text',
                 row=example.index,
             )
 

@@ -26,10 +26,10 @@ def prompt_of(
         return Prompt(example.text or "")
     if example.messages is None:
         prompt = Prompt(example.text or "")
-        where = "the text holds"
+        where = "the text contains"
     else:
         prompt = _render_messages(processor, example, finds_response=finds_response)
-        where = "the chat template makes of the messages"
+        where = "the chat template produces"
     _check_placeholders(processor, example, prompt.text, where)
     return prompt
 
@@ -43,11 +43,11 @@ def _check_kind(processor: Any, family: Family, example: Example) -> None:
         )
     if example.messages is not None and not family.takes_messages:
         raise RowError(
-            f"{example.name}: {kind} knows no conversations; give text, not messages",
+            f"{example.name}: {kind} does not support conversations; pass text, not messages",
             row=example.index,
         )
     if example.text is not None and not family.takes_text:
-        raise RowError(f"{example.name}: {kind} takes messages, not text", row=example.index)
+        raise RowError(f"{example.name}: {kind} needs messages, not text", row=example.index)
     if example.messages is not None:
         _check_parts(example)
 
@@ -72,7 +72,7 @@ def _check_placeholders(processor: Any, example: Example, text: str, where: str)
         return
     found = text.count(token)
     if found != wanted:
-        rule = "it must hold it once, where the audio goes"
+        rule = "it must contain it once, where the audio goes"
         if wanted > 1:
             rule = f"it must hold it {wanted} times, once for each recording"
         raise RowError(
@@ -148,8 +148,9 @@ def _turns(
             after, _ = render(processor, template, messages[: number + 1])
             if not (text.startswith(after) and after.startswith(before)):
                 raise RowError(
-                    f"{example.name}: the chat template writes the beginning of a conversation "
-                    f"otherwise where message {number} follows, so that its response cannot be "
+                    f"{example.name}: the chat template renders the beginning of a "
+                    f"conversation differently once message {number} follows, so that its "
+                    "response cannot be "
                     "found; mark it in the template with {% generation %}",
                     row=example.index,
                 )

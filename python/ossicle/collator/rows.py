@@ -66,8 +66,8 @@ def _recordings(index: int, sources: Sequence[tuple[str, Any]], digests: Any) ->
         digests = [digests] * (len(sources) == 1)
     if len(digests) != len(sources):
         raise RowError(
-            f"row {index} of the batch: {len(sources)} recordings, but audio_blob_sha tells "
-            f"of {len(digests) or 1}",
+            f"row {index} of the batch: {len(sources)} recordings, but audio_blob_sha has "
+            f"{len(digests) or 1}",
             row=index,
         )
     try:
@@ -90,7 +90,7 @@ def _messages(index: int, row: Row) -> list[dict[str, Any]] | None:
     if found is None:
         return None
     if isinstance(found, str) or not isinstance(found, Sequence) or not found:
-        raise RowError(f"row {index} of the batch: messages is no list of messages", row=index)
+        raise RowError(f"row {index} of the batch: messages is not a list of messages", row=index)
     return [_message(index, message) for message in found]
 
 

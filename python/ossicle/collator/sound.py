@@ -33,7 +33,7 @@ class Loader:
         auto_resample: Whether recordings of another rate are resampled, or are errors.
         min_samples: Shorter ones are errors.
         cache: Where waveforms are kept; None for nowhere.
-        strict: Whether what is careless in a file (`ossicle.AudioInfo.remarks`) is an error; what
+        strict: Whether a remark on a file (`ossicle.AudioInfo.remarks`) is an error; what
             the cache holds is not looked at again.
     """
 
@@ -143,9 +143,9 @@ class Loader:
                 **place,
             )
         if length == 0:
-            return ClipTooShortError("it holds no samples", **place)
+            return ClipTooShortError("the clip has no samples", **place)
         if length < self.min_samples:
-            return ClipTooShortError("it is too short for one audio token", **place)
+            return ClipTooShortError("the clip is too short for one audio token", **place)
         return None
 
 

@@ -139,8 +139,8 @@ def _conversation(
             after = _encode(tokenizer, example, messages[: number + 1])
             if ids[: len(after)] != after or after[: len(before)] != before:
                 raise RowError(
-                    f"{example.name}: the tokenizer writes the beginning of a conversation "
-                    f"otherwise where message {number} follows, so that its response cannot be "
+                    f"{example.name}: the tokenizer renders the beginning of a conversation "
+                    f"differently once message {number} follows, so that its response cannot be "
                     "found",
                     row=example.index,
                 )

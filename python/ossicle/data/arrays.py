@@ -57,7 +57,7 @@ class Strings(Sequence[str]):
         try:
             encoded = [text.encode(errors="surrogateescape") for text in texts]
         except AttributeError as error:
-            raise ManifestError(f"ids and paths are text: {error}") from error
+            raise ManifestError(f"ids and paths must be text: {error}") from error
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         return cls(np.frombuffer(b"".join(encoded), np.uint8), _ends(lengths))
 
@@ -129,7 +129,7 @@ class Lookup:
         if found is not None:
             return found
         near = ", ".join(map(repr, self.near(wav_id)))
-        why = f"there is no such id among {len(self):,}{'; near it: ' if near else ''}{near}"
+        why = f"unknown id; {len(self):,} are known{'; similar: ' if near else ''}{near}"
         raise MetadataError(why, source=self.source, wav_id=wav_id)
 
     def beginning(self, text: str) -> list[int]:
@@ -280,7 +280,7 @@ def _ends(lengths: Ints) -> Ints:
 def _sort(strings: Strings, source: str) -> Ints:
     """The numbers of texts in the order of their UTF-8.
 
-    By NumPy, which leaves no garbage behind: what a parent frees after a fork stays with its
+    By NumPy, which leaves no garbage: what a parent frees after a fork stays with its
     workers. It pads with zeros, so that texts with zeros are sorted by Python.
     """
     width = int(np.diff(strings.offsets).max(initial=1))
@@ -295,14 +295,12 @@ def _sort(strings: Strings, source: str) -> Ints:
         padded = padded[order]
         twice = np.flatnonzero(padded[1:] == padded[:-1]).tolist()
     if twice:
-        raise ManifestError(
-            "it is there twice", source=source, wav_id=strings[int(order[twice[0]])]
-        )
+        raise ManifestError("duplicate wav_id", source=source, wav_id=strings[int(order[twice[0]])])
     return order
 
 
 def _pad(strings: Strings, width: int) -> npt.NDArray[np.bytes_]:
-    """``(N,)`` texts of ``width`` bytes, with zeros behind."""
+    """``(N,)`` texts of ``width`` bytes, with zeros after."""
     lengths = np.diff(strings.offsets)
     matrix = np.zeros((len(strings), max(width, 1)), np.uint8)
     for start in range(0, len(strings), _CHUNK):

@@ -96,7 +96,7 @@ def _clip(manifest: Path, row: AudioRow, text: str | None) -> Clip | ManifestErr
         return wrong(f"no `{text or COLUMNS['text'][0]}`")
     rate = column_of("sample_rate", row.fields)
     if rate is not None and not _is_rate(row.fields[rate]):
-        return wrong(f"`{rate}` {row.fields[rate]!r} is no sample rate")
+        return wrong(f"`{rate}` {row.fields[rate]!r} is not a sample rate")
     name = value_of("id", row.fields)
     return Clip(row.path, words, row.number, None if name is None else str(name), row.line)
 

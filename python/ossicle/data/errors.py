@@ -58,7 +58,7 @@ class MissingStageError(ManifestError):
 
 
 class MetadataError(DataError, LookupError):
-    """There is nothing on this recording, or what there is cannot be read."""
+    """A recording has no metadata, or it cannot be read."""
 
 
 class SampleError(DataError):

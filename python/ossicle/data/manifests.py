@@ -134,7 +134,7 @@ def audio_rows(
         yield AudioRow(*row, name, path.parent / name)
     if known and not is_any:
         wanted = " and ".join([names_of("audio", audio), *map(repr, required)])
-        why = f"no row has a column {wanted}: there are {', '.join(known)}"
+        why = f"no row has the column {wanted}; the columns are {', '.join(known)}"
         raise ManifestError(why, source=str(path))
 
 
@@ -159,9 +159,9 @@ def _json_row(path: Path, number: int, line: int, content: bytes) -> ManifestRow
     try:
         fields = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # of JSON, and of UTF-8
-        return ManifestError(f"no JSON: {error}", source=str(path), row=number, line=line)
+        return ManifestError(f"not valid JSON: {error}", source=str(path), row=number, line=line)
     if not isinstance(fields, dict):
-        why = f"no JSON object but {type(fields).__name__}"
+        why = f"not a JSON object but {type(fields).__name__}"
         return ManifestError(why, source=str(path), row=number, line=line)
     return ManifestRow(number, line, fields)
 

@@ -133,7 +133,7 @@ def _of_dict(found: Mapping[str, Any]) -> Recording:
     if path is not None:
         return Recording(path, os.fspath(path))
     raise InvalidArgumentError(
-        "audio holds neither bytes nor path, nor array with sampling_rate "
+        "audio has no bytes, no path, and no array with sampling_rate "
         f"(its keys: {', '.join(map(str, found)) or 'none'})"
     )
 
@@ -162,7 +162,7 @@ class Header(NamedTuple):
     Attributes:
         sample_rate: Its own, in Hz.
         frames: Its samples a channel.
-        remarks: What is careless in it, as `ossicle.AudioInfo` has it.
+        remarks: The remarks on it, as `ossicle.AudioInfo` has them.
     """
 
     sample_rate: int

@@ -38,7 +38,7 @@ def frame_of(table: Table, columns: Iterable[str] | None = None) -> polars.DataF
         names = lazy.collect_schema().names()
         for name in columns or ():
             if name not in names:
-                why = f"there is no such column, but {', '.join(names)}"
+                why = f"unknown column; the columns are {', '.join(names)}"
                 raise ManifestError(why, source=source, column=name)
         chosen = lazy if columns is None else lazy.select(list(dict.fromkeys(columns)))
         return chosen.collect()
@@ -103,5 +103,5 @@ def _lazy(table: Table, source: str) -> polars.LazyFrame:
     if isinstance(frame, polars.DataFrame):
         return frame.lazy()
     if not isinstance(frame, str | os.PathLike):
-        raise ManifestError(f"no manifest, but {type(table).__name__}", source=source)
+        raise ManifestError(f"a manifest was expected, not {type(table).__name__}", source=source)
     return scan_table(Path(frame), source)

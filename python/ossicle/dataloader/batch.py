@@ -17,7 +17,7 @@ from ossicle.errors import InvalidArgumentError
 
 __all__ = ["Collator", "DataBatch", "SpeechCollator"]
 
-Rows: TypeAlias = "slice | Sequence[int] | torch.Tensor"
+RowIndex: TypeAlias = "slice | Sequence[int] | torch.Tensor"
 
 # What `LabelEncoder` and `MaskGenerator` have written, and what becomes of it.
 _LABELS = "label_ids"
@@ -71,8 +71,8 @@ class DataBatch:
     @overload
     def __getitem__(self, rows: int) -> Sample: ...
     @overload
-    def __getitem__(self, rows: Rows) -> DataBatch: ...
-    def __getitem__(self, rows: int | Rows) -> Sample | DataBatch:
+    def __getitem__(self, rows: RowIndex) -> DataBatch: ...
+    def __getitem__(self, rows: int | RowIndex) -> Sample | DataBatch:
         """One sample for a number, a batch for a slice, numbers of rows, or a mask ``(B,)``."""
         if isinstance(rows, (int, np.integer)):
             length = int(self.waveform_lengths[rows])
@@ -141,14 +141,14 @@ class SpeechCollator(Collator):
             entropy.
 
     Raises:
-        InvalidArgumentError: An argument makes no sense.
+        InvalidArgumentError: An argument is invalid.
     """
 
     def __init__(
         self, *, pad_to_multiple: int = 1, segments: str = "segments", label_padding: int = -100
     ) -> None:
         if pad_to_multiple < 1:
-            raise InvalidArgumentError(f"pad_to_multiple is {pad_to_multiple}, not at least 1")
+            raise InvalidArgumentError(f"pad_to_multiple must be at least 1, not {pad_to_multiple}")
         self.pad_to_multiple = pad_to_multiple
         self.segments, self.label_padding = segments, label_padding
 
@@ -160,7 +160,7 @@ class SpeechCollator(Collator):
                 no samples, no labels where others have some. It names the sample.
         """
         if not samples:
-            raise SampleError("a batch needs a sample at least")
+            raise SampleError("a batch needs at least one sample")
         _check_alike(samples)
         metadata = [sample[2] for sample in samples]
         lengths = [sample[0].shape[1] for sample in samples]
@@ -195,9 +195,11 @@ def _check_alike(samples: list[Sample]) -> None:
         if waveform.ndim != 2 or not waveform.is_floating_point():
             why = f"of {tuple(waveform.shape)} {waveform.dtype}, not (channels, samples) of floats"
         elif not waveform.shape[1]:
-            why = "without a sample of sound"
+            why = "empty"
         elif sample_rate != rate:
-            why = f"at {sample_rate} Hz, the first at {rate} Hz: put a Resampler before"
+            why = (
+                f"at {sample_rate} Hz, the first at {rate} Hz: add a Resampler before the collator"
+            )
         elif waveform.shape[0] != first.shape[0]:
             why = f"of {waveform.shape[0]} channels, the first of {first.shape[0]}"
         else:
@@ -211,7 +213,7 @@ def _values(metadata: list[MetadataDict], name: str) -> list[Any] | None:
     if len(without) == len(metadata):
         return None
     if without:
-        why = f"sample {without[0]} of the batch has none, and others have"
+        why = f"sample {without[0]} of the batch has none, unlike others"
         raise SampleError(why, wav_id=metadata[without[0]].get("wav_id"), column=name)
     return [item[name] for item in metadata]
 

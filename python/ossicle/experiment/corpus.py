@@ -38,7 +38,7 @@ PITCHES = {"low": 180.0, "middle": 420.0, "high": 1_100.0}
 MOVES = {"steady": 0.0, "rising": 1.0, "falling": -1.0}
 
 
-class Recording(NamedTuple):
+class Tone(NamedTuple):
     """One clip to make; the waveform is ``(channels, samples)`` float32."""
 
     name: str
@@ -65,7 +65,7 @@ def make_sines(folder: Path | str) -> Path:
         The manifest: rows of ``{"wav", "text", "sr"}``, paths relative to it.
     """
     clips = (
-        Recording(f"wavs/sine_{pitch:04d}.wav", text, SINE_RATE, _sine(pitch))
+        Tone(f"wavs/sine_{pitch:04d}.wav", text, SINE_RATE, _sine(pitch))
         for pitch, text in SINES.items()
     )
     return _write(Path(folder), clips, save_clip=_save)
@@ -76,7 +76,7 @@ def make_demo(
     *,
     clips: int = 24,
     seed: int = 0,
-    on_clip: Callable[[int], None] | None = None,
+    on_clip: Callable[[int], object] | None = None,
 ) -> Path:
     """Makes tones that rise, fall or stay, in several formats, at five rates, mono and stereo.
 
@@ -94,7 +94,7 @@ def make_demo(
     mp3 = mp3_encoder()
     suffixes = ("wav", "flac", "mp3") if mp3 else ("wav", "flac")
 
-    def save_clip(path: Path, clip: Recording) -> None:
+    def save_clip(path: Path, clip: Tone) -> None:
         if path.suffix == ".mp3" and mp3:
             _save_mp3(path, clip, mp3)
         else:
@@ -127,7 +127,7 @@ def _sine(pitch: int) -> FloatArray:
     return (tone + 0.01 * noise).astype(np.float32)[np.newaxis]
 
 
-def _demo_clips(count: int, suffixes: tuple[str, ...], seed: int) -> Iterator[Recording]:
+def _demo_clips(count: int, suffixes: tuple[str, ...], seed: int) -> Iterator[Tone]:
     kinds = [(pitch, move) for pitch in PITCHES for move in MOVES]
     for index in range(count):
         # Numbers without a common factor, so that formats, rates and words mix in every way.
@@ -137,7 +137,7 @@ def _demo_clips(count: int, suffixes: tuple[str, ...], seed: int) -> Iterator[Re
         channels = 1 + index % 2
         name = f"clips/{index:03d}-{pitch}-{move}-{rate}-{channels}ch.{suffix}"
         waveform = _glide(PITCHES[pitch], MOVES[move], rate, channels, [seed, index])
-        yield Recording(name, f"a {pitch} tone, {move}", rate, waveform)
+        yield Tone(name, f"a {pitch} tone, {move}", rate, waveform)
 
 
 def _glide(pitch: float, octaves: float, rate: int, channels: int, seed: list[int]) -> FloatArray:
@@ -155,9 +155,9 @@ def _glide(pitch: float, octaves: float, rate: int, channels: int, seed: list[in
 
 def _write(
     folder: Path,
-    clips: Iterable[Recording],
-    save_clip: Callable[[Path, Recording], None],
-    on_clip: Callable[[int], None] | None = None,
+    clips: Iterable[Tone],
+    save_clip: Callable[[Path, Tone], None],
+    on_clip: Callable[[int], object] | None = None,
 ) -> Path:
     rows = []
     for clip in clips:
@@ -172,11 +172,11 @@ def _write(
     return manifest
 
 
-def _save(path: Path, clip: Recording) -> None:
+def _save(path: Path, clip: Tone) -> None:
     save(path, clip.waveform, clip.sample_rate)
 
 
-def _save_mp3(path: Path, clip: Recording, encoder: list[str]) -> None:
+def _save_mp3(path: Path, clip: Tone, encoder: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         wav = save(Path(scratch) / "clip.wav", clip.waveform, clip.sample_rate)
         subprocess.run([*encoder, str(wav), str(path)], check=True, stdin=subprocess.DEVNULL)

@@ -7,7 +7,7 @@ loads like any other. CTC: Graves et al., "Connectionist Temporal Classification
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ossicle.data.clips import Clip
 from ossicle.features.mel import load_features
+from ossicle.progress import LossReport
 from ossicle.train.evaluate import WordErrors, word_errors
 from ossicle.train.order import epoch_rows
 
@@ -31,9 +32,6 @@ WARMUP = 0.1  # share of the steps
 MAX_GRAD_NORM = 1.0
 DECODED = 64  # clips decoded at a time
 
-Progress = Callable[[int, int, float], None]
-"""Called after each step with the steps taken, all steps, and the loss."""
-
 
 @dataclass(frozen=True)
 class CtcConfig:
@@ -41,7 +39,7 @@ class CtcConfig:
 
     Attributes:
         d_model: Channels; a multiple of ``heads``.
-        layers: Transformer layers behind Whisper's two convolutions.
+        layers: Transformer layers after Whisper's two convolutions.
         heads: Heads of the attention.
         n_mels: Mel bins.
         steps: Optimizer steps.
@@ -82,7 +80,7 @@ def train_encoder(
     folder: Path | str,
     config: CtcConfig | None = None,
     *,
-    progress: Progress | None = None,
+    progress: LossReport | None = None,
 ) -> CtcResult:
     """Trains an encoder on clips and their texts and writes it as a local Whisper.
 
@@ -144,11 +142,11 @@ def encode(encoder: Any, features: Tensor, lengths: Tensor) -> Tensor:
 
     Args:
         encoder: A ``transformers`` ``WhisperEncoder``.
-        features: Log-mel features (B, n_mels, T_mel), zeros behind each clip's own frames.
+        features: Log-mel features (B, n_mels, T_mel), zeros after each clip's own frames.
         lengths: Mel frames of each clip, int64 (B,).
 
     Returns:
-        (B, ceil(T_mel / 2), d_model); what lies behind ``ceil(lengths / 2)`` means nothing.
+        (B, ceil(T_mel / 2), d_model); what lies after ``ceil(lengths / 2)`` means nothing.
     """
     frames = torch.arange(features.shape[-1])
     x = F.gelu(encoder.conv1(features)) * (frames < lengths[:, None])[:, None]
@@ -163,7 +161,7 @@ def encode(encoder: Any, features: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _pad(features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """(B, n_mels, T) float32, zeros behind each clip, and their frames."""
+    """(B, n_mels, T) float32, zeros after each clip, and their frames."""
     padded = pad_sequence([f.float() for f in features], batch_first=True)
     return padded.transpose(1, 2), torch.tensor([len(f) for f in features])
 
@@ -174,7 +172,7 @@ def _train(
     features: list[Tensor],
     targets: list[Tensor],
     config: CtcConfig,
-    progress: Progress,
+    progress: LossReport,
 ) -> list[float]:
     parameters = [p for p in (*encoder.parameters(), *head.parameters()) if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.01)

@@ -10,7 +10,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from ossicle.cache import WaveformCache, WaveformCacheKey
 from ossicle.data.clips import Clip, read_manifest
 from ossicle.experiment.corpus import make_demo
 from ossicle.outputs import claim_folder
+from ossicle.progress import StageReport
 from ossicle.shard import Shard, ShardWriter
 
 if TYPE_CHECKING:
@@ -36,9 +37,6 @@ MARKER = ".ossicle-demo"
 SAMPLE_RATE = 16_000
 MAX_SECONDS = 30.0
 BATCH = 8
-
-Report = Callable[[str, int, int], None]
-"""Called with a stage's name, what is done of it and how much there is."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +103,14 @@ def run(
     clips: int = 24,
     steps: int = 50,
     seed: int = 0,
-    progress: Report | None = None,
+    progress: StageReport | None = None,
 ) -> DemoResult:
     """Goes the whole path over ``data``, or over a corpus of tones that it makes.
 
     Args:
         out: Folder of the corpus, the cache, the shard, ``report.png`` and ``report.json``: a new
             or an empty one, or one that an earlier call made.
-        data: A manifest of one's own: JSON lines with ``wav`` or ``audio_path``, and ``text``.
+        data: Your own manifest: JSON lines with ``wav`` or ``audio_path``, and ``text``.
         clips: Size of the corpus that is made without ``data``.
         steps: Optimizer steps.
         seed: Of the corpus and of the training.
@@ -120,7 +118,7 @@ def run(
 
     Raises:
         InvalidArgumentError: ``out`` holds other things; nothing was touched.
-        AudioError: A clip cannot be decoded; nothing is left out in silence.
+        AudioError: A clip cannot be decoded; nothing is left out silently.
         LossDidNotFallError: The training did not learn.
     """
     out, report = claim(out), progress or (lambda *_: None)
@@ -155,7 +153,7 @@ def _decode_and_cache(
     lengths: list[float],
     folder: Path,
     clock: _Clock,
-    report: Report,
+    report: StageReport,
 ) -> list[WaveformCacheKey]:
     """Decodes all files, keeps them in a cache, and reads them back from it."""
     cache = WaveformCache(folder)
@@ -178,7 +176,7 @@ def _decode_and_cache(
 
 
 def _shard(
-    rows: list[Clip], lengths: list[float], path: Path, clock: _Clock, report: Report
+    rows: list[Clip], lengths: list[float], path: Path, clock: _Clock, report: StageReport
 ) -> None:
     """Packs the files into a shard as they are, and decodes them where they lie in it."""
     extensions = [row.path.suffix[1:].lower() or "audio" for row in rows]
@@ -208,7 +206,7 @@ def _collate(
     lengths: list[float],
     folder: Path,
     clock: _Clock,
-    report: Report,
+    report: StageReport,
 ) -> None:
     """Batches for a Qwen2Audio model, waveforms from the cache, features by its processor."""
     from ossicle.collator import AudioLmCollator
@@ -239,7 +237,7 @@ def _train(
     steps: int,
     seed: int,
     clock: _Clock,
-    report: Report,
+    report: StageReport,
 ) -> TrainResult:
     from ossicle.train import TrainConfig
     from ossicle.train import run as train

@@ -8,7 +8,7 @@ before, also where that is spoilt; it never meets audio.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ossicle.experiment.ctc_encoder import warmup_cosine
 from ossicle.model import GPT, ByteTokenizer, GPTConfig
 from ossicle.model.gpt import IGNORED
+from ossicle.progress import LossReport
 from ossicle.train.optim import build_optimizer, scale_lr
 from ossicle.train.order import epoch_rows
 
@@ -27,9 +28,6 @@ __all__ = ["LanguageConfig", "LanguageResult", "train_language_model"]
 
 CALM = 0.5  # share of the steps in which hurry grows from none to all
 PAUSE = 0  # the byte of a pause, which no text holds
-
-Progress = Callable[[int, int, float], None]
-"""Called after each step with the steps taken, all steps, and the loss."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def train_language_model(
     folder: Path | str,
     config: LanguageConfig | None = None,
     *,
-    progress: Progress | None = None,
+    progress: LossReport | None = None,
 ) -> LanguageResult:
     """Trains a GPT over bytes on texts and writes it in nanochat's layout.
 
@@ -160,7 +158,7 @@ def _train(
     texts: Sequence[str],
     config: LanguageConfig,
     random: np.random.Generator,
-    progress: Progress,
+    progress: LossReport,
 ) -> list[float]:
     optimizer = build_optimizer(None, model, "muon", muon_lr=config.lr)
     losses: list[float] = []

@@ -79,7 +79,7 @@ def draw_control(
     evaluations: Sequence[Mapping[str, float]],
     final: ControlResult,
     *,
-    title: str = "Does it hear?",
+    title: str = "Is the audio used?",
     subtitle: str | None = None,
 ) -> Path:
     """Writes a PNG of the three losses of the control, over the steps and at the end.
@@ -91,7 +91,10 @@ def draw_control(
         title: Above everything.
         subtitle: A line below the title; by default the gap.
     """
-    text = f"{final.clips} held-out clips, {final.tokens:,} tokens: the right audio is worth "
+    text = (
+        f"{final.clips} held-out clips, {final.tokens:,} tokens: the right audio lowers "
+        "the loss by "
+    )
     text += f"{final.gap:.2f} nats a token over another clip's, {final.gain:.2f} over none"
     figure = new_figure(10, 4.4, title, subtitle or text)
     left, right = figure.subplots(1, 2, width_ratios=(1.6, 1))

@@ -65,7 +65,7 @@ DRAWS = 1_000  # tries for a sentence that was not there yet
 
 INSTALL = (
     "espeak-ng is not installed: `apt-get install espeak-ng` (Debian, Ubuntu), "
-    "`brew install espeak-ng` (macOS); or choose the speaker `tones`, which needs nothing"
+    "`brew install espeak-ng` (macOS); or choose the speaker `tones`, which needs no program"
 )
 
 
@@ -177,11 +177,11 @@ def make_spoken(
     folder: Path | str,
     config: SpokenConfig | None = None,
     *,
-    on_clip: Callable[[int, int], None] | None = None,
+    on_clip: Callable[[int, int], object] | None = None,
 ) -> Spoken:
     """Says the sentences of a corpus into WAV files and writes their manifests.
 
-    Clips that are there already are kept, so a stopped call goes on where it was. Equal
+    Clips that exist are kept, so an interrupted call can be repeated. Equal
     configurations give equal texts, voices and manifests.
 
     Args:
@@ -244,7 +244,7 @@ def _fresh(random: np.random.Generator, taken: set[str] | frozenset[str]) -> str
             if isinstance(taken, set):
                 taken.add(text)
             return text
-    raise ValueError(f"the grammar has no more than about {len(taken)} sentences")
+    raise ValueError(f"the grammar has only about {len(taken)} sentences")
 
 
 def _utterance(text: str, random: np.random.Generator) -> Utterance:

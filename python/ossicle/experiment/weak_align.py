@@ -25,6 +25,7 @@ from ossicle.experiment.ctc_encoder import CtcConfig, train_encoder
 from ossicle.experiment.language_model import LanguageConfig, train_language_model
 from ossicle.experiment.spoken import Speaker, Spoken, SpokenConfig, make_spoken
 from ossicle.outputs import claim_folder
+from ossicle.progress import LossReport, StageReport
 from ossicle.train import trainer
 from ossicle.train.config import TrainConfig
 from ossicle.train.evaluate import ControlResult, WordErrors
@@ -38,9 +39,6 @@ __all__ = [
     "run_experiment",
     "whole",
 ]
-
-Report = Callable[[str, int, int], None]
-"""Told the stage, what of it is done, and the whole."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def quick(speaker: Speaker = "espeak-ng", seed: int = 0) -> ExperimentConfig:
 
 
 def run_experiment(
-    out: Path | str, config: ExperimentConfig | None = None, *, report: Report | None = None
+    out: Path | str, config: ExperimentConfig | None = None, *, report: StageReport | None = None
 ) -> ExperimentResult:
     """Makes everything and aligns it; stages that are there already are not done again.
 
@@ -159,7 +157,7 @@ def claim(out: Path | str) -> Path:
 class _Experiment:
     """The stages of one folder."""
 
-    def __init__(self, out: Path, config: ExperimentConfig, report: Report) -> None:
+    def __init__(self, out: Path, config: ExperimentConfig, report: StageReport) -> None:
         self.out, self.config, self.report = out, config, report
         self.stages: dict[str, Any] = {}
 
@@ -250,7 +248,7 @@ class _Experiment:
         loss = "" if at.loss is None else f" loss {at.loss:.3f}"
         self.report(f"projector{loss}", at.step, at.steps)
 
-    def _reporter(self, stage: str) -> Callable[[int, int, float], None]:
+    def _reporter(self, stage: str) -> LossReport:
         return lambda done, total, loss: self.report(f"{stage} loss {loss:.3f}", done, total)
 
     def _stage(

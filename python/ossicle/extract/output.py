@@ -23,14 +23,14 @@ from ossicle.faults import Fault, append_ledger, read_ledger, write_ledger
 from ossicle.shard import Shard, ShardWriter, index_path
 from ossicle.shard.encoder_features import FRAMES, ExtractError, FingerprintError
 
-__all__ = ["ExtractError", "Output", "Plan", "ShardRoll"]
+__all__ = ["ExtractError", "ExtractOutput", "ExtractPlan", "ShardRoll"]
 
 _FIELD = re.compile(r"%(0\d+)?d")
 _BLOCK, _RECORD = 512, 10_240  # bytes that the members of a tar, and a whole tar, are padded to
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExtractPlan:
     """All that the bytes of the shards depend on, but for the recordings.
 
     Attributes:
@@ -52,7 +52,7 @@ class Plan:
     batch_seconds: float
 
 
-class Output:
+class ExtractOutput:
     """The shards of one extraction and what lies beside them.
 
     Args:
@@ -66,7 +66,7 @@ class Output:
         self.pattern = Path(pattern)
         self._parts = _FIELD.split(self.pattern.name)[::2]
         if len(self._parts) != 2 or "%" in "".join(self._parts):
-            reason = "the name of the shards needs one field for their number, like %06d"
+            reason = "the name of the shards needs one field for the shard's number, like %06d"
             raise InvalidArgumentError(reason, source=str(pattern))
         stem = "".join(self._parts).removesuffix(".tar").rstrip("-_.") or "features"
         self.plan_path = self.pattern.with_name(f"{stem}.extract.json")
@@ -94,7 +94,7 @@ class Output:
         paths = {path: name.fullmatch(path.name) for path in self.pattern.parent.glob("*")}
         return {int(match[1]): path for path, match in paths.items() if match}
 
-    def begin(self, plan: Plan, *, overwrite: bool) -> int:
+    def begin(self, plan: ExtractPlan, *, overwrite: bool) -> int:
         """Makes the beginning, or finds it.
 
         Returns:
@@ -130,7 +130,7 @@ class Output:
             first = found[min(found)]
             raise ExtractError(str(first), f"is there without {self.plan_path.name}")
 
-    def save(self, plan: Plan, outcome: Mapping[str, Any] | None = None) -> None:
+    def save(self, plan: ExtractPlan, outcome: Mapping[str, Any] | None = None) -> None:
         """Writes the plan, at the end with what came of it."""
         facts = asdict(plan) | ({} if outcome is None else {"outcome": dict(outcome)})
         write_text(self.plan_path, json.dumps(facts, indent=1) + "\n")
@@ -139,13 +139,13 @@ class Output:
         """Appends a clip that could not be used to the ledger."""
         append_ledger(self.ledger_path, [fault])
 
-    def _check(self, plan: Plan) -> None:
+    def _check(self, plan: ExtractPlan) -> None:
         source = str(self.plan_path)
         try:
             found = json.loads(self.plan_path.read_text(encoding="utf-8"))
             made_by = str(found["fingerprint"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ExtractError(source, f"is no plan of an extraction: {error}") from error
+            raise ExtractError(source, f"is not the plan of an extraction: {error}") from error
         if made_by != plan.fingerprint:
             raise FingerprintError(source, made_by, plan.fingerprint)
         for name, value in asdict(plan).items():
@@ -179,7 +179,7 @@ class ShardRoll:
         max_bytes: Of a shard's file; a sample that is larger alone has a shard of its own.
     """
 
-    def __init__(self, output: Output, number: int, max_bytes: int) -> None:
+    def __init__(self, output: ExtractOutput, number: int, max_bytes: int) -> None:
         self._output, self._number, self._max_bytes = output, number, max_bytes
         self._writer: ShardWriter | None = None
         self._bytes = 0

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ossicle.data.clips import Clip, manifest_sha256, read_manifest
 from ossicle.errors import AudioError, InvalidArgumentError
-from ossicle.extract.output import Output, Plan, ShardRoll
+from ossicle.extract.output import ExtractOutput, ExtractPlan, ShardRoll
 from ossicle.faults import Fault, RowName, read_ledger
 from ossicle.features.mel import (
     HOP_LENGTH,
@@ -26,13 +26,13 @@ from ossicle.features.mel import (
 )
 from ossicle.model.encoder import Encoder
 from ossicle.outputs import refuse_same_file
+from ossicle.progress import Report
 from ossicle.shard import Shard
 from ossicle.shard.encoder_features import bf16_array
 from ossicle.shard.writer import json_bytes
 
 __all__ = ["ExtractResult", "extract_whisper"]
 
-Progress = Callable[[int, int], object]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -85,7 +85,7 @@ def extract_whisper(
     batch_seconds: float | None = None,
     threads: int | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> ExtractResult:
     """Encodes the clips of a manifest and writes their frames to shards, in its order.
 
@@ -121,7 +121,7 @@ def extract_whisper(
     if batch_seconds is None:
         batch_seconds = _BATCH_SECONDS.get(encoder.device.type, _BATCH_SECONDS["cuda"])
     _check(encoder, max_bytes, max_seconds, batch_seconds)
-    plan = Plan(
+    plan = ExtractPlan(
         fingerprint=encoder.fingerprint,
         layer=encoder.layer,
         manifest_sha256=manifest_sha256(clips),
@@ -130,7 +130,7 @@ def extract_whisper(
         max_seconds=max_seconds,
         batch_seconds=batch_seconds,
     )
-    output = Output(out)
+    output = ExtractOutput(out)
     refuse_same_file(output.files(), [manifest, *(clip.path for clip in clips)])
     last = output.begin(plan, overwrite=overwrite)
     new, new_seconds = 0, 0.0
@@ -162,18 +162,20 @@ def _check(encoder: Encoder, max_bytes: int, max_seconds: float, batch_seconds: 
         raise InvalidArgumentError(f"max_bytes {max_bytes} or batch_seconds {batch_seconds} is 0")
 
 
-def _finish(output: Output, plan: Plan, new: int, new_seconds: float) -> ExtractResult:
+def _finish(
+    output: ExtractOutput, plan: ExtractPlan, new: int, new_seconds: float
+) -> ExtractResult:
     shards, faults = output.shards(), read_ledger(output.ledger_path)
     written = sum(len(Shard(path)) for path in shards)
     if written + len(faults) != plan.rows:
         raise RuntimeError(
             f"{written} clips and {len(faults)} faults are not the manifest's {plan.rows} rows: "
-            f"someone else has written to {output.pattern.parent}"
+            f"another program has written to {output.pattern.parent}"
         )
     if not written:
         first = faults[0]
         raise AudioError(
-            f"not one of {plan.rows} clips can be used: {first.reason}", source=first.file
+            f"none of the {plan.rows} clips can be used: {first.reason}", source=first.file
         )
     output.save(plan, {"shards": len(shards), "clips": written, "faults": len(faults)})
     return ExtractResult(
@@ -186,7 +188,7 @@ def _line(clip: Clip) -> int:
     return clip.row + 1 if clip.line is None else clip.line
 
 
-def _facts(one: _EncodedClip, manifest: str | os.PathLike[str], plan: Plan) -> bytes:
+def _facts(one: _EncodedClip, manifest: str | os.PathLike[str], plan: ExtractPlan) -> bytes:
     folder = Path(manifest) if Path(manifest).is_dir() else Path(manifest).parent
     is_inside = one.clip.path.is_relative_to(folder)
     audio = one.clip.path.relative_to(folder) if is_inside else one.clip.path
@@ -202,7 +204,7 @@ def _facts(one: _EncodedClip, manifest: str | os.PathLike[str], plan: Plan) -> b
 
 
 def _encode_clips(
-    clips: Sequence[Clip], first: int, encoder: Encoder, plan: Plan, threads: int | None
+    clips: Sequence[Clip], first: int, encoder: Encoder, plan: ExtractPlan, threads: int | None
 ) -> Generator[_EncodedClip | Fault]:
     """What becomes of each clip from a place on, in order.
 

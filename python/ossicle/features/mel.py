@@ -112,7 +112,7 @@ def log_mel_spectrogram(
         is NaN or infinite, as Hugging Face's extractor gives it.
 
     Raises:
-        InvalidArgumentError: A type, a shape, a number of bands or a length that makes no sense.
+        InvalidArgumentError: A type, a shape, a number of bands or a length that is invalid.
     """
     padded, bands = _samples_to_pad_to(pad_to_seconds), _bands(n_mels)
     features: FloatArray = compute_features([_waveform(waveform)], padded, bands, threads=1)[0]
@@ -139,7 +139,7 @@ def log_mel_batch(
             `ossicle.AudioBatch` has them.
         n_mels: As for `log_mel_spectrogram`.
         pad_to_seconds: As for `log_mel_spectrogram`. None gives all as many frames as the longest
-            clip has; those behind a shorter clip's own are what silence would give there.
+            clip has; those after a shorter clip's own are what silence would give there.
         threads: Threads to use; None takes one for each processor that this process may use, and
             one inside a worker of a PyTorch data loader.
         out: Where to write, instead of into a new array: ``(B, n_mels, frames)`` float32,
@@ -149,8 +149,8 @@ def log_mel_batch(
         ``(B, n_mels, frames)`` float32; ``out`` if it was given.
 
     Raises:
-        InvalidArgumentError: A type, a shape, a number of bands or threads or a length that makes
-            no sense; nothing was computed.
+        InvalidArgumentError: A type, a shape, a number of bands or threads or a length that is
+            invalid; nothing was computed.
     """
     clips = [_waveform(waveform) for waveform in waveforms]
     if lengths is not None:
@@ -196,7 +196,7 @@ def load_features(
 
     Raises:
         AudioError: With ``on_error="raise"``, when a clip cannot be decoded.
-        InvalidArgumentError: An argument makes no sense; nothing was decoded.
+        InvalidArgumentError: An argument is invalid; nothing was decoded.
     """
     check_on_error(on_error, "raise", "collect", "conceal")
     conceal = on_error == "conceal"
@@ -211,7 +211,7 @@ def load_features(
     if padded is not None:
         out = _array((len(sources), bands, padded // HOP_LENGTH), out)
     elif out is not None:
-        raise InvalidArgumentError("out is given without pad_to_seconds")
+        raise InvalidArgumentError("out needs pad_to_seconds")
     features, lengths, rates, errors, clips = _native.load_features(
         sources, bands, padded, starts, duration, count, verify, conceal, grade, out, strict
     )
@@ -241,7 +241,7 @@ def compute_features(
 def _waveform(waveform: npt.ArrayLike) -> FloatArray:
     clip = as_float32(waveform, "the clip")
     if clip.ndim != 1:
-        raise InvalidArgumentError(f"a clip is (samples,), mono, not {clip.shape}")
+        raise InvalidArgumentError(f"a clip must be (samples,), mono, not {clip.shape}")
     return clip
 
 
@@ -257,7 +257,9 @@ def _cut(clips: list[FloatArray], lengths: Sequence[int] | IntArray) -> list[Flo
 def _bands(n_mels: int) -> int:
     # Checked here too: the size of the array depends on it.
     if isinstance(n_mels, bool) or not 1 <= n_mels <= MAX_MELS or int(n_mels) != n_mels:
-        raise InvalidArgumentError(f"n_mels is {n_mels!r}, not a whole number of 1 to {MAX_MELS}")
+        raise InvalidArgumentError(
+            f"n_mels must be a whole number from 1 to {MAX_MELS}, not {n_mels!r}"
+        )
     return int(n_mels)
 
 
@@ -266,7 +268,7 @@ def _samples_to_pad_to(seconds: float | None) -> int | None:
     if seconds is None:
         return None
     if not HOP_LENGTH / SAMPLE_RATE <= seconds <= 86_400:
-        text = "not a time of 0.01 s (one frame) to 86,400 s (a day)"
+        text = "which must be from 0.01 s (one frame) to 86,400 s (a day)"
         raise InvalidArgumentError(f"pad_to_seconds is {seconds!r}, {text}")
     return round(seconds * SAMPLE_RATE)
 

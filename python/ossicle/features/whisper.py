@@ -1,4 +1,4 @@
-"""`WhisperFeatures`: ossicle's log-mel behind the interface of Hugging Face's extractor."""
+"""`WhisperFeatures`: ossicle's log-mel with the interface of Hugging Face's extractor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ N_FFT: Final = 400
 """Samples of one frame."""
 
 # Mono clips, and the samples that all of them are padded to.
-_Plan: TypeAlias = tuple[list[FloatArray], int]
+_PaddedClips: TypeAlias = tuple[list[FloatArray], int]
 
 
 class WhisperFeatures(WhisperFeatureExtractor):
@@ -153,7 +153,7 @@ class WhisperFeatures(WhisperFeatureExtractor):
         padding: Any,
         truncation: bool,
         multiple: int | None,
-    ) -> _Plan | None:
+    ) -> _PaddedClips | None:
         """What the extractor's `pad` would make of ``clips``; None where their ends differ."""
         strategy = self._get_padding_strategies(padding, length)  # type: ignore[no-untyped-call]
         length = _whole(length, multiple)

@@ -80,7 +80,7 @@ def generate(
         stop_tokens: A row ends with the first of these that it says.
 
     Returns:
-        The new tokens alone, int64 (B, n), n up to ``max_new_tokens``; behind a row's stop token
+        The new tokens alone, int64 (B, n), n up to ``max_new_tokens``; after a row's stop token
         that token again, to the length of the longest row.
 
     Raises:

@@ -218,14 +218,14 @@ class GPT(nn.Module):
             text_lengths: How many of each row's tokens are real, int64 (B,); all if None.
 
         Returns:
-            The logits behind each row's last real position, float32 (B, vocab_size).
+            The logits after each row's last real position, float32 (B, vocab_size).
 
         Raises:
             ValueError: As `forward`; or if the cache is not empty or too small, or a row is empty.
         """
         layout = lay_out(idx, audio_features, audio_lengths, self.config)
         if cache.used:
-            raise ValueError("the cache has been read into: audio and prompt come first")
+            raise ValueError("the cache is not empty: pass audio and prompt to the first call")
         audio, text = _real_lengths(idx, layout, text_lengths)
         cache.check_room(idx.shape[0], layout.audio + layout.text)
         x, embedded = self._embed(idx, cache)
@@ -238,7 +238,7 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def decode(self, idx: Tensor, cache: KVCache) -> Tensor:
-        """Reads further tokens of each row behind what the cache has.
+        """Reads further tokens of each row after what the cache has.
 
         Args:
             idx: Token ids, int64 (B, n), all of them real; one each when generating.
@@ -362,5 +362,5 @@ def _real_lengths(idx: Tensor, layout: Layout, text: Tensor | None) -> tuple[Ten
         check_lengths("text_lengths", text, idx.shape[0], layout.text)
     audio = text.new_full(text.shape, layout.audio) if layout.lengths is None else layout.lengths
     if bool((audio.to(idx.device) + text.to(idx.device) < 1).any()):
-        raise ValueError("a row has neither audio nor prompt: nothing comes before its first token")
+        raise ValueError("a row has neither audio nor prompt: pass at least one of them")
     return audio.to(idx.device), text.to(idx.device)

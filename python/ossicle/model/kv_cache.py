@@ -14,7 +14,7 @@ class KVCache:
     """What each row of a batch has read so far, audio and text alike.
 
     Rows start at position 0 and are as long as they are: a clip's positions, windows and hence
-    results are those that it has alone. What lies behind a row's end is never looked at.
+    results are those that it has alone. What lies after a row's end is never looked at.
 
     Args:
         config: The model's sizes.
@@ -73,7 +73,7 @@ class KVCache:
             ValueError: With the numbers.
         """
         if batch != self.lengths.shape[0]:
-            raise ValueError(f"{batch} rows do not go on from a cache of {self.lengths.shape[0]}")
+            raise ValueError(f"{batch} rows do not match a cache of {self.lengths.shape[0]}")
         if self.used + count > self.size:
             raise ValueError(
                 f"{count} positions after {self.used} do not fit a cache of {self.size}"
@@ -102,7 +102,7 @@ class KVCache:
         return (distance >= 0) & (distance <= window)
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Stores a chunk behind each row's end, and gives what its queries may look at.
+        """Stores a chunk after each row's end, and gives what its queries may look at.
 
         Args:
             layer: Which block.

@@ -17,7 +17,7 @@ class Layout:
     """Where audio and text stand in the joined sequence of each row.
 
     A row is its audio, its text straight after it, then filler: copies of the last token, as many
-    as its audio is short of the longest. So filler lies behind everything real, and the causal
+    as its audio is short of the longest. So filler lies after everything real, and the causal
     mask, which the fast kernels have built in, keeps it out; positions and windows are those of
     the clip alone, whatever else is in the batch.
 
@@ -84,7 +84,7 @@ def lay_out(idx: Tensor, audio: Tensor | None, lengths: Tensor | None, config: G
     """
     if audio is None:
         if lengths is not None:
-            raise ValueError("audio_lengths came without audio_features")
+            raise ValueError("audio_lengths needs audio_features")
         layout = Layout(0, idx.shape[1], None)
     else:
         _check_audio(idx, audio, config)

@@ -62,7 +62,7 @@ def load_whisper(source: str, ms_id: str | None = None) -> tuple[str, Any, Any]:
     """
     if source == TINY_RANDOM:
         if ms_id:
-            raise ValueError(f"{TINY_RANDOM} comes from no hub: leave out ms_id {ms_id!r}")
+            raise ValueError(f"{TINY_RANDOM} is not on a hub: leave out ms_id {ms_id!r}")
         return source, *_tiny_random()
     if Path(source).expanduser().is_dir() or _is_path(source):
         return _first([(source, lambda: Path(source).expanduser())])
@@ -78,7 +78,7 @@ def _is_path(source: str) -> bool:
 
 
 def _first(candidates: list[tuple[str, Callable[[], Path]]]) -> tuple[str, Any, Any]:
-    """The first candidate that loads; a later one than the first is no secret."""
+    """The first candidate that loads; warns if it is not the first."""
     attempts: list[tuple[str, str]] = []
     for name, fetch in candidates:
         try:

@@ -70,7 +70,7 @@ def load_nanochat_checkpoint(
 
 def _last_step(directory: Path) -> int:
     if not directory.is_dir():
-        raise NanochatLoadError(f"{directory} is no folder")
+        raise NanochatLoadError(f"{directory} is not a folder")
     found = [re.fullmatch(r"model_(\d{6,})\.pt", path.name) for path in directory.iterdir()]
     steps = [int(match[1]) for match in found if match]
     if not steps:
@@ -100,7 +100,7 @@ def _state(path: Path) -> dict[str, Tensor]:
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise NanochatLoadError(f"{path} cannot be read: {error}") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise NanochatLoadError(f"{path} is no state dict of tensors")
+        raise NanochatLoadError(f"{path} is not a state dict of tensors")
     return {str(name).removeprefix(COMPILED): tensor for name, tensor in state.items()}
 
 

@@ -33,7 +33,7 @@ class Projector(nn.Module):
       loudness.
     - ``"ignore"``: the soft token is ``base + 10 gate * norm(mlp(x))``, with a ``base`` of the
       loudness of a text token, the same for every frame, and a ``gate`` that starts at 0. The audio
-      has no influence at first, and after a step of size lr one of 10 lr: the norms behind cannot
+      has no influence at first, and after a step of size lr one of 10 lr: the norms after cannot
       amplify what stands beside ``base``.
 
     Args:
@@ -65,7 +65,7 @@ class Projector(nn.Module):
         if layers is not None and layers < 1:
             raise ValueError(f"layers {layers} is below 1")
         if start not in get_args(Start):
-            raise ValueError(f'start is "zero" or "ignore", not {start!r}')
+            raise ValueError(f'start must be "zero" or "ignore", not {start!r}')
         self.stack, self.layers, self.start = stack, layers, start
         hidden_dim = out_dim if hidden_dim is None else hidden_dim
         self.fc1 = Linear(in_dim * stack, hidden_dim)

@@ -77,7 +77,7 @@ class Qwen25OmniShape(TowerShape):
         return (frames + 1) // 4
 
     def arguments(self, frames: Tensor) -> dict[str, Tensor]:
-        """With the lengths behind the convolution, which early transformers 5 does not count."""
+        """With the lengths after the convolution, which early transformers 5 does not count."""
         return {"feature_lens": frames, "aftercnn_lens": (frames + 1) // 2}
 
 
@@ -88,7 +88,7 @@ class Qwen3OmniShape(TowerShape):
     def least_frames(self) -> int:
         """A whole chunk.
 
-        Chunks are padded to the longest of their batch, and what lies behind a chunk's end reaches
+        Chunks are padded to the longest of their batch, and what lies after a chunk's end reaches
         its last token through the second and third convolution: padded to less than a whole chunk,
         a clip would sound different in each batch.
         """
@@ -125,8 +125,9 @@ def tower_shape(tower: Any) -> TowerShape:
     kind = _TOWERS[config.model_type][2]
     if kind is Qwen3OmniShape and not _separates_clips(config):
         raise InvalidArgumentError(
-            f"before transformers {_SEPARATES} clips of a batch hear each other in Qwen3-Omni's "
-            'tower, but for attn_implementation="flash_attention_2"'
+            f"before transformers {_SEPARATES} clips of a batch attend to each other in "
+            "Qwen3-Omni's "
+            'tower, except with attn_implementation="flash_attention_2"'
         )
     return kind(n_mels=config.num_mel_bins, dim=config.output_dim, chunk=2 * config.n_window)
 
@@ -200,7 +201,7 @@ def _read_config(source: str) -> Any:
 def _check_kind(kind: str | None) -> None:
     if kind not in _TOWERS:
         known = "Qwen2.5-Omni's and Qwen3-Omni's"
-        raise InvalidArgumentError(f"audio towers are {known}, not of the kind {kind!r}")
+        raise InvalidArgumentError(f"audio towers are {known}, not {kind!r}")
 
 
 def _tower_class(kind: str) -> Any:
@@ -225,7 +226,7 @@ def _check_extractor(source: str, expected: dict[str, float]) -> None:
     for name, value in expected.items():
         if found.get(name, value) != value:
             text = f"the {name} of its extractor is {found[name]}, not {value}"
-            raise TowerLoadError(f"{source} takes other features than are made here: {text}")
+            raise TowerLoadError(f"{source} needs other features than these: {text}")
 
 
 def _weights(source: str) -> dict[str, Tensor]:
@@ -236,7 +237,7 @@ def _weights(source: str) -> dict[str, Tensor]:
     for name in _shards(source):
         path = _fetch(source, name)
         if path is None:
-            raise TowerLoadError(f"{source} has no {name}: weights are read from safetensors alone")
+            raise TowerLoadError(f"{source} has no {name}: weights are read only from safetensors")
         try:
             weights |= _read(path)
         except SafetensorError as error:

@@ -143,7 +143,7 @@ class WhisperEncoder(nn.Module):
             ``input_features``, float32 (B, n_mels, T_mel), and each clip's frames, ``ceil(samples /
             160)``, int64 (B,). A clip's frames are, bit for bit, the first of what
             ``WhisperFeatureExtractor`` gives for it alone; without ``pad_to_seconds`` the frames
-            behind them are zeros.
+            after them are zeros.
 
         Raises:
             ValueError: If a waveform has more than one axis or a type that samples do not have, or
@@ -209,12 +209,12 @@ class WhisperEncoder(nn.Module):
 
         Args:
             input_features: Log-mel features (B, n_mels, T_mel), up to `max_frames` frames.
-            lengths: Mel frames of each clip, int64 (B,). What lies behind them does not touch the
+            lengths: Mel frames of each clip, int64 (B,). What lies after them does not touch the
                 result: a clip gives in any batch what it gives alone.
 
         Returns:
             (B, ceil(T_mel / 2), d_model), or (B, layers, ceil(T_mel / 2), d_model) with
-            ``layer="all"``, in the weights' dtype; zeros behind each clip's `output_lengths`.
+            ``layer="all"``, in the weights' dtype; zeros after each clip's `output_lengths`.
 
         Raises:
             ValueError: If the features have another shape or more frames than positions exist.

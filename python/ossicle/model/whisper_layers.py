@@ -80,7 +80,7 @@ def attend_padded(mask: Tensor | None) -> Attend:
 
 
 def attend_packed(lengths: Sequence[int], device: torch.device, dtype: torch.dtype) -> Attend:
-    """Every frame sees its own clip; the clips lie one behind the other in a batch of one.
+    """Every frame sees its own clip; the clips lie end to end in a batch of one.
 
     Args:
         lengths: Frames of each clip; none of them 0.

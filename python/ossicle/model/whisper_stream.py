@@ -42,7 +42,7 @@ class WhisperStream:
     Encoder frames, 20 ms each, form chunks of ``chunk_frames``. A frame attends to its own chunk
     and to the ``left_context`` frames before it, in every layer: the result is that of one pass
     over the whole clip with this block mask, within rounding. A chunk's frames come as soon as the
-    one mel frame behind it is there, which its convolutions read.
+    one mel frame after it is there, which its convolutions read.
 
     Positions count up to the encoder's, 1500 or 30 s; then they begin anew and the context is
     empty, as if a clip of its own began. A chunk ends there at the latest.
@@ -121,7 +121,7 @@ class WhisperStream:
 
     def _check_open(self) -> None:
         if not self._is_open:
-            raise ValueError("the stream is finished: begin another")
+            raise ValueError("the stream is finished: start a new one")
 
     @torch.no_grad()
     def _advance(self, features: Tensor, *, is_last: bool) -> Tensor:
@@ -164,7 +164,7 @@ class WhisperStream:
 
 
 class _StreamingConv:
-    """A convolution of kernel 3, padded by 1, and the GELU behind it, fed bit by bit."""
+    """A convolution of kernel 3, padded by 1, and the GELU after it, fed bit by bit."""
 
     def __init__(self, conv: Any) -> None:
         self._conv = conv
@@ -193,7 +193,7 @@ class StreamingLogMel:
     bin, which nobody knows before its end: what lies more than 8 decades below it is raised to
     there. Here it is the loudest bin so far. So a frame differs from the whole clip's only in bins
     that lie more than 8 decades below the loudest bin to come, and by no more than a quarter of the
-    decades by which that surpasses the loudest so far; behind the loudest frame nothing differs.
+    decades by which that surpasses the loudest so far; after the loudest frame nothing differs.
     With ``log_max`` given, nothing differs at all if it is the clip's own.
 
     Args:
@@ -227,7 +227,7 @@ class StreamingLogMel:
         return self._frames()
 
     def finish(self) -> NDArray[np.float32]:
-        """The last frames: ``ceil(samples / 160)`` in all, with silence behind the clip."""
+        """The last frames: ``ceil(samples / 160)`` in all, with silence after the clip."""
         missing = -(-self._received // HOP_LENGTH) - self._emitted
         self._samples = np.concatenate([self._samples, np.zeros(2 * N_FFT, np.float32)])
         return self._frames(missing)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ossicle.dataloader.outputs.npz import read_npy
+from ossicle.data.npz import read_npy
 from ossicle.errors import CorruptAudioError, InvalidArgumentError
 from ossicle.shard import Shard
 
@@ -53,7 +53,7 @@ class ExtractError(ValueError):
     """
 
     def __init__(self, source: str, reason: str) -> None:
-        super().__init__(f"{source}: {reason}; overwrite it, or choose another place")
+        super().__init__(f"{source}: {reason}; pass overwrite, or choose another place")
         self.source, self.reason = source, reason
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -196,7 +196,7 @@ class FeatureShards:
             rows: Numbers of clips.
 
         Returns:
-            Frames (B, T, d) or (B, n, T, d), zeros behind each clip's own, and their numbers, int64
+            Frames (B, T, d) or (B, n, T, d), zeros after each clip's own, and their numbers, int64
             (B,).
         """
         clips = [self[row].frames for row in rows]
@@ -232,7 +232,7 @@ def _json_of(shard: Shard, sample: Mapping[str, Any]) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(text)
         if not isinstance(facts["text"], str) or not isinstance(facts["fingerprint"], str):
-            raise TypeError("text and fingerprint are not both text")
+            raise TypeError("text and fingerprint must be text")
         return facts | {"seconds": float(facts["seconds"])}
     except (ValueError, KeyError, TypeError) as error:
         raise _corrupt(shard, sample, "json", error) from error
@@ -252,7 +252,7 @@ def _array_of(shard: Shard, sample: Mapping[str, Any]) -> NDArray[np.uint16]:
 def _member(shard: Shard, sample: Mapping[str, Any], extension: str) -> memoryview:
     if extension not in sample:
         key, known = sample["__key__"], ", ".join(name for name in sample if name != "__key__")
-        reason = f"the sample {key!r} has no {extension} but {known}: these are no features"
+        reason = f"the sample {key!r} has no {extension} but {known}: these are not features"
         raise InvalidArgumentError(reason, source=shard.path)
     return cast(memoryview, sample[extension])
 

@@ -19,7 +19,7 @@ the tar:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
@@ -28,6 +28,7 @@ from ossicle import _native
 from ossicle.audio.arguments import thread_count
 from ossicle.data.polars_errors import reading
 from ossicle.errors import AudioError, CorruptAudioError, InvalidArgumentError, check_on_error
+from ossicle.progress import Report
 
 if TYPE_CHECKING:
     import polars
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["index_path", "index_shards"]
 
 Shards = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-Progress = Callable[[int, int], object]
 
 
 def index_path(shard: str | os.PathLike[str]) -> Path:
@@ -48,7 +48,7 @@ def index_shards(
     paths: Shards,
     *,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
     force: bool = False,
     on_error: Literal["raise"] = "raise",
 ) -> polars.DataFrame: ...
@@ -57,7 +57,7 @@ def index_shards(
     paths: Shards,
     *,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
     force: bool = False,
     on_error: Literal["collect"],
 ) -> tuple[polars.DataFrame, list[AudioError | None]]: ...
@@ -65,15 +65,15 @@ def index_shards(
     paths: Shards,
     *,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
     force: bool = False,
     on_error: Literal["raise", "collect"] = "raise",
 ) -> polars.DataFrame | tuple[polars.DataFrame, list[AudioError | None]]:
     """Makes the indexes of shards that are missing or stale, and gives the rows of all.
 
     Each payload is read once, without the GIL, many at a time. The index of a shard is there as
-    soon as that shard is done: who stops the work and calls again goes on behind it. An index of
-    lhotse (``NAME.tar.idx``) or Energon (``STEM.tar.idx``) beside a shard is compared.
+    soon as that shard is done: a call that is repeated after an interruption continues there. An
+    index of lhotse (``NAME.tar.idx``) or Energon (``STEM.tar.idx``) beside a shard is compared.
 
     Args:
         paths: Shards, or one.
@@ -117,7 +117,7 @@ def list_paths(paths: Shards) -> list[str]:
     for path in shards:
         real = os.path.abspath(path)  # noqa: PTH100 - of text, and links stay links
         if real in seen:
-            raise InvalidArgumentError("the shard is named twice", source=path)
+            raise InvalidArgumentError("the shard is listed twice", source=path)
         seen.add(real)
     return shards
 
@@ -162,7 +162,7 @@ def _parquet(shard: str) -> polars.DataFrame:
 
 
 def _unread(path: Path, reason: str) -> AudioError:
-    return CorruptAudioError(f"no index that can be read: {reason}", source=os.fspath(path))
+    return CorruptAudioError(f"the index cannot be read: {reason}", source=os.fspath(path))
 
 
 def _schema() -> dict[str, polars.DataType]:

@@ -127,13 +127,13 @@ def pack(
 
     Raises:
         AudioIOError: The manifest cannot be read, a shard cannot be written, or there is one.
-        InvalidArgumentError: An argument makes no sense, no column holds recordings, or a file that
+        InvalidArgumentError: An argument is invalid, no column holds recordings, or a file that
             would be written is the manifest or a recording of it.
         AudioError: With ``on_error="raise"``, of the first row that is no good.
     """
     manifest = manifest_path(os.fspath(manifest))
     if transcode not in (None, "flac"):
-        raise InvalidArgumentError(f'transcode is "flac" or None, not {transcode!r}')
+        raise InvalidArgumentError(f'transcode must be "flac" or None, not {transcode!r}')
     check_on_error(on_error, "collect", "raise")
     rate = check_rate(sample_rate, "sample_rate") if transcode else None
     count = thread_count(threads)
@@ -268,7 +268,7 @@ def _sample(task: Task, rate: int | None) -> _Sample | PackError:
     except AudioError as error:
         return task.failed(error)
     except (TypeError, ValueError) as error:
-        why = f"the row cannot be said in JSON: {error}"
+        why = f"the row cannot be written as JSON: {error}"
         return task.failed(InvalidArgumentError(why, source=str(task.path)))
     return _Sample(task, {extension: data, "json": row}, seconds, clipped)
 
@@ -286,7 +286,10 @@ def _write(writer: ShardWriter, result: _Sample | PackError) -> _Sample | PackEr
 def _as_it_is(path: Path) -> tuple[str, bytes, float, int]:
     extension = path.suffix[1:].lower()
     if extension in ("", "json"):
-        why = f"a recording with the extension {extension!r} has no place in a sample: transcode it"
+        why = (
+            f"a recording with the extension {extension!r} cannot be a member of a sample: "
+            "transcode it"
+        )
         raise InvalidArgumentError(why, source=str(path))
     data = _read(path)
     try:

@@ -1,7 +1,7 @@
 """WebDataset shards: tar archives of samples, in place, by key and by number.
 
 Opening a shard reads and checks every header, unless a fresh index beside it says what they say
-(`index_shards`). A cut, a flipped bit in a header, rubbish behind the end, two members of one name,
+(`index_shards`). A cut, a flipped bit in a header, data after the end, two members of one name,
 links and names that lead out of a folder are errors with the member and the byte; nothing ends
 early. Payloads have no checksum in a tar, nor have the names of members whose name is long; an
 index has digests.
@@ -16,7 +16,7 @@ A shard must not change while it is open: size, times of modification and of cha
 compared at each ``shard[...]``, each ``load`` and all along an iteration, and a difference is an
 `AudioIOError`. So it is where a shard or a member that was pickled is opened in another process.
 What is decoded is read, not mapped, and compared again after each read. Views into the map are
-the caller's own: who cuts a file short while others read such a view kills those processes
+the caller's own: truncating a file while other processes read such a view kills them
 (SIGBUS), as with `numpy.memmap`. ``access="pread"`` gives copies instead; network file systems
 have it by default.
 """

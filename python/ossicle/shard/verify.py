@@ -23,7 +23,8 @@ from ossicle.audio import ShardMember, info
 from ossicle.audio.arguments import thread_count
 from ossicle.errors import AudioError
 from ossicle.outputs import refuse_same_file
-from ossicle.shard.index import Progress, Shards, index_path, list_paths, read_index
+from ossicle.progress import Report
+from ossicle.shard.index import Shards, index_path, list_paths, read_index
 from ossicle.shard.reader import Shard
 
 if TYPE_CHECKING:
@@ -36,12 +37,12 @@ _CONTROL = "the member's name has control characters in it"
 
 @dataclass(frozen=True)
 class Repair:
-    """What became of a damaged shard.
+    """The result of repairing a damaged shard.
 
     Attributes:
         path: The new shard; None where nothing was left to make one of.
         samples: How many it holds.
-        members: How many files these are.
+        members: The number of their files.
         bytes: Its size.
         errors: What is wrong with the old shard, in its order, and each member that was left out
             though it is whole, because another one of its sample is not.
@@ -59,9 +60,9 @@ def verify_shards(
     *,
     decode: bool = False,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> polars.DataFrame:
-    """Reads shards to their last byte and lists all that is wrong with them.
+    """Reads shards to their last byte and lists all faults.
 
     Args:
         paths: One shard or several.
@@ -99,7 +100,7 @@ def verify_shards(
 
 
 class Remark(NamedTuple):
-    """What is careless in a recording of a shard, whose bytes are whole.
+    """A remark on a recording of a shard, whose bytes are whole.
 
     Attributes:
         shard: The shard's path.
@@ -113,7 +114,7 @@ class Remark(NamedTuple):
 
 
 def shard_remarks(paths: Shards, *, threads: int | None = None) -> list[Remark]:
-    """What is careless in the recordings of shards; nothing is decoded.
+    """The remarks on the recordings of shards; nothing is decoded.
 
     An index that is the shard's own tells it; without one the recordings' headers are read. Names
     of members with control characters in them, which are read but not written, are remarks too.
@@ -182,7 +183,7 @@ def repair_shard(
     *,
     decode: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Repair:
     """Writes a new shard from what is whole in a damaged one, which stays as it is.
 

@@ -98,7 +98,7 @@ class ShardWriter:
         """Appends a sample.
 
         What is read back from it by `Shard` are its bytes, under the same key and extensions. They
-        are made of a value by its type and its extension, of which the part behind the last dot
+        are made of a value by its type and its extension, of which the part after the last dot
         counts:
 
         - ``bytes``, ``bytearray``, ``memoryview`` (those of a `Shard` too): as they lie, not
@@ -123,7 +123,7 @@ class ShardWriter:
         key = sample.get("__key__")
         if not isinstance(key, str):
             raise InvalidArgumentError(
-                f"a sample has a str under '__key__', not {_kind(key)}", source=self.path
+                f"'__key__' must be a str, not {_kind(key)}", source=self.path
             )
         members = [
             (extension, _encode(self.path, key, extension, value))
@@ -133,7 +133,9 @@ class ShardWriter:
         try:
             self._native.write(key, members)
         except UnicodeEncodeError as error:
-            raise _refuse(self.path, key, None, "the key or an extension is no text") from error
+            raise _refuse(
+                self.path, key, None, "the key or an extension is not valid text"
+            ) from error
         self._has_unfinished = True
 
     @property
@@ -145,7 +147,7 @@ class ShardWriter:
         """Ends the last shard; a second call does nothing.
 
         Raises:
-            AudioIOError: It cannot be written, or another shard has come to lie there meanwhile.
+            AudioIOError: It cannot be written, or another process has written one there meanwhile.
             InvalidArgumentError: A shard was lost to an error before.
         """
         if self._is_open:
@@ -174,7 +176,7 @@ class ShardWriter:
     def __del__(self) -> None:
         if getattr(self, "_is_open", False) and self._has_unfinished:
             warnings.warn(
-                f"{self.path}: not closed: the last shard is discarded",
+                f"{self.path}: the writer was not closed, and the last shard is discarded",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,
@@ -190,7 +192,7 @@ def _limit(name: str, value: int | None) -> int | None:
         return None
     number = _integer(value)
     if number is None or number < 1:
-        raise InvalidArgumentError(f"{name} is {value!r}, not an integer of at least 1")
+        raise InvalidArgumentError(f"{name} must be an integer of at least 1, not {value!r}")
     return min(number, 2**63 - 1)
 
 
@@ -203,7 +205,7 @@ def _integer(value: Any) -> int | None:
 def _encode(shard: str, key: str, extension: Any, value: Any) -> bytes | memoryview:
     """The bytes of a member, as `ShardWriter.write` says."""
     if not isinstance(extension, str):
-        raise _refuse(shard, key, None, f"an extension is a str, not {_kind(extension)}")
+        raise _refuse(shard, key, None, f"an extension must be a str, not {_kind(extension)}")
     kind = extension.rpartition(".")[2]
     try:
         return _bytes_of(kind, value)
@@ -214,7 +216,7 @@ def _encode(shard: str, key: str, extension: Any, value: Any) -> bytes | memoryv
 def _bytes_of(kind: str, value: Any) -> bytes | memoryview:
     if isinstance(value, np.ndarray):
         if kind != "npy":
-            raise TypeError("an array goes under npy; its bytes alone are array.tobytes()")
+            raise TypeError("an array must be under npy; for its raw bytes pass array.tobytes()")
         return _npy(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _flat(memoryview(value))
@@ -226,12 +228,12 @@ def _bytes_of(kind: str, value: Any) -> bytes | memoryview:
     if number is not None:
         return str(number).encode()
     known = "bytes, a str, an int, JSON under json or an array under npy"
-    raise TypeError(f"a member is {known}, not {_kind(value)}")
+    raise TypeError(f"a member must be {known}, not {_kind(value)}")
 
 
 def _flat(view: memoryview) -> memoryview:
     if not view.c_contiguous:
-        raise TypeError("a memoryview that is not contiguous")
+        raise TypeError("the memoryview is not contiguous")
     # Zeros in a shape cannot be cast.
     return view.cast("B") if view.nbytes else memoryview(b"")
 

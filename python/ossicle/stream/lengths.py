@@ -42,7 +42,7 @@ class AudioLengths:
         samples: ``(N,)`` int64, samples a channel that `ossicle.load` gives, at the rate that was
             asked for or at each clip's own; -1 where it failed.
         errors: For each row None, or the error that it ended in.
-        remarks: For each row what is careless in its recordings, as `ossicle.AudioInfo` has it, or
+        remarks: For each row the remarks on its recordings, as `ossicle.AudioInfo` has them, or
             as an index has it in its column ``remarks``.
     """
 
@@ -123,7 +123,7 @@ def audio_lengths(
 
 def _as_sequence(rows: Any) -> Sequence[Any]:
     if isinstance(rows, str | os.PathLike | bytes | Mapping):
-        raise InvalidArgumentError(f"rows is one {type(rows).__name__}: pass a list of rows")
+        raise InvalidArgumentError(f"rows must be a list of rows, not a {type(rows).__name__}")
     if hasattr(rows, "to_dicts"):  # a Polars frame
         rows = rows.to_dicts()
     return rows if hasattr(rows, "__getitem__") and hasattr(rows, "__len__") else list(rows)
@@ -218,7 +218,9 @@ def _of_index(index: Any, rate: int | None) -> AudioLengths:
     samples = frames if rate is None else -(-frames * rate // native)
     errors: list[AudioError | None] = [None] * len(ok)
     for row in np.flatnonzero(~ok).tolist():
-        errors[row] = error = InvalidArgumentError("the index has no frames and sample_rate here")
+        errors[row] = error = InvalidArgumentError(
+            "the index has no frames or sample_rate in this row"
+        )
         error.add_note(f"in row {row}")
     seconds = np.where(ok, frames / rates, np.nan)
     return AudioLengths(seconds, np.where(ok, samples, -1), errors, _remarks_of(index, len(ok)))

@@ -44,7 +44,7 @@ class BatchPlan:
         return grouped[self.places]
 
     def with_single(self, rows: Ints) -> BatchPlan:
-        """This plan and behind it each of ``rows`` in a batch of its own."""
+        """This plan and after it each of ``rows`` in a batch of its own."""
         count, behind = len(self.rows), np.arange(1, len(rows) + 1)
         first = self.groups.max(initial=-1)
         return BatchPlan(

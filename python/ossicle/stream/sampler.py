@@ -2,8 +2,8 @@
 
 The batches of an epoch and their order are a function of the lengths, the settings, ``seed`` and
 the epoch. Processes take turns at that one order: of ``world_size``, process ``rank`` takes the
-batches ``rank``, ``rank + world_size``, ... A state is a place in the order, so that a run goes on
-where it stood with any number of processes.
+batches ``rank``, ``rank + world_size``, ... A state is a place in the order, so that a run
+resumes there with any number of processes.
 """
 
 from __future__ import annotations
@@ -157,8 +157,12 @@ class DurationBatchSampler(Turns):
         told = f"{count} of {len(self._lengths)} rows are longer than the budget of {budget:g}"
         told += f" ({examples}{', ...' if count > 3 else ''})"
         if on_too_long == "raise":
-            raise InvalidArgumentError(f'{told}: raise it, or pass on_too_long="alone" or "drop"')
-        fate = "are left out" if on_too_long == "drop" else "get batches of their own beyond it"
+            raise InvalidArgumentError(
+                f'{told}: raise the budget, or pass on_too_long="alone" or "drop"'
+            )
+        fate = (
+            "are left out" if on_too_long == "drop" else "get batches of one row, beyond the budget"
+        )
         warnings.warn(f"{told} and {fate}", UserWarning, stacklevel=3)
 
     def _make_plan(self, budget: float) -> BatchPlan:
@@ -247,8 +251,8 @@ def _check_trainer(trainer: Any, sampler: DurationBatchSampler) -> None:
     accelerator = trainer.accelerator
     if accelerator.split_batches or accelerator.dispatch_batches:
         raise InvalidArgumentError(
-            "split_batches and dispatch_batches of accelerator_config have batches of one size cut "
-            "up: leave them off, the sampler gives each process batches of its own"
+            "split_batches and dispatch_batches of accelerator_config need batches of one size: "
+            "turn them off, the sampler gives each process its own batches"
         )
     sizes = [f"get_{kind}_size" for kind in ("tp", "cp", "sp")]
     shared = math.prod(getattr(trainer, size)() for size in sizes if hasattr(trainer, size))
@@ -266,7 +270,7 @@ def _checked_lengths(lengths: npt.ArrayLike) -> Floats:
     wrong = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
     if len(wrong):
         raise InvalidArgumentError(
-            f"the length of row {wrong[0]} is {array[wrong[0]]}, and so are {len(wrong)} in all: "
+            f"the length of row {wrong[0]} is {array[wrong[0]]}, as are {len(wrong)} rows: "
             "leave out rows that cannot be read"
         )
     return array
@@ -275,20 +279,20 @@ def _checked_lengths(lengths: npt.ArrayLike) -> Floats:
 def _budget(max_seconds: float | None, max_tokens: float | None) -> float:
     given = [budget for budget in (max_seconds, max_tokens) if budget is not None]
     if len(given) != 1:
-        raise InvalidArgumentError("pass one budget, either max_seconds or max_tokens")
+        raise InvalidArgumentError("pass either max_seconds or max_tokens")
     if not 0 < given[0] < math.inf:
-        raise InvalidArgumentError(f"the budget is {given[0]}, not a positive number")
+        raise InvalidArgumentError(f"the budget must be a positive number, not {given[0]}")
     return float(given[0])
 
 
 def _check_settings(max_batch: int | None, padding: float, seed: int, on_too_long: str) -> None:
     if max_batch is not None and max_batch < 1:
-        raise InvalidArgumentError(f"max_batch is {max_batch}, not at least 1")
+        raise InvalidArgumentError(f"max_batch must be at least 1, not {max_batch}")
     if not 0 <= padding < 1:
-        raise InvalidArgumentError(f"max_padding is {padding}, not from 0 to below 1")
+        raise InvalidArgumentError(f"max_padding must be from 0 to below 1, not {padding}")
     if seed < 0:
-        raise InvalidArgumentError(f"seed is {seed}, not at least 0")
+        raise InvalidArgumentError(f"seed must be at least 0, not {seed}")
     if on_too_long not in ("raise", "alone", "drop"):
         raise InvalidArgumentError(
-            f'on_too_long is "raise", "alone" or "drop", not {on_too_long!r}'
+            f'on_too_long must be "raise", "alone" or "drop", not {on_too_long!r}'
         )

@@ -71,7 +71,7 @@ class Turns(ABC):
         The epoch that is set already stays at the place where `load_state_dict` has put it.
         """
         if epoch < 0:
-            raise InvalidArgumentError(f"epoch is {epoch}, not at least 0")
+            raise InvalidArgumentError(f"epoch must be at least 0, not {epoch}")
         if epoch != self.epoch:
             self.epoch = int(epoch)
             self._start = self._begun = self._done = 0
@@ -90,9 +90,7 @@ class Turns(ABC):
         wrong = sorted(name for name in fixed if state.get(name) != own[name])
         if wrong:
             facts = ", ".join(f"{name} was {state.get(name)!r}, is {own[name]!r}" for name in wrong)
-            raise InvalidArgumentError(
-                f"the state belongs to another order of {self._items}: {facts}"
-            )
+            raise InvalidArgumentError(f"the state is of another order of {self._items}: {facts}")
         self.epoch = int(state["epoch"])
         self._start = self._begun = self._done = int(state[f"{self._items}_done"])
 
@@ -145,4 +143,6 @@ def check_ranks(rank: int | None, world_size: int | None) -> None:
     if (rank is None) != (world_size is None):
         raise InvalidArgumentError("pass rank and world_size together, or neither")
     if rank is not None and world_size is not None and not 0 <= rank < world_size:
-        raise InvalidArgumentError(f"rank is {rank}, not from 0 to below world_size={world_size}")
+        raise InvalidArgumentError(
+            f"rank must be from 0 to below world_size={world_size}, not {rank}"
+        )

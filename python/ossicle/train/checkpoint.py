@@ -89,7 +89,7 @@ def save(
         tensors: Tensors by file, then by name.
         meta: Anything that JSON holds.
         keep: How many checkpoints stay, this one among them; 2 at least, so that a damaged newest
-            one has another behind it.
+            one has another after it.
         protect: Steps whose checkpoints stay beside them, such as the best.
 
     Returns:
@@ -143,7 +143,7 @@ def load(path: Path | str) -> Checkpoint:
 
 
 def latest(directory: Path | str) -> Path | None:
-    """The newest checkpoint that is whole; each damaged one on the way is a warning.
+    """The newest checkpoint that is whole; each damaged one is a warning.
 
     Args:
         directory: Where checkpoints lie; it may be missing.
@@ -243,7 +243,7 @@ def _verified_state(path: Path) -> dict[str, Any]:
 def _check_state(path: Path, state: Any) -> dict[str, Any]:
     """The state, where it is of this format, as it was written, and has what belongs in it."""
     if not isinstance(state, dict):
-        raise TypeError(f"its state is {type(state).__name__}, no object")
+        raise TypeError(f"its state is {type(state).__name__}, not an object")
     if state["format"] != FORMAT:
         raise CheckpointError(f"{path} has format {state['format']}, not {FORMAT}")
     if state["sha256"] != _seal(state):
@@ -254,13 +254,13 @@ def _check_state(path: Path, state: Any) -> dict[str, Any]:
         [repr(name) for name in state["files"] if not _FILE.fullmatch(name)] if not wrong else []
     )
     if wrong:
-        raise TypeError(f"its state cannot have this: {', '.join(wrong)}")
+        raise TypeError(f"its state has invalid fields: {', '.join(wrong)}")
     return state
 
 
 def _verify(path: Path, expected: Any) -> None:
     if not isinstance(expected, dict):
-        raise TypeError(f"what is known of {path.name} is no object")
+        raise TypeError(f"the entry of {path.name} is not an object")
     size = path.stat().st_size
     if size != expected["size"]:
         raise CheckpointError(f"{path} has {size} bytes, not {expected['size']}")
@@ -287,7 +287,9 @@ def optimizer_tensors(
     for name, parameter in parameters.items():
         for key, value in optimizer.state.get(parameter, {}).items():
             if not isinstance(value, Tensor):
-                raise TypeError(f"the state {key} of {name} is {type(value).__name__}, no tensor")
+                raise TypeError(
+                    f"the state {key} of {name} is {type(value).__name__}, not a tensor"
+                )
             out[f"{name}/{key}"] = value
     return out
 

@@ -68,10 +68,11 @@ class TrainConfig:
     )
     max_seconds: float = _data(30.0, "Where clips are cut; 30 at most.")
     pad_to_seconds: float | None = _data(
-        None, "Pads every clip with silence to this, as Whisper does to 30; by default none is."
+        None,
+        "Pads every clip with silence to this length, as Whisper does to 30; by default none.",
     )
     on_error: Literal["raise", "skip"] = _data(
-        "raise", "What becomes of clips that cannot be used: an error, or a line in skipped.jsonl."
+        "raise", "What to do about clips that cannot be used: an error, or a line in skipped.jsonl."
     )
     batch_size: int | None = _data(
         None,
@@ -88,18 +89,20 @@ class TrainConfig:
         None,
         "Parts of a step, over all processes, whose gradients add up; by default one a process.",
     )
-    prefetch: int = _data(2, "Steps that are read ahead in the background; 0 reads in between.")
+    prefetch: int = _data(2, "Steps that are read ahead in the background; 0 reads between steps.")
     threads: int | None = _data(None, "Threads that decode; by default one a processor.")
-    cache_bytes: int = _data(1 << 30, "Memory for encoder output that is kept between steps.")
+    cache_bytes: int = _data(
+        1 << 30, "Memory in bytes for encoder output that is kept between steps."
+    )
     eval_data: str | None = _data(None, "Held-out clips, in any form that data may have.")
     eval_clips: int = _data(256, "The most held-out clips that an evaluation takes.")
     lm: str | None = _model(
         None,
         "The language model: random, a run or a checkpoint of ossicle train, or a folder of "
-        "nanochat's checkpoints. By default random; weak-align must be told.",
+        "nanochat's checkpoints. By default random; weak-align needs one.",
     )
     projector: str | None = _model(
-        None, "A run or checkpoint whose projector to begin with; by default a new one."
+        None, "A run or checkpoint to take the projector from; by default a new one."
     )
     tokenizer: str | None = _model(
         None,
@@ -111,7 +114,7 @@ class TrainConfig:
         "Encoder layer: last, a number (0 is what enters the first), or all for a learned mix.",
     )
     start: Literal["zero", "ignore"] = _model(
-        "zero", "How the projector starts: with soft tokens of zero, or such that audio is ignored."
+        "zero", "How the projector starts: with soft tokens of zero, or so that audio is ignored."
     )
     stack: int | None = _model(
         None, "Encoder frames in a soft token; by default 1 on CUDA, 4 on the CPU."
@@ -123,43 +126,48 @@ class TrainConfig:
     )
     window_pattern: str = _model("L", "Attention windows of a random language model, such as SSSL.")
     dtype: Literal["auto", "float32", "bfloat16"] = _model(
-        "auto", "Of the activations; auto is bfloat16 on CUDA that is good at it, else float32."
+        "auto",
+        "Type of the activations; auto is bfloat16 on newer CUDA devices, else float32.",
     )
     gradient_checkpointing: bool = _model(
-        False, "Computes the language model's activations anew in the backward pass: less memory."
+        False, "Recomputes the language model's activations in the backward pass: less memory."
     )
     compile: Literal["off", "default", "reduce-overhead", "max-autotune", "aot_eager"] = _model(
         "off", "Mode of torch.compile (or the backend aot_eager, which needs no compiler)."
     )
-    steps: int = _steps(50, "Optimizer steps of the whole run, those before a resume counted in.")
+    steps: int = _steps(50, "Optimizer steps of the whole run, including those before a resume.")
     lr: float = _steps(3e-3, "Learning rate of AdamW; with muon that of the projector.")
     optimizer: Literal["adamw", "muon"] = _steps(
         "adamw", "adamw, or muon for nanochat's mix: Muon for the matrices, AdamW for the rest."
     )
-    weight_decay: float = _steps(0.0, "Of AdamW, decoupled; with muon that of the projector.")
+    weight_decay: float = _steps(
+        0.0, "Weight decay of AdamW, decoupled; with muon that of the projector."
+    )
     warmup: int = _steps(0, "Steps in which the rate rises to its full height.")
     warmdown: float = _steps(0.0, "Share of the steps, the last ones, in which the rate falls.")
     final_lr: float = _steps(0.0, "Share of the rate that is left after the warmdown.")
-    clip: float = _steps(1.0, "The longest gradient (its norm); 0 leaves it as it is.")
-    seed: int = _steps(0, "Of the weights and of the order of the clips.")
+    clip: float = _steps(1.0, "The largest norm of the gradient; 0 does not clip it.")
+    seed: int = _steps(0, "Seed of the weights and of the order of the clips.")
     out: Path | str | None = _run(  # noqa: RUF009
         None, "Folder for checkpoints, logs, config.yaml, result.json and report.png."
     )
     save_every: int = _run(0, "Steps between checkpoints; 0 saves the last step alone.")
     keep: int = _run(2, "The newest checkpoints that stay, beside the best; 2 at least.")
-    resume: bool = _run(False, "Goes on from the newest whole checkpoint in out, if there is one.")
+    resume: bool = _run(
+        False, "Continues from the newest whole checkpoint in out, if there is one."
+    )
     overwrite: bool = _run(False, "Removes the checkpoints that are in out and starts anew.")
     eval_every: int = _run(0, "Steps between evaluations on eval_data; 0 evaluates at the end.")
-    log_every: int = _run(1, "Steps between lines of the logs, at which the device is waited for.")
+    log_every: int = _run(1, "Steps between lines of the logs; each waits for the device.")
     tensorboard: bool = _run(False, "Writes events for TensorBoard to out.")
     wandb: Literal["off", "offline", "online"] = _run("off", "Logs to Weights & Biases.")
-    wandb_project: str = _run("ossicle-audio", "Its project.")
+    wandb_project: str = _run("ossicle-audio", "The project in Weights & Biases.")
     loss_drop_min: float | None = _run(
         0.5, "How far the loss must fall from the first step to the last."
     )
     device: str | None = _run(None, "cuda or cpu; by default CUDA where there is one.")
     peak_flops: float | None = _run(
-        None, "What the device can do in a second, for MFU; by default known from its name."
+        None, "Peak operations a second of the device, for MFU; by default looked up by its name."
     )
 
     def __post_init__(self) -> None:
@@ -241,7 +249,7 @@ def _check_sense(config: TrainConfig) -> None:
     if config.layer not in ("last", "all") and not config.layer.isdecimal():
         raise ValueError(f"layer must be last, all or a number, not {config.layer!r}")
     if config.max_batch_seconds and config.max_batch_tokens:
-        raise ValueError("max_batch_seconds and max_batch_tokens are two budgets: pass one")
+        raise ValueError("max_batch_seconds and max_batch_tokens exclude each other: pass one")
     if config.batch_size and (config.max_batch_seconds or config.max_batch_tokens):
         raise ValueError("batch_size and a budget of a batch exclude each other")
     if not STAGES[config.stage].trains_lm and config.lm is None:

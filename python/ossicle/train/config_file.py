@@ -21,7 +21,7 @@ _OF_A_CALL = ("resume", "overwrite")
 
 
 class ConfigError(TrainingError, ValueError):
-    """A configuration has a key that there is not, or a value of another type; it says which."""
+    """A configuration has an unknown key or a value of the wrong type; the message says which."""
 
 
 def option_types() -> dict[str, Any]:
@@ -49,11 +49,11 @@ def read_config(path: Path | str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no YAML: {error}") from error
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds {type(content).__name__}, no mapping of keys to values")
+        raise ConfigError(f"{path} holds {type(content).__name__}, not a mapping of keys to values")
     return _check_values(content, str(path))
 
 
@@ -74,7 +74,7 @@ def config_from(
     """
     found = {} if file is None else read_config(file)
     if found.get("stage", stage) != stage:
-        raise ConfigError(f"{file} is of the stage {found['stage']}, not {stage}")
+        raise ConfigError(f"{file} is for the stage {found['stage']}, not {stage}")
     found = {**found, **_check_values(values, "the arguments")}
     found.pop("stage", None)
     if "data" not in found:

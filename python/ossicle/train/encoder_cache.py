@@ -83,7 +83,7 @@ class EncoderCache:
         """The encoder frames of a part.
 
         Returns:
-            Frames (B, T, d), or (B, n, T, d) of several layers, zeros behind each clip's own, and
+            Frames (B, T, d), or (B, n, T, d) of several layers, zeros after each clip's own, and
             their numbers, int64 (B,), on the CPU.
         """
         features = part.features.to(self.device, non_blocking=True)

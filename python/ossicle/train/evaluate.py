@@ -119,7 +119,7 @@ def derangement(count: int, generator: torch.Generator) -> Tensor:
         ValueError: If ``count`` is 1: the one place can only keep its own.
     """
     if count == 1:
-        raise ValueError("shuffling audio needs two clips at least")
+        raise ValueError("shuffling audio needs at least two clips")
     order = torch.randperm(count, generator=generator)
     out = torch.empty_like(order)
     out[order] = order.roll(1)
@@ -149,7 +149,7 @@ def control(loss: LossFn, batches: Iterable[ControlBatch], *, seed: int = 0) -> 
     generator = torch.Generator().manual_seed(seed)
     parts = [_part(loss, batch, other) for batch, other in _with_other_audio(batches, generator)]
     if not sum(part.tokens for part in parts):
-        raise ValueError("the control needs texts with graded tokens")
+        raise ValueError("the control needs texts with tokens to compute the loss on")
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -176,7 +176,7 @@ def _with_other_audio(
             continue
         last = batch
     if lone is not None:
-        raise ValueError("shuffling audio needs two clips at least")
+        raise ValueError("shuffling audio needs at least two clips")
 
 
 def _row(batch: ControlBatch) -> tuple[Tensor, Tensor]:
@@ -195,7 +195,7 @@ def _part(loss: LossFn, batch: ControlBatch, other: tuple[Tensor, Tensor]) -> Co
 
 
 def projected_loss(gpt: GPT, projector: nn.Module) -> LossFn:
-    """The loss of a GPT behind a projector, whose audio is encoder frames (B, T, in_dim)."""
+    """The loss of a GPT after a projector, whose audio is encoder frames (B, T, in_dim)."""
 
     def loss(idx: Tensor, targets: Tensor, audio: Tensor | None, lengths: Tensor | None) -> Tensor:
         soft, counts = _project(projector, audio, lengths)
@@ -254,7 +254,7 @@ def word_errors(said: Sequence[str], heard: Sequence[str]) -> WordErrors:
     except ImportError as error:
         raise ImportError("word errors need jiwer: pip install 'ossicle[train]'") from error
     if len(said) != len(heard):
-        raise ValueError(f"{len(said)} texts were said and {len(heard)} heard")
+        raise ValueError(f"{len(said)} texts were expected and {len(heard)} were transcribed")
     for row, text in enumerate(said):
         if not text.split():
             raise ValueError(f"text {row} has no words")
@@ -299,6 +299,6 @@ def transcribe(
 
 
 def _until(ids: list[int], ends: list[int], tokenizer: ByteTokenizer) -> str:
-    """The text up to and with the first end: behind it a row repeats its end."""
+    """The text up to and with the first end: after it a row repeats its end."""
     length = next((i + 1 for i, token in enumerate(ids) if token in ends), len(ids))
     return tokenizer.decode(ids[:length])

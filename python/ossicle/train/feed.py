@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ossicle.faults import Fault
 from ossicle.train.order import Order
-from ossicle.train.sources import ClipSource, Example
+from ossicle.train.sources import ClipSource, LoadedClip
 
 __all__ = ["Feed", "MicroBatch", "TextTokenizer", "collate_text", "pad_frames"]
 
@@ -45,7 +45,7 @@ class MicroBatch:
             others is kept from before.
         keep: Of ``new``, those whose encoder output is to be kept.
         features: Log-mel features (N, n_mels, T) of the new ones, or encoder frames (N, T, d) or
-            (N, n, T, d) of all, zeros behind each clip's own.
+            (N, n, T, d) of all, zeros after each clip's own.
         lengths: How many are each one's own, int64 (N,).
         idx: Token ids, int64 (B, T), padded with 0.
         targets: The ids that follow them, int64 (B, T), padded with -1.
@@ -195,9 +195,9 @@ class Feed:
         )
         return part.pin() if self.pin else part
 
-    def _load(self, rows: list[int]) -> dict[int, tuple[Example, list[int]]]:
+    def _load(self, rows: list[int]) -> dict[int, tuple[LoadedClip, list[int]]]:
         """What can be used of some clips, with the ids of their texts."""
-        found: dict[int, tuple[Example, list[int]]] = {}
+        found: dict[int, tuple[LoadedClip, list[int]]] = {}
         for row, example in zip(rows, self.source.load(rows) if rows else [], strict=True):
             checked = self._check(row, example)
             if isinstance(checked, Exception):
@@ -207,8 +207,8 @@ class Feed:
         return found
 
     def _check(
-        self, row: int, example: Example | Exception
-    ) -> tuple[Example, list[int]] | Exception:
+        self, row: int, example: LoadedClip | Exception
+    ) -> tuple[LoadedClip, list[int]] | Exception:
         if isinstance(example, Exception):
             return example
         if self.log_mel is None and not self.source.is_encoded:
@@ -230,7 +230,7 @@ class Feed:
             raise error
         self.skipped.setdefault(row, Fault.of(error, self.source.row_name(row)))
 
-    def _keep(self, loaded: dict[int, tuple[Example, list[int]]]) -> frozenset[int]:
+    def _keep(self, loaded: dict[int, tuple[LoadedClip, list[int]]]) -> frozenset[int]:
         """The first clips that fit stay: over shuffled epochs none is better than another."""
         kept = set()
         for row, (example, ids) in loaded.items():
@@ -260,7 +260,7 @@ def collate_text(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 
 def pad_frames(clips: Sequence[Tensor], axis: int) -> tuple[Tensor, Tensor]:
-    """Features side by side, zeros behind each clip's own.
+    """Features side by side, zeros after each clip's own.
 
     Args:
         clips: Of one shape but for time.

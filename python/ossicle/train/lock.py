@@ -67,7 +67,7 @@ def _lock(path: Path) -> int | None:
             holder = os.pread(descriptor, 300, 0).decode(errors="replace").strip()
             os.close(descriptor)
             if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise _in_use(path.parent, holder or "a process that is not named") from error
+                raise _in_use(path.parent, holder or "an unnamed process") from error
             return None
         if _is_there(path, descriptor):
             os.ftruncate(descriptor, 0)

@@ -46,7 +46,7 @@ class RunLog:
 
     Args:
         config: Which.
-        start_step: Where this call goes on: what an earlier one has noted beyond is dropped.
+        start_step: The step that this call begins after: later lines are dropped.
         is_first: Whether this process is the one that writes.
     """
 

@@ -124,7 +124,7 @@ def build_modules(config: TrainConfig, encoder: Encoder, device: torch.device) -
     if tokenizer.vocab_size > gpt.config.vocab_size:
         raise ValueError(
             f"the tokenizer {name} has {tokenizer.vocab_size} ids, the language model "
-            f"{gpt.config.vocab_size}: they do not belong together"
+            f"{gpt.config.vocab_size}: pass the tokenizer of the language model"
         )
     sha = None if meta is None else _weights_sha256(gpt)
     return Modules(encoder, SpeechModel(projector, gpt), tokenizer, sha, name, digest)
@@ -164,13 +164,13 @@ def _language_model(config: TrainConfig, device: torch.device) -> tuple[GPT, dic
         return build_gpt(config, device), None
     folder = Path(str(config.lm)).expanduser()
     if not folder.is_dir():
-        raise CheckpointError(f"lm: there is no folder {folder}")
+        raise CheckpointError(f"lm: the folder {folder} does not exist")
     if any(folder.glob("model_*.pt")):
         return _load_nanochat(folder, config, device)
     saved = _load_saved(folder, "lm")
     if "model" not in saved.tensors:
         raise CheckpointError(
-            f"{saved.path} has no language model, which its run left as it was: {saved.meta['lm']}"
+            f"{saved.path} has no language model, which its run did not train: {saved.meta['lm']}"
         )
     sizes = GPTConfig(**saved.meta["model_config"])
     return _fill_gpt(sizes, saved.tensors["model"], config, device), saved.meta
@@ -221,8 +221,8 @@ def _own_tokenizer(config: TrainConfig, gpt: GPT, meta: dict[str, Any] | None) -
     if gpt.config.vocab_size == ByteTokenizer.vocab_size:
         return "bytes"
     raise ValueError(
-        f"tokenizer: {config.lm} does not say which its language model was trained with: pass its "
-        "tokenizer.json (or put it there)"
+        f"tokenizer: {config.lm} does not name its tokenizer: pass its tokenizer.json (or put "
+        "it into the folder)"
     )
 
 

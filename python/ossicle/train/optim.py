@@ -170,7 +170,7 @@ class MuonAdamW(torch.optim.Optimizer):
     """Muon for groups with ``muon=True``, AdamW for the others.
 
     Muon's momentum follows `muon_momentum` of each parameter's own count of steps, which is part of
-    the state: a run that goes on from a checkpoint goes on with it.
+    the state: a run that resumes from a checkpoint resumes with it.
 
     Args:
         groups: Parameter groups; those of Muon have ``lr``, ``weight_decay`` and matrices alone.

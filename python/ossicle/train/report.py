@@ -168,7 +168,7 @@ def _highest(evaluations: Sequence[Mapping[str, float]]) -> float:
 
 def _draw_log_mel(axes: Any, log_mel: NDArray[np.float32]) -> None:
     seconds = log_mel.shape[1] / FRAMES_PER_SECOND
-    label_axes(axes, "What the encoder hears: one clip", "time (s)", "mel bin")
+    label_axes(axes, "Input of the encoder: one clip", "time (s)", "mel bin")
     picture = axes.imshow(
         log_mel,
         aspect="auto",

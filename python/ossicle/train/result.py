@@ -1,4 +1,4 @@
-"""What a training run tells on the way, and what it gives."""
+"""The progress and the result of a training run."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class LossDidNotFallError(TrainingError):
         first, last, steps = result.losses[0], result.losses[-1], len(result.losses)
         super().__init__(
             f"the loss fell by {result.loss_drop:.4f} in {steps} steps ({first:.4f} to {last:.4f}),"
-            f" {loss_drop_min} at least are asked for: more steps, or another learning rate?"
+            f" {loss_drop_min} at least are required: try more steps or another learning rate"
         )
         self.result, self.loss_drop_min = result, loss_drop_min
 

@@ -131,7 +131,7 @@ def restore(setup: Setup, out: Path, who: Mapping[str, Any]) -> tuple[History, P
         raise
     # Whole, but not as a run leaves it: keys, shapes, kinds.
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is of no run: {error!r}") from error
+        raise CheckpointError(f"{path} is not the state of a run: {error!r}") from error
 
 
 def _history(setup: Setup, saved: checkpoint.Checkpoint) -> History:

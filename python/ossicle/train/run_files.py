@@ -1,4 +1,4 @@
-"""What a run leaves behind: result.json, the ledger of skipped clips and the picture."""
+"""What a run writes at its end: result.json, the ledger of skipped clips and the picture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ossicle.train.stages import STAGES, StageName
 __all__ = ["FILES", "draw_layers", "summary", "write"]
 
 FILES = ("config.yaml", METRICS, "result.json", "skipped.jsonl", "report.png", "layers.png")
-"""What a run writes in its folder, whatever lies there, beside its checkpoints."""
+"""The files that a run writes into its folder, beside its checkpoints."""
 
 
 def summary(counts: StepCounts, processes: int, peak: float | None) -> dict[str, Any]:

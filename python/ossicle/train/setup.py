@@ -90,10 +90,10 @@ class Setup:
             weight_decay=config.weight_decay,
         )
         setup = cls(config, processes, modules, source, optimizer)
-        setup._feed_it(evaluate)
+        setup._connect(evaluate)
         return setup
 
-    def _feed_it(self, evaluate: Evaluate | None) -> None:
+    def _connect(self, evaluate: Evaluate | None) -> None:
         model = self.modules.model
         self.order = self._make_order()
         self.feed = self._make_feed(self.source, self.order, self.config.prefetch)

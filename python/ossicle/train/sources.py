@@ -30,8 +30,8 @@ from ossicle.train.config import TrainConfig
 __all__ = [
     "AudioClips",
     "ClipSource",
-    "Example",
     "ExtractedClips",
+    "LoadedClip",
     "check_exists",
     "open_source",
     "shard_paths",
@@ -41,7 +41,7 @@ FRAME_SECONDS = 0.02  # of an encoder's frame
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class LoadedClip:
     """One clip, ready for the encoder or for the projector.
 
     Attributes:
@@ -90,7 +90,7 @@ class ClipSource(Protocol):
         """The length of every clip, (N,), NaN where its header cannot be read."""
         ...
 
-    def load(self, rows: Sequence[int]) -> list[Example | Exception]:
+    def load(self, rows: Sequence[int]) -> list[LoadedClip | Exception]:
         """Some clips, or for each that cannot be used the error that says why."""
         ...
 
@@ -146,7 +146,7 @@ class AudioClips:
             return np.where(np.isnan(found), np.nan, self.pad_to_seconds)
         return np.minimum(found, self.max_seconds)
 
-    def load(self, rows: Sequence[int]) -> list[Example | Exception]:
+    def load(self, rows: Sequence[int]) -> list[LoadedClip | Exception]:
         """Decodes some clips, all of them in one call that releases the GIL."""
         found = load_features(
             [self._recording(row) for row in rows],
@@ -157,7 +157,7 @@ class AudioClips:
             on_error="collect",
         )
         features = torch.from_numpy(found.input_features)
-        out: list[Example | Exception] = []
+        out: list[LoadedClip | Exception] = []
         for at, (row, error) in enumerate(zip(rows, found.errors, strict=True)):
             if error is not None:
                 out.append(error)
@@ -169,7 +169,7 @@ class AudioClips:
                 continue
             own = int(found.frames[at]) if self.pad_to_seconds is None else features.shape[2]
             seconds = int(found.lengths[at]) / SAMPLE_RATE
-            out.append(Example(features[at, :, :own], self.clips[row].text, seconds))
+            out.append(LoadedClip(features[at, :, :own], self.clips[row].text, seconds))
         return out
 
     def _recording(self, row: int) -> AudioSource:
@@ -212,13 +212,13 @@ class ExtractedClips:
         """The length of every clip, (N,), by its frames."""
         return self.shards.lengths().astype(np.float64) * FRAME_SECONDS
 
-    def load(self, rows: Sequence[int]) -> list[Example | Exception]:
+    def load(self, rows: Sequence[int]) -> list[LoadedClip | Exception]:
         """Reads some clips."""
-        out: list[Example | Exception] = []
+        out: list[LoadedClip | Exception] = []
         for row in rows:
             try:
                 clip = self.shards[row]
-                out.append(Example(clip.frames, clip.text, clip.seconds))
+                out.append(LoadedClip(clip.frames, clip.text, clip.seconds))
             except (AudioError, ValueError) as error:
                 out.append(error)
         return out

@@ -51,13 +51,13 @@ STAGES: dict[StageName, Stage] = {
         title="Alignment: loss on the words of the clips",
         help="""Align a frozen Whisper encoder with a small GPT: both it and the projector learn.
 
-    The smoke: the loss must fall by 0.5 nats a token.""",
+    A smoke test: the loss must fall by 0.5 nats a token.""",
         examples="Examples:  [bold]ossicle train align --data data/manifest.jsonl --out run[/]   ·"
         "   offline: [bold]ossicle train align --data data/manifest.jsonl --whisper tiny-random[/]",
     ),
     "weak-align": Stage(
         trains_lm=False,
-        title="Weak alignment: the projector learns alone",
+        title="Weak alignment: only the projector is trained",
         help="""Train the projector alone, between a frozen encoder and a frozen LM.
 
     The loss can only fall by what the projector passes on of the audio.""",
@@ -69,7 +69,7 @@ STAGES: dict[StageName, Stage] = {
     "full": Stage(
         trains_lm=True,
         title="Training of projector and language model",
-        help="Train projector and language model at scale, behind a frozen encoder.",
+        help="Train projector and language model at scale, after a frozen encoder.",
         examples="Example:  [bold]ossicle train full --config run.yaml --depth 12 --out run[/]",
         defaults={"steps": 5000, "optimizer": "muon", "depth": 12, **_AT_SCALE},
     ),

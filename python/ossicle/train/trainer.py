@@ -38,14 +38,13 @@ from ossicle.train.stopping import Stop
 
 __all__ = ["run"]
 
-Report = Callable[[TrainProgress], None]
 _Arguments = tuple[Tensor, Tensor | None, Tensor, Tensor]
 
 
 def run(
     config: TrainConfig,
     *,
-    progress: Report | None = None,
+    progress: Callable[[TrainProgress], object] | None = None,
     evaluate: Evaluate | None = None,
 ) -> TrainResult:
     """Trains what the stage says on clips and their texts; the encoder stays as it is.
@@ -75,7 +74,7 @@ def run(
         CheckpointError: If ``out`` has checkpoints and neither ``resume`` nor ``overwrite`` says
             what is to become of them, or if they are of another run.
         TrainingInterrupted: At Ctrl-C, when the step is finished and, with ``out``, its checkpoint
-            written, from which ``resume`` goes on. A second Ctrl-C is a KeyboardInterrupt at once.
+            written, from which ``resume`` continues. A second one is a KeyboardInterrupt at once.
         TrainingTerminated: Likewise at SIGTERM.
         InvalidArgumentError: If a file that would be written in ``out`` is the data.
     """
@@ -95,12 +94,12 @@ class _Run:
         self,
         config: TrainConfig,
         processes: Processes,
-        report: Report,
+        progress: Callable[[TrainProgress], object],
         evaluate: Evaluate | None,
     ) -> None:
         self.start = time.perf_counter()
         self.config, self.processes, self.device = config, processes, processes.device
-        self._progress = report if processes.is_first else lambda _: None
+        self._progress = progress if processes.is_first else lambda _: None
         self.out = None if config.out is None else Path(config.out)
         self.history = resume.History()
         self.saved: Path | None = None
@@ -130,7 +129,8 @@ class _Run:
             return
         if checkpoint.any_in(self.out):
             raise CheckpointError(
-                f"{self.out} has checkpoints: resume goes on from them, overwrite removes them"
+                f"{self.out} has checkpoints: pass resume to continue from them, or overwrite "
+                "to remove them"
             )
 
     def run(self) -> TrainResult:
@@ -152,7 +152,7 @@ class _Run:
         return self._finish(start_step)
 
     def _open(self, out: Path) -> None:
-        """Goes on from what is in the folder, or makes it ready."""
+        """Resumes from what is in the folder, or prepares it."""
         found = resume.restore(self.setup, out, self.identity) if self.config.resume else None
         if found is not None:
             self.history, self.saved = found
@@ -343,7 +343,7 @@ class _Run:
                 raise TrainingError(f"step {number} has no clip that can be used: {reasons}")
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"the loss of step {number} is {loss}: a lower learning rate, a warmup?"
+                    f"the loss of step {number} is {loss}: try a lower learning rate or a warmup"
                 )
 
     def _take_counts(self, steps: int) -> StepCounts:

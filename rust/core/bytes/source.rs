@@ -131,7 +131,7 @@ impl<'a> Source<'a> {
 
     #[cold]
     fn circling(&self, at: u64) -> Error {
-        let reason = "the file is read again and again, and the reading does not advance";
+        let reason = "reading the file does not advance: its headers lead in a circle";
         Error::new(ErrorKind::Limit, reason)
             .with_source(self.name.clone())
             .at_byte(at.min(self.len))

@@ -81,7 +81,7 @@ impl Decoder {
                     continue;
                 }
                 7 => return Err(damaged("a packet ends without all of its channels")),
-                _ => return Err(damaged("an element of a kind that ALAC does not have")),
+                _ => return Err(damaged("an element has a type that ALAC does not have")),
             };
             let (here, rest) = places
                 .split_at_checked(width)

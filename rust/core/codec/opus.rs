@@ -47,7 +47,7 @@ impl Head {
     /// # Errors
     /// A header that is broken, or of a version or mapping that is not known.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
-        let broken = || Error::corrupt("a broken Opus header");
+        let broken = || Error::corrupt("the Opus header is broken");
         let body = bytes.strip_prefix(b"OpusHead").ok_or_else(broken)?;
         let [
             version,
@@ -67,7 +67,9 @@ impl Head {
             return Err(broken());
         };
         if *version > 15 {
-            return Err(Error::unsupported(format!("Opus of version {version}")));
+            return Err(Error::unsupported(format!(
+                "Opus of version {version} is not decoded here"
+            )));
         }
         let pre_skip = u16::from_le_bytes([*s0, *s1]);
         let gain = i16::from_le_bytes([*g0, *g1]);
@@ -123,7 +125,7 @@ impl Head {
     fn of(params: &Params) -> Result<Self> {
         match (params.header.as_slice(), params.channels) {
             ([], Some(channels)) => {
-                Self::plain(channels).ok_or_else(|| Error::corrupt("Opus without its header"))
+                Self::plain(channels).ok_or_else(|| Error::corrupt("the Opus header is missing"))
             }
             (header, _) => Self::parse(header),
         }
@@ -209,7 +211,7 @@ fn split(
     self_delimited: bool,
 ) -> std::result::Result<(Frames<'_>, &[u8]), &'static str> {
     const SHORT: &str = "an Opus packet ends too early";
-    let (&toc, mut rest) = data.split_first().ok_or("an empty Opus packet")?;
+    let (&toc, mut rest) = data.split_first().ok_or("an Opus packet is empty")?;
     let code = toc & 3;
     let (mut count, mut variable, mut padding) = (1 + usize::from(code != 0), code == 2, 0);
     if code == 3 {
@@ -221,7 +223,7 @@ fn split(
         }
     }
     if count == 0 || count * frame_size(toc) > MAX_PACKET_FRAMES {
-        return Err("an Opus packet of no or of more than 120 ms");
+        return Err("an Opus packet holds no samples or more than 120 ms");
     }
     let mut sizes = Vec::with_capacity(count);
     // The last size follows from the packet's, where that is known; alike ones have one size.
@@ -239,7 +241,7 @@ fn split(
             let last = left.checked_sub(sizes.iter().sum()).ok_or(SHORT)?;
             sizes.push(last);
         } else if left % count != 0 {
-            return Err("the frames of an Opus packet are not of one size");
+            return Err("the frames of an Opus packet differ in size");
         } else {
             sizes = vec![left / count; count];
         }
@@ -248,7 +250,7 @@ fn split(
     for size in sizes {
         let (frame, behind) = rest.split_at_checked(size).ok_or(SHORT)?;
         if size > MAX_FRAME_BYTES {
-            return Err("an Opus frame of more than 1275 bytes");
+            return Err("an Opus frame has more than 1275 bytes");
         }
         frames.push(frame);
         rest = behind;
@@ -338,7 +340,7 @@ impl Decoder {
         let parts = self.pcm.chunks_exact_mut(size * channels);
         for (frame, pcm) in packet.frames.iter().zip(parts) {
             if self.streams[index].decode(packet.toc, frame, pcm).is_err() {
-                return Err(damaged("a damaged Opus frame"));
+                return Err(damaged("an Opus frame is damaged"));
             }
         }
         let first = index + index.min(coupled);

@@ -1,9 +1,9 @@
 //! Stored numbers: linear, companded and adaptive.
 
 pub(crate) mod adpcm;
-mod packets;
+mod decoder;
 
-pub(crate) use packets::Packets;
+pub(crate) use decoder::Decoder;
 
 use crate::error::{Error, Result};
 
@@ -15,6 +15,6 @@ pub(crate) fn check_channels(channels: u32) -> Result<()> {
     if channels <= MAX_CHANNELS {
         return Ok(());
     }
-    let reason = format!("{channels} channels: {MAX_CHANNELS} are the most that are read");
+    let reason = format!("{channels} channels are too many: at most {MAX_CHANNELS} are read");
     Err(Error::unsupported(reason))
 }

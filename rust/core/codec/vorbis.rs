@@ -39,7 +39,7 @@ fn shared(headers: &[u8]) -> Result<Arc<Setup>> {
     if let Some(setup) = SETUPS.share(headers) {
         return Ok(setup);
     }
-    let broken = |Fault(reason)| Error::corrupt(format!("broken Vorbis headers: {reason}"));
+    let broken = |Fault(reason)| Error::corrupt(format!("the Vorbis headers are broken: {reason}"));
     let setup = Arc::new(Setup::parse(headers).map_err(broken)?);
     SETUPS.keep(headers.into(), Arc::clone(&setup));
     Ok(setup)

@@ -94,7 +94,7 @@ impl Chunks {
             let body = at + 12;
             let open = kind == b"data" && size == u64::MAX;
             if size > i64::MAX as u64 && !open {
-                return Err(Error::corrupt("a CAF chunk of a negative size").at_byte(at));
+                return Err(Error::corrupt("a CAF chunk has a negative size").at_byte(at));
             }
             let end = body.saturating_add(size);
             chunks.take(window, &kind, (body, end))?;
@@ -103,7 +103,7 @@ impl Chunks {
             }
             at = end;
         }
-        Err(Error::new(ErrorKind::Limit, "too many chunks in a CAF file").at_byte(at))
+        Err(Error::new(ErrorKind::Limit, "the CAF file has too many chunks").at_byte(at))
     }
 
     fn take(&mut self, window: &mut Window<'_>, kind: &[u8], span: (u64, u64)) -> Result<()> {
@@ -145,7 +145,7 @@ impl<'a> Caf<'a> {
         let chunks = Chunks::read(&mut window)?;
         let len = window.len();
         let missing = |what: &str| {
-            let reason = format!("a CAF file without its {what}: it was cut short, or is broken");
+            let reason = format!("the CAF file has no {what}: it was cut short, or is broken");
             Error::corrupt(reason).at_byte(len)
         };
         let description = chunks.description.ok_or_else(|| missing("description"))?;
@@ -185,7 +185,7 @@ impl<'a> Caf<'a> {
         let head = self.window.at(table.0, 24, 256)?;
         let fields = (be64(head, 0), be64(head, 8), be32(head, 16), be32(head, 20));
         let (Some(packets), Some(valid), Some(priming), Some(remainder)) = fields else {
-            let error = Error::corrupt("a CAF packet table that is cut short");
+            let error = Error::corrupt("the CAF packet table is cut short");
             return Err(error.at_byte(self.window.len()));
         };
         let positive = |field: u32| u64::from(field.min(i32::MAX as u32));
@@ -261,7 +261,7 @@ impl<'a> Caf<'a> {
                 return Ok(value);
             }
         }
-        let error = Error::corrupt("a number without an end in the CAF packet table");
+        let error = Error::corrupt("a number in the CAF packet table does not end");
         Err(error.at_byte(self.table.0 + start))
     }
 
@@ -324,11 +324,11 @@ impl<'a> Caf<'a> {
         let end = self.data.1.min(self.window.len());
         if at.saturating_add(bytes) > end {
             self.stop();
-            let reason = "the CAF data end in the middle of a packet: they were cut short";
+            let reason = "the CAF data end in the middle of a packet: the file was cut short";
             return Err(Error::corrupt(reason).at_byte(end));
         }
         if bytes > MAX_PACKET {
-            return Err(Error::corrupt(format!("a CAF packet of {bytes} bytes")).at_byte(at));
+            return Err(Error::corrupt(format!("a CAF packet has {bytes} bytes")).at_byte(at));
         }
         let data = self.window.at(at, bytes as usize, u64::MAX)?;
         let data = data.get(..bytes as usize).unwrap_or(data).to_vec();
@@ -409,7 +409,7 @@ fn params(
 ) -> Result<Params> {
     if !(1.0..=f64::from(u32::MAX)).contains(&description.rate) {
         return Err(Error::corrupt(format!(
-            "a CAF file of {} Hz",
+            "the CAF file declares a rate of {} Hz",
             description.rate
         )));
     }
@@ -468,7 +468,7 @@ fn streaminfo(frame: &[u8], description: Description) -> Result<[u8; 34]> {
     let code = frame.get(3).map(|byte| usize::from(byte >> 1 & 7));
     let bits = code.and_then(|code| [0, 8, 12, 0, 16, 20, 24, 32].get(code).copied());
     let bits = bits.filter(|bits| *bits > 0 && frame.first() == Some(&0xFF));
-    let bits: u64 = bits.ok_or_else(|| Error::corrupt("a CAF file without a frame of FLAC"))?;
+    let bits: u64 = bits.ok_or_else(|| Error::corrupt("the CAF file has no FLAC frame"))?;
     let channels = u64::from(description.channels.clamp(1, 8)) - 1;
     let word = (description.rate as u64) << 44 | channels << 41 | (bits - 1) << 36;
     let mut info = [0; 34];

@@ -13,10 +13,10 @@ pub(crate) fn flac(stream_info: &[u8]) -> Result<Params> {
     let fields = stream_info
         .first_chunk::<STREAM_INFO_BYTES>()
         .and_then(|info| info[10..].first_chunk());
-    let fields = fields.ok_or_else(|| Error::corrupt("a broken FLAC header"))?;
+    let fields = fields.ok_or_else(|| Error::corrupt("the FLAC header is broken"))?;
     let packed = u64::from_be_bytes(*fields);
     if packed >> 44 == 0 {
-        return Err(Error::corrupt("a FLAC header of 0 Hz"));
+        return Err(Error::corrupt("the FLAC header declares a rate of 0 Hz"));
     }
     Ok(Params {
         codec: Codec::Flac,
@@ -29,7 +29,7 @@ pub(crate) fn flac(stream_info: &[u8]) -> Result<Params> {
 
 /// A track of Vorbis with these headers, the first and the third of three.
 pub(crate) fn vorbis(ident: &[u8], setup: &[u8]) -> Result<Params> {
-    let broken = || Error::corrupt("broken Vorbis headers");
+    let broken = || Error::corrupt("the Vorbis headers are broken");
     let is_setup = setup.starts_with(b"\x05vorbis");
     let ident: &[u8; IDENT_BYTES] = ident
         .first_chunk()

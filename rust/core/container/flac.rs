@@ -147,7 +147,7 @@ impl<'a> Flac<'a> {
             let seen = bytes.len().min(MAX_FRAME_BYTES);
             match self.decoder.decode(bytes.get(..seen).unwrap_or_default()) {
                 Err(Fault::Short) if seen == MAX_FRAME_BYTES => {
-                    return Ok(Err(Fault::Damaged("a frame is longer than any can be")));
+                    return Ok(Err(Fault::Damaged("a frame is impossibly long")));
                 }
                 Err(Fault::Short) if self.at + (seen as u64) < self.window.len() => {
                     need = (2 * seen.max(need)).min(MAX_FRAME_BYTES);
@@ -167,7 +167,7 @@ impl<'a> Flac<'a> {
             Some(numbers) => {
                 let (position, start) = (self.position, numbers.start(&header));
                 let reason =
-                    format!("damaged FLAC frames: sample {position} is followed by {start}");
+                    format!("damaged FLAC frames: sample {position} is followed by sample {start}");
                 return Err(self.located(Error::corrupt(reason)));
             }
         }
@@ -205,7 +205,7 @@ impl<'a> Flac<'a> {
                 "the stream ends after {position} of {frames} samples: it was cut short"
             )),
             (Fault::Short, None) => Error::corrupt(format!(
-                "the stream ends inside of the frame of sample {position}: it was cut short"
+                "the stream ends inside the frame of sample {position}: it was cut short"
             )),
             (Fault::Damaged(reason), _) => {
                 Error::corrupt(format!("damaged FLAC frame of sample {position}: {reason}"))

@@ -74,9 +74,9 @@ pub(crate) fn refusal(source: &mut Source<'_>) -> Result<Error> {
     let head = source.bytes_at(0, HEAD_BYTES, &mut scratch)?;
     Ok(Error::unsupported(match name(head) {
         Some(name) => {
-            format!("the content is not of an audio format that is read here: it is {name}")
+            format!("the content is not a supported audio format: it is {name}")
         }
-        None => "the content is not of an audio format that is read here".to_owned(),
+        None => "the content is not a supported audio format".to_owned(),
     }))
 }
 

@@ -399,7 +399,10 @@ impl<'a, H: Header> Frames<'a, H> {
             if rest < mean.max(H::BYTES as u64) {
                 return Ok(());
             }
-            let reason = format!("{rest} bytes behind the last {} frame are none", H::NAME);
+            let reason = format!(
+                "{rest} bytes after the last {} frame belong to no frame",
+                H::NAME
+            );
             return Err(Error::corrupt(reason).at_byte(at));
         };
         let bytes = next - at;
@@ -412,7 +415,10 @@ impl<'a, H: Header> Frames<'a, H> {
                 .saturating_add(lost.saturating_mul(place.header.samples())),
             ..place
         };
-        let reason = format!("{bytes} bytes between {} frames are none", H::NAME);
+        let reason = format!(
+            "{bytes} bytes between {} frames belong to no frame",
+            H::NAME
+        );
         Err(Error::corrupt(reason).at_byte(at))
     }
 

@@ -121,7 +121,7 @@ fn find_segment(window: &mut Window<'_>, start: u64) -> Result<(Element, Element
         let ahead = window.len();
         let Some(mut element) = ebml::element(window, at, end, ahead)? else {
             let at = at.min(window.len());
-            return Err(Error::corrupt("a Matroska file without a segment").at_byte(at));
+            return Err(Error::corrupt("the Matroska file has no segment").at_byte(at));
         };
         match (element.id, header) {
             (EBML, None) => header = Some(element),
@@ -132,7 +132,7 @@ fn find_segment(window: &mut Window<'_>, start: u64) -> Result<(Element, Element
                 return Ok((header, element));
             }
             (ebml::VOID, _) => {}
-            _ => return Err(Error::corrupt("a Matroska file without a segment").at_byte(at)),
+            _ => return Err(Error::corrupt("the Matroska file has no segment").at_byte(at)),
         }
         at = element.end;
     }
@@ -152,10 +152,10 @@ fn check_header(window: &mut Window<'_>, header: &Element) -> Result<()> {
             )))
         }
         MAX_ID_LENGTH if ebml::unsigned(window, field)? > 4 => Err(Error::unsupported(
-            "Matroska with identifiers of more than 4 bytes",
+            "Matroska with identifiers of more than 4 bytes is not read here",
         )),
         MAX_SIZE_LENGTH if ebml::unsigned(window, field)? > 8 => Err(Error::unsupported(
-            "Matroska with sizes of more than 8 bytes",
+            "Matroska with sizes of more than 8 bytes is not read here",
         )),
         _ => Ok(()),
     })
@@ -180,7 +180,7 @@ impl Front {
                     break;
                 }
                 _ if element.open => {
-                    return Err(Error::corrupt("a Matroska element of no size").at_byte(at));
+                    return Err(Error::corrupt("the Matroska element has no size").at_byte(at));
                 }
                 SEEK_HEAD => {
                     // Where it is broken, the elements are still in their places.
@@ -193,7 +193,7 @@ impl Front {
                 CUES => front.cues = Some(element.start),
                 id if cursor::is_top_level(id) => {}
                 _ => {
-                    let reason = "an element that Matroska does not know";
+                    let reason = "the Matroska element is unknown";
                     return Err(Error::corrupt(reason).at_byte(at));
                 }
             }
@@ -208,7 +208,7 @@ impl Front {
             }
         }
         front.tracks = tracks.ok_or_else(|| {
-            Error::corrupt("a Matroska file without tracks in front of its data").at_byte(at)
+            Error::corrupt("the Matroska file has no tracks before its data").at_byte(at)
         })?;
         Ok(front)
     }

@@ -135,7 +135,7 @@ impl Mp4<'_> {
             missing.saturating_mul(1000) <= ROUNDED_MS.saturating_mul(self.scales.media);
         if missing > 0 && is_rounding && !self.has_index() {
             let reason =
-                "the time of an MP4 fragment is rounded: its samples were joined to those in front";
+                "the time of an MP4 fragment is rounded: its samples were joined to those before";
             self.window.remark(Error::corrupt(reason).at_byte(place))?;
             self.tick = time;
             return Ok(());
@@ -144,7 +144,7 @@ impl Mp4<'_> {
         self.tick = self.tick.saturating_add(missing);
         // By an index, positions are those of the times.
         if self.has_index() && self.frame != time {
-            let reason = "an MP4 fragment whose time does not fit the samples in front of it";
+            let reason = "the time of an MP4 fragment does not fit the samples before it";
             if let Some(fragments) = &mut self.fragments {
                 fragments.stop(&self.window);
             }
@@ -239,11 +239,11 @@ impl Mp4<'_> {
     fn read(&mut self, sample: &Sample) -> Result<Packet> {
         let (begin, frames) = self.pass(sample)?;
         if sample.description != self.description {
-            let reason = "an MP4 track whose sample description changes in mid-track";
+            let reason = "the sample description of the MP4 track changes in mid-track";
             return Err(Error::unsupported(reason).at_byte(sample.at));
         }
         if sample.size > MAX_PACKET {
-            let reason = format!("an MP4 packet of {} bytes", sample.size);
+            let reason = format!("an MP4 packet has {} bytes", sample.size);
             return Err(Error::corrupt(reason).at_byte(sample.at));
         }
         let size = sample.size as usize;

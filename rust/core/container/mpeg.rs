@@ -180,8 +180,7 @@ impl<'a> Mpeg<'a> {
         };
         if packets > declared.packets {
             let at = declared.end.unwrap_or(self.frames.last_end());
-            let reason =
-                "the stream goes on after the frames that the header in front of it counts";
+            let reason = "the stream continues after the frames that its header counts";
             return self.frames.remark(Error::corrupt(reason).at_byte(at));
         }
         let last = self.frames.last_end();
@@ -270,7 +269,8 @@ fn end_of_data(window: &Window<'_>, begin: u64, size: u64, outer_end: Option<u64
     }
     let there = len.saturating_sub(begin);
     if size > there {
-        let reason = format!("the WAV header promises {size} bytes of data and {there} are there");
+        let reason =
+            format!("the WAV header declares {size} bytes of data and the file has {there}");
         return Err(Error::corrupt(reason).at_byte(len));
     }
     Ok(begin + size)

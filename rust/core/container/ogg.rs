@@ -252,7 +252,7 @@ impl Ogg<'_> {
             let reason = "the file ends in the middle of its data: it was cut short";
             return Err(Error::corrupt(reason).at_byte(at));
         }
-        let reason = "no Ogg page says that the stream ends";
+        let reason = "no Ogg page has the end-of-stream flag";
         self.pages.remark(reason, at)
     }
 
@@ -291,7 +291,7 @@ impl Ogg<'_> {
         let (packets, is_whole) = self.packets_of(&page)?;
         let misplaced = self.place(&page, packets);
         if !is_whole {
-            let reason = "a packet in Ogg is too long";
+            let reason = "an Ogg packet is too long";
             return Err(Error::corrupt(reason).at_byte(page.at));
         }
         misplaced.map(|()| Step::Page)
@@ -392,7 +392,7 @@ impl Ogg<'_> {
     /// Says what `fit` means.
     fn settle(&mut self, page: &Page, is_over: bool, fit: &Fit) -> Result<()> {
         if page.is_last() && !is_over {
-            let reason = "an Ogg page says that the stream ends, and it goes on";
+            let reason = "an Ogg page has the end-of-stream flag, and the stream continues";
             self.pages.remark(reason, page.at)?;
         }
         match fit {
@@ -406,7 +406,7 @@ impl Ogg<'_> {
                 self.pages.remark(reason, page.at)
             }
             Fit::Wrong => {
-                let reason = "the packets of an Ogg page are not as long as it says";
+                let reason = "the packets of an Ogg page contradict its position";
                 Err(Error::corrupt(reason).at_byte(page.at))
             }
         }

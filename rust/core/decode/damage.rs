@@ -100,7 +100,8 @@ impl Damage {
     ) -> Result<()> {
         let lost = || {
             let Range { start, end } = &missing;
-            let reason = format!("sample {start} is followed by {end}: what lies between is lost");
+            let reason =
+                format!("sample {start} is followed by sample {end}: the samples between are lost");
             Error::corrupt(reason).at_byte(at)
         };
         let met = self.pending.take();

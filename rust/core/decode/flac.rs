@@ -105,7 +105,7 @@ impl Flac<'_> {
         if is_right || stream.info.md5 == [0; 16] {
             return Ok(());
         }
-        let reason = "the MD5 of the samples is not the one in the FLAC header";
+        let reason = "the MD5 of the samples differs from the one in the FLAC header";
         Err(Error::corrupt(reason)
             .with_source(self.name.clone())
             .at_byte(stream.at))

@@ -94,7 +94,7 @@ fn has_grown<T>(items: &mut Vec<T>, count: usize) -> bool {
 /// The error of what needs `bytes` more than there are.
 pub fn refusal(bytes: usize) -> Error {
     let size = bytes.div_ceil(1 << 20);
-    let reason = format!("it needs {size} MiB more of memory, which cannot be had");
+    let reason = format!("{size} MiB more memory is needed than is available");
     Error::new(ErrorKind::Limit, reason)
 }
 

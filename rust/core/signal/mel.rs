@@ -53,7 +53,7 @@ impl LogMel {
     pub fn new(n_mels: usize) -> Result<Self> {
         if !(1..=MAX_MELS).contains(&n_mels) {
             return Err(Error::invalid(format!(
-                "{n_mels} mel bands are not between 1 and {MAX_MELS}"
+                "n_mels must be from 1 to {MAX_MELS}, not {n_mels}"
             )));
         }
         Ok(Self {

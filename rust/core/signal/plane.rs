@@ -61,7 +61,7 @@ pub(crate) fn push_silence(planes: &mut [Vec<f32>], more: usize) -> Result<()> {
 
 #[cold]
 fn too_long() -> Error {
-    let reason = format!("it has more than {MAX_SAMPLES} samples: read it in ranges");
+    let reason = format!("the clip has more than {MAX_SAMPLES} samples: read it in ranges");
     Error::new(ErrorKind::Limit, reason)
 }
 

@@ -258,7 +258,7 @@ fn reserved(frames: u64) -> Result<Vec<f32>> {
     let mut samples = Vec::new();
     let room = usize::try_from(frames).ok();
     let room = room.and_then(|frames| room::reserve(&mut samples, frames).ok());
-    let reason = || format!("the result's {frames} samples do not fit into memory");
+    let reason = || format!("the {frames} samples of the result do not fit into memory");
     room.ok_or_else(|| Error::new(ErrorKind::Limit, reason()))?;
     plane::prepare(&samples);
     Ok(samples)
@@ -279,7 +279,7 @@ fn check_rate(rate: u32) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "a sample rate of {rate} Hz is not between 1 and {MAX_RATE} Hz"
+        "a sample rate must be from 1 to {MAX_RATE} Hz, not {rate}"
     )))
 }
 

@@ -58,7 +58,7 @@ impl Key {
         let (file_name, echo) = (file_name.into(), echo.into());
         if !prune::is_entry(&file_name) {
             return Err(Error::invalid(format!(
-                "{file_name:?} is no name of a cache entry"
+                "{file_name:?} is not the name of a cache entry"
             )));
         }
         Ok(Self {
@@ -418,7 +418,7 @@ impl Cache {
         {
             return Err(Error::new(
                 ErrorKind::Limit,
-                "larger than the whole cache may be",
+                "the entry is larger than the limit of the cache",
             ));
         }
         let mut temp = Temp::create(&self.folder(key)?, "")?;

@@ -79,21 +79,22 @@ impl Opened {
     }
 
     fn behind(file: &File, head: &[u8], length: u64, label: &Label) -> Result<Self> {
-        let facts = Facts::learn(head, label)
-            .ok_or_else(|| Error::corrupt("no label of this key and pipeline at its head"))?;
+        let facts = Facts::learn(head, label).ok_or_else(|| {
+            Error::corrupt("the entry's label is not that of this key and pipeline")
+        })?;
         let frame = Frame::render(label, &facts)?;
         let start = frame.head.len();
         let bytes = payload_bytes(&facts.shape, label.dtype)?;
         if length != (start + bytes + frame.tail.len()) as u64 {
             return Err(Error::corrupt(format!(
-                "{length} bytes long, unlike what its label says"
+                "the entry has {length} bytes, which contradicts its label"
             )));
         }
         let mut tail = vec![0; frame.tail.len()];
         read_at(file, &mut tail, (start + bytes) as u64)?;
         if !head.starts_with(&frame.head) || tail != frame.tail {
             return Err(Error::corrupt(
-                "ZIP or npy headers differ from what its label says",
+                "the ZIP or npy headers differ from the entry's label",
             ));
         }
         let mut sum = crc32fast::Hasher::new();
@@ -126,11 +127,14 @@ impl Opened {
     pub fn objection(&self, target: &Target<'_>) -> Option<Error> {
         let (count, room) = (self.count(), target.len());
         if count > room {
-            let reason = format!("the entry has {count} elements, the buffer room for {room}");
+            let reason =
+                format!("the entry has {count} elements, and the buffer has room for {room}");
             return Some(Error::invalid(reason));
         }
         let narrow = matches!((self.dtype, target), (Dtype::Float32, Target::Float16(_)));
-        narrow.then(|| Error::invalid("the entry is float32, and does not go into float16"))
+        narrow.then(|| {
+            Error::invalid("the entry is float32 and cannot be read into a float16 buffer")
+        })
     }
 
     /// Reads the elements to the start of `target`, where there must be room for them, and checks them.
@@ -253,7 +257,9 @@ impl<'a> Payload<'a> {
             }
             (Dtype::Float16, Samples::Float16(samples)) => Self::Half(samples.into()),
             (Dtype::Float32, Samples::Float16(_)) => {
-                return Err(Error::invalid("float16 samples for an entry of float32"));
+                return Err(Error::invalid(
+                    "the array is float16, and the key asks for float32",
+                ));
             }
         })
     }
@@ -370,7 +376,8 @@ pub fn view(file: &File, label: &Label) -> Result<View> {
     let map = map::read_only(file).map_err(|e| Error::io("map the entry", e))?;
     let (start, bytes) = (entry.start, entry.bytes);
     let payload = map.get(start..start + bytes);
-    let payload = payload.ok_or_else(|| Error::corrupt("cut short while it was opened"))?;
+    let payload =
+        payload.ok_or_else(|| Error::corrupt("the file was cut short while it was opened"))?;
     add_all(&mut entry.sum, payload)?;
     entry.finish()?;
     Ok(View {
@@ -391,7 +398,7 @@ pub fn inspect(file: &File, accept: impl FnOnce(&Label) -> Result<()>) -> Result
     let length = length(file)?;
     let head = head(file, length)?;
     let label = Label::learn(&head).filter(|label| label.check().is_ok());
-    let label = label.ok_or_else(|| Error::corrupt("no label at its head"))?;
+    let label = label.ok_or_else(|| Error::corrupt("the file does not begin with a label"))?;
     let entry = Opened::behind(file, &head, length, &label)?;
     accept(&label)?;
     entry.check(file)

@@ -125,7 +125,9 @@ impl Shard {
         let shard = Self::new(handle, members, true)?;
         match agreement::is_of(&shard.handle, shard.members()) {
             true => Ok(shard),
-            false => Err(Error::invalid("an index of another shard").with_source(shard.name())),
+            false => {
+                Err(Error::invalid("the index belongs to another shard").with_source(shard.name()))
+            }
         }
     }
 
@@ -305,7 +307,7 @@ fn extent(handle: &Handle, member: &Member) -> Result<Range<usize>> {
         Some(end) => Ok(member.offset as usize..end as usize),
         None => {
             let (size, offset) = (member.size, member.offset);
-            let reason = format!("a member of {size} bytes at byte {offset} is not in the shard");
+            let reason = format!("the shard has no member of {size} bytes at byte {offset}");
             let error = Error::invalid(reason).with_member(member.name.as_str());
             Err(error.with_source(handle.name()))
         }
@@ -313,5 +315,5 @@ fn extent(handle: &Handle, member: &Member) -> Result<Range<usize>> {
 }
 
 fn nothing_in(handle: &Handle) -> Error {
-    Error::corrupt("a tar archive without a member").with_source(handle.name())
+    Error::corrupt("the tar archive has no members").with_source(handle.name())
 }

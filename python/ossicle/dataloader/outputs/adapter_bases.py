@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from ossicle.data.errors import DataError, MetadataError
+from ossicle.data.npz import read_npz
 from ossicle.data.rows_by_id import RowsById
-from ossicle.dataloader.outputs.npz import read_npz
 from ossicle.dataloader.outputs.processor import FeatureProcessor
 from ossicle.dataloader.outputs.stage_tables import (
     ID,
@@ -195,7 +195,7 @@ class StageAdapter(ReadOnlyAdapter):
     def _load(self, wav_id: WavID) -> MetadataDict:
         rows = self._known().rows(wav_id)
         if not rows:
-            why = f"the stage {self.name!r} failed on it, or has not seen it"
+            why = f"the stage {self.name!r} failed on this recording, or has not processed it"
             raise MetadataError(why, source=str(self.output_dir), wav_id=wav_id)
         lists = {name: segments.rows(wav_id) for name, segments in self._lists.items()}
         return {ID: wav_id, **rows[0], **lists}
@@ -252,7 +252,9 @@ class ArrayStageAdapter(StageAdapter):
 
     def _archive(self, wav_id: WavID) -> Path:
         if not _is_path(wav_id):
-            raise MetadataError("names no file", source=str(self.output_dir), wav_id=wav_id)
+            raise MetadataError(
+                "is not the name of a file", source=str(self.output_dir), wav_id=wav_id
+            )
         return self._folder() / f"{wav_id}.npz"
 
     def _archives(self) -> list[str]:

@@ -145,7 +145,7 @@ class PhonemeAdapter(ReadOnlyAdapter):
     ) -> None:
         super().__init__(output_dir)
         if isinstance(tiers, str):
-            raise TypeError(f"tiers is a collection of names, not {tiers!r}")
+            raise TypeError(f"tiers must be a collection of names, not {tiers!r}")
         self.tiers = None if tiers is None else frozenset(tiers)
         self.keep_empty = keep_empty
         self._found: dict[WavID, Path | list[CtmRun]] | None = None
@@ -193,7 +193,7 @@ class PhonemeAdapter(ReadOnlyAdapter):
                 for wav_id, runs in index_ctm(path).items():
                     _add(found, wav_id, runs)
         if not found:
-            why = "there is no alignment: no *.TextGrid, and no line of a *.ctm"
+            why = "the folder has no alignments: no *.TextGrid, and no line of a *.ctm"
             raise MissingStageError(why, source=str(self.output_dir))
         self._found = found
         return self

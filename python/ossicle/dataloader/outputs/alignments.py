@@ -60,7 +60,7 @@ class CtmRun(NamedTuple):
     Attributes:
         path: The file.
         start: The byte at which they begin.
-        stop: The byte behind them.
+        stop: The byte after them.
         line: The number of the first one, from 1.
     """
 
@@ -111,7 +111,7 @@ def _ctm_segment(content: bytes, path: Path, line: int) -> dict[str, Any] | None
     if not fields:
         return None
     if len(fields) < 5:
-        why = f"{len(fields)} fields, where recording, channel, onset, duration and label belong"
+        why = f"{len(fields)} fields, instead of recording, channel, onset, duration and label"
         raise MetadataError(f"line {line}: {why}", source=place)
     _, channel, onset, duration, label, *rest = fields
     start, length = (_seconds(text, place, line) for text in (onset, duration))
@@ -132,7 +132,7 @@ def _fields(content: bytes, place: str, line: int) -> list[str]:
         # The mark of UTF-8 can only begin the first line.
         fields = content.decode("utf-8-sig" if line == 1 else "utf-8").split()
     except UnicodeDecodeError as error:
-        raise MetadataError(f"line {line}: is no UTF-8: {error}", source=place) from error
+        raise MetadataError(f"line {line}: is not valid UTF-8: {error}", source=place) from error
     return [] if not fields or fields[0].startswith(";;") else fields
 
 
@@ -142,14 +142,14 @@ def _number(text: str, place: str, line: int) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise MetadataError(f"line {line}: {text!r} is no number", source=place)
+        raise MetadataError(f"line {line}: {text!r} is not a number", source=place)
     return value
 
 
 def _seconds(text: str, place: str, line: int) -> float:
     value = _number(text, place, line)
     if value < 0:
-        raise MetadataError(f"line {line}: {text} s lies before the beginning", source=place)
+        raise MetadataError(f"line {line}: {text} s is before the beginning", source=place)
     return value
 
 
@@ -165,20 +165,20 @@ class _TextGrid:
     def read(self) -> tuple[SegmentList, float]:
         for wanted in ("ooTextFile", "TextGrid"):
             if self._next("text") != wanted:
-                self._fail(f"is no TextGrid: it does not begin with {wanted!r}")
+                self._fail(f"is not a TextGrid: it does not begin with {wanted!r}")
         _, end = self._span()
         tiers = self._count() if self._next("flag") == "<exists>" else 0
         segments: SegmentList = []
         for _ in range(tiers):
             segments += self._tier()
         if next(self._tokens, None) is not None:
-            self._fail("there is more than the tiers that it announces")
+            self._fail("the file continues after the number of tiers that it declares")
         return segments, end
 
     def _tier(self) -> SegmentList:
         kind = self._next("text")
         if kind not in ("IntervalTier", "TextTier"):
-            self._fail(f"there is no kind of tier {kind!r}")
+            self._fail(f"unknown kind of tier {kind!r}")
         name = self._next("text")
         self._span()
         found = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from ossicle.data.errors import MetadataError
-from ossicle.dataloader.outputs.npz import Array, Npz
+from ossicle.data.npz import Array, Npz
 from ossicle.progress import Report
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _clarity(batch: list[_Clarity]) -> dict[str, list[Any]]:
 
 
 def _fill(arrays: Sequence[Array | None], lengths: Array, value: float) -> Array:
-    """The arrays one behind the other, with a value for each frame of one that is missing."""
+    """The arrays end to end, with a value for each frame of one that is missing."""
     missing = np.full(lengths.max(initial=0), value, np.float16)
     parts = [missing[:n] if a is None else a for a, n in zip(arrays, lengths, strict=True)]
     return np.concatenate(parts)

@@ -68,12 +68,12 @@ def build_manifest(
 def _check_stages(stages: Sequence[str]) -> list[str]:
     known = default_registry()
     if isinstance(stages, str) or not stages:
-        raise ManifestError(f"stages is a list of names, not {stages!r}")
+        raise ManifestError(f"stages must be a list of names, not {stages!r}")
     for name in stages:
         if name not in known:
-            raise ManifestError(f"there is no stage {name!r}: there are {', '.join(known.names())}")
+            raise ManifestError(f"unknown stage {name!r}: there are {', '.join(known.names())}")
         if list(stages).count(name) > 1:
-            raise ManifestError(f"the stage {name!r} is named twice")
+            raise ManifestError(f"the stage {name!r} is listed twice")
     return list(stages)
 
 
@@ -122,5 +122,5 @@ def _check_label_counts(scan: pl.LazyFrame, root: Path) -> None:
     first = scan.filter(is_damaged).select(ID, LABEL_COUNTS).head(1).collect()
     if first.height:
         wav_id, damaged = first.row(0)
-        why = f"is no JSON object: {damaged[:80]!r}"
+        why = f"is not a JSON object: {damaged[:80]!r}"
         raise ManifestError(why, source=str(root), wav_id=wav_id, column=LABEL_COUNTS)

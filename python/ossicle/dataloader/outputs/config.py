@@ -55,7 +55,7 @@ class _Config:
         known = [each.name for each in fields(cls)]
         for name in values:
             if name not in known:
-                _refuse(name, f"there is no such field: there are {', '.join(known)}")
+                _refuse(name, f"unknown field; the fields are {', '.join(known)}")
         return cls(**values)
 
 
@@ -153,13 +153,13 @@ class PipelineConfig(_Config):
         try:
             values = json.loads(file.read_bytes(), object_pairs_hook=_once_each)
             if not isinstance(values, dict):
-                raise DataError("is no JSON object")
+                raise DataError("is not a JSON object")
             return cls.from_dict(values)
         except DataError as error:
             error.source = str(file)
             raise
         except (ValueError, RecursionError) as error:
-            raise DataError(f"is no JSON: {error}", source=str(file)) from error
+            raise DataError(f"is not valid JSON: {error}", source=str(file)) from error
 
 
 @dataclass(frozen=True)
@@ -220,11 +220,11 @@ def _refuse(field: str, why: str) -> NoReturn:
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; a field that stands there twice would be lost in silence."""
+    """An object of JSON; a duplicate field would be lost silently."""
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
-        _refuse(next(name for name in names if names.count(name) > 1), "stands there twice")
+        _refuse(next(name for name in names if names.count(name) > 1), "is listed twice")
     return values
 
 

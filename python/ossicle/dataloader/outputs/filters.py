@@ -72,7 +72,7 @@ def _find(field: str, types: Mapping[str, Any], stages: list[str] | None) -> str
     for name in (f"{stage}_{column}", column):
         if name in types:
             return name
-    why = f"{field} needs this column of the stage {stage!r}: there are {_list(types)}"
+    why = f"{field} needs this column of the stage {stage!r}: the columns are {_list(types)}"
     raise ManifestError(why, column=column)
 
 

@@ -39,7 +39,7 @@ class ManifestJoiner:
     def add(self, manifest: MetadataManifest) -> ManifestJoiner:
         """Takes one more manifest; returns the joiner itself."""
         if not isinstance(manifest, MetadataManifest):
-            raise TypeError(f"not a MetadataManifest, but {type(manifest).__name__}")
+            raise TypeError(f"a MetadataManifest was expected, not {type(manifest).__name__}")
         self._manifests.append(manifest)
         return self
 
@@ -51,7 +51,7 @@ class ManifestJoiner:
         """
         manifests = self._manifests
         if not manifests:
-            raise ManifestError("there is nothing to join: add manifests first")
+            raise ManifestError("no manifests to join: call add first")
         if len(manifests) == 1:
             return manifests[0]
         joined = join_by_id(manifests, self.how, self.conflict)

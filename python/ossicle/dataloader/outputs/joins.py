@@ -41,7 +41,7 @@ def check_how(how: How, conflict: Conflict) -> None:
         ManifestError: `how` or `conflict` is none of those that there are.
     """
     if how not in ("inner", "left", "outer"):
-        raise ManifestError(f'how is "inner", "left" or "outer", not {how!r}')
+        raise ManifestError(f'how must be "inner", "left" or "outer", not {how!r}')
     if not callable(conflict) and conflict not in ("error", "prefix", "first", "last"):
         known = '"error", "prefix", "first", "last" or a function'
         raise ManifestError(f"conflict is {known}, not {conflict!r}")
@@ -184,12 +184,12 @@ def _check_same_type(name: str, owners: Sequence[Joinable]) -> None:
     types = {owner.schema[name] for owner in owners} - {pl.Null()}
     if len(types) > 1:
         types_there = ", ".join(f"{owner.schema[name]} in {owner.source!r}" for owner in owners)
-        raise ManifestError(f"cannot be one: {types_there}", column=name)
+        raise ManifestError(f"cannot be merged: {types_there}", column=name)
 
 
 def _check_column(manifest: Joinable, on: str) -> None:
     if on not in manifest.columns:
-        why = f"there is no such column: there are {', '.join(manifest.columns)}"
+        why = f"unknown column; the columns are {', '.join(manifest.columns)}"
         raise ManifestError(why, source=manifest.source, column=on)
 
 
@@ -199,7 +199,7 @@ def _check_unique(manifest: Joinable, on: str) -> None:
     values: Any = manifest.lazy.select(by_name(on)).collect().to_series().drop_nulls()
     if values.n_unique() < len(values):
         twice = values.filter(values.is_duplicated())[0]
-        raise ManifestError(f"{twice!r} occurs twice", source=manifest.source, column=on)
+        raise ManifestError(f"{twice!r} is a duplicate", source=manifest.source, column=on)
 
 
 def _conflict(name: str, sources: Sequence[str]) -> ManifestError:

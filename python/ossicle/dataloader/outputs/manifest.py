@@ -95,7 +95,7 @@ class MetadataManifest:
 
     @property
     def lazy(self) -> pl.LazyFrame:
-        """The table as Polars will compute it, for queries of one's own."""
+        """The table as Polars will compute it, for your own queries."""
         return self._lazy
 
     @property
@@ -123,7 +123,7 @@ class MetadataManifest:
         """
         refuse_after_fork()
         # Opened here, so that an error of the system is raised with its own type, and so that a
-        # query that fails does not leave a thread behind which makes the file anew.
+        # query that fails does not leave a thread after which makes the file anew.
         with replacing(path) as partial, partial.open("wb") as file:
             if self._df is not None:
                 self._df.write_parquet(file)
@@ -152,7 +152,7 @@ class MetadataManifest:
         for name in names:
             if name not in known:
                 raise ManifestError(
-                    f"there is no such column: there are {', '.join(known)}",
+                    f"unknown column; the columns are {', '.join(known)}",
                     source=self._source,
                     column=name,
                 )
@@ -185,7 +185,7 @@ class MetadataManifest:
             ManifestError: The column is missing or not unique, or others are in both.
         """
         if not isinstance(other, MetadataManifest):
-            raise TypeError(f"not a MetadataManifest, but {type(other).__name__}")
+            raise TypeError(f"a MetadataManifest was expected, not {type(other).__name__}")
         check_how(how, conflict)
         if on == ID:
             joined = join_by_id([self, other], how, conflict)
@@ -207,9 +207,9 @@ class MetadataManifest:
         import polars as pl
 
         if not isinstance(df, pl.DataFrame | pl.LazyFrame):
-            raise TypeError(f"a manifest is made of a Polars table, not {type(df).__name__}")
+            raise TypeError(f"a manifest must be a Polars table, not {type(df).__name__}")
         if not isinstance(source, str) or not source:
-            raise ManifestError(f"a manifest's source is a name, not {source!r}")
+            raise ManifestError(f"a manifest's source must be a name, not {source!r}")
         self._source = source
         self._lazy = df.lazy()
         self._df = df if isinstance(df, pl.DataFrame) else None
@@ -256,7 +256,7 @@ def _check_id_type(schema: dict[str, Any], place: str) -> None:
     import polars as pl
 
     if ID not in schema:
-        why = f"there is no such column: there are {', '.join(schema) or 'none'}"
+        why = f"unknown column; the columns are {', '.join(schema) or 'none'}"
         raise ManifestError(why, source=place, column=ID)
     if schema[ID] != pl.String:
         raise ManifestError(f"holds {schema[ID]}, not text", source=place, column=ID)

@@ -15,8 +15,8 @@ __all__ = ["ENTRY_POINTS", "ProcessorRegistry", "default_registry"]
 ENTRY_POINTS = "ossicle.processors"
 """The group of entry points under which other packages announce their processors."""
 
-Kind: TypeAlias = type[FeatureProcessor]
-AnyKind = TypeVar("AnyKind", bound=Kind)
+ProcessorType: TypeAlias = type[FeatureProcessor]
+AnyProcessorType = TypeVar("AnyProcessorType", bound=ProcessorType)
 
 
 class ProcessorRegistry:
@@ -29,14 +29,14 @@ class ProcessorRegistry:
 
     def __init__(self, entry_points: str | None = None) -> None:
         self._group = entry_points
-        self._kinds: dict[str, Kind] = {}
+        self._kinds: dict[str, ProcessorType] = {}
 
     @overload
-    def register(self, kind: AnyKind, *, name: str | None = None) -> AnyKind: ...
+    def register(self, kind: AnyProcessorType, *, name: str | None = None) -> AnyProcessorType: ...
     @overload
-    def register(self, *, name: str) -> Callable[[AnyKind], AnyKind]: ...
+    def register(self, *, name: str) -> Callable[[AnyProcessorType], AnyProcessorType]: ...
 
-    def register(self, kind: AnyKind | None = None, *, name: str | None = None) -> Any:
+    def register(self, kind: AnyProcessorType | None = None, *, name: str | None = None) -> Any:
         """Adds a class, under its own name or another; a decorator, too.
 
         Raises:
@@ -49,7 +49,9 @@ class ProcessorRegistry:
         name = name or _own_name(kind)
         # That a package announces the same name is found by `get`: looking takes milliseconds.
         if name in self._kinds:
-            raise ProcessorError(f"there is a processor {name!r} already: {self._origin(name)}")
+            raise ProcessorError(
+                f"a processor is registered as {name!r} already: {self._origin(name)}"
+            )
         self._kinds[name] = kind
         return kind
 
@@ -57,7 +59,7 @@ class ProcessorRegistry:
         """All names, sorted; nothing is imported for it."""
         return sorted({*self._kinds, *self._entry_points()})
 
-    def get(self, name: str) -> Kind:
+    def get(self, name: str) -> ProcessorType:
         """The class of that name.
 
         Raises:
@@ -73,7 +75,7 @@ class ProcessorRegistry:
             return own
         if not announced:
             known = ", ".join(self.names()) or "none"
-            raise ProcessorError(f"there is no processor {name!r}: there are {known}")
+            raise ProcessorError(f"unknown processor {name!r}; the processors are {known}")
         return _load(announced[0])
 
     def create(self, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -112,7 +114,7 @@ class ProcessorRegistry:
 
 def _check(kind: Any) -> None:
     if not (isinstance(kind, type) and issubclass(kind, FeatureProcessor)):
-        raise TypeError(f"a processor is a subclass of FeatureProcessor, not {kind!r}")
+        raise TypeError(f"a processor must be a subclass of FeatureProcessor, not {kind!r}")
 
 
 def _own_name(kind: Any) -> str:
@@ -127,7 +129,7 @@ def _describe(point: importlib.metadata.EntryPoint) -> str:
     return f"{point.value!r}{package}"
 
 
-def _load(point: importlib.metadata.EntryPoint) -> Kind:
+def _load(point: importlib.metadata.EntryPoint) -> ProcessorType:
     try:
         kind = point.load()
     except Exception as error:
@@ -137,7 +139,7 @@ def _load(point: importlib.metadata.EntryPoint) -> Kind:
             f"the processor {point.name!r}, {_describe(point)}, does not import: {why}"
         ) from error
     if not (isinstance(kind, type) and issubclass(kind, FeatureProcessor)):
-        why = f"is no FeatureProcessor, but {kind!r}"
+        why = f"is not a FeatureProcessor, but {kind!r}"
         raise ProcessorError(f"the processor {point.name!r}, {_describe(point)}, {why}")
     return kind
 

@@ -1,4 +1,4 @@
-"""Tables that the pipeline leaves behind: found, checked, and joined from their shards, unread.
+"""Tables that the pipeline writes: found, checked, and joined from their shards, unread.
 
 Polars is imported by the functions that need it and never after a fork, where it may hang.
 """
@@ -120,10 +120,10 @@ class StageTable:
         if not there:
             raise _lacking(self.id_column, schema, path)
         if there[0] != ID and ID in schema:
-            why = f"there are two columns of ids, this and {there[0]!r}"
+            why = f"there are two id columns, this and {there[0]!r}"
             raise ManifestError(why, source=str(path), column=ID)
         if not (schema[there[0]].is_integer() or _fits("text", schema[there[0]])):
-            why = f"ids are text, not {schema[there[0]]}"
+            why = f"ids must be text, not {schema[there[0]]}"
             raise ManifestError(why, source=str(path), column=there[0])
         return there[0]
 
@@ -142,10 +142,10 @@ def check_rows(frame: pl.DataFrame, source: Path) -> pl.DataFrame:
         ManifestError: A row has no id, or two have the same.
     """
     if frame[ID].null_count():
-        raise ManifestError("there are rows without an id", source=str(source), column=ID)
+        raise ManifestError("some rows have no id", source=str(source), column=ID)
     if frame[ID].n_unique() < frame.height:
         twice = frame[ID].filter(frame[ID].is_duplicated())[0]
-        raise ManifestError("there is more than one row of it", source=str(source), wav_id=twice)
+        raise ManifestError("the id has more than one row", source=str(source), wav_id=twice)
     return frame
 
 
@@ -164,13 +164,15 @@ def _by_schema(files: Iterable[Path]) -> list[tuple[Mapping[str, Any], list[Path
 def _schema(path: Path) -> Mapping[str, Any]:
     import polars as pl
 
-    with reading(lambda why: ManifestError(f"is no Parquet file: {why}", source=str(path))):
+    with reading(lambda why: ManifestError(f"is not a Parquet file: {why}", source=str(path))):
         schema: Mapping[str, Any] = pl.read_parquet_schema(path)
     return schema
 
 
 def _check_schemas(lazy: pl.LazyFrame, folder: str) -> pl.LazyFrame:
-    with reading(lambda why: ManifestError(f"shards do not fit together: {why}", source=folder)):
+    with reading(
+        lambda why: ManifestError(f"shards have incompatible columns: {why}", source=folder)
+    ):
         lazy.collect_schema()
     return lazy
 
@@ -181,7 +183,7 @@ def _convert(name: str, kind: str, dtype: Any, path: Path) -> list[pl.Expr]:
 
     if not _fits(kind, dtype):
         what = {"text": "text", "number": "numbers", "count": "numbers", "flag": "true or false"}
-        why = f"holds {dtype}, where {what[kind]} belongs"
+        why = f"holds {dtype}, not {what[kind]}"
         raise ManifestError(why, source=str(path), column=name)
     default = getattr(pl, _DEFAULTS[kind])
     return [pl.col(name).cast(default)] if dtype == pl.Null or kind == "text" else []
@@ -198,7 +200,7 @@ def _fits(kind: str, dtype: Any) -> bool:
 
 
 def _lacking(name: str, schema: Iterable[str], path: Path) -> ManifestError:
-    why = f"the file lacks it: there are {', '.join(schema) or 'none'}"
+    why = f"missing column; the columns are {', '.join(schema) or 'none'}"
     return ManifestError(why, source=str(path), column=name)
 
 

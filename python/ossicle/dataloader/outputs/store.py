@@ -1,4 +1,4 @@
-"""Metadata of single recordings on disk, a file each, in four formats behind one interface.
+"""Metadata of single recordings on disk, a file each, in four formats with one interface.
 
 What `save` takes comes back equal from `load`, types included; what a format would change or cannot
 hold is refused, with the name of the field. A file is written under another name, renamed when it
@@ -23,8 +23,8 @@ import numpy as np
 
 from ossicle.atomic import flush, replacing
 from ossicle.data.errors import MetadataError
+from ossicle.data.npz import Npz
 from ossicle.data.polars_errors import reading
-from ossicle.dataloader.outputs.npz import Npz
 from ossicle.dataloader.outputs.processor import FeatureProcessor
 from ossicle.dataloader.outputs.stage_tables import refuse_after_fork
 from ossicle.dataloader.types import MetadataDict, WavID
@@ -177,7 +177,7 @@ class FileStore(MetadataStore):
                 return None
         except Exception as error:  # each format has errors of its own
             return f"a {self.suffix} file cannot hold this {kind}: {_first_line(error)}"
-        return f"this {kind} would not come back from a {self.suffix} file as it is"
+        return f"this {kind} would be changed by a {self.suffix} file"
 
     @abstractmethod
     def _encode(self, data: MetadataDict) -> bytes:
@@ -258,7 +258,7 @@ class ParquetStore(FileStore):
         if not frame.columns:
             return {}
         if frame.height != 1:
-            raise ValueError(f"there are {frame.height} rows, where one belongs")
+            raise ValueError(f"there are {frame.height} rows instead of one")
         return frame.row(0, named=True)
 
 
@@ -344,12 +344,12 @@ def _write(path: Path, content: bytes, *, fsync: bool) -> None:
 
 def _object(value: Any) -> MetadataDict:
     if not isinstance(value, dict):
-        raise ValueError(f"it holds a {type(value).__name__}, where fields belong")
+        raise ValueError(f"it holds a {type(value).__name__}, not fields")
     return value
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not valid JSON")
 
 
 def _first_line(error: Exception) -> str:

@@ -93,7 +93,7 @@ class SpeechDataset(Dataset[Sample]):
         progress: Callable[[int, int], object] | None = None,
     ) -> None:
         if isinstance(ids, str):
-            raise InvalidArgumentError(f"ids is one text, {ids!r}: pass a list of them")
+            raise InvalidArgumentError(f"ids must be a list, not the text {ids!r}")
         self.loader, self.processor, self.seed = loader, processor, seed
         self._policy = FaultPolicy(on_error, max_bad_share, ledger_path)
         self._epoch = SharedEpoch()

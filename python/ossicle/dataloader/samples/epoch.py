@@ -29,7 +29,7 @@ class SharedEpoch:
             InvalidArgumentError: It is below 0.
         """
         if epoch < 0:
-            raise InvalidArgumentError(f"epoch is {epoch}, not at least 0")
+            raise InvalidArgumentError(f"epoch must be at least 0, not {epoch}")
         # Here, as a copy that was pickled is not shared.
         self._number.share_memory_()  # type: ignore[no-untyped-call]
         self._number.fill_(epoch)

@@ -65,7 +65,7 @@ class FaultPolicy:
         load: Callable[[int], Item],
         name: Callable[[int], str],
     ) -> list[Item]:
-        """What goes on of a batch."""
+        """The rows of a batch that are used."""
         if self._is_strict:
             return [load(index) for index in indices]
         items: dict[int, Item] = {}

@@ -1,4 +1,4 @@
-"""Loaders: a waveform and what is known of it, by the recording's ``wav_id``.
+"""Loaders: the waveform and the metadata of a recording, by its ``wav_id``.
 
 What they know of ids and places is kept in plain arrays, made when they are: workers, forked or
 spawned, read those and share their pages.
@@ -15,16 +15,17 @@ from ossicle.audio.resampling import check_rate
 from ossicle.data.arrays import Lookup, Strings
 from ossicle.data.errors import SampleError
 from ossicle.data.tables import Table
-from ossicle.dataloader.samples.shard_set import Shards, ShardSet, decode, sample_error
+from ossicle.dataloader.samples.shard_set import ShardSet, decode, sample_error
 from ossicle.dataloader.samples.sources import (
-    PathLike,
-    Rows,
+    ManifestRows,
+    MetadataSource,
     SideCars,
-    Store,
     folder_of,
     recordings,
 )
 from ossicle.errors import AudioError, InvalidArgumentError
+from ossicle.outputs import PathLike
+from ossicle.shard.index import Shards
 
 if TYPE_CHECKING:
     from ossicle.dataloader.types import ClipID, MetadataDict, Sample, SampleRate, Waveform, WavID
@@ -55,10 +56,10 @@ class FeatureLoader(ABC):
 
     @abstractmethod
     def load_metadata(self, wav_id: WavID) -> MetadataDict:
-        """What is known of a recording.
+        """The metadata of a recording.
 
         Raises:
-            MetadataError: There is nothing on it, or it cannot be read.
+            MetadataError: It has no metadata, or they cannot be read.
         """
 
     def load(self, wav_id: WavID) -> Sample:
@@ -165,29 +166,29 @@ class MetadataLoader:
         ManifestError: It is nothing of that, or an id comes twice.
     """
 
-    def __init__(self, source: PathLike | Table | Store) -> None:
+    def __init__(self, source: PathLike | Table | MetadataSource) -> None:
         folder = folder_of(source)
-        self._store: Store
+        self._store: MetadataSource
         if folder is not None:
             self._store = SideCars(folder)
         else:
-            self._store = source if isinstance(source, Store) else Rows(source)
+            self._store = source if isinstance(source, MetadataSource) else ManifestRows(source)
 
     def load_metadata(self, wav_id: WavID) -> MetadataDict:
-        """What is known of a recording, with its ``wav_id``.
+        """The metadata of a recording, with its ``wav_id``.
 
         Raises:
-            MetadataError: There is nothing on it, or it cannot be read.
+            MetadataError: It has no metadata, or they cannot be read.
         """
         return {**self._store.load(wav_id), "wav_id": wav_id}
 
     def available_ids(self) -> list[WavID]:
-        """All that something is known of."""
+        """All recordings that have metadata."""
         return self._store.list_ids()
 
 
 class RawFileLoader(FeatureLoader):
-    """Audio files and what is known of them, in side-cars or anywhere else.
+    """Audio files and their metadata, in side-cars or anywhere else.
 
     Args:
         waveforms: A `WaveformLoader`, or what makes one: a folder, a mapping, a manifest.
@@ -206,17 +207,17 @@ class RawFileLoader(FeatureLoader):
     def __init__(
         self,
         waveforms: WaveformLoader | PathLike | Mapping[WavID, PathLike] | Table,
-        metadata: MetadataLoader | PathLike | Table | Store | None = None,
+        metadata: MetadataLoader | PathLike | Table | MetadataSource | None = None,
         *,
         sample_rate: SampleRate | None = None,
         mono: bool = False,
         missing: Literal["raise", "empty"] = "raise",
     ) -> None:
         if missing not in ("raise", "empty"):
-            raise InvalidArgumentError(f'missing is "raise" or "empty", not {missing!r}')
+            raise InvalidArgumentError(f'missing must be "raise" or "empty", not {missing!r}')
         metadata = folder_of(waveforms) if metadata is None else metadata
         if metadata is None:
-            why = "metadata is needed: only a folder of waveforms is searched for side-cars"
+            why = "pass metadata: side-cars are looked for only beside a folder of waveforms"
             raise InvalidArgumentError(why)
         self.missing = missing
         self.waveforms = (
@@ -240,7 +241,7 @@ class RawFileLoader(FeatureLoader):
         return self.waveforms.load_range(wav_id, offset, duration)
 
     def load_metadata(self, wav_id: WavID) -> MetadataDict:
-        """What is known of it, with its ``wav_id`` and its ``path``."""
+        """Its metadata, with its ``wav_id`` and its ``path``."""
         own = self.waveforms.load_metadata(wav_id)
         if self.missing == "empty" and self._known.find(wav_id) is None:
             return own
@@ -366,7 +367,9 @@ class WebDatasetLoader(FeatureLoader):
         kinds = {(wanted or one.sample_rate, 1 if mono else one.channels) for one in infos}
         if len(kinds) > 1:
             differing = ", ".join(f"{channels} at {rate} Hz" for rate, channels in sorted(kinds))
-            raise SampleError(f"its clips differ in channels or rate: {differing}", wav_id=wav_id)
+            raise SampleError(
+                f"the recording's clips differ in channels or rate: {differing}", wav_id=wav_id
+            )
         ((rate, channels),) = kinds
         pairs = zip(named, infos, strict=True)
         return rate, channels, [self._shards.samples(*clip, facts) for clip, facts in pairs]
@@ -378,6 +381,6 @@ def _is_clip_number(text: str) -> bool:
 
 def _check_range(offset: float, duration: float | None) -> None:
     if not 0 <= offset < float("inf"):
-        raise InvalidArgumentError(f"offset is {offset}, not at least 0 seconds")
+        raise InvalidArgumentError(f"offset must be at least 0 seconds, not {offset}")
     if duration is not None and not 0 <= duration < float("inf"):
-        raise InvalidArgumentError(f"duration is {duration}, not at least 0 seconds")
+        raise InvalidArgumentError(f"duration must be at least 0 seconds, not {duration}")

@@ -2,7 +2,7 @@
 
 The order of an epoch is a function of the strata, the settings, ``seed`` and the epoch. Processes
 take turns at it: of ``world_size``, process ``rank`` takes the places ``rank``, ``rank +
-world_size``, ... A state is a place in the order, so that a run goes on where it stood with any
+world_size``, ... A state is a place in the order, so that a run resumes there with any
 number of processes.
 """
 
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ossicle.data.arrays import Ints
 from ossicle.data.tables import Table
-from ossicle.dataloader.samples.strata import Ints, Shares, quotas_of, strata_of
+from ossicle.dataloader.samples.strata import Shares, quotas_of, strata_of
 from ossicle.errors import InvalidArgumentError
 from ossicle.stream.turns import Turns
 
@@ -157,8 +158,8 @@ def _uniform(bits: np.random.PCG64, count: int) -> npt.NDArray[np.float64]:
 
 def _check(columns: Sequence[str], seed: int, num_samples: int | None) -> None:
     if len(set(columns)) != len(columns):
-        raise InvalidArgumentError(f"a column comes twice: {', '.join(columns)}")
+        raise InvalidArgumentError(f"a column is listed twice: {', '.join(columns)}")
     if seed < 0:
-        raise InvalidArgumentError(f"seed is {seed}, not at least 0")
+        raise InvalidArgumentError(f"seed must be at least 0, not {seed}")
     if num_samples is not None and num_samples < 1:
-        raise InvalidArgumentError(f"num_samples is {num_samples}, not at least 1")
+        raise InvalidArgumentError(f"num_samples must be at least 1, not {num_samples}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -15,11 +14,11 @@ from ossicle.audio import info, load
 from ossicle.audio.resampling import check_rate
 from ossicle.data.columns import value_of
 from ossicle.data.errors import ManifestError, MetadataError, SampleError
+from ossicle.data.npz import read_npy, read_npz
 from ossicle.data.recordings import samples_at
-from ossicle.dataloader.outputs.npz import read_npy, read_npz
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.shard import Shard
-from ossicle.shard.index import list_paths
+from ossicle.shard.index import Shards, list_paths
 
 if TYPE_CHECKING:
     from ossicle.audio import AudioInfo
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ShardSet", "decode", "sample_error"]
 
-Shards = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 # Of members beside the audio, what is read, by the last part of their extensions.
 _READ = frozenset({"json", "npz", "npy", "txt", "cls"})
 
@@ -60,7 +58,7 @@ class ShardSet:
         if not self.paths:
             raise ManifestError("no shards were given")
         if max_open < 1:
-            raise InvalidArgumentError(f"max_open is {max_open}, not at least 1")
+            raise InvalidArgumentError(f"max_open must be at least 1, not {max_open}")
         self.sample_rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
         self.mono, self._max_open = mono, max_open
         self._open: OrderedDict[int, Shard] = OrderedDict()
@@ -147,7 +145,9 @@ class ShardSet:
             fields = _fields(shard.path, key, extension, shard.read(number, extension))
             twice = metadata.keys() & fields.keys()
             if twice:
-                raise _broken(shard.path, key, extension, "another member has it", min(twice))
+                raise _broken(
+                    shard.path, key, extension, "another member has the same field", min(twice)
+                )
             metadata |= fields
         return with_ids(metadata, key)
 

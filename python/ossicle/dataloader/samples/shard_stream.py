@@ -11,10 +11,11 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ossicle.dataloader.samples.epoch import SharedEpoch, sample_seed
 from ossicle.dataloader.samples.fault_policy import BAD, FaultPolicy
-from ossicle.dataloader.samples.shard_set import Shards, ShardSet
+from ossicle.dataloader.samples.shard_set import ShardSet
 from ossicle.dataloader.types import Sample
 from ossicle.errors import InvalidArgumentError, check_on_error
 from ossicle.faults import Fault
+from ossicle.shard.index import Shards
 from ossicle.stream.turns import check_ranks, distributed
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
 
     Raises:
         AudioError: A shard cannot be opened.
-        InvalidArgumentError: An argument makes no sense.
+        InvalidArgumentError: An argument is invalid.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
         wrong = sorted(name for name in own if state.get(name) != own[name])
         if wrong:
             facts = ", ".join(f"{name} was {state.get(name)!r}, is {own[name]!r}" for name in wrong)
-            raise InvalidArgumentError(f"the state belongs to another order of samples: {facts}")
+            raise InvalidArgumentError(f"the state is of other shards or settings: {facts}")
         self._epoch.set(int(state["epoch"]))
         self._done, self._resumed = int(state["samples_done"]), dict(state)
 
@@ -194,7 +195,8 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
         if was != (consumer, consumers):
             raise InvalidArgumentError(
                 f"the state is that of reader {was[0]} of {was[1]} (processes times workers), this "
-                f"is {consumer} of {consumers}: go on with as many as before"
+                f"is {consumer} of {consumers}: resume with the same numbers of processes and "
+                "workers"
             )
         return int(state["samples_done"])
 

@@ -6,29 +6,36 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ossicle.data.arrays import Columns, Lookup, Strings
 from ossicle.data.columns import COLUMNS
 from ossicle.data.errors import ManifestError, MetadataError
+from ossicle.data.npz import read_npz
 from ossicle.data.tables import Table, frame_of, source_of
-from ossicle.dataloader.outputs.npz import read_npz
+from ossicle.outputs import PathLike
 from ossicle.shard import AUDIO_EXTENSIONS
 
 if TYPE_CHECKING:
     from ossicle.dataloader.types import MetadataDict, WavID
 
-__all__ = ["Files", "PathLike", "Rows", "SideCars", "Store", "folder_of", "ids_of", "recordings"]
-
-PathLike: TypeAlias = str | os.PathLike[str]
+__all__ = [
+    "Files",
+    "ManifestRows",
+    "MetadataSource",
+    "SideCars",
+    "folder_of",
+    "ids_of",
+    "recordings",
+]
 
 
 @runtime_checkable
-class Store(Protocol):
+class MetadataSource(Protocol):
     """What a `MetadataStore` and the adapters have."""
 
     def load(self, wav_id: str, /) -> dict[str, Any]:
-        """What is known of a recording."""
+        """The metadata of a recording."""
 
     def list_ids(self) -> list[str]:
         """All recordings."""
@@ -50,7 +57,7 @@ class Files:
         return os.path.join(self._root, self._paths[self.ids.number(wav_id)])  # noqa: PTH118
 
 
-class Rows:
+class ManifestRows:
     """Rows of a manifest."""
 
     def __init__(self, table: Table) -> None:
@@ -84,7 +91,7 @@ class SideCars:
                 path = files.path(wav_id)
                 fields = _read_side_car(path, wav_id)
                 for twice in metadata.keys() & fields.keys():
-                    why = "the JSON beside it has it, too"
+                    why = "the JSON beside it has the same field"
                     raise MetadataError(why, source=path, wav_id=wav_id, column=twice)
                 metadata |= fields
         return metadata
@@ -138,7 +145,9 @@ def _files_of_table(table: Table, column: str | None, root: str) -> Files:
     chosen = column or next((name for name in COLUMNS["audio"] if name in frame.columns), None)
     if chosen is None:
         known = ", ".join(COLUMNS["audio"])
-        why = f"no column of paths ({known}), but {', '.join(frame.columns)}: name one by `column`"
+        why = (
+            f"no column with paths ({known}), but {', '.join(frame.columns)}: name one by `column`"
+        )
         raise ManifestError(why, source=source)
     ids = ids_of(frame, source)
     empty = frame[chosen].is_null().arg_max() if frame[chosen].null_count() else None
@@ -154,11 +163,12 @@ def ids_of(frame: Any, source: str) -> Strings:
         ManifestError: It is not there, or not text in every row.
     """
     if "wav_id" not in frame.columns:
-        why = f"there is no such column, but {', '.join(frame.columns)}"
+        why = f"unknown column; the columns are {', '.join(frame.columns)}"
         raise ManifestError(why, source=source, column="wav_id")
     ids = frame["wav_id"]
     if ids.null_count() or str(ids.dtype) != "String":
-        why = "ids are text in every row" if ids.null_count() else f"ids are text, not {ids.dtype}"
+        told = "with nulls" if ids.null_count() else str(ids.dtype)
+        why = f"ids must be text, not {told}"
         raise ManifestError(why, source=source, column="wav_id")
     return Strings.of_series(ids)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ossicle.data.arrays import Ints
 from ossicle.data.errors import ManifestError
 from ossicle.data.tables import Table, frame_of, source_of
 from ossicle.errors import InvalidArgumentError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Shares", "Strata", "quotas_of", "strata_of"]
 
-Ints: TypeAlias = npt.NDArray[np.int64]
 Shares: TypeAlias = Literal["proportional", "equal"] | Mapping[Any, float]
 
 _ROW = "number of the row"
@@ -56,7 +56,7 @@ def strata_of(manifest: Table, columns: Sequence[str], bins: Mapping[str, int]) 
 
     unknown = bins.keys() - set(columns)
     if unknown:
-        raise InvalidArgumentError(f"bins of {min(unknown)!r}, which is none of the strata")
+        raise InvalidArgumentError(f"bins of {min(unknown)!r}, which is not among the strata")
     if not columns:
         height = frame_of(manifest).height
         return Strata([()], np.arange(height), np.array([height]))
@@ -110,26 +110,26 @@ def _weights(strata: Strata, shares: Shares) -> npt.NDArray[np.float64]:
     if isinstance(shares, str):
         if shares not in ("proportional", "equal"):
             raise InvalidArgumentError(
-                f'shares is "proportional", "equal" or a mapping, not {shares!r}'
+                f'shares must be "proportional", "equal" or a mapping, not {shares!r}'
             )
         sizes = strata.sizes.astype(np.float64)
         return sizes if shares == "proportional" else np.ones(len(sizes))
     known = ", ".join(map(repr, strata.names[:10])) + (", ..." if len(strata.names) > 10 else "")
     for name in shares:
         if name not in strata.names:
-            raise InvalidArgumentError(f"there is no stratum {name!r}; there are {known}")
+            raise InvalidArgumentError(f"unknown stratum {name!r}; there are {known}")
     for name in strata.names:
         if name not in shares:
             raise InvalidArgumentError(f"no share for the stratum {name!r}: 0 leaves it out")
     weights = np.array([float(shares[name]) for name in strata.names])
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
-        raise InvalidArgumentError("shares are numbers of at least 0, and not all of them 0")
+        raise InvalidArgumentError("shares must be numbers of at least 0, and not all of them 0")
     return weights
 
 
 def _round(weights: npt.NDArray[np.float64], total: int) -> Ints:
     if not len(weights) and total:
-        raise InvalidArgumentError(f"{total} samples out of a manifest without rows")
+        raise InvalidArgumentError(f"{total} samples of a manifest without rows")
     exact = weights * (total / weights.sum()) if len(weights) else weights
     quotas: Ints = np.floor(exact + 1e-9).astype(np.int64)
     left = total - int(quotas.sum())
@@ -156,7 +156,7 @@ def _keys(series: polars.Series, bins: int | None, source: str) -> polars.Series
     if bins is not None:
         return _bin(series, bins, source)
     if kind.is_float() or kind.is_decimal():
-        why = f"{kind} are no strata: cut them into quantiles by bins={{{name!r}: 4}}"
+        why = f"{kind} cannot be strata: cut them into quantiles by bins={{{name!r}: 4}}"
         raise ManifestError(why, source=source, column=name)
     if kind.is_nested() or str(kind) in ("Object", "Binary"):
         raise ManifestError(f"{kind} are no strata", source=source, column=name)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle.atomic import write_text
+from ossicle.data.arrays import Ints
 from ossicle.data.errors import MetadataError, SampleError
 from ossicle.dataloader.transform.base import DataProcessor
 from ossicle.dataloader.types import MetadataDict, Sample, SampleRate
@@ -22,14 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelEncoder"]
 
-Ints = npt.NDArray[np.int64]
-
 
 class LabelEncoder(DataProcessor):
     """Numbers the labels 0, 1, 2, ... in their sorted order, whatever the order of the data.
 
     As a transform it adds ``metadata["label_ids"]``, ``(n,)`` int64, one for each segment under
-    ``key``, which `SpeechCollator` makes the batch's labels of. It comes behind everything that
+    ``key``, which `SpeechCollator` makes the batch's labels of. It comes after everything that
     cuts the waveform, since the segments change there.
 
     Args:
@@ -44,7 +43,7 @@ class LabelEncoder(DataProcessor):
         labels: The fitted labels; a label's number is its place.
 
     Raises:
-        InvalidArgumentError: An argument makes no sense.
+        InvalidArgumentError: An argument is invalid.
     """
 
     def __init__(
@@ -57,7 +56,9 @@ class LabelEncoder(DataProcessor):
     ) -> None:
         is_index = isinstance(unknown, int) and not isinstance(unknown, bool)
         if not is_index and unknown not in ("error", "ignore"):
-            raise InvalidArgumentError(f'unknown is "error", "ignore" or a number, not {unknown!r}')
+            raise InvalidArgumentError(
+                f'unknown must be "error", "ignore" or a number, not {unknown!r}'
+            )
         self.unknown, self.key, self.field = unknown, key, field
         self.labels: tuple[str, ...] = ()
         self.fit(labels)
@@ -73,11 +74,11 @@ class LabelEncoder(DataProcessor):
             InvalidArgumentError: They are no text, or one text instead of several.
         """
         if isinstance(labels, str):
-            raise InvalidArgumentError(f"fit takes several labels, not the text {labels!r}")
+            raise InvalidArgumentError(f"fit needs a list of labels, not the text {labels!r}")
         found = set(labels)
         wrong = [label for label in found if not isinstance(label, str)]
         if wrong:
-            raise InvalidArgumentError(f"a label is text, not {wrong[0]!r}")
+            raise InvalidArgumentError(f"a label must be text, not {wrong[0]!r}")
         self.labels = tuple(sorted(found))
         self._numbers = {label: number for number, label in enumerate(self.labels)}
         return self
@@ -108,7 +109,7 @@ class LabelEncoder(DataProcessor):
         found = np.asarray(numbers, np.int64).ravel().tolist()
         wrong = [number for number in found if not 0 <= number < len(self.labels)]
         if wrong:
-            raise InvalidArgumentError(f"{wrong[0]} is the number of none of {len(self)} labels")
+            raise InvalidArgumentError(f"{wrong[0]} is not the id of one of the {len(self)} labels")
         return [self.labels[number] for number in found]
 
     def __call__(
@@ -149,14 +150,14 @@ class LabelEncoder(DataProcessor):
             settings = json.loads(Path(path).read_text(encoding="utf-8"))
             return cls(settings.pop("unknown"), **settings)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise MetadataError(f"no saved labels: {error}", source=os.fspath(path)) from error
+            raise MetadataError(f"not a file of labels: {error}", source=os.fspath(path)) from error
 
     def _number(self, label: str) -> int | None:
         number = self._numbers.get(label)
         if number is None and self.unknown == "error":
             known = ", ".join(map(repr, self.labels[:10])) or "none: call fit"
             more = ", ..." if len(self) > 10 else ""
-            raise SampleError(f"the label {label!r} is none of those fitted: {known}{more}")
+            raise SampleError(f"the label {label!r} was not fitted: {known}{more}")
         return self.unknown if number is None and isinstance(self.unknown, int) else number
 
     def _labels_of(self, metadata: MetadataDict) -> Sequence[str]:
@@ -164,7 +165,7 @@ class LabelEncoder(DataProcessor):
         if isinstance(value, str):
             return [value]
         if not isinstance(value, list):
-            raise self._error(metadata, "there is nothing to encode")
+            raise self._error(metadata, "there are no labels to encode")
         labels = [self._label_of(item) for item in value]
         if None in labels:
             raise self._error(metadata, f"item {labels.index(None)} has no {self.field!r}")

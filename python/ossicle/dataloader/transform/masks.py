@@ -30,7 +30,7 @@ class MaskGenerator(DataProcessor):
 
     As a transform it adds, both ``(frames,)`` bool, ``metadata["prediction_mask"]``, True where a
     frame is masked, and ``metadata["frame_attention_mask"]``, all True; `SpeechCollator` pads both
-    with False. It comes behind everything that changes time.
+    with False. It comes after everything that changes time.
 
     Args:
         mask_prob: 0 to 1, the share of frames that begin a span.
@@ -42,7 +42,7 @@ class MaskGenerator(DataProcessor):
             in wav2vec 2.0, HuBERT and WavLM.
 
     Raises:
-        InvalidArgumentError: An argument makes no sense.
+        InvalidArgumentError: An argument is invalid.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class MaskGenerator(DataProcessor):
         hop_seconds: float = 0.02,
     ) -> None:
         if not 0 <= mask_prob <= 1:
-            raise InvalidArgumentError(f"mask_prob is {mask_prob}, not from 0 to 1")
+            raise InvalidArgumentError(f"mask_prob must be from 0 to 1, not {mask_prob}")
         if mask_length < 1 or min_masks < 0:
             what = f"mask_length is {mask_length} and min_masks {min_masks}"
             raise InvalidArgumentError(f"{what}, not at least 1 and 0")

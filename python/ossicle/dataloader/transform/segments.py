@@ -57,7 +57,7 @@ def segments_of(metadata: MetadataDict, key: str) -> SegmentList:
     if isinstance(value, list) and (not value or _is_segments(value)):
         return value
     there = ", ".join(map(repr, segment_lists(metadata))) or "none"
-    why = "no such segments" if value is None else "no list of dicts with onset and offset"
+    why = "unknown segments" if value is None else "not a list of dicts with onset and offset"
     raise MetadataError(f"{why}; there are {there}", wav_id=metadata.get("wav_id"), column=key)
 
 
@@ -149,7 +149,7 @@ def cut_metadata(metadata: MetadataDict, pieces: Sequence[Span]) -> MetadataDict
         MetadataError: A segment's times make no sense.
     """
     refuse_outdated(metadata, _OF_LABELS + _OF_FRAMES)
-    clock = _Clock(pieces)
+    clock = _Timeline(pieces)
     lists = {
         key: clock.follow(value, spans_of(value, metadata, key))
         for key, value in segment_lists(metadata).items()
@@ -167,13 +167,13 @@ def refuse_outdated(metadata: MetadataDict, names: Sequence[str] = _OF_FRAMES) -
     for name in names:
         if name in metadata:
             raise SampleError(
-                "was made for the waveform as it was: put what changes time before it",
+                "was made for the waveform before the cut: put cuts before it",
                 wav_id=metadata.get("wav_id"),
                 column=name,
             )
 
 
-class _Clock:
+class _Timeline:
     """Where a time of the waveform is in its pieces joined."""
 
     def __init__(self, pieces: Sequence[Span]) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Normalizer", "Resampler"]
 
-Kind: TypeAlias = Literal["peak", "rms", "loudness"]
+Level: TypeAlias = Literal["peak", "rms", "loudness"]
 
 _TARGETS: dict[str, float] = {"peak": -1.0, "rms": -25.0, "loudness": -23.0}
 _BLOCK_SECONDS = 0.4  # of BS.1770's gating
@@ -85,20 +85,20 @@ class Normalizer(DataProcessor):
             scale; None leaves peaks alone, as float32 holds them.
 
     Raises:
-        InvalidArgumentError: An argument makes no sense.
+        InvalidArgumentError: An argument is invalid.
         ModuleNotFoundError: pyloudnorm, which ``"loudness"`` needs, is not installed.
     """
 
     def __init__(
         self,
-        kind: Kind = "peak",
+        kind: Level = "peak",
         target: float | None = None,
         *,
         max_gain_db: float = 40.0,
         peak_limit_db: float | None = None,
     ) -> None:
-        if kind not in get_args(Kind):
-            raise InvalidArgumentError(f'kind is "peak", "rms" or "loudness", not {kind!r}')
+        if kind not in get_args(Level):
+            raise InvalidArgumentError(f'kind must be "peak", "rms" or "loudness", not {kind!r}')
         if kind == "loudness" and importlib.util.find_spec("pyloudnorm") is None:
             raise ModuleNotFoundError(
                 "loudness is measured by pyloudnorm: pip install 'ossicle[loudness]'"
@@ -108,7 +108,10 @@ class Normalizer(DataProcessor):
         self.max_gain_db, self.peak_limit_db = max_gain_db, peak_limit_db
         limits = (self.target, max_gain_db, peak_limit_db or 0.0)
         if not math.isfinite(self.target) or any(map(math.isnan, limits)):
-            raise InvalidArgumentError(f"target is {self.target}, the limits {limits[1:]}: no dB")
+            raise InvalidArgumentError(
+                f"target is {self.target}, the limits {limits[1:]}: "
+                "both must be finite numbers of dB"
+            )
 
     def __call__(
         self, waveform: Waveform, sample_rate: SampleRate, metadata: MetadataDict

@@ -51,7 +51,7 @@ class VADSegmenter(WindowCutter):
         seed: Of that choice, see `base.sample_bits`.
 
     Raises:
-        InvalidArgumentError: An argument makes no sense.
+        InvalidArgumentError: An argument is invalid.
     """
 
     def __init__(
@@ -102,5 +102,7 @@ class VADSegmenter(WindowCutter):
             return self._pick(waveform, sample_rate, metadata)
         windows = self._windows_of(waveform, sample_rate, metadata)
         if not windows:
-            raise SampleError("there is no speech", wav_id=metadata.get("wav_id"), column=self.key)
+            raise SampleError(
+                "the recording has no speech", wav_id=metadata.get("wav_id"), column=self.key
+            )
         return cut(waveform, sample_rate, metadata, [(item.onset, item.end) for item in windows])

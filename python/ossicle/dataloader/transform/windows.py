@@ -87,7 +87,7 @@ class WindowCutter(DataProcessor):
     def _pick(self, waveform: Waveform, sample_rate: SampleRate, metadata: MetadataDict) -> Sample:
         windows = self._windows_of(waveform, sample_rate, metadata)
         if not windows:
-            raise SampleError("there is no window to pick", wav_id=metadata.get("wav_id"))
+            raise SampleError("the recording has no window", wav_id=metadata.get("wav_id"))
         bits = sample_bits(metadata, type(self).__name__, self.seed)
         window = windows[int(bits.random_raw()) % len(windows)]
         return cut(waveform, sample_rate, metadata, [(window.onset, window.end)])
@@ -264,7 +264,7 @@ def duration_of(metadata: MetadataDict) -> float:
     is_number = isinstance(duration, Real) and not isinstance(duration, bool)
     if duration is None or not is_number or not 0 <= duration < math.inf:
         raise MetadataError(
-            f"is {duration!r}, no number of seconds",
+            f"is {duration!r}, not a number of seconds",
             wav_id=metadata.get("wav_id"),
             column="duration",
         )
@@ -275,18 +275,18 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Nothing, if ``value`` is one of ``choices``."""
     if value not in choices:
         known = ", ".join(f'"{choice}"' for choice in choices)
-        raise InvalidArgumentError(f"{name} is one of {known}, not {value!r}")
+        raise InvalidArgumentError(f"{name} must be one of {known}, not {value!r}")
 
 
 def check_positive(**values: float | None) -> None:
     """Nothing, if those that are not None are positive and finite."""
     for name, value in values.items():
         if value is not None and not 0 < value < math.inf:
-            raise InvalidArgumentError(f"{name} is {value}, not a positive number of seconds")
+            raise InvalidArgumentError(f"{name} must be a positive number of seconds, not {value}")
 
 
 def check_not_negative(**values: float) -> None:
     """Nothing, if all are at least 0."""
     for name, value in values.items():
         if not value >= 0:
-            raise InvalidArgumentError(f"{name} is {value}, not at least 0 seconds")
+            raise InvalidArgumentError(f"{name} must be at least 0 seconds, not {value}")

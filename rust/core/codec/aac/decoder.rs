@@ -29,7 +29,11 @@ impl Decoder {
     /// As [`check`](super::check) has them.
     pub(crate) fn new(params: &Params) -> Result<Self> {
         let config = match (params.header.as_slice(), params.sample_rate) {
-            ([], 0) => return Err(Error::corrupt("AAC without its header")),
+            ([], 0) => {
+                return Err(Error::corrupt(
+                    "the AAC header (AudioSpecificConfig) is missing",
+                ));
+            }
             ([], rate) => AacConfig::of(rate, params.channels.unwrap_or(0)),
             (config, _) => super::check(config)?,
         };

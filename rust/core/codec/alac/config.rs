@@ -46,7 +46,7 @@ impl Config {
             r1,
             r2,
             r3,
-        ] = *fields.ok_or_else(|| Error::corrupt("a broken ALAC configuration"))?;
+        ] = *fields.ok_or_else(|| Error::corrupt("the ALAC configuration is broken"))?;
         let config = Self {
             frames: u32::from_be_bytes([f0, f1, f2, f3]),
             bits: bits.into(),
@@ -57,7 +57,7 @@ impl Config {
             sample_rate: u32::from_be_bytes([r0, r1, r2, r3]),
         };
         if config.frames == 0 || channels == 0 || config.sample_rate == 0 {
-            return Err(Error::corrupt("an ALAC configuration of nothing"));
+            return Err(Error::corrupt("the ALAC configuration is empty"));
         }
         let refusal = match config {
             _ if version > 0 => format!("version {version}"),

@@ -112,7 +112,7 @@ fn coded(bits: &mut Bits<'_>, config: &Config, head: &Head, planes: &mut [Vec<i3
     );
     for (plane, (predictor, pace)) in planes.iter_mut().zip(predictors.into_iter().flatten()) {
         if config.most_bits == 0 {
-            return Err(damaged("codes without parameters"));
+            return Err(damaged("an element's codes have no parameters"));
         }
         let mut residuals = Residuals::new(*bits, config, pace, depth, head.frames);
         predictor.run(&mut residuals, plane);
@@ -132,7 +132,7 @@ fn coded(bits: &mut Bits<'_>, config: &Config, head: &Head, planes: &mut [Vec<i3
 fn predictor(bits: &mut Bits<'_>, depth: u32) -> Result<(Predictor, u32)> {
     let mode = bits.read(4);
     if mode != 0 && mode != DOUBLE {
-        return Err(damaged("a predictor of a mode that is not known"));
+        return Err(damaged("a predictor has an unknown mode"));
     }
     let shift = bits.read(4) as u32;
     let pace = bits.read(3) as u32;

@@ -120,7 +120,7 @@ impl<'a> Bits<'a> {
         }
         self.check()?;
         if zeros > most {
-            return Err(Fault::Damaged("a unary code is longer than any can be"));
+            return Err(Fault::Damaged("a unary code is impossibly long"));
         }
         Ok(zeros)
     }

@@ -104,13 +104,13 @@ impl Fields<'_> {
         let bytes = match first.leading_ones() {
             0 => return Ok(u64::from(first)),
             ones if ones >= 2 && ones <= most => ones,
-            _ => return Err(Fault::Damaged("a frame's number is not coded as one")),
+            _ => return Err(Fault::Damaged("a frame's number is coded wrongly")),
         };
         let mut number = u64::from(first) & (0x7F >> bytes);
         for _ in 1..bytes {
             let byte = self.byte()?;
             if byte >> 6 != 0b10 {
-                return Err(Fault::Damaged("a frame's number is not coded as one"));
+                return Err(Fault::Damaged("a frame's number is coded wrongly"));
             }
             number = number << 6 | u64::from(byte & 0x3F);
         }

@@ -123,7 +123,7 @@ pub(super) fn predict<S: Sample, const N: usize>(
     let size = block >> partition_order;
     if size << partition_order != block || size < order {
         return Err(Fault::Damaged(
-            "a block does not divide into its partitions",
+            "a block's size is not a multiple of its partitions",
         ));
     }
     let cells = Cell::from_mut(plane).as_slice_of_cells();
@@ -136,7 +136,7 @@ pub(super) fn predict<S: Sample, const N: usize>(
         let windows = cells.get(PAD + begin - N..PAD + (partition + 1) * size);
         let Some(windows) = windows else {
             return Err(Fault::Damaged(
-                "a block does not divide into its partitions",
+                "a block's size is not a multiple of its partitions",
             ));
         };
         let parameter = bits.read(parameter_bits) as u32;

@@ -20,7 +20,7 @@ pub(super) fn decode<S: Sample>(
     };
     let depth = match bits_per_sample.checked_sub(wasted) {
         Some(depth) if depth > 0 => depth,
-        _ => return Err(Fault::Damaged("a subframe wastes all of its bits")),
+        _ => return Err(Fault::Damaged("a subframe has only wasted bits")),
     };
     match kind {
         0 => {
@@ -33,7 +33,7 @@ pub(super) fn decode<S: Sample>(
         1 => read_samples(bits, depth, plane, usize::MAX),
         8..=12 => fixed(bits, depth, plane, kind as usize - 8)?,
         32..=63 => linear(bits, depth, plane, kind as usize - 31)?,
-        _ => return Err(Fault::Damaged("a subframe is of a reserved type")),
+        _ => return Err(Fault::Damaged("a subframe has a reserved type")),
     }
     bits.check()?;
     if wasted > 0 {
@@ -82,7 +82,7 @@ fn linear<S: Sample>(
         ));
     }
     let Ok(shift) = u32::try_from(bits.read_signed(5)) else {
-        return Err(Fault::Damaged("a predictor shifts to the left"));
+        return Err(Fault::Damaged("a predictor's shift is negative"));
     };
     let mut newest_first = [0; 32];
     for coefficient in newest_first.iter_mut().take(order) {

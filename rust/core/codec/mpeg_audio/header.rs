@@ -47,7 +47,7 @@ impl Header {
     pub(super) fn parse(packet: &[u8]) -> Result<Self> {
         let word = packet.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
         word.and_then(Self::of)
-            .ok_or_else(|| damaged("the frame has no legal header"))
+            .ok_or_else(|| damaged("the frame has an invalid header"))
     }
 
     /// The four bytes.

@@ -1,9 +1,9 @@
 //! The side information of Layer III: ISO/IEC 11172-3, section 2.4.1.7, and 13818-3, section 2.4.1.7.
 
 use super::bands::{LONG, LONG_EDGES, SHORT};
-use super::bits::Bits;
 use super::grid::LINES;
-use super::header::Header;
+use super::header::{Header, too_short};
+use crate::codec::bits::Bits;
 use crate::codec::packet::damaged;
 use crate::error::Result;
 
@@ -73,7 +73,7 @@ impl Granule {
             ..Self::default()
         };
         if new.big_lines > LINES {
-            return Err(damaged("more than 288 pairs of lines in a granule"));
+            return Err(damaged("a granule has more than 288 pairs of lines"));
         }
         match bits.flag() {
             true => new.read_window(bits, header)?,
@@ -91,7 +91,7 @@ impl Granule {
             1 => Window::Start,
             2 => Window::Short,
             3 => Window::End,
-            _ => return Err(damaged("a switched window of the long type")),
+            _ => return Err(damaged("a granule switches windows to the long type")),
         };
         self.is_mixed = bits.flag();
         for table in &mut self.tables[..2] {
@@ -159,7 +159,7 @@ impl SideInfo {
                 *channel = Granule::read(bits, header)?;
             }
         }
-        bits.check()?;
+        bits.check().map_err(|_| too_short())?;
         Ok(new)
     }
 }

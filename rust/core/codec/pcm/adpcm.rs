@@ -148,7 +148,10 @@ impl Ima {
         if index < STEPS.len() {
             return Ok(Self { sample, index });
         }
-        let reason = format!("damaged ADPCM: step {index} of {}", STEPS.len());
+        let reason = format!(
+            "the ADPCM data are damaged: step {index} of {}",
+            STEPS.len()
+        );
         Err(Error::new(ErrorKind::Decode, reason))
     }
 
@@ -199,7 +202,10 @@ fn microsoft(block: &[u8], channels: usize, samples: &mut [i16]) -> Result<()> {
 
 fn predictor_of(index: u8) -> Result<(i32, i32)> {
     PREDICTORS.get(usize::from(index)).copied().ok_or_else(|| {
-        let reason = format!("damaged ADPCM: predictor {index} of {}", PREDICTORS.len());
+        let reason = format!(
+            "the ADPCM data are damaged: predictor {index} of {}",
+            PREDICTORS.len()
+        );
         Error::new(ErrorKind::Decode, reason)
     })
 }

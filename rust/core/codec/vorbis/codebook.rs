@@ -28,7 +28,7 @@ impl Codebook {
         let vectors = match bits.need(4)? {
             0 => Vec::new(),
             kind @ 1..=2 if dimensions > 0 => vectors(bits, &lengths, dimensions, kind == 1)?,
-            _ => return Err(Fault("a code book's vectors are of no known kind")),
+            _ => return Err(Fault("a code book has vectors of an unknown type")),
         };
         Ok(Self {
             dimensions,

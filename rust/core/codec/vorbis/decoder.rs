@@ -183,10 +183,10 @@ impl PacketDecoder for Decoder {
         let mut bits = Bits::new(packet);
         let Some(mode) = mode(&setup, &mut bits) else {
             self.reset();
-            return Err(damaged("a packet is none of Vorbis audio"));
+            return Err(damaged("a packet is not Vorbis audio"));
         };
         let Some(mapping) = setup.mappings.get(mode.mapping) else {
-            return Err(Error::corrupt("a mode has a mapping that is not there"));
+            return Err(Error::corrupt("a mode has a missing mapping"));
         };
         let half = setup.halves[usize::from(mode.is_long)];
         self.read_floors(&setup, mapping, &mut bits);

@@ -44,7 +44,7 @@ impl Floor {
         match bits.need(16)? {
             0 => Floor0::parse(bits, books, halves).map(Self::Zero),
             1 => Floor1::parse(bits, books).map(Self::One),
-            _ => Err(Fault("a floor is of no known type")),
+            _ => Err(Fault("a floor has an unknown type")),
         }
     }
 

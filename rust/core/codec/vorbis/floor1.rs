@@ -197,7 +197,7 @@ impl Class {
         let chosen: Vec<Option<usize>> = chosen.collect::<Result<_, Fault>>()?;
         let highest = chosen.iter().chain([&master]).flatten().max();
         if highest.is_some_and(|book| *book >= books.len()) {
-            return Err(Fault("a floor has a code book that is not there"));
+            return Err(Fault("a floor has a missing code book"));
         }
         Ok(Self {
             dimensions,

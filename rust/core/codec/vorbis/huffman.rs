@@ -5,7 +5,7 @@ use super::bits::{Bits, bit_length};
 
 /// Codewords of so many bits or fewer are found at once.
 const MOST_AT_ONCE: u32 = 11;
-const NO_TREE: Fault = Fault("the codewords of a code book are no tree");
+const NO_TREE: Fault = Fault("the codewords of a code book do not form a tree");
 
 /// What stands for a codeword: the entry above six bits of length.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

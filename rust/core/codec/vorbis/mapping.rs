@@ -27,7 +27,7 @@ impl Mapping {
         residues: usize,
     ) -> Result<Self, Fault> {
         if bits.need(16)? != 0 {
-            return Err(Fault("a mapping is of no known type"));
+            return Err(Fault("a mapping has an unknown type"));
         }
         let count = if bits.flag()? { bits.need(4)? + 1 } else { 1 };
         let steps = if bits.flag()? { bits.need(8)? + 1 } else { 0 };
@@ -64,7 +64,7 @@ impl Submap {
         bits.need(8)?;
         let (floor, residue) = (bits.need(8)? as usize, bits.need(8)? as usize);
         if floor >= floors || residue >= residues {
-            return Err(Fault("a submap has a floor or a residue that is not there"));
+            return Err(Fault("a submap has a missing floor or residue"));
         }
         Ok(Self { floor, residue })
     }
@@ -74,7 +74,7 @@ fn coupling(bits: &mut Bits<'_>, channels: usize) -> Result<[usize; 2], Fault> {
     let width = bit_length(channels as u32 - 1);
     let (magnitude, angle) = (bits.need(width)? as usize, bits.need(width)? as usize);
     if magnitude == angle || magnitude.max(angle) >= channels {
-        return Err(Fault("a channel is coupled with one that is not there"));
+        return Err(Fault("a channel is coupled with a missing channel"));
     }
     Ok([magnitude, angle])
 }

@@ -47,7 +47,7 @@ impl Residue {
             0 => Kind::Apart,
             1 => Kind::Together,
             2 => Kind::Interleaved,
-            _ => return Err(Fault("a residue is of no known type")),
+            _ => return Err(Fault("a residue has an unknown type")),
         };
         let (begin, end) = (bits.need(24)? as usize, bits.need(24)? as usize);
         let partition = bits.need(24)? as usize + 1;
@@ -158,7 +158,7 @@ fn in_passes(
 
 /// The classes that the entries of the class book stand for, the last one in the lowest digit.
 fn classes(book: Option<&Codebook>, base: usize, budget: &mut Budget) -> Result<Vec<u8>, Fault> {
-    const WRONG: Fault = Fault("a residue has a code book of classes that is none");
+    const WRONG: Fault = Fault("a residue has an invalid code book of classes");
     let book = book.filter(|book| book.dimensions > 0).ok_or(WRONG)?;
     let words = base.checked_pow(book.dimensions as u32);
     let words = words

@@ -43,7 +43,7 @@ impl Setup {
         let books = several(bits, 8, |bits| Codebook::parse(bits, &mut budget))?;
         several(bits, 6, |bits| match bits.need(16)? {
             0 => Ok(()),
-            _ => Err(Fault("a time domain transform is of no known type")),
+            _ => Err(Fault("a time domain transform has an unknown type")),
         })?;
         let floors = several(bits, 6, |bits| Floor::parse(bits, &books, halves))?;
         let residues = several(bits, 6, |bits| Residue::parse(bits, &books, &mut budget))?;
@@ -79,7 +79,7 @@ impl Mode {
         let (window, transform) = (bits.need(16)?, bits.need(16)?);
         let mapping = bits.need(8)? as usize;
         if window != 0 || transform != 0 || mapping >= mappings {
-            return Err(Fault("a mode is of no known type"));
+            return Err(Fault("a mode has an unknown type"));
         }
         Ok(Self { is_long, mapping })
     }
@@ -109,7 +109,7 @@ fn parse_ident(ident: &[u8; IDENT_BYTES]) -> Result<(usize, u32, [usize; 2]), Fa
         framing,
     ] = *ident
     else {
-        return Err(Fault("they are of no known version"));
+        return Err(Fault("they have an unknown version"));
     };
     let sample_rate = u32::from_le_bytes([a, b, c, d]);
     if channels == 0 || sample_rate == 0 || framing & 1 == 0 {

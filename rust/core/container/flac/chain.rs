@@ -73,7 +73,7 @@ impl Flac<'_> {
     pub(super) fn begin_numbers(&mut self, header: FrameHeader) -> Result<()> {
         let mut numbers = self.numbers_from(header, self.position);
         if header.number > 0 {
-            let reason = "the first FLAC frame is not number 0: the recording begins with it";
+            let reason = "the first FLAC frame is not number 0: the recording begins there";
             self.remark(self.at, reason)?;
             let from_zero = FrameHeader {
                 number: 0,
@@ -120,8 +120,7 @@ impl Flac<'_> {
     /// Notes, if so, that more samples have come than the header counts.
     pub(super) fn check_count(&mut self) -> Result<()> {
         if self.declared().is_some_and(|end| self.position > end) {
-            let reason =
-                "the FLAC header counts fewer samples than there are: all of them are read";
+            let reason = "the FLAC header counts fewer samples than the file has: all are read";
             self.remark(self.stream.at, reason)?;
         }
         Ok(())
@@ -176,7 +175,7 @@ impl Flac<'_> {
     }
 
     fn pass_rubbish(&mut self, to: u64) -> Result<()> {
-        let reason = "bytes between FLAC frames belong to none of them: they are passed over";
+        let reason = "bytes between FLAC frames belong to no frame: they are skipped";
         self.remark(self.at, reason)?;
         self.at = to;
         Ok(())
@@ -186,8 +185,7 @@ impl Flac<'_> {
     fn finish(&mut self) -> Result<()> {
         match self.stream.early {
             Some(byte) if Some(self.position) != self.declared() => {
-                let reason =
-                    "the numbers of the FLAC frames begin again before all samples have come";
+                let reason = "the numbers of the FLAC frames begin again before the last sample that the header counts";
                 Err(Error::corrupt(reason)
                     .with_source(self.name.clone())
                     .at_byte(byte))
@@ -203,7 +201,7 @@ impl Flac<'_> {
         let (old, new) = (&self.stream.info, &info);
         if (old.sample_rate, old.channels) != (new.sample_rate, new.channels) {
             let reason = format!(
-                "a FLAC stream of {} Hz and {} channels is followed by one of {} Hz and {}: only streams that agree are read as one",
+                "a FLAC stream of {} Hz and {} channels is followed by one of {} Hz and {}: only streams with the same rate and channels are read as one",
                 old.sample_rate, old.channels, new.sample_rate, new.channels
             );
             return Err(Error::unsupported(reason)

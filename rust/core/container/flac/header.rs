@@ -65,7 +65,7 @@ pub(super) fn read(source: &mut Source<'_>, at: u64) -> Result<(StreamInfo, u64)
     if !source.bytes_at(at, 4, &mut scratch)?.starts_with(b"fLaC")
         && let Some(info) = bare(source, at)?
     {
-        let reason = "the FLAC stream has no header: its first frame tells rate and depth";
+        let reason = "the FLAC stream has no header: rate and depth are taken from its first frame";
         source.remark(careless(source, reason, at))?;
         return Ok((info, at));
     }
@@ -124,7 +124,7 @@ fn picture_excess(source: &mut Source<'_>, at: u64, length: u64) -> Result<u64> 
     if whole <= length || whole & 0xFF_FFFF != length {
         return Ok(0);
     }
-    let reason = "a FLAC picture is longer than its metadata block can say";
+    let reason = "a FLAC picture is longer than the size of its metadata block can express";
     source.remark(careless(source, reason, at))?;
     Ok(whole - length)
 }
@@ -136,6 +136,6 @@ fn careless(source: &Source<'_>, reason: &str, at: u64) -> Error {
 }
 
 fn cut_short(at: u64) -> Error {
-    let reason = "the file ends inside of the FLAC header: it was cut short";
+    let reason = "the file ends inside the FLAC header: it was cut short";
     Error::corrupt(reason).at_byte(at)
 }

@@ -111,10 +111,10 @@ impl Numbers {
     pub(super) fn carelessness(&self) -> Option<&'static str> {
         match self.unit? {
             Unit::Frames if self.first.variable => {
-                Some("the FLAC stream numbers frames where it says that it numbers samples")
+                Some("the FLAC stream declares sample numbers, and its frames have frame numbers")
             }
             Unit::Frames if self.is_varied => {
-                Some("the FLAC stream numbers its blocks as if all were of one size, and they vary")
+                Some("the FLAC stream declares a fixed block size, and its blocks vary")
             }
             _ => None,
         }

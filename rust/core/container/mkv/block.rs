@@ -3,7 +3,7 @@
 use super::ebml::vint;
 
 /// Why a block cannot be taken apart.
-const BROKEN: &str = "a broken Matroska block";
+const BROKEN: &str = "the Matroska block is broken";
 /// Bytes of a block's head without sizes: the track, the time stamp and the flags.
 pub(super) const PLAIN_BYTES: usize = 8 + 3;
 /// Bytes of the longest head that is read: 255 packets of more than 100 KiB.

@@ -77,7 +77,7 @@ impl<'a> Chain<'a> {
         };
         self.is_broken = true;
         let end = self.segment.position.ok_or_else(|| {
-            let reason = "a Matroska file follows another whose length is not known";
+            let reason = "a Matroska file follows another of unknown length";
             Error::corrupt(reason).at_byte(at)
         })?;
         let opening = Opening::read(&mut self.segment.cursor.window, at)?;

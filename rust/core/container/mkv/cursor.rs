@@ -167,7 +167,7 @@ impl<'a> Cursor<'a> {
             VOID | CRC_32 if !element.open => {}
             id if is_top_level(id) && !element.open => self.cluster = None,
             _ if self.cluster.is_some() && !element.open => self.read(&element)?,
-            _ => return Err(Error::corrupt("an element that Matroska does not know")),
+            _ => return Err(Error::corrupt("the Matroska element is unknown")),
         }
         self.at = element.end;
         Ok(())
@@ -195,7 +195,9 @@ impl<'a> Cursor<'a> {
             SIMPLE_BLOCK => self.read_block(element, 0),
             BLOCK_GROUP => self.read_group(element),
             SILENT_TRACKS | POSITION | PREV_SIZE | ENCRYPTED_BLOCK => Ok(()),
-            _ => Err(Error::corrupt("an element that no Matroska cluster holds")),
+            _ => Err(Error::corrupt(
+                "the element does not belong in a Matroska cluster",
+            )),
         }
     }
 
@@ -212,7 +214,7 @@ impl<'a> Cursor<'a> {
         })?;
         match block {
             Some(block) => self.read_block(&block, padding),
-            None => Err(Error::corrupt("a Matroska group without a block")),
+            None => Err(Error::corrupt("a Matroska group has no block")),
         }
     }
 
@@ -228,7 +230,7 @@ impl<'a> Cursor<'a> {
         let head = Head::parse(bytes, size).map_err(Error::corrupt)?;
         if !self.numbers.contains(&head.track) {
             return Err(Error::corrupt(
-                "a Matroska block of a track that is not there",
+                "a Matroska block belongs to an unknown track",
             ));
         }
         if head.track == self.track {

@@ -143,7 +143,7 @@ pub(super) fn float(window: &mut Window<'_>, element: &Element) -> Result<f64> {
 }
 
 fn too_long(element: &Element) -> Error {
-    Error::corrupt("a number in a Matroska element is of a wrong size").at_byte(element.start)
+    Error::corrupt("a number in a Matroska element has a wrong size").at_byte(element.start)
 }
 
 /// Calls `work` for each child of `parent`.

@@ -7,7 +7,7 @@ use crate::bytes::window::Window;
 use crate::codec::aac::SAMPLE_RATES;
 use crate::codec::opus::Head;
 use crate::codec::params::{Codec, Params};
-use crate::codec::sample::{Order, Sample};
+use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 
 const TRACK_ENTRY: u32 = 0xAE;
@@ -141,7 +141,7 @@ impl Entry {
                 (0, 1) => self.refusal = Some("compressed by bzlib"),
                 (0, 2) => self.refusal = Some("compressed by LZO"),
                 (1, _) => self.refusal = Some("encrypted"),
-                _ => self.refusal = Some("compressed in a way that is not known"),
+                _ => self.refusal = Some("compressed by an unknown method"),
             }
             Ok(())
         })
@@ -195,7 +195,9 @@ impl Entry {
 
     fn opus(&self, channels: usize) -> Result<Params> {
         let head = match self.private.as_slice() {
-            [] => Head::plain(channels).ok_or_else(|| Error::corrupt("Opus without its header"))?,
+            [] => {
+                Head::plain(channels).ok_or_else(|| Error::corrupt("the Opus header is missing"))?
+            }
             header => Head::parse(header)?,
         };
         Ok(head.params(&self.private))
@@ -203,11 +205,11 @@ impl Entry {
 
     fn pcm(&self) -> Result<Codec> {
         let sample = match (self.codec.as_str(), self.bits) {
-            ("A_PCM/INT/LIT", 8) => Some(Sample::Unsigned8),
+            ("A_PCM/INT/LIT", 8) => Some(SampleFormat::Unsigned8),
             ("A_PCM/INT/LIT" | "A_PCM/INT/BIG", bits @ (8 | 16 | 24 | 32)) => {
-                Sample::signed(bits as u32)
+                SampleFormat::signed(bits as u32)
             }
-            ("A_PCM/FLOAT/IEEE", bits @ (32 | 64)) => Sample::float(bits as u32),
+            ("A_PCM/FLOAT/IEEE", bits @ (32 | 64)) => SampleFormat::float(bits as u32),
             _ => None,
         };
         let order = match self.codec.ends_with("/BIG") {
@@ -231,7 +233,7 @@ impl Entry {
             let bytes = self.private.get(at..)?.first_chunk()?;
             Some(u16::from_le_bytes(*bytes))
         };
-        let broken = || Error::corrupt("a broken WAVEFORMATEX in a Matroska track");
+        let broken = || Error::corrupt("the WAVEFORMATEX of a Matroska track is broken");
         let tag = word(0).ok_or_else(broken)?;
         let bits = word(14).ok_or_else(broken)?;
         // WAVEFORMATEXTENSIBLE: the tag begins the sub-format.
@@ -242,14 +244,14 @@ impl Entry {
         };
         let pcm = |sample| Codec::Pcm(sample, Order::Little);
         let codec = match (tag, bits) {
-            (1, 8) => pcm(Sample::Unsigned8),
-            (1, 16) => pcm(Sample::Signed16),
-            (1, 24) => pcm(Sample::Signed24),
-            (1, 32) => pcm(Sample::Signed32),
-            (3, 32) => pcm(Sample::Float32),
-            (3, 64) => pcm(Sample::Float64),
-            (6, _) => pcm(Sample::ALaw),
-            (7, _) => pcm(Sample::MuLaw),
+            (1, 8) => pcm(SampleFormat::Unsigned8),
+            (1, 16) => pcm(SampleFormat::Signed16),
+            (1, 24) => pcm(SampleFormat::Signed24),
+            (1, 32) => pcm(SampleFormat::Signed32),
+            (3, 32) => pcm(SampleFormat::Float32),
+            (3, 64) => pcm(SampleFormat::Float64),
+            (6, _) => pcm(SampleFormat::ALaw),
+            (7, _) => pcm(SampleFormat::MuLaw),
             (0x50, _) => Codec::Mp2,
             (0x55, _) => Codec::Mp3,
             _ => {
@@ -350,7 +352,7 @@ fn refused(codec: &str) -> Error {
 
 /// Three headers behind their number less one and the lengths of the first two, in 255s.
 fn vorbis(private: &[u8]) -> Result<Params> {
-    let broken = || Error::corrupt("broken Vorbis headers");
+    let broken = || Error::corrupt("the Vorbis headers are broken");
     let (count, mut rest) = private.split_first().ok_or_else(broken)?;
     let mut lengths = [0; 2];
     for length in &mut lengths {
@@ -367,5 +369,5 @@ fn stream_info(private: &[u8]) -> Result<&[u8]> {
         .strip_prefix(b"fLaC")
         .filter(|blocks| blocks.first().is_some_and(|kind| kind & 0x7F == 0))
         .and_then(|blocks| blocks.get(4..4 + codec_headers::STREAM_INFO_BYTES))
-        .ok_or_else(|| Error::corrupt("a broken FLAC header in a Matroska track"))
+        .ok_or_else(|| Error::corrupt("the FLAC header of a Matroska track is broken"))
 }

@@ -54,7 +54,7 @@ pub(super) fn header(window: &mut Window<'_>, at: u64, end: u64) -> Result<Optio
         (size, _) => (8, u64::from(size)),
     };
     if size < header {
-        let reason = format!("an MP4 box of {size} bytes, fewer than its header has");
+        let reason = format!("an MP4 box declares {size} bytes, fewer than its header has");
         return Err(Error::corrupt(reason).at_byte(at));
     }
     Ok(Some(Span {
@@ -92,7 +92,7 @@ pub(super) fn children(window: &mut Window<'_>, parent: Span) -> Result<Vec<Span
         let end = child.end.min(parent.end);
         found.push(Span { end, ..child });
         if found.len() > MAX_CHILDREN {
-            let error = Error::new(ErrorKind::Limit, "too many boxes in one MP4 box");
+            let error = Error::new(ErrorKind::Limit, "an MP4 box holds too many boxes");
             return Err(error.at_byte(parent.start));
         }
         at = end;

@@ -9,7 +9,7 @@ use crate::bytes::window::Window;
 use crate::codec::aac::SAMPLE_RATES;
 use crate::codec::opus::{Head, head_of_dops};
 use crate::codec::params::{Codec, Params};
-use crate::codec::sample::{Order, Sample};
+use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 
 /// Bytes of a sample entry at most: the longest, of Opus with 255 channels, has 400.
@@ -70,7 +70,7 @@ pub(super) fn read(
     let entry = (description as usize)
         .checked_sub(1)
         .and_then(|at| entries.get(at));
-    let broken = || Error::corrupt("a broken MP4 sample description").at_byte(stsd.start);
+    let broken = || Error::corrupt("the MP4 sample description is broken").at_byte(stsd.start);
     let entry = entry.ok_or_else(broken)?;
     let bytes = body(window, *entry, MAX_BYTES)?;
     let (sound, rest) = sound(entry.kind, &bytes, version == 0).ok_or_else(broken)?;
@@ -166,27 +166,29 @@ fn pcm(sound: Sound, enda: Option<&[u8]>, pcmc: Option<&[u8]>) -> Option<Codec> 
         _ => 16,
     };
     let (sample, little) = match &sound.kind {
-        b"ulaw" => (Some(Sample::MuLaw), false),
-        b"alaw" => (Some(Sample::ALaw), false),
-        b"sowt" => (Sample::signed(wide), true),
-        b"twos" => (Sample::signed(wide), little),
-        b"NONE" | b"raw " | [0, 0, 0, 0] if sound.bits == 16 => (Sample::signed(16), little),
-        b"NONE" | b"raw " | [0, 0, 0, 0] if sound.bits <= 8 => (Some(Sample::Unsigned8), false),
-        b"in24" => (Sample::signed(24), little),
-        b"in32" => (Sample::signed(32), little),
-        b"fl32" => (Sample::float(32), little),
-        b"fl64" => (Sample::float(64), little),
+        b"ulaw" => (Some(SampleFormat::MuLaw), false),
+        b"alaw" => (Some(SampleFormat::ALaw), false),
+        b"sowt" => (SampleFormat::signed(wide), true),
+        b"twos" => (SampleFormat::signed(wide), little),
+        b"NONE" | b"raw " | [0, 0, 0, 0] if sound.bits == 16 => (SampleFormat::signed(16), little),
+        b"NONE" | b"raw " | [0, 0, 0, 0] if sound.bits <= 8 => {
+            (Some(SampleFormat::Unsigned8), false)
+        }
+        b"in24" => (SampleFormat::signed(24), little),
+        b"in32" => (SampleFormat::signed(32), little),
+        b"fl32" => (SampleFormat::float(32), little),
+        b"fl64" => (SampleFormat::float(64), little),
         b"lpcm" => match sound.linear {
             Some(linear) => (linear.sample(sound), linear.flags & 2 == 0),
-            None => (Sample::signed(wide), little),
+            None => (SampleFormat::signed(wide), little),
         },
         b"ipcm" | b"fpcm" => {
             let (flags, bits) = (pcmc?.get(4)?, u32::from(*pcmc?.get(5)?));
             let is_float = &sound.kind == b"fpcm";
             let sample = if is_float {
-                Sample::float(bits)
+                SampleFormat::float(bits)
             } else {
-                Sample::signed(bits)
+                SampleFormat::signed(bits)
             };
             (sample, flags & 1 != 0)
         }
@@ -199,15 +201,15 @@ fn pcm(sound: Sound, enda: Option<&[u8]>, pcmc: Option<&[u8]>) -> Option<Codec> 
 impl Linear {
     /// The sample, by flags (1: float, 4: signed) and bits in whole bytes. Where it has fewer bytes than its place in
     /// the frame, Core Audio's flags 8 and 16 say on which side of it: such ones are not read.
-    fn sample(self, sound: Sound) -> Option<Sample> {
+    fn sample(self, sound: Sound) -> Option<SampleFormat> {
         let flag = |mask| self.flags & mask != 0;
         let bits = sound.bits.div_ceil(8) * 8;
         let fits = u64::from(bits / 8) * u64::from(sound.channels) == u64::from(self.frame_bytes);
         match (flag(1), bits, flag(4)) {
             _ if self.frame_bytes > 0 && !fits => None,
-            (true, bits, _) => Sample::float(bits),
-            (false, 8, false) => Some(Sample::Unsigned8),
-            (false, bits, true) => Sample::signed(bits),
+            (true, bits, _) => SampleFormat::float(bits),
+            (false, 8, false) => Some(SampleFormat::Unsigned8),
+            (false, bits, true) => SampleFormat::signed(bits),
             _ => None,
         }
     }
@@ -216,7 +218,7 @@ impl Linear {
 fn pcm_entry(sound: Sound, codec: Codec) -> Result<Entry> {
     let params = plain(sound, codec);
     let block = params.pcm_frame_bytes();
-    let block = block.ok_or_else(|| Error::corrupt("PCM of 0 channels"))?;
+    let block = block.ok_or_else(|| Error::corrupt("the stream declares no channels"))?;
     Ok(Entry {
         params,
         lengths: Lengths::Bytes(block as u64),
@@ -230,7 +232,7 @@ fn mp4a(sound: Sound, esds: Option<&[u8]>) -> Result<(Params, Lengths)> {
         Some(described) => described,
         None => {
             return Err(Error::corrupt(
-                "MP4 audio without a description of its stream",
+                "the MP4 audio track does not describe its stream",
             ));
         }
     };
@@ -342,7 +344,7 @@ fn mpeg(sound: Sound, codec: Codec) -> (Params, Lengths) {
 
 fn alac(sound: Sound, body: Option<&[u8]>) -> Result<(Params, Lengths)> {
     let cookie = body.and_then(|body| body.get(4..));
-    let cookie = cookie.ok_or_else(|| Error::corrupt("ALAC without its configuration"))?;
+    let cookie = cookie.ok_or_else(|| Error::corrupt("the ALAC configuration is missing"))?;
     let mut params = plain(sound, Codec::Alac);
     let frames = apply_alac_config(&mut params, cookie)?;
     Ok((params, Lengths::Fixed(frames)))
@@ -357,10 +359,10 @@ pub(crate) fn apply_alac_config(params: &mut Params, config: &[u8]) -> Result<u6
         be32(config, 20),
     );
     let (Some(frames), Some(bits), Some(channels), Some(rate)) = fields else {
-        return Err(Error::corrupt("a broken ALAC configuration"));
+        return Err(Error::corrupt("the ALAC configuration is broken"));
     };
     if frames == 0 || rate == 0 || *channels == 0 {
-        return Err(Error::corrupt("an ALAC configuration of nothing"));
+        return Err(Error::corrupt("the ALAC configuration is empty"));
     }
     params.bits_per_sample = Some(u32::from(*bits));
     params.sample_rate = rate;
@@ -376,7 +378,7 @@ pub(crate) fn apply_alac_config(params: &mut Params, config: &[u8]) -> Result<u6
 }
 
 fn opus(dops: Option<&[u8]>) -> Result<(Params, Lengths)> {
-    let dops = dops.ok_or_else(|| Error::corrupt("Opus without its header"))?;
+    let dops = dops.ok_or_else(|| Error::corrupt("the Opus header is missing"))?;
     let head = head_of_dops(dops);
     Ok((Head::parse(&head)?.params(&head), Lengths::Ticks))
 }
@@ -385,6 +387,6 @@ fn flac(dfla: Option<&[u8]>) -> Result<(Params, Lengths)> {
     // Version and flags, then the metadata blocks: STREAMINFO comes first.
     let dfla = dfla.filter(|dfla| dfla.get(4).is_some_and(|kind| kind & 0x7F == 0));
     let info = dfla.and_then(|dfla| dfla.get(8..42));
-    let info = info.ok_or_else(|| Error::corrupt("FLAC without its STREAMINFO"))?;
+    let info = info.ok_or_else(|| Error::corrupt("the FLAC STREAMINFO is missing"))?;
     Ok((codec_headers::flac(info)?, Lengths::Ticks))
 }

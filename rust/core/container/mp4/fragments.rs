@@ -210,7 +210,7 @@ impl Fragments {
     fn advance(&mut self, window: &mut Window<'_>) -> Result<bool> {
         self.barren += 1;
         if self.barren > MAX_BARREN {
-            let reason = "too many MP4 boxes in a row without a sample";
+            let reason = "the file has too many MP4 boxes in a row without a sample";
             return Err(Error::new(ErrorKind::Limit, reason).at_byte(self.at));
         }
         if let Some(part) = self.part {
@@ -238,7 +238,7 @@ impl Fragments {
         }
         if !is_name(found.kind) {
             // What else there is would be passed over without a word.
-            let reason = "no MP4 box begins where the one in front of it ends";
+            let reason = "no MP4 box begins where the previous one ends";
             return Err(Error::corrupt(reason).at_byte(found.start));
         }
         if &found.kind == b"moof" {
@@ -276,7 +276,7 @@ impl Fragments {
     /// Goes on at `at` with what lies behind a fragment whose size is 0.
     fn leave_moof(&mut self, window: &Window<'_>, moof: Span, at: u64) -> Result<()> {
         if !moof.open {
-            let reason = "an MP4 fragment holds what belongs behind it";
+            let reason = "an MP4 fragment contains boxes that belong after it";
             return Err(Error::corrupt(reason).at_byte(at));
         }
         window.remark(Error::corrupt(UNSIZED).at_byte(moof.start))?;
@@ -298,7 +298,7 @@ impl Fragments {
         is_first: bool,
     ) -> Result<Option<Part>> {
         let Some(tfhd) = child(window, traf, b"tfhd")? else {
-            let error = Error::corrupt("a fragment that does not say of which track it is");
+            let error = Error::corrupt("an MP4 fragment does not name its track");
             return Err(error.at_byte(traf.start));
         };
         let bytes = body(window, tfhd, 40)?;
@@ -322,7 +322,8 @@ impl Fragments {
             Some(offset) => offset,
             None if is_first || flags & 0x2_0000 != 0 => moof.start,
             None => {
-                let reason = "a fragment of several tracks that does not say where its data lie";
+                let reason =
+                    "an MP4 fragment of several tracks does not give the place of its data";
                 return Err(Error::unsupported(reason).at_byte(tfhd.start));
             }
         };
@@ -403,13 +404,13 @@ impl Row {
             }
         };
         let Some(at) = at else {
-            let reason = "a run of samples that does not say where its data lie";
+            let reason = "a run of MP4 samples does not give the place of its data";
             return Err(Error::corrupt(reason).at_byte(trun.start));
         };
         let skip = 8 + 4 * u64::from((flags & 0x5).count_ones());
         let fields = flags & 0xF00;
         if fields & 0x200 == 0 && part.defaults.size == 0 && count > 0 {
-            let error = Error::corrupt("a run of samples that have no size");
+            let error = Error::corrupt("a run of MP4 samples has no sizes");
             return Err(error.at_byte(trun.start));
         }
         let width = 4 * u64::from(fields.count_ones());

@@ -74,7 +74,7 @@ impl Layout {
                 return Err(cut(len));
             }
         }
-        let reason = "too many boxes in front of the MP4 header (moov)";
+        let reason = "too many boxes come before the MP4 header (moov)";
         Err(Error::new(ErrorKind::Limit, reason).at_byte(at))
     }
 }
@@ -139,11 +139,11 @@ impl<'a> Mp4<'a> {
         let mut window = Window::new(source);
         let layout = Layout::read(&mut window)?;
         let Some(moov) = layout.moov else {
-            let reason = "an MP4 file without its header (moov): it was cut short";
+            let reason = "the MP4 header (moov) is missing: the file was cut short";
             return Err(Error::corrupt(reason).at_byte(window.len()));
         };
         let trak = Trak::find(&mut window, moov)?;
-        let broken = || Error::corrupt("an MP4 track without its tables").at_byte(trak.span.start);
+        let broken = || Error::corrupt("the MP4 track has no tables").at_byte(trak.span.start);
         let stbl = descend(&mut window, trak.mdia, &[b"minf", b"stbl"])?.ok_or_else(broken)?;
         let stsd = child(&mut window, stbl, b"stsd")?.ok_or_else(broken)?;
         let stts = child(&mut window, stbl, b"stts")?.map_or(stbl.start, |stts| stts.start);
@@ -252,7 +252,7 @@ impl<'a> Mp4<'a> {
             several => {
                 let total = total.filter(|_| self.fragments.is_none());
                 let parts = total.and_then(|total| edit::parts(several, self.scales, total));
-                let refused = || Error::unsupported("an MP4 edit list with several parts");
+                let refused = || Error::unsupported("the MP4 edit list has several parts");
                 return self.present(parts.ok_or_else(|| refused().at_byte(at))?);
             }
         };
@@ -310,7 +310,7 @@ impl<'a> Mp4<'a> {
             return Ok(cut);
         };
         let reason =
-            "an MP4 edit list leaves in what the header of Opus tells to skip: it was skipped";
+            "the MP4 edit list keeps samples that the Opus header says to skip: they were skipped";
         self.window
             .remark(Error::corrupt(reason).at_byte(trak.start))?;
         Ok(Cut { delay, ..cut })
@@ -380,7 +380,7 @@ fn remark_long_data(window: &mut Window<'_>, moov: Span) -> Result<()> {
 /// The error of a header without samples where fragments were announced, or are there.
 fn check_empty(window: &mut Window<'_>, moov: Span) -> Result<()> {
     if child(window, moov, b"mvex")?.is_some() {
-        let reason = "an MP4 file of fragments that has none: it was cut short";
+        let reason = "the MP4 header announces fragments and the file has none: it was cut short";
         return Err(Error::corrupt(reason).at_byte(window.len()));
     }
     let len = window.len();
@@ -394,7 +394,7 @@ fn check_empty(window: &mut Window<'_>, moov: Span) -> Result<()> {
     match child(window, file, b"moof")? {
         None => Ok(()),
         Some(moof) => {
-            let reason = "MP4 fragments that the header does not announce (mvex)";
+            let reason = "the file has MP4 fragments that the header does not announce (mvex)";
             Err(Error::corrupt(reason).at_byte(moof.start))
         }
     }
@@ -427,7 +427,7 @@ fn fragments(
 
 /// Ticks per second out of an `mvhd` or `mdhd`.
 fn timescale(window: &mut Window<'_>, parent: Span, kind: &[u8; 4]) -> Result<u64> {
-    let broken = || Error::corrupt("an MP4 header without its unit of time").at_byte(parent.start);
+    let broken = || Error::corrupt("the MP4 header has no time scale").at_byte(parent.start);
     let found = child(window, parent, kind)?.ok_or_else(broken)?;
     let bytes = body(window, found, 24)?;
     let at = if bytes.first() == Some(&1) { 20 } else { 12 };

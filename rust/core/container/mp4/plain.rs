@@ -87,7 +87,7 @@ impl Plain {
         let last = plain.durations.last(window)?;
         let (timed, sized) = (last.sample + last.count, plain.sizes.len());
         if timed != sized {
-            let reason = format!("an MP4 track of {sized} samples, of which {timed} have a time");
+            let reason = format!("the MP4 track has {sized} samples, of which {timed} have a time");
             return Err(Error::corrupt(reason).at_byte(stts.start));
         }
         Ok(plain)
@@ -224,7 +224,10 @@ impl Plain {
     }
 
     fn broken(&self) -> Error {
-        let reason = format!("the MP4 tables do not say where sample {} lies", self.next);
+        let reason = format!(
+            "the MP4 tables do not give the place of sample {}",
+            self.next
+        );
         Error::corrupt(reason).at_byte(self.start)
     }
 }

@@ -210,7 +210,7 @@ impl Sizes {
     pub(super) fn new(window: &mut Window<'_>, span: Span) -> Result<Self> {
         let head = super::boxes::body(window, span, 12)?;
         let (Some(size), Some(count)) = (be32(&head, 4), be32(&head, 8)) else {
-            return Err(Error::corrupt("an MP4 table of sizes that is cut").at_byte(span.start));
+            return Err(Error::corrupt("the MP4 table of sizes is cut short").at_byte(span.start));
         };
         let (size, count) = (u64::from(size), u64::from(count));
         if &span.kind == b"stsz" && size > 0 {
@@ -225,7 +225,7 @@ impl Sizes {
             4 => (count.div_ceil(2), 1),
             8 | 16 | 32 => (count, bits / 8),
             _ => {
-                let reason = format!("MP4 sizes of {bits} bits");
+                let reason = format!("the MP4 table of sizes has entries of {bits} bits");
                 return Err(Error::corrupt(reason).at_byte(span.start));
             }
         };

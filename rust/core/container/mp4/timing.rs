@@ -157,7 +157,7 @@ impl Mp4<'_> {
             let own = self.own_frames(&sample)?.unwrap_or(told);
             bytes = bytes.saturating_add(sample.size);
             if bytes / MAX_OVERLAP > self.window.len() {
-                let reason = "an MP4 file whose samples lie in each other";
+                let reason = "the samples of the MP4 file overlap";
                 return Err(Error::new(ErrorKind::Limit, reason).at_byte(self.stts));
             }
             most = own.max(most);

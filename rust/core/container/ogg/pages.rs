@@ -12,7 +12,7 @@ const SPARE_CHECKED_BYTES: u64 = 64 << 20;
 const MAX_CHECKS: u64 = 16;
 
 /// Remark on bytes between pages.
-pub(super) const NO_PAGE: &str = "there are bytes that belong to no Ogg page";
+pub(super) const NO_PAGE: &str = "bytes between Ogg pages belong to no page";
 
 pub(super) struct Pages<'a> {
     window: Window<'a>,
@@ -125,7 +125,7 @@ impl<'a> Pages<'a> {
         if let Err(NoPage::Damaged(bytes)) = page {
             self.checked += bytes as u64;
             if self.checked > SPARE_CHECKED_BYTES + MAX_CHECKS * self.len() {
-                let reason = "too much in the file only looks like Ogg pages";
+                let reason = "too many bytes of the file look like Ogg pages and are not";
                 let error = Error::new(ErrorKind::Limit, reason).at_byte(at);
                 return Err(NoPage::Io(error));
             }
@@ -153,7 +153,7 @@ impl<'a> Pages<'a> {
 fn error_of(reason: NoPage, at: u64) -> Error {
     match reason {
         NoPage::Io(error) => error,
-        NoPage::Damaged(_) => Error::corrupt("a broken Ogg page").at_byte(at),
+        NoPage::Damaged(_) => Error::corrupt("the Ogg page is broken").at_byte(at),
         NoPage::End => {
             let reason = "the file ends in the middle of its data: it was cut short";
             Error::corrupt(reason).at_byte(at)

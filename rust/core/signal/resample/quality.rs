@@ -82,7 +82,7 @@ impl FromStr for Quality {
     fn from_str(name: &str) -> Result<Self> {
         let known = Self::ALL.into_iter().find(|known| known.name() == name);
         known.ok_or_else(|| {
-            let reason = format!(r#"the quality is "fast", "high" or "best", not {name:?}"#);
+            let reason = format!(r#"quality must be "fast", "high" or "best", not {name:?}"#);
             Error::invalid(reason)
         })
     }

@@ -67,7 +67,10 @@ impl Stream {
         }
         let channels = self.held.len().max(1);
         if !chunk.len().is_multiple_of(channels) {
-            let reason = format!("{} samples are not {channels} channels", chunk.len());
+            let reason = format!(
+                "{} samples do not divide into {channels} channels",
+                chunk.len()
+            );
             return Err(Error::invalid(reason));
         }
         let frames = chunk.len() / channels;

@@ -61,7 +61,7 @@ pub(super) fn check(file: &File, path: &Path, pipeline: &str) -> Result<()> {
         belongs(label, &name)
     })?;
     if made_by != pipeline {
-        let reason = format!("made by another pipeline: {made_by}");
+        let reason = format!("the entry was made by another pipeline: {made_by}");
         return Err(Error::unsupported(reason));
     }
     Ok(())
@@ -71,7 +71,7 @@ pub(super) fn check(file: &File, path: &Path, pipeline: &str) -> Result<()> {
 fn belongs(label: &Label, name: &str) -> Result<()> {
     if label.key != name && without_digits(label.key) != name {
         let key = label.key;
-        return Err(Error::corrupt(format!("the entry of another key: {key}")));
+        return Err(Error::corrupt(format!("the entry has another key: {key}")));
     }
     let array = if name.ends_with(".wav.npz") {
         "waveform"
@@ -85,7 +85,7 @@ fn belongs(label: &Label, name: &str) -> Result<()> {
     if (label.array, label.dtype) != (array, dtype) {
         let (found, kept) = (label.array, label.dtype);
         return Err(Error::corrupt(format!(
-            "holds {found} as {kept:?} under this name"
+            "the entry holds {found} as {kept:?} under this name"
         )));
     }
     Ok(())

@@ -66,7 +66,7 @@ impl Label<'_> {
         let all = [self.array, self.key, self.pipeline];
         if all.iter().any(|text| !text.bytes().all(plain)) || self.opening().len() > MAX_LABEL {
             return Err(Error::invalid(
-                "a label is at most 1 KiB of printable ASCII without quotes and slashes",
+                "a label must be at most 1 KiB of printable ASCII without quotes and slashes",
             ));
         }
         Ok(())
@@ -217,7 +217,12 @@ fn end_record(directory_bytes: usize, directory_at: usize) -> Result<Vec<u8>> {
 
 /// ZIP without its 64-bit extension counts in 32 bits; half a day of 16 kHz fits.
 fn zip_size(bytes: usize) -> Result<u32> {
-    u32::try_from(bytes).map_err(|_| Error::new(ErrorKind::Limit, "an entry holds less than 4 GiB"))
+    u32::try_from(bytes).map_err(|_| {
+        Error::new(
+            ErrorKind::Limit,
+            "the array does not fit into an entry, which holds less than 4 GiB",
+        )
+    })
 }
 
 pub(super) fn payload_bytes(shape: &[usize], dtype: Dtype) -> Result<usize> {
@@ -225,7 +230,12 @@ pub(super) fn payload_bytes(shape: &[usize], dtype: Dtype) -> Result<usize> {
         .iter()
         .try_fold(dtype.bytes(), |product, &n| product.checked_mul(n));
     let bytes = product.filter(|&bytes| u32::try_from(bytes).is_ok());
-    bytes.ok_or_else(|| Error::new(ErrorKind::Limit, "an entry holds less than 4 GiB"))
+    bytes.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Limit,
+            "the array does not fit into an entry, which holds less than 4 GiB",
+        )
+    })
 }
 
 fn join(shape: &[usize]) -> String {

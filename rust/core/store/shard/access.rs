@@ -161,7 +161,7 @@ impl Handle {
 
     /// The error of another shard in this one's place.
     pub(super) fn holds_others(&self) -> Error {
-        self.failed(has_changed("it holds other members"))
+        self.failed(has_changed("its members differ"))
     }
 
     pub(super) fn facts(&self) -> Facts {

@@ -48,8 +48,8 @@ pub(super) fn is_of(handle: &Handle, members: &[Member]) -> bool {
 pub(super) fn check(handle: &Handle, member: &Member) -> Result<()> {
     let reason = match look(handle, member) {
         Found::Same => return Ok(()),
-        Found::Another => "the index is of another shard: this member is not at its place",
-        Found::Nothing => "no header leads to the member, which the index has",
+        Found::Another => "the index belongs to another shard: this member is not at its place",
+        Found::Nothing => "the index has this member, and no header leads to it",
     };
     // A file that was cut short meanwhile is told as such.
     handle.check_unchanged()?;

@@ -110,7 +110,7 @@ impl Records {
             b"path" => only_one(self.path.replace(value.to_vec()).is_none(), "paths"),
             b"size" => {
                 let size = decimal(value).ok_or_else(|| {
-                    Error::corrupt("the size in the extended header is no number")
+                    Error::corrupt("the size in the extended header is not a number")
                 })?;
                 only_one(self.size.replace(size).is_none(), "sizes")
             }
@@ -124,14 +124,14 @@ pub(super) fn check_global(payload: &[u8]) -> Result<()> {
     let records = Records::parse(payload)?;
     match (records.path, records.size) {
         (None, None) => Ok(()),
-        _ => Err(Error::unsupported("a global header with a path or a size")),
+        _ => Err(Error::unsupported("a global header has a path or a size")),
     }
 }
 
 fn only_one(is_first: bool, what: &str) -> Result<()> {
     match is_first {
         true => Ok(()),
-        false => Err(Error::corrupt(format!("two {what} for one member"))),
+        false => Err(Error::corrupt(format!("a member has two {what}"))),
     }
 }
 
@@ -179,13 +179,13 @@ fn ignorable(keyword: &[u8]) -> Result<()> {
         return Ok(());
     }
     Err(Error::corrupt(format!(
-        "the extended header has a record {shown:?}, which is not known"
+        "the extended header has an unknown record {shown:?}"
     )))
 }
 
 fn checked(name: Vec<u8>) -> Result<String> {
     if name.contains(&0) {
-        return Err(Error::corrupt("the member's name has a NUL in it"));
+        return Err(Error::corrupt("the member's name contains a NUL"));
     }
     let name = String::from_utf8(name)
         .map_err(|_| Error::unsupported("the member's name is not UTF-8"))?;
@@ -198,10 +198,10 @@ fn checked(name: Vec<u8>) -> Result<String> {
 /// Why no shard may hold a member of this name.
 pub(super) fn refusal(name: &str) -> Option<&'static str> {
     if name.is_empty() {
-        return Some("a member without a name");
+        return Some("a member has no name");
     }
     if name.contains('\0') {
-        return Some("the member's name has a NUL in it");
+        return Some("the member's name contains a NUL");
     }
     if name.starts_with('/') {
         return Some("the member's name is an absolute path");
@@ -209,7 +209,7 @@ pub(super) fn refusal(name: &str) -> Option<&'static str> {
     // Two dots are rare; the look for them is what opening by an index spends on a name.
     let has_dots = || name.as_bytes().windows(2).any(|pair| pair == b"..");
     let leads_out = has_dots() && name.split('/').any(|part| part == "..");
-    leads_out.then_some("the member's name leads out of its folder")
+    leads_out.then_some("the member's name leads out of its folder (..)")
 }
 
 /// Whether the name has characters in it that terminals and line-wise lists take for something else. They

@@ -109,7 +109,10 @@ impl Samples {
     /// Where two members would hide each other.
     pub(super) fn group(members: Vec<Member>) -> Result<Self> {
         if members.len() >= u32::MAX as usize / 4 {
-            return Err(Error::new(ErrorKind::Limit, "too many members"));
+            return Err(Error::new(
+                ErrorKind::Limit,
+                "the archive has too many members",
+            ));
         }
         let mut grouped = Self {
             places: Places::of(members.len()),
@@ -377,10 +380,13 @@ fn refuse_twins(mut members: Vec<(Cow<'_, str>, &Member)>) -> Result<()> {
         {
             let reason = match first.name == second.name {
                 true => format!(
-                    "the name is that of the member at byte {}, too",
+                    "the member at byte {} has the same name",
                     first.header_offset
                 ),
-                false => format!("the same key and extension as {:?}", first.name),
+                false => format!(
+                    "the member has the same key and extension as {:?}",
+                    first.name
+                ),
             };
             return Err(Error::corrupt(reason)
                 .with_member(second.name.as_str())

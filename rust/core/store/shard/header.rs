@@ -45,8 +45,9 @@ pub(super) struct Header<'a>(&'a Block);
 impl<'a> Header<'a> {
     /// Compares the checksum.
     pub(super) fn new(block: &'a Block) -> Result<Self> {
-        let stored = octal(&block[CHECKSUM])
-            .ok_or_else(|| Error::corrupt("no tar header here: its checksum is no octal number"))?;
+        let stored = octal(&block[CHECKSUM]).ok_or_else(|| {
+            Error::corrupt("this is not a tar header: its checksum is not an octal number")
+        })?;
         if stored == sum(block) || stored as i64 == signed_sum(block) {
             return Ok(Self(block));
         }
@@ -67,14 +68,14 @@ impl<'a> Header<'a> {
             b'6' => Kind::Refused("a named pipe"),
             b'S' => Kind::Refused("a sparse file"),
             b'M' => Kind::Refused("the rest of a file that began in another archive"),
-            _ => Kind::Refused("of a type that is not known here"),
+            _ => Kind::Refused("of an unknown type"),
         }
     }
 
     /// Bytes of payload that the header tells.
     pub(super) fn size(&self) -> Result<u64> {
         number(&self.0[SIZE])
-            .ok_or_else(|| Error::corrupt("the size in the tar header is no number of bytes"))
+            .ok_or_else(|| Error::corrupt("the size in the tar header is not a number"))
     }
 
     /// The name in the header, of at most 256 bytes.

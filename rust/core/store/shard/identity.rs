@@ -36,7 +36,7 @@ impl Facts {
     /// What has become of the file, in words; `None` where its content is as it was.
     pub(super) fn difference(&self, now: &Self) -> Option<String> {
         if self.size != now.size {
-            return Some(format!("{} bytes, {} before", now.size, self.size));
+            return Some(format!("it has {} bytes, and had {}", now.size, self.size));
         }
         if self.inode != now.inode {
             return Some("it was replaced".to_owned());
@@ -147,7 +147,7 @@ impl FromStr for Identity {
 
     fn from_str(text: &str) -> Result<Self> {
         let mut words = text.splitn(12, ' ');
-        parse(&mut words).ok_or_else(|| Error::invalid("no identity of a shard"))
+        parse(&mut words).ok_or_else(|| Error::invalid("the text is not the identity of a shard"))
     }
 }
 

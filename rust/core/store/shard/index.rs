@@ -202,7 +202,7 @@ fn rows(table: &Table) -> Result<Vec<Row>> {
     })?;
     match is_possible(rows.iter().map(|row: &Row| &row.member), table.stamp.size) {
         true => Ok(rows),
-        false => Err(damaged("its members cannot lie in the shard")),
+        false => Err(damaged("its members do not fit into the shard")),
     }
 }
 

@@ -111,5 +111,6 @@ fn copy(handle: &Handle, series: &mut Series, key: &str, sample: &[&Member]) -> 
 
 fn left_out(handle: &Handle, member: &Member) -> Error {
     let name = Name::of_member(handle.name(), member.name.as_str(), member.offset);
-    Error::corrupt("left out: another member of its sample is lost").with_source(name)
+    Error::corrupt("the member was left out: another member of its sample is lost")
+        .with_source(name)
 }

@@ -99,7 +99,7 @@ fn by_rows(path: &Path, stamp: Stamp, rows: &[Row], checks: Checks<'_>) -> Resul
 
 fn foreign(path: &Path) -> Error {
     let index = index::path_of(path).display().to_string();
-    Error::corrupt("the index is of another shard").with_source(index)
+    Error::corrupt("the index belongs to another shard").with_source(index)
 }
 
 /// In front of what was found.
@@ -195,7 +195,7 @@ impl Examiner<'_> {
         let row = self.unseen.get(&member.offset).copied();
         match (self.checks.rows, row.filter(|row| place(row))) {
             (Some(_), None) => {
-                let reason = "the index has no such member here";
+                let reason = "the index has no member here";
                 self.blame(&member, Error::corrupt(reason).at_byte(0));
                 Ok(())
             }
@@ -234,7 +234,7 @@ impl Examiner<'_> {
             true => self.decode(&member),
             false => {
                 self.found.differing += 1;
-                let reason = "the payload has another SHA-256 than in the index";
+                let reason = "the SHA-256 of the payload differs from the one in the index";
                 Err(Error::corrupt(reason).at_byte(0))
             }
         });

@@ -110,7 +110,7 @@ impl Walk<'_> {
                 }
                 Kind::File | Kind::Directory => {
                     if extended.size(&header)? != 0 {
-                        return Err(Error::corrupt("a directory with content"));
+                        return Err(Error::corrupt("a directory has content"));
                     }
                     extended = Extended::default();
                     self.at += BLOCK;
@@ -142,7 +142,8 @@ impl Walk<'_> {
         let name = extended.name(header)?;
         let Some(end) = end else {
             let there = self.window.len().saturating_sub(offset);
-            let reason = format!("cut short: {there} bytes are left of the member's {size}");
+            let reason =
+                format!("the archive was cut short: {there} bytes are left of the member's {size}");
             return Err(Error::corrupt(reason).with_member(name));
         };
         self.at = end;
@@ -159,12 +160,14 @@ impl Walk<'_> {
     fn payload(&mut self, header: &Header<'_>) -> Result<Vec<u8>> {
         let size = header.size()?;
         if size > MAX_BYTES {
-            let reason = format!("an extended header of {size} bytes");
+            let reason = format!("an extended header has {size} bytes");
             return Err(Error::new(ErrorKind::Limit, reason));
         }
         let offset = self.at + BLOCK;
         let Some(end) = self.behind(offset, size) else {
-            return Err(Error::corrupt("cut short in an extended header"));
+            return Err(Error::corrupt(
+                "the archive was cut short in an extended header",
+            ));
         };
         let bytes = self.window.at(offset, size as usize, size)?;
         let payload = bytes.get(..size as usize).unwrap_or_default().to_vec();
@@ -188,32 +191,34 @@ impl Walk<'_> {
         }
         self.resume = self.window.len();
         Err(Error::corrupt(match left {
-            0 => "cut short: the two zero blocks that end a tar archive are missing",
-            _ => "cut short in a header",
+            0 => "the archive was cut short: the two zero blocks at its end are missing",
+            _ => "the archive was cut short in a header",
         }))
     }
 
     /// Checks that nothing but zeros follows from a first block of zeros on.
     fn end(&mut self, extended: &Extended) -> Result<Option<Member>> {
         if !extended.is_empty() {
-            return Err(Error::corrupt("an extended header without its member"));
+            return Err(Error::corrupt(
+                "an extended header is not followed by its member",
+            ));
         }
         let left = self.window.len() - self.at;
         if left < END || !left.is_multiple_of(BLOCK) {
             return Err(Error::corrupt(
-                "cut short in the zeros that end a tar archive",
+                "the archive was cut short in the zero blocks at its end",
             ));
         }
         let limit = self.at.saturating_add(END + MAX_FILL);
         if let Some(at) = self.search(self.at, limit, |block| !is_zero(block)) {
             self.resume = at;
             return Err(Error::corrupt(format!(
-                "zeros as at the end of an archive, but at byte {at} more follows"
+                "zero blocks as at the end of an archive are followed by more data at byte {at}"
             )));
         }
         match left > END + MAX_FILL {
             true => Err(Error::corrupt(format!(
-                "{left} bytes behind the end of the archive"
+                "{left} bytes follow the end of the archive"
             ))),
             false => Ok(None),
         }
@@ -247,7 +252,9 @@ impl Walk<'_> {
 }
 
 fn refused(what: &str, extended: &Extended, header: &Header<'_>) -> Error {
-    let error = Error::unsupported(format!("the member is {what}, which no shard may hold"));
+    let error = Error::unsupported(format!(
+        "the member is {what}, which a shard must not contain"
+    ));
     match extended.name(header) {
         Ok(name) => error.with_member(name),
         Err(_) => error,

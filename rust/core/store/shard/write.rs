@@ -124,7 +124,7 @@ impl Writer {
     fn check(&self, key: &str) -> Result<()> {
         self.output.check_process()?;
         if self.keys.contains(key) {
-            let reason = format!("the key {key:?} is that of a sample before");
+            let reason = format!("duplicate key {key:?}");
             return Err(self.named(Error::invalid(reason)));
         }
         Ok(())

@@ -43,12 +43,12 @@ fn check_one(path: &Path, size: u64, members: &[&Member]) -> Result<()> {
     // Not more than a number a block, and one.
     let length = path.metadata().map_or(0, |facts| facts.len());
     if length > 8 * (size / BLOCK + 1) {
-        return Err(Error::corrupt("an index of more samples than the shard has").at_byte(length));
+        return Err(Error::corrupt("the index has more samples than the shard").at_byte(length));
     }
     let bytes = fs::read(path).map_err(|error| Error::io("read the index", error))?;
     let (numbers, rest) = bytes.as_chunks::<8>();
     if !rest.is_empty() || numbers.is_empty() {
-        let reason = "an index that does not consist of numbers of eight bytes";
+        let reason = "the index does not consist of 8-byte numbers";
         return Err(Error::corrupt(reason).at_byte(bytes.len() as u64));
     }
     let found: Vec<u64> = numbers
@@ -117,7 +117,7 @@ fn first_difference(
     match found.len() > count {
         true => differs(
             count,
-            "the index goes on behind the end of the samples".to_owned(),
+            "the index continues after the end of the samples".to_owned(),
         ),
         false => None,
     }

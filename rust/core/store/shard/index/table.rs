@@ -220,11 +220,12 @@ impl Table {
 
     fn read(name: &str, file: File, size: u64, shard_size: u64) -> Result<Self> {
         let (footer, end) = read_footer(&file, size)?;
-        let foreign = || damaged("it was not written by ossicle, or by another version of it");
+        let foreign =
+            || damaged("it was written by another program, or by another version of ossicle");
         let (version, columns) = read_version(&footer).ok_or_else(foreign)?;
         let stamp = read_stamp(&footer).ok_or_else(foreign)?;
-        let groups =
-            read_groups(&footer, columns.len(), end).ok_or_else(|| damaged("its footer is off"))?;
+        let groups = read_groups(&footer, columns.len(), end)
+            .ok_or_else(|| damaged("its footer is damaged"))?;
         let rows = groups
             .iter()
             .fold(0u64, |rows, group| rows.saturating_add(group.rows));
@@ -233,7 +234,7 @@ impl Table {
             .0
             .saturating_add(shard_size.saturating_mul(MOST_BYTES.1));
         if stamp.size == shard_size && (rows > shard_size / LEAST_MEMBER || size > most) {
-            return Err(damaged("it is larger than that of the shard can be"));
+            return Err(damaged("it is larger than an index of this shard can be"));
         }
         Ok(Self {
             name: name.to_owned(),
@@ -259,7 +260,7 @@ impl Table {
                     pages.push((column, self.pages(chunk)?));
                 }
             }
-            let off = || damaged("its pages are off").with_source(self.name.as_str());
+            let off = || damaged("its pages are damaged").with_source(self.name.as_str());
             let mut cells = Vec::new();
             for (column, pages) in &pages {
                 cells.push(Cells::new(**column, pages, group.rows).ok_or_else(off)?);
@@ -284,7 +285,7 @@ impl Table {
         let named = |error: Error| error.with_source(self.name.as_str());
         match read_at(&self.file, 0, self.size).map_err(named)? == expected {
             true => Ok(()),
-            false => Err(named(damaged("it is not as ossicle writes it"))),
+            false => Err(named(damaged("it differs from what ossicle writes"))),
         }
     }
 
@@ -294,7 +295,7 @@ impl Table {
         match first {
             None => Ok(String::new()),
             Some(chunk) => column::constant(&self.pages(chunk)?)
-                .ok_or_else(|| damaged("its pages are off").with_source(self.name.as_str())),
+                .ok_or_else(|| damaged("its pages are damaged").with_source(self.name.as_str())),
         }
     }
 
@@ -310,7 +311,7 @@ impl Table {
 
 /// Why an index can be neither believed nor called out of date.
 pub(super) fn damaged(why: &str) -> Error {
-    Error::corrupt(format!("no index that can be read: {why}"))
+    Error::corrupt(format!("the index cannot be read: {why}"))
 }
 
 fn read_at(file: &File, start: u64, size: u64) -> Result<Vec<u8>> {
@@ -328,7 +329,7 @@ fn read_footer(file: &File, size: u64) -> Result<(Value, u64)> {
     let tail = read_at(file, size.checked_sub(TAIL).ok_or_else(short)?, TAIL)?;
     let (length, magic) = tail.split_first_chunk().ok_or_else(short)?;
     if magic != MAGIC || read_at(file, 0, MAGIC.len() as u64)? != MAGIC {
-        return Err(damaged("it does not begin and end as a Parquet file"));
+        return Err(damaged("it is not a Parquet file"));
     }
     let length = u64::from(u32::from_le_bytes(*length));
     let start = size.checked_sub(TAIL + length + SEAL).ok_or_else(short)?;
@@ -342,7 +343,7 @@ fn read_footer(file: &File, size: u64) -> Result<(Value, u64)> {
     }
     let mut reader = Reader(footer);
     let value = reader.read_struct().filter(|_| reader.0.is_empty());
-    let value = value.ok_or_else(|| damaged("its footer is off").at_byte(start))?;
+    let value = value.ok_or_else(|| damaged("its footer is damaged").at_byte(start))?;
     Ok((value, start))
 }
 

@@ -212,11 +212,14 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 pub(super) fn check_free(path: &Path, overwrite: bool) -> Result<()> {
     let reason = match path.metadata() {
         Err(_) => return Ok(()),
-        Ok(facts) if !facts.is_file() => "not a regular file: no shard is put in its place",
+        Ok(facts) if !facts.is_file() => "not a regular file: it is not replaced by a shard",
         Ok(_) if overwrite => return Ok(()),
         Ok(_) => {
             let error = io::Error::from_raw_os_error(rustix::io::Errno::EXIST.raw_os_error());
-            let error = Error::io("write a shard where one is (overwrite=True does)", error);
+            let error = Error::io(
+                "write the shard, since there is one (overwrite=True replaces it)",
+                error,
+            );
             return Err(error.with_source(path.display().to_string()));
         }
     };

@@ -34,14 +34,14 @@ impl Planned<'_> {
 pub(super) fn plan<'a>(key: &str, members: &[(&str, &'a [u8])]) -> Result<Vec<Planned<'a>>> {
     if members.is_empty() {
         return Err(Error::invalid(format!(
-            "the sample {key:?} has no member: it would not be in the shard"
+            "the sample {key:?} has no members: pass at least one"
         )));
     }
     let mut extensions = HashSet::with_capacity(members.len());
     let one = |(extension, payload): &(&str, &'a [u8])| {
         let name = named(key, extension);
         let twin = (!extensions.insert((*extension).to_owned()))
-            .then(|| "the same key and extension twice".to_owned());
+            .then(|| "the sample has two members with this extension".to_owned());
         match twin.or_else(|| refusal(key, extension, &name)) {
             Some(reason) => Err(Error::invalid(reason).with_member(name)),
             None => Ok(Planned {
@@ -80,11 +80,11 @@ fn named(key: &str, extension: &str) -> String {
 /// Why the member would be refused by a reader, or not be what it was.
 fn refusal(key: &str, extension: &str, name: &str) -> Option<String> {
     if key.is_empty() {
-        return Some("a sample without a key".to_owned());
+        return Some("the sample has no key".to_owned());
     }
     if extension.starts_with("__") && extension.ends_with("__") {
         return Some(format!(
-            "{extension:?} is no extension but a remark about the sample: leave it out"
+            "{extension:?} is metadata about the sample, not an extension: leave it out"
         ));
     }
     if let Some(reason) = extended::refusal(name) {
@@ -93,19 +93,22 @@ fn refusal(key: &str, extension: &str, name: &str) -> Option<String> {
     let (own_key, own_extension) = split_name(name);
     if own_key != key {
         return Some(format!(
-            "the key {key:?} would be read back as {own_key:?}: the last part of a key has no dot, an extension no slash"
+            "the key {key:?} would be read back as {own_key:?}: the last part of a key must not contain a dot, nor an extension a slash"
         ));
     }
     if own_extension != extension {
         return Some(format!(
-            "the extension {extension:?} would be read back as {own_extension:?}: extensions are in small letters"
+            "the extension {extension:?} would be read back as {own_extension:?}: extensions must be lowercase"
         ));
     }
     if is_remark(name) {
-        return Some("members under a first part like __this__ belong to no sample".to_owned());
+        return Some(
+            "a key must not begin with a part like __this__, whose members belong to no sample"
+                .to_owned(),
+        );
     }
     if name.ends_with('/') {
-        return Some("the member's name ends like a folder's".to_owned());
+        return Some("the member's name ends with a slash, like a folder's".to_owned());
     }
     too_long(name)
 }
@@ -116,7 +119,7 @@ fn too_long(name: &str) -> Option<String> {
         return None;
     }
     Some(format!(
-        "a name of {} bytes, its longest part of {longest}: no more than {MAX_PATH} and {MAX_PART} can be unpacked",
+        "the member's name has {} bytes, and its longest part {longest}: at most {MAX_PATH} and {MAX_PART} can be unpacked",
         name.len()
     ))
 }

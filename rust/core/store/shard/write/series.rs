@@ -152,7 +152,7 @@ impl Series {
         match self.is_lost {
             false => Ok(()),
             true => Err(Error::invalid(
-                "a shard was lost to an error before: no more can be written",
+                "an error has discarded a shard before: no more can be written",
             )
             .with_source(self.names.shown())),
         }
@@ -176,7 +176,7 @@ impl Names {
     fn parse(path: &Path) -> Result<Self> {
         let given = path.to_owned();
         let Some(name) = path.file_name() else {
-            return Err(Error::invalid("a shard needs a name"));
+            return Err(Error::invalid("the path has no file name"));
         };
         let Some(name) = name.to_str() else {
             return Ok(Self { given, field: None });
@@ -191,7 +191,9 @@ impl Names {
         });
         let field = fields.next();
         if fields.next().is_some() {
-            return Err(Error::invalid("more than one field for the shard's number"));
+            return Err(Error::invalid(
+                "the path has more than one field for the shard's number",
+            ));
         }
         let field = field.map(|(before, spec, behind)| {
             Ok(Field {
@@ -206,7 +208,9 @@ impl Names {
 
     fn check_split(&self, split: Split) -> Result<()> {
         if [split.max_bytes, split.max_samples].contains(&Some(0)) {
-            return Err(Error::invalid("max_bytes and max_samples are at least 1"));
+            return Err(Error::invalid(
+                "max_bytes and max_samples must be at least 1",
+            ));
         }
         if self.field.is_none() && split != Split::default() {
             return Err(Error::invalid(
@@ -278,7 +282,7 @@ fn width(spec: &str) -> Result<usize> {
         true => Ok(width),
         false => Err(Error::new(
             ErrorKind::InvalidArgument,
-            format!("a field %{spec}d: a shard's number is %d or, with zeros in front, %06d"),
+            format!("the field %{spec}d is not supported: use %d or, with leading zeros, %06d"),
         )),
     }
 }

@@ -9,13 +9,13 @@ use crate::codec::params::Params;
 use crate::error::{Error, Result};
 
 /// One frame a packet.
-pub(crate) struct Packets {
+pub(crate) struct Decoder {
     info: StreamInfo,
     frames: FrameDecoder,
     output: Output,
 }
 
-impl Packets {
+impl Decoder {
     /// A decoder for the track that `params` describe: STREAMINFO is its codec's own header.
     ///
     /// # Errors
@@ -24,7 +24,7 @@ impl Packets {
         let header = params.header.first_chunk();
         let info = header.and_then(StreamInfo::parse);
         let info = info
-            .ok_or_else(|| Error::corrupt("FLAC without its header"))?
+            .ok_or_else(|| Error::corrupt("the FLAC header is missing"))?
             .check()?;
         Ok(Self {
             frames: FrameDecoder::new(&info),
@@ -34,14 +34,14 @@ impl Packets {
     }
 }
 
-impl PacketDecoder for Packets {
+impl PacketDecoder for Decoder {
     fn decode(&mut self, packet: &[u8]) -> Result<Block<'_>> {
         let length = match self.frames.decode(packet) {
             Ok(frame) => frame.header.block_size as usize,
             Err(Fault::Short) => return Err(damaged("a FLAC frame ends too early")),
             Err(Fault::Damaged(reason)) => return Err(damaged(reason)),
             Err(Fault::Changed { .. }) => {
-                return Err(not_here("FLAC that changes its format in mid-stream"));
+                return Err(not_here("the FLAC stream changes its format in mid-stream"));
             }
         };
         self.output.clear();

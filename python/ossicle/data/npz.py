@@ -160,7 +160,7 @@ class Npz:
         method, crc, stored, full, local = self._members[name]
         marker, name_bytes, extra_bytes = _LOCAL.unpack(self._read(local, _LOCAL.size))
         if marker != b"PK\3\4":
-            raise ValueError("a member is not where the directory says")
+            raise ValueError("a member is not at the place that the directory gives")
         data = self._read(local + _LOCAL.size + name_bytes + extra_bytes, stored)
         if method == _DEFLATED:
             if full > _MOST_DEFLATED * stored:
@@ -187,9 +187,9 @@ class Npz:
         if isinstance(error, OSError):
             why = f"cannot read the file: {error.strerror or error}"
         elif isinstance(error, MemoryError):
-            why = "what it holds does not fit into memory"
+            why = "its contents do not fit into memory"
         else:
-            why = f"is no whole NumPy archive: {error}"
+            why = f"is not a complete NumPy archive: {error}"
         return MetadataError(why, source=self._source, column=name)
 
 
@@ -226,7 +226,7 @@ def _unzip(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
 
 def _check_most(full: int, most: int) -> None:
     if full > most:
-        raise ValueError(f"a compressed member of {full} bytes: {most} are the most that is read")
+        raise ValueError(f"a compressed member of {full} bytes: {most} is the limit")
 
 
 def _slice(content: bytes, at: int, count: int) -> bytes:
@@ -244,7 +244,7 @@ def _pread(descriptor: int, at: int, count: int) -> bytes:
 
 def _exactly(data: bytes, count: int) -> bytes:
     if len(data) != count:
-        raise ValueError("it is cut short")
+        raise ValueError("the file is cut short")
     return data
 
 
@@ -286,9 +286,9 @@ def _array(data: bytes, copy: bool) -> Array:
         return array
     (dtype, order, shape), start = usual
     if dtype.hasobject:
-        raise ValueError("it holds pickled objects, which are never read")
+        raise ValueError("the file has pickled objects, which are never read")
     if len(data) != start + math.prod(shape) * dtype.itemsize:
-        raise ValueError("an array is not as long as its header says")
+        raise ValueError("an array's length differs from its header")
     view: Array = np.ndarray(shape, dtype, data, start, order=order)
     return view.copy(order) if copy else view
 
@@ -301,7 +301,7 @@ def _check_promise(data: bytes) -> None:
     read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
     if not dtype.hasobject and len(data) - file.tell() < math.prod(shape) * dtype.itemsize:
-        raise ValueError("an array is not as long as its header says")
+        raise ValueError("an array's length differs from its header")
 
 
 def _header(data: bytes) -> tuple[_Header, int] | None:
