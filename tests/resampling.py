@@ -199,8 +199,8 @@ TEXT = """\
 
 `resample`, `load`, `load_batch` and `ossicle decode` convert between any two rates from 1 Hz to
 768 kHz, aligned to the sample: sample 0 stays sample 0, `n` samples become `ceil(n * target /
-orig)`, and a range of a recording has the bits of the whole. `ossicle.Resampler` does it for a
-stream, whose chunks join to the same bits too.
+orig)`, and a range of a recording has the bits of the whole. `ossicle.StreamResampler` does it for
+a stream, whose chunks join to the same bits too.
 
 | `quality=` | kept, of the lower Nyquist frequency | design | arithmetic |
 |---|--:|--:|---|

@@ -104,7 +104,7 @@ def through(chain: list[DataProcessor], sample: Any) -> Any:
         try:
             sample = processor(*sample)
         except SampleError as error:
-            if "there is no" not in error.reason:
+            if "the recording has no" not in error.reason:
                 raise
             break
     return sample

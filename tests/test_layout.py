@@ -94,3 +94,25 @@ def test_no_private_name_crosses_files() -> None:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ossicle"):
                 names = [alias.name for alias in node.names if alias.name.startswith("_")]
                 assert set(names) <= {"_native", "__build__", "__version__"}, (path, names)
+
+
+SEVERAL = {"Item"}
+"""Type variables."""
+
+
+def test_a_name_means_one_thing() -> None:
+    """Classes and aliases of types that stand in more than one room of the data side."""
+    rooms = ("atomic", "collator", "data", "dataloader", "faults", "progress", "shard")
+    owners: dict[str, set[str]] = {}
+    for name, path in modules().items():
+        if path.suffix == ".py" and name.split(".")[1:2] and name.split(".")[1] in rooms:
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef):
+                    owners.setdefault(node.name, set()).add(name)
+                elif (
+                    isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias"
+                ):
+                    owners.setdefault(ast.unparse(node.target), set()).add(name)
+    assert len(owners) > 100
+    several = {name: places for name, places in owners.items() if len(places) > 1}
+    assert not several.keys() - SEVERAL, several

@@ -64,3 +64,8 @@ def test_other_missing_modules_are_missing() -> None:
 def test_an_old_name_of_training_warns() -> None:
     with pytest.warns(DeprecationWarning, match=r"train\.TrainConfig"):
         assert train.AlignConfig is train.TrainConfig
+
+
+def test_the_old_name_of_the_resampler_of_streams_warns() -> None:
+    with pytest.warns(DeprecationWarning, match=r"ossicle\.StreamResampler"):
+        assert ossicle.Resampler is ossicle.StreamResampler

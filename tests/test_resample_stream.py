@@ -34,7 +34,7 @@ def test_chunks_join_to_the_whole(
 ) -> None:
     shape = (sum(chunks),) if channels is None else (channels, sum(chunks))
     signal = np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
-    stream = ossicle.Resampler(source, target, quality=quality, channels=channels)
+    stream = ossicle.StreamResampler(source, target, quality=quality, channels=channels)
     pieces, given_frames, got_frames = [], 0, 0
     for chunk in np.split(signal, np.cumsum(chunks)[:-1], axis=-1) if chunks else []:
         pieces.append(stream.push(chunk))
@@ -50,7 +50,7 @@ def test_chunks_join_to_the_whole(
 
 def test_it_lags_no_more_than_it_says_and_no_less_than_half() -> None:
     for source, target in [(44_100, 16_000), (8_000, 16_000), (44_100, 16_001)]:
-        stream = ossicle.Resampler(source, target)
+        stream = ossicle.StreamResampler(source, target)
         made, most = 0, 0.0
         for number in range(1, 300):
             made += len(stream.push(np.zeros(441, np.float32)))
@@ -60,7 +60,7 @@ def test_it_lags_no_more_than_it_says_and_no_less_than_half() -> None:
 
 
 def test_after_a_flush_only_a_reset_makes_sense() -> None:
-    stream = ossicle.Resampler(8_000, 16_000)
+    stream = ossicle.StreamResampler(8_000, 16_000)
     noise = np.random.default_rng(2).standard_normal(9_000).astype(np.float32)
     expected = ossicle.resample(noise, 8_000, 16_000)
     for _ in range(2):
@@ -74,7 +74,7 @@ def test_after_a_flush_only_a_reset_makes_sense() -> None:
 
 
 def test_what_cannot_be_taken_is_refused_and_the_stream_goes_on() -> None:
-    stream = ossicle.Resampler(44_100, 16_000, channels=2)
+    stream = ossicle.StreamResampler(44_100, 16_000, channels=2)
     noise = np.random.default_rng(2).standard_normal((2, 30_000)).astype(np.float32)
     pieces = [stream.push(noise[:, :20_000])]
     for shape in [(20,), (3, 20), (1, 20), (2, 2, 2)]:
@@ -96,14 +96,14 @@ def test_what_cannot_be_taken_is_refused_and_the_stream_goes_on() -> None:
 def test_arguments_that_make_no_sense(wrong: dict[str, object]) -> None:
     arguments: dict[str, object] = {"orig_rate": 8_000, "target_rate": 16_000}
     with pytest.raises(ossicle.InvalidArgumentError):
-        ossicle.Resampler(**(arguments | wrong))
+        ossicle.StreamResampler(**(arguments | wrong))
 
 
 def test_streams_on_many_threads_keep_apart() -> None:
     signals = np.random.default_rng(3).standard_normal((16, 40_000)).astype(np.float32)
 
     def run(signal: np.ndarray) -> np.ndarray:
-        stream = ossicle.Resampler(48_000, 16_000)
+        stream = ossicle.StreamResampler(48_000, 16_000)
         pieces = [stream.push(chunk) for chunk in np.array_split(signal, 37)]
         return np.concatenate([*pieces, stream.flush()])
 

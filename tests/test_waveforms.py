@@ -64,7 +64,7 @@ def as_libsndfile_reads(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 
 def _streamed(x: Any) -> npt.NDArray[np.float32]:
-    resampler = ossicle.Resampler(8_000, RATE)
+    resampler = ossicle.StreamResampler(8_000, RATE)
     return np.concatenate([resampler.push(x), resampler.flush()])
 
 

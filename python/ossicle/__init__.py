@@ -22,7 +22,7 @@ from ossicle.audio import (
     load_concealed,
     save,
 )
-from ossicle.audio.resampling import Resampler, resample
+from ossicle.audio.resampling import StreamResampler, resample
 from ossicle.cache import (
     AudioCache,
     AudioCacheKey,
@@ -81,6 +81,9 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "Resampler":
+        moved.warn_renamed("ossicle.Resampler", "ossicle.StreamResampler")
+        return StreamResampler
     if name not in _LAZY:
         raise AttributeError(f"module 'ossicle' has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)
@@ -112,9 +115,9 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidKeyError",
     "NonFiniteSampleError",
-    "Resampler",
     "Shard",
     "ShardWriter",
+    "StreamResampler",
     "UnsupportedFormatError",
     "WaveformCache",
     "WaveformCacheKey",

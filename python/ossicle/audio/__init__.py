@@ -14,7 +14,7 @@ from ossicle.audio.reading import (
     load_concealed,
 )
 from ossicle.audio.remarks import count_reasons, reason_of
-from ossicle.audio.resampling import Quality, Resampler, resample
+from ossicle.audio.resampling import Quality, StreamResampler, resample
 from ossicle.audio.waveforms import as_float32
 from ossicle.audio.writing import encode, save
 
@@ -26,8 +26,8 @@ __all__ = [
     "FloatArray",
     "Gap",
     "Quality",
-    "Resampler",
     "ShardMember",
+    "StreamResampler",
     "as_float32",
     "count_reasons",
     "encode",

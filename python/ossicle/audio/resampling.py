@@ -14,7 +14,7 @@ from ossicle import _native
 from ossicle.audio.waveforms import as_float32, as_planes
 from ossicle.errors import InvalidArgumentError
 
-__all__ = ["Quality", "Resampler", "resample"]
+__all__ = ["Quality", "StreamResampler", "resample"]
 
 Quality: TypeAlias = Literal["fast", "high", "best"]
 """How well to convert: ``"fast"`` keeps 0.9 of the lower rate's band and rejects 100 dB, ``"high"``
@@ -53,12 +53,12 @@ def resample(
     return result[0] if is_flat else result
 
 
-class Resampler:
+class StreamResampler:
     """Converts a stream: the chunks of its output, joined, are `resample` of the joined input.
 
     They are so to the last bit, however the input was cut. ::
 
-        resampler = ossicle.Resampler(44_100, 16_000)
+        resampler = ossicle.StreamResampler(44_100, 16_000)
         pieces = [resampler.push(chunk) for chunk in chunks]
         waveform = np.concatenate([*pieces, resampler.flush()], axis=-1)
 

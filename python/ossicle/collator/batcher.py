@@ -17,7 +17,7 @@ from ossicle.collator.prompts import prompt_of
 from ossicle.collator.rows import read_row
 from ossicle.collator.shorten import Shortener
 from ossicle.collator.sound import Loader, place_of
-from ossicle.collator.types import Encoding, Item, Pair, Request, Row, Waveform
+from ossicle.collator.types import BatchRow, Encoding, Pair, Request, Row, Waveform
 from ossicle.errors import AudioError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Batcher:
             strict=strict,
         )
 
-    def read(self, index: int, row: Row) -> Item:
+    def read(self, index: int, row: Row) -> BatchRow:
         """A row, read, with its prompt.
 
         Raises:
@@ -94,9 +94,9 @@ class Batcher:
         prompt = prompt_of(
             self.processor, self._family, example, finds_response=self._finds_response
         )
-        return Item(example, prompt)
+        return BatchRow(example, prompt)
 
-    def load(self, items: list[Item]) -> tuple[list[Item], Errors]:
+    def load(self, items: list[BatchRow]) -> tuple[list[BatchRow], Errors]:
         """The rows with their waveforms, or features that are cached; all in one native call."""
         pairs: list[Pair] = [
             (item.example, recording) for item in items for recording in item.example.recordings
@@ -114,13 +114,13 @@ class Batcher:
             loaded.append(replace(item, sounds=tuple(own)))
         return loaded, errors
 
-    def batch(self, items: list[Item]) -> tuple[dict[str, Any], Errors]:
+    def batch(self, items: list[BatchRow]) -> tuple[dict[str, Any], Errors]:
         """The batch of rows that are loaded, or the errors of those that cannot be in one."""
         request, encoding = self.encode(items)
         errors = self.check_lengths(items, self.token_counts(items, request, encoding))
         return ({}, errors) if errors else self.finish(items, request, encoding)
 
-    def encode(self, items: list[Item]) -> tuple[Request, Encoding]:
+    def encode(self, items: list[BatchRow]) -> tuple[Request, Encoding]:
         """What the processor gives for rows, and what it was asked."""
         processor, sounds = self.processor, [sound for item in items for sound in item.sounds]
         if self._features is not None:
@@ -136,7 +136,7 @@ class Batcher:
         return request, (self._family.call or encode_together)(request)
 
     def token_counts(
-        self, items: list[Item], request: Request, encoding: Encoding
+        self, items: list[BatchRow], request: Request, encoding: Encoding
     ) -> list[list[int]] | None:
         """The encoder's tokens for each recording of each row; None where nothing tells.
 
@@ -154,7 +154,7 @@ class Batcher:
         pairs = zip(rows, items, strict=True)
         return [[row] * len(item.example.recordings) for row, item in pairs]
 
-    def check_lengths(self, items: list[Item], counts: list[list[int]] | None) -> Errors:
+    def check_lengths(self, items: list[BatchRow], counts: list[list[int]] | None) -> Errors:
         """The errors of rows with a recording of which the encoder makes not one token."""
         # A clip of two mel frames or less expands to nothing: the row would train as if it had no
         # audio, or, with no frame at all, attend over nothing and give NaN.
@@ -168,7 +168,7 @@ class Batcher:
         return errors
 
     def finish(
-        self, items: list[Item], request: Request, encoding: Encoding
+        self, items: list[BatchRow], request: Request, encoding: Encoding
     ) -> tuple[dict[str, Any], Errors]:
         """The batch of what the processor gave, shortened and labelled, or the errors of rows."""
         if self._finds_response:
@@ -188,7 +188,9 @@ class Batcher:
             return self._loader(pairs)
         return self._features(pairs, self.processor, self._loader)
 
-    def _check_responses(self, items: list[Item], whole: Encoding, encoding: Encoding) -> Errors:
+    def _check_responses(
+        self, items: list[BatchRow], whole: Encoding, encoding: Encoding
+    ) -> Errors:
         """The errors of rows that had a response before they were shortened."""
         if whole.response is None or encoding.response is None:
             return {}
@@ -203,7 +205,7 @@ class Batcher:
             if had[place] and not has[place]
         }
 
-    def _label(self, items: list[Item], encoding: Encoding) -> tuple[dict[str, Any], Errors]:
+    def _label(self, items: list[BatchRow], encoding: Encoding) -> tuple[dict[str, Any], Errors]:
         # Padding is where the attention mask says so. Comparing ids with the pad token would also
         # mask the real ends of texts wherever a tokenizer pads with its end-of-text token, and the
         # model would never learn to stop.

@@ -38,7 +38,7 @@ def response_mask(request: Request, encoding: Encoding, family: Family) -> torch
             'loss_on="response" is impossible; transformers 5.23 or later is needed'
         )
     mask = torch.zeros_like(text["input_ids"], dtype=torch.bool)
-    finder = _Finder(request.processor, family)
+    finder = _ResponseFinder(request.processor, family)
     for row, (example, prompt) in enumerate(zip(request.examples, request.prompts, strict=True)):
         places = text["attention_mask"][row].nonzero().flatten()
         ids = text["input_ids"][row][places].tolist()
@@ -48,7 +48,7 @@ def response_mask(request: Request, encoding: Encoding, family: Family) -> torch
     return mask
 
 
-class _Finder:
+class _ResponseFinder:
     """Finds responses in tokens with one processor."""
 
     def __init__(self, processor: Any, family: Family) -> None:

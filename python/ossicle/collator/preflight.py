@@ -17,7 +17,7 @@ from ossicle.collator.batcher import Batcher
 from ossicle.collator.collator import AudioLmCollator
 from ossicle.collator.errors import CollatorError
 from ossicle.collator.loss import IGNORE_INDEX, token_id
-from ossicle.collator.types import Item, Row
+from ossicle.collator.types import BatchRow, Row
 from ossicle.data.recordings import Recording, Samples, header_of
 from ossicle.errors import AudioError
 
@@ -112,7 +112,7 @@ def _examine(batcher: Batcher, part: list[tuple[int, Row]], seen: dict[str, int]
     return lines
 
 
-def _describe(found: _Line, item: Item) -> None:
+def _describe(found: _Line, item: BatchRow) -> None:
     """What headers tell."""
     example = item.example
     found.id, found.files = example.id, [recording.name for recording in example.recordings]
@@ -128,7 +128,7 @@ def _describe(found: _Line, item: Item) -> None:
     found.seconds = seconds
 
 
-def _digest(item: Item) -> str:
+def _digest(item: BatchRow) -> str:
     """Of the recordings and the text."""
     example = item.example
     words = json.dumps([example.text, example.messages], sort_keys=True, default=str)
@@ -152,7 +152,7 @@ def _content(recording: Recording) -> bytes:
         return hashlib.sha256(recording.name.encode()).digest()
 
 
-def _encode(batcher: Batcher, pairs: list[tuple[_Line, Item]]) -> None:
+def _encode(batcher: Batcher, pairs: list[tuple[_Line, BatchRow]]) -> None:
     """Decodes all rows at once, and then makes a batch of each, so that one cannot hide another."""
     items, errors = batcher.load([item for _, item in pairs])
     for place, (found, _) in enumerate(pairs):
@@ -165,7 +165,7 @@ def _encode(batcher: Batcher, pairs: list[tuple[_Line, Item]]) -> None:
             found.problem = _describe_error(error)
 
 
-def _measure(batcher: Batcher, found: _Line, item: Item) -> None:
+def _measure(batcher: Batcher, found: _Line, item: BatchRow) -> None:
     request, encoding = batcher.encode([item])
     counts = batcher.token_counts([item], request, encoding)
     ids, audio = encoding.text["input_ids"], token_id(batcher.processor, "audio_token")

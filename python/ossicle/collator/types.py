@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "BatchRow",
     "Call",
     "Counts",
     "Encoding",
     "Example",
     "Family",
-    "Item",
     "Pair",
     "Prompt",
     "Request",
@@ -84,7 +84,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Item:
+class BatchRow:
     """A row on its way into a batch: its waveforms, or features that are cached, come last."""
 
     example: Example

@@ -17,7 +17,7 @@ from ossicle.errors import InvalidArgumentError
 
 __all__ = ["Collator", "DataBatch", "SpeechCollator"]
 
-Rows: TypeAlias = "slice | Sequence[int] | torch.Tensor"
+RowIndex: TypeAlias = "slice | Sequence[int] | torch.Tensor"
 
 # What `LabelEncoder` and `MaskGenerator` have written, and what becomes of it.
 _LABELS = "label_ids"
@@ -71,8 +71,8 @@ class DataBatch:
     @overload
     def __getitem__(self, rows: int) -> Sample: ...
     @overload
-    def __getitem__(self, rows: Rows) -> DataBatch: ...
-    def __getitem__(self, rows: int | Rows) -> Sample | DataBatch:
+    def __getitem__(self, rows: RowIndex) -> DataBatch: ...
+    def __getitem__(self, rows: int | RowIndex) -> Sample | DataBatch:
         """One sample for a number, a batch for a slice, numbers of rows, or a mask ``(B,)``."""
         if isinstance(rows, (int, np.integer)):
             length = int(self.waveform_lengths[rows])

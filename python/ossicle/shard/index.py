@@ -19,7 +19,7 @@ the tar:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
@@ -28,6 +28,7 @@ from ossicle import _native
 from ossicle.audio.arguments import thread_count
 from ossicle.data.polars_errors import reading
 from ossicle.errors import AudioError, CorruptAudioError, InvalidArgumentError, check_on_error
+from ossicle.progress import Report
 
 if TYPE_CHECKING:
     import polars
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["index_path", "index_shards"]
 
 Shards = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-Progress = Callable[[int, int], object]
 
 
 def index_path(shard: str | os.PathLike[str]) -> Path:
@@ -48,7 +48,7 @@ def index_shards(
     paths: Shards,
     *,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
     force: bool = False,
     on_error: Literal["raise"] = "raise",
 ) -> polars.DataFrame: ...
@@ -57,7 +57,7 @@ def index_shards(
     paths: Shards,
     *,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
     force: bool = False,
     on_error: Literal["collect"],
 ) -> tuple[polars.DataFrame, list[AudioError | None]]: ...
@@ -65,7 +65,7 @@ def index_shards(
     paths: Shards,
     *,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
     force: bool = False,
     on_error: Literal["raise", "collect"] = "raise",
 ) -> polars.DataFrame | tuple[polars.DataFrame, list[AudioError | None]]:

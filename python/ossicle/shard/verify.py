@@ -23,7 +23,8 @@ from ossicle.audio import ShardMember, info
 from ossicle.audio.arguments import thread_count
 from ossicle.errors import AudioError
 from ossicle.outputs import refuse_same_file
-from ossicle.shard.index import Progress, Shards, index_path, list_paths, read_index
+from ossicle.progress import Report
+from ossicle.shard.index import Shards, index_path, list_paths, read_index
 from ossicle.shard.reader import Shard
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def verify_shards(
     *,
     decode: bool = False,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> polars.DataFrame:
     """Reads shards to their last byte and lists all faults.
 
@@ -182,7 +183,7 @@ def repair_shard(
     *,
     decode: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Repair:
     """Writes a new shard from what is whole in a damaged one, which stays as it is.
 

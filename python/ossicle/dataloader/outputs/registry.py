@@ -15,8 +15,8 @@ __all__ = ["ENTRY_POINTS", "ProcessorRegistry", "default_registry"]
 ENTRY_POINTS = "ossicle.processors"
 """The group of entry points under which other packages announce their processors."""
 
-Kind: TypeAlias = type[FeatureProcessor]
-AnyKind = TypeVar("AnyKind", bound=Kind)
+ProcessorType: TypeAlias = type[FeatureProcessor]
+AnyProcessorType = TypeVar("AnyProcessorType", bound=ProcessorType)
 
 
 class ProcessorRegistry:
@@ -29,14 +29,14 @@ class ProcessorRegistry:
 
     def __init__(self, entry_points: str | None = None) -> None:
         self._group = entry_points
-        self._kinds: dict[str, Kind] = {}
+        self._kinds: dict[str, ProcessorType] = {}
 
     @overload
-    def register(self, kind: AnyKind, *, name: str | None = None) -> AnyKind: ...
+    def register(self, kind: AnyProcessorType, *, name: str | None = None) -> AnyProcessorType: ...
     @overload
-    def register(self, *, name: str) -> Callable[[AnyKind], AnyKind]: ...
+    def register(self, *, name: str) -> Callable[[AnyProcessorType], AnyProcessorType]: ...
 
-    def register(self, kind: AnyKind | None = None, *, name: str | None = None) -> Any:
+    def register(self, kind: AnyProcessorType | None = None, *, name: str | None = None) -> Any:
         """Adds a class, under its own name or another; a decorator, too.
 
         Raises:
@@ -59,7 +59,7 @@ class ProcessorRegistry:
         """All names, sorted; nothing is imported for it."""
         return sorted({*self._kinds, *self._entry_points()})
 
-    def get(self, name: str) -> Kind:
+    def get(self, name: str) -> ProcessorType:
         """The class of that name.
 
         Raises:
@@ -129,7 +129,7 @@ def _describe(point: importlib.metadata.EntryPoint) -> str:
     return f"{point.value!r}{package}"
 
 
-def _load(point: importlib.metadata.EntryPoint) -> Kind:
+def _load(point: importlib.metadata.EntryPoint) -> ProcessorType:
     try:
         kind = point.load()
     except Exception as error:

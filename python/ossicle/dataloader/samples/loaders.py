@@ -15,16 +15,17 @@ from ossicle.audio.resampling import check_rate
 from ossicle.data.arrays import Lookup, Strings
 from ossicle.data.errors import SampleError
 from ossicle.data.tables import Table
-from ossicle.dataloader.samples.shard_set import Shards, ShardSet, decode, sample_error
+from ossicle.dataloader.samples.shard_set import ShardSet, decode, sample_error
 from ossicle.dataloader.samples.sources import (
-    PathLike,
-    Rows,
+    ManifestRows,
+    MetadataSource,
     SideCars,
-    Store,
     folder_of,
     recordings,
 )
 from ossicle.errors import AudioError, InvalidArgumentError
+from ossicle.outputs import PathLike
+from ossicle.shard.index import Shards
 
 if TYPE_CHECKING:
     from ossicle.dataloader.types import ClipID, MetadataDict, Sample, SampleRate, Waveform, WavID
@@ -165,13 +166,13 @@ class MetadataLoader:
         ManifestError: It is nothing of that, or an id comes twice.
     """
 
-    def __init__(self, source: PathLike | Table | Store) -> None:
+    def __init__(self, source: PathLike | Table | MetadataSource) -> None:
         folder = folder_of(source)
-        self._store: Store
+        self._store: MetadataSource
         if folder is not None:
             self._store = SideCars(folder)
         else:
-            self._store = source if isinstance(source, Store) else Rows(source)
+            self._store = source if isinstance(source, MetadataSource) else ManifestRows(source)
 
     def load_metadata(self, wav_id: WavID) -> MetadataDict:
         """The metadata of a recording, with its ``wav_id``.
@@ -206,7 +207,7 @@ class RawFileLoader(FeatureLoader):
     def __init__(
         self,
         waveforms: WaveformLoader | PathLike | Mapping[WavID, PathLike] | Table,
-        metadata: MetadataLoader | PathLike | Table | Store | None = None,
+        metadata: MetadataLoader | PathLike | Table | MetadataSource | None = None,
         *,
         sample_rate: SampleRate | None = None,
         mono: bool = False,

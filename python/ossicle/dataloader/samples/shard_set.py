@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -19,7 +18,7 @@ from ossicle.data.npz import read_npy, read_npz
 from ossicle.data.recordings import samples_at
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.shard import Shard
-from ossicle.shard.index import list_paths
+from ossicle.shard.index import Shards, list_paths
 
 if TYPE_CHECKING:
     from ossicle.audio import AudioInfo
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ShardSet", "decode", "sample_error"]
 
-Shards = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 # Of members beside the audio, what is read, by the last part of their extensions.
 _READ = frozenset({"json", "npz", "npy", "txt", "cls"})
 

@@ -11,10 +11,11 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ossicle.dataloader.samples.epoch import SharedEpoch, sample_seed
 from ossicle.dataloader.samples.fault_policy import BAD, FaultPolicy
-from ossicle.dataloader.samples.shard_set import Shards, ShardSet
+from ossicle.dataloader.samples.shard_set import ShardSet
 from ossicle.dataloader.types import Sample
 from ossicle.errors import InvalidArgumentError, check_on_error
 from ossicle.faults import Fault
+from ossicle.shard.index import Shards
 from ossicle.stream.turns import check_ranks, distributed
 
 if TYPE_CHECKING:

@@ -6,25 +6,32 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ossicle.data.arrays import Columns, Lookup, Strings
 from ossicle.data.columns import COLUMNS
 from ossicle.data.errors import ManifestError, MetadataError
 from ossicle.data.npz import read_npz
 from ossicle.data.tables import Table, frame_of, source_of
+from ossicle.outputs import PathLike
 from ossicle.shard import AUDIO_EXTENSIONS
 
 if TYPE_CHECKING:
     from ossicle.dataloader.types import MetadataDict, WavID
 
-__all__ = ["Files", "PathLike", "Rows", "SideCars", "Store", "folder_of", "ids_of", "recordings"]
-
-PathLike: TypeAlias = str | os.PathLike[str]
+__all__ = [
+    "Files",
+    "ManifestRows",
+    "MetadataSource",
+    "SideCars",
+    "folder_of",
+    "ids_of",
+    "recordings",
+]
 
 
 @runtime_checkable
-class Store(Protocol):
+class MetadataSource(Protocol):
     """What a `MetadataStore` and the adapters have."""
 
     def load(self, wav_id: str, /) -> dict[str, Any]:
@@ -50,7 +57,7 @@ class Files:
         return os.path.join(self._root, self._paths[self.ids.number(wav_id)])  # noqa: PTH118
 
 
-class Rows:
+class ManifestRows:
     """Rows of a manifest."""
 
     def __init__(self, table: Table) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ossicle.data.arrays import Ints
 from ossicle.data.errors import ManifestError
 from ossicle.data.tables import Table, frame_of, source_of
 from ossicle.errors import InvalidArgumentError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Shares", "Strata", "quotas_of", "strata_of"]
 
-Ints: TypeAlias = npt.NDArray[np.int64]
 Shares: TypeAlias = Literal["proportional", "equal"] | Mapping[Any, float]
 
 _ROW = "number of the row"

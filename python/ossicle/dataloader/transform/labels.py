@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle.atomic import write_text
+from ossicle.data.arrays import Ints
 from ossicle.data.errors import MetadataError, SampleError
 from ossicle.dataloader.transform.base import DataProcessor
 from ossicle.dataloader.types import MetadataDict, Sample, SampleRate
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from ossicle.dataloader.types import Waveform
 
 __all__ = ["LabelEncoder"]
-
-Ints = npt.NDArray[np.int64]
 
 
 class LabelEncoder(DataProcessor):

@@ -149,7 +149,7 @@ def cut_metadata(metadata: MetadataDict, pieces: Sequence[Span]) -> MetadataDict
         MetadataError: A segment's times make no sense.
     """
     refuse_outdated(metadata, _OF_LABELS + _OF_FRAMES)
-    clock = _Clock(pieces)
+    clock = _Timeline(pieces)
     lists = {
         key: clock.follow(value, spans_of(value, metadata, key))
         for key, value in segment_lists(metadata).items()
@@ -173,7 +173,7 @@ def refuse_outdated(metadata: MetadataDict, names: Sequence[str] = _OF_FRAMES) -
             )
 
 
-class _Clock:
+class _Timeline:
     """Where a time of the waveform is in its pieces joined."""
 
     def __init__(self, pieces: Sequence[Span]) -> None:

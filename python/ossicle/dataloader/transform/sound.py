@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Normalizer", "Resampler"]
 
-Kind: TypeAlias = Literal["peak", "rms", "loudness"]
+Level: TypeAlias = Literal["peak", "rms", "loudness"]
 
 _TARGETS: dict[str, float] = {"peak": -1.0, "rms": -25.0, "loudness": -23.0}
 _BLOCK_SECONDS = 0.4  # of BS.1770's gating
@@ -91,13 +91,13 @@ class Normalizer(DataProcessor):
 
     def __init__(
         self,
-        kind: Kind = "peak",
+        kind: Level = "peak",
         target: float | None = None,
         *,
         max_gain_db: float = 40.0,
         peak_limit_db: float | None = None,
     ) -> None:
-        if kind not in get_args(Kind):
+        if kind not in get_args(Level):
             raise InvalidArgumentError(f'kind must be "peak", "rms" or "loudness", not {kind!r}')
         if kind == "loudness" and importlib.util.find_spec("pyloudnorm") is None:
             raise ModuleNotFoundError(
