@@ -216,6 +216,7 @@ def parts_of(data: list[dict[str, Any]]) -> tuple[Any, Any, AudioLmCollator]:
     return processor, model, collator
 
 
+@pytest.mark.sampled(one_in=2)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("make", [plain_trainer, sft_trainer])
 def test_responses_alone_with_workers_and_resumed(folder: Path, tmp_path: Path, make: Any) -> None:
