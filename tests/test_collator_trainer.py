@@ -267,6 +267,7 @@ def test_the_example_runs(
     assert float(loss[1]) > 0
 
 
+@pytest.mark.thorough
 def test_the_page_runs_as_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "trainers.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
