@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiers import Sweep
+from tiers import Sweep, cases
 
 import ossicle
 
@@ -60,7 +60,7 @@ CLIPS = {
 }
 
 
-@pytest.fixture(scope="module", params=CLIPS)
+@pytest.fixture(scope="module", params=cases(CLIPS, one_in=4))
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -107,12 +107,10 @@ def check(sweep: Sweep, clip: Path, rate: int | None, mono: bool, tolerance: flo
         assert worst <= tolerance, f"{where}: {worst}"
 
 
-@pytest.mark.sampled(one_in=4)
 def test_at_the_native_rate(name: str, clip: Path, sweep: Sweep) -> None:
     check(sweep, clip, None, mono=False, tolerance=0.0 if name in LOSSLESS else 1e-5)
 
 
-@pytest.mark.sampled(one_in=4)
 def test_after_resampling(name: str, clip: Path, sweep: Sweep) -> None:
     check(sweep, clip, 16_000, mono=True, tolerance=1e-5)
 

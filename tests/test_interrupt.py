@@ -172,6 +172,7 @@ def test_ctrl_c_ends_a_call(name: str, inputs: Path) -> None:
     assert not (inputs / "huge.tar.index.parquet").exists()
 
 
+@pytest.mark.sampled(one_in=4)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_ctrl_c_ends_a_command(name: str, inputs: Path) -> None:
     # The command itself, in a process that tells when it begins.

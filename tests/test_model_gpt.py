@@ -25,6 +25,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("n_audio", [None, 0, 1, 60])
 @pytest.mark.parametrize(
     "config",

@@ -49,6 +49,7 @@ def assert_same(one: Any, other: Any, tolerance: float = 1e-6) -> None:
         torch.testing.assert_close(gradient, other[1][name], rtol=1e-4, atol=tolerance)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("recomputed", [False, True])
 def test_it_compiles_into_one_graph_with_equal_gradients(recomputed: bool) -> None:
     """``fullgraph`` makes any break an error; the backend runs what was captured as it is."""
@@ -64,6 +65,7 @@ def test_it_compiles_into_one_graph_with_equal_gradients(recomputed: bool) -> No
     torch._dynamo.reset()
 
 
+@pytest.mark.thorough
 def test_other_lengths_do_not_compile_anew_each_time() -> None:
     """Twice in all: for the first sizes, then with sizes left open."""
     torch._dynamo.reset()

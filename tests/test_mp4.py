@@ -74,6 +74,7 @@ def cases() -> Iterator[tuple[str, str, str]]:
         yield codec, "mov", "end"
 
 
+@pytest.mark.sampled(one_in=7)
 @pytest.mark.parametrize(("codec", "suffix", "layout"), [*cases()])
 def test_every_layout_is_what_ffmpeg_gives(codec: str, suffix: str, layout: str, make_clip) -> None:
     rate = RATES.get(codec, 22_050)
@@ -109,6 +110,7 @@ def test_a_range_is_a_slice(codec: str, suffix: str, layout: str, make_clip) -> 
         np.testing.assert_allclose(part, expected, rtol=0, atol=tolerance)
 
 
+@pytest.mark.sampled(one_in=7)
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000, 96_000])
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("layout", ["end", "moof-based"])
@@ -138,6 +140,7 @@ class Counted(io.BytesIO):
         return count
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("layout", ["end", "faststart", "moof-based", "global-sidx", "fragments"])
 def test_a_short_range_reads_little(layout: str, make_clip) -> None:
     path = make_clip(

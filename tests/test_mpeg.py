@@ -82,6 +82,7 @@ def compare(path: Path, channels: int) -> None:
         assert np.abs(part - waveform[:, begin:end]).max(initial=0) < 1e-5
 
 
+@pytest.mark.sampled(one_in=13)
 @pytest.mark.parametrize(("suffix", "rate", "channels", "options"), list(cases()))
 def test_all_rates_and_modes(
     suffix: str, rate: int, channels: int, options: str, make_clip
@@ -96,6 +97,7 @@ LAYER2_MPEG1 = (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
 LAYER2_MPEG2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("rate", [*MPEG1, *MPEG2])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_all_bit_rates_of_layer_2(rate: int, channels: int, tmp_path: Path) -> None:
@@ -246,6 +248,7 @@ def switched_granules(data: bytes, channels: int) -> Iterator[tuple[int, int]]:
                 yield begin + 12, begin + before + 1
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 44_100, 48_000])
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("joint", [0, 1])

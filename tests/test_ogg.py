@@ -57,6 +57,7 @@ def check(path: Path, channels: int) -> None:
     demuxed.check(path, "ogg", channels, is_lossless=is_lossless)
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("clip", CLIPS)
 def test_clips_are_as_ffmpeg_has_them(folder: Path, clip: str) -> None:
     check(write(folder, clip), CLIPS[clip][3])
@@ -249,6 +250,7 @@ def test_copies_from_matroska(folder: Path, codec: str, tmp_path: Path) -> None:
         assert oracle.rms(got - expected) <= COPY_TOLERANCE[codec]
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("clip", CLIPS)
 def test_a_lost_page_is_an_error_and_what_follows_keeps_its_place(folder: Path, clip: str) -> None:
     data = write(folder, clip).read_bytes()

@@ -9,7 +9,7 @@ Index decides, and no chance: each run takes the same. Tests that the command li
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -48,6 +48,15 @@ def left_out(items: list[pytest.Item]) -> set[pytest.Item]:
         if not is_taken or item.get_closest_marker("thorough"):
             left.add(item)
     return left
+
+
+def cases(values: Iterable[Any], *, one_in: int) -> list[Any]:
+    """`values` as the parameters of a fixture: all but every `one_in`-th are ``thorough``."""
+    thorough = pytest.mark.thorough
+    return [
+        pytest.param(value, marks=() if index % one_in == 0 else thorough)
+        for index, value in enumerate(values)
+    ]
 
 
 def sweep(config: pytest.Config) -> Sweep:

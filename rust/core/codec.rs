@@ -5,6 +5,7 @@
 
 pub(crate) mod aac;
 pub(crate) mod alac;
+pub(crate) mod bits;
 pub(crate) mod flac;
 pub(crate) mod mpeg_audio;
 pub(crate) mod opus;
@@ -75,7 +76,7 @@ fn row(codec: Codec) -> Row {
                 Some(u64::from(header.block_size))
             },
             lossless_bits: Some(|_| None),
-            ..Row::new("flac", |params| Ok(Box::new(flac::Packets::new(params)?)))
+            ..Row::new("flac", |params| Ok(Box::new(flac::Decoder::new(params)?)))
         },
         Codec::Mp1 => mpeg("mp1", |_| MPEG_PREROLL_FRAMES),
         Codec::Mp2 => mpeg("mp2", |_| MPEG_PREROLL_FRAMES),
@@ -101,7 +102,7 @@ fn row(codec: Codec) -> Row {
                 _ => None,
             }),
             ..Row::new(sample.name(order), |params| {
-                Ok(Box::new(pcm::Packets::new(params)?))
+                Ok(Box::new(pcm::Decoder::new(params)?))
             })
         },
         Codec::Other(name) => Row::new(name, |params| {

@@ -25,7 +25,7 @@ mod tags;
 mod tests;
 mod wav;
 
-use self::chunk::Header;
+use self::chunk::HeaderReader;
 use self::demuxer::Demuxer;
 use self::flac::Flac;
 use self::pcm::Pcm;
@@ -59,7 +59,7 @@ pub(crate) fn open<'a>(mut source: Source<'a>) -> Result<Opened<'a>> {
 /// Reads the header of stored samples, at the start or after an ID3 tag; `None` when this is no container of
 /// them, or holds another codec.
 fn open_pcm(source: &mut Source<'_>) -> Result<Option<Pcm>> {
-    let mut header = Header::new(source);
+    let mut header = HeaderReader::new(source);
     let base = header.behind_id3()?;
     let magic = header.bytes(base, 16)?;
     let found = match (magic.get(..4), magic.get(8..12)) {

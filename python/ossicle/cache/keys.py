@@ -89,7 +89,7 @@ class WaveformCacheKey:
         half = ".f16" if self.dtype == "float16" else ""
         return f"{self.sample_rate}.{self.max_length_ms}{resampled}{half}"
 
-    def _identity(self) -> str:
+    def identity(self) -> str:
         """What an entry echoes: the whole key."""
         return self.as_filename()
 
@@ -135,7 +135,8 @@ class AudioCacheKey:
         """The folder under the root: the first two digits of ``blob_sha``."""
         return self.blob_sha[:2]
 
-    def _identity(self) -> str:
+    def identity(self) -> str:
+        """What an entry echoes: the whole key, with the whole digest of the processor."""
         return self._name(self.processor_sha)
 
     def _name(self, processor: str) -> str:

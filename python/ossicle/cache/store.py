@@ -362,7 +362,7 @@ class _Cache(Generic[Key]):
     def _names(self, key: Key) -> tuple[str, str, bool]:
         if not isinstance(key, self._key_type):
             raise TypeError(f"{type(self).__name__} takes {self._key_type.__name__}, not {key!r}")
-        return key.as_filename(), key._identity(), key.dtype == "float16"
+        return key.as_filename(), key.identity(), key.dtype == "float16"
 
     def _checked(self, key: Key, array: AnyFloats) -> NDArray[Any]:
         found: NDArray[Any] = np.asarray(array)

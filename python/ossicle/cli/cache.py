@@ -35,11 +35,11 @@ def stats(root: Root, as_json: AsJson = False) -> None:
     """Count what a cache holds: waveforms and features, sizes, last use. No entry is read."""
     with report_errors():
         opened = _open(root)
-        entries, held = opened.entries(), opened.stats()
+        entries, totals = opened.entries(), opened.stats()
     kinds = {name: _summary(some) for name, some in _by_kind(entries).items()}
-    temporary = {"files": held.temporary, "bytes": held.bytes - sum(e.bytes for e in entries)}
+    temporary = {"files": totals.temporary, "bytes": totals.bytes - sum(e.bytes for e in entries)}
     if as_json:
-        total = {"root": str(root), "entries": len(entries), "bytes": held.bytes}
+        total = {"root": str(root), "entries": len(entries), "bytes": totals.bytes}
         typer.echo(json.dumps(total | {"kinds": kinds, "temporary": temporary}))
         return
     table = Table("", caption=escape(str(root)))
@@ -48,9 +48,9 @@ def stats(root: Root, as_json: AsJson = False) -> None:
     for name, kind in kinds.items():
         stamps = [_when(kind["first_used"]), _when(kind["last_used"])]
         table.add_row(name, f"{kind['entries']:,}", _size(kind["bytes"]), *stamps)
-    if held.temporary:
-        table.add_row("temporary", f"{held.temporary:,}", _size(temporary["bytes"]), "", "")
-    table.add_row("all", f"{len(entries):,}", _size(held.bytes), "", "", style="bold")
+    if totals.temporary:
+        table.add_row("temporary", f"{totals.temporary:,}", _size(temporary["bytes"]), "", "")
+    table.add_row("all", f"{len(entries):,}", _size(totals.bytes), "", "", style="bold")
     console.print(table)
 
 
@@ -125,17 +125,17 @@ def clear(
     """Delete all entries and temporary files, but nothing that the cache did not make."""
     with report_errors():
         opened = _open(root)
-        held = opened.stats()
-        question = f"Delete {held.entries:,} entries, {_size(held.bytes)}, from {root}?"
+        totals = opened.stats()
+        question = f"Delete {totals.entries:,} entries, {_size(totals.bytes)}, from {root}?"
         if not yes:
             typer.confirm(question, abort=True, err=True)
         with errors.status("clearing"):
             opened.clear()
     if as_json:
-        facts = {"root": str(root), "entries": held.entries, "bytes": held.bytes}
+        facts = {"root": str(root), "entries": totals.entries, "bytes": totals.bytes}
         typer.echo(json.dumps(facts))
     else:
-        text = f"deleted {held.entries:,} entries, {_size(held.bytes)}"
+        text = f"deleted {totals.entries:,} entries, {_size(totals.bytes)}"
         console.print(text, highlight=False)
 
 

@@ -74,6 +74,6 @@ def corpus_spoken(
     with report_errors(), progress_bars() as progress:
         bars = Bars(progress)
         config = SpokenConfig(clips, held_out, texts, seed, speaker)
-        made = make_spoken(folder, config, on_clip=lambda done, total: bars("clips", done, total))
-    for path in made:
+        paths = make_spoken(folder, config, on_clip=lambda done, total: bars("clips", done, total))
+    for path in paths:
         console.print(f"wrote {path}", highlight=False)

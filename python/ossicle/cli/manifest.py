@@ -160,8 +160,8 @@ def _finish(made: MetadataManifest, out: Path | None, as_json: bool, more: dict[
         made.to_parquet(out)
     facts = summarize(made)
     if as_json:
-        told = more | facts | {"out": None if out is None else str(out)}
-        typer.echo(json.dumps(told, ensure_ascii=False, default=str))
+        printed = more | facts | {"out": None if out is None else str(out)}
+        typer.echo(json.dumps(printed, ensure_ascii=False, default=str))
         return
     _print_facts(facts, more)
     if out is not None:

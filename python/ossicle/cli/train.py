@@ -32,8 +32,8 @@ def make_command(stage: StageName) -> Callable[..., None]:
     """The command of a stage: an option for each field of `TrainConfig`, and ``--config``."""
 
     def command(config: Path | None = None, **given: Any) -> None:
-        said = {name: value for name, value in given.items() if value is not None}
-        _train(stage, config, said)
+        options = {name: value for name, value in given.items() if value is not None}
+        _train(stage, config, options)
 
     command.__doc__ = STAGES[stage].help
     kinds = option_types()
@@ -57,7 +57,7 @@ def _config_parameter() -> inspect.Parameter:
 
 
 def _parameter(name: str, kind: Any, f: Field[Any], stage: StageName) -> inspect.Parameter:
-    """An option that is None where nothing was said, so that files and defaults have their say."""
+    """An option that is None where it was not given, so that files and defaults have their say."""
     default = STAGES[stage].defaults.get(name, f.default)
     shown = "" if default is None or default is MISSING else f" [default: {_default_text(default)}]"
     option = typer.Option(
@@ -75,10 +75,10 @@ def _default_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _train(stage: StageName, file: Path | None, said: dict[str, Any]) -> None:
+def _train(stage: StageName, file: Path | None, options: dict[str, Any]) -> None:
     require("train", "torch", "transformers")
     with report_errors():
-        config = config_from(stage, said, file)
+        config = config_from(stage, options, file)
         from ossicle.train.result import TrainingInterrupted, TrainingTerminated
         from ossicle.train.trainer import run
 

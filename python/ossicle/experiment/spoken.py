@@ -22,8 +22,8 @@ from ossicle.outputs import claim_folder
 
 __all__ = [
     "Speaker",
-    "Spoken",
     "SpokenConfig",
+    "SpokenCorpus",
     "SynthesiserError",
     "Utterance",
     "make_spoken",
@@ -121,7 +121,7 @@ class Utterance:
     pitch: int
 
 
-class Spoken(NamedTuple):
+class SpokenCorpus(NamedTuple):
     """Where the parts of a corpus are.
 
     Attributes:
@@ -178,7 +178,7 @@ def make_spoken(
     config: SpokenConfig | None = None,
     *,
     on_clip: Callable[[int, int], object] | None = None,
-) -> Spoken:
+) -> SpokenCorpus:
     """Says the sentences of a corpus into WAV files and writes their manifests.
 
     Clips that exist are kept, so an interrupted call can be repeated. Equal
@@ -212,7 +212,7 @@ def make_spoken(
         manifests[name] = _manifest(folder, name, utterances, paths, config.speaker)
     lines = folder / "texts.txt"
     lines.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
-    return Spoken(manifests["train"], manifests["held-out"], lines)
+    return SpokenCorpus(manifests["train"], manifests["held-out"], lines)
 
 
 def _claim(folder: Path, config: SpokenConfig) -> None:

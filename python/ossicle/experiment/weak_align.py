@@ -23,7 +23,7 @@ from ossicle.data.clips import Clip, read_manifest
 from ossicle.experiment.aligned_model import AlignedModel
 from ossicle.experiment.ctc_encoder import CtcConfig, train_encoder
 from ossicle.experiment.language_model import LanguageConfig, train_language_model
-from ossicle.experiment.spoken import Speaker, Spoken, SpokenConfig, make_spoken
+from ossicle.experiment.spoken import Speaker, SpokenConfig, SpokenCorpus, make_spoken
 from ossicle.outputs import claim_folder
 from ossicle.progress import LossReport, StageReport
 from ossicle.train import trainer
@@ -176,7 +176,7 @@ class _Experiment:
         model.draw(self.stages, found)
         return result
 
-    def _corpus(self) -> Spoken:
+    def _corpus(self) -> SpokenCorpus:
         with _processor_seconds() as seconds:
             spoken = make_spoken(
                 self.out / "corpus",
@@ -209,7 +209,7 @@ class _Experiment:
 
         self._stage("language", [asdict(self.config.corpus), asdict(self.config.language)], run)
 
-    def _projector(self, corpus: Spoken) -> Path:
+    def _projector(self, corpus: SpokenCorpus) -> Path:
         """The folder of the checkpoint that ``ossicle train weak-align`` leaves."""
 
         def run(folder: Path) -> dict[str, Any]:
@@ -222,7 +222,7 @@ class _Experiment:
         done = self._stage("projector", asdict(self.config), run)
         return self.out / "projector" / str(done["checkpoint"])
 
-    def _train_config(self, corpus: Spoken, folder: Path) -> TrainConfig:
+    def _train_config(self, corpus: SpokenCorpus, folder: Path) -> TrainConfig:
         config = self.config.projector
         return TrainConfig.for_stage(
             "weak-align",

@@ -89,8 +89,8 @@ def generate(
     """
     batch = idx.shape[0]
     draws = _draws(seed, batch, max_new_tokens, temperature, top_k)
-    heard = 0 if audio_features is None else audio_features.shape[1]
-    size = heard + idx.shape[1] + max_new_tokens
+    soft_tokens = 0 if audio_features is None else audio_features.shape[1]
+    size = soft_tokens + idx.shape[1] + max_new_tokens
     cache = KVCache(model.config, batch, size, device=model.device, dtype=model.compute_dtype)
     logits = model.prefill(
         idx,
@@ -100,18 +100,18 @@ def generate(
         text_lengths=prompt_lengths,
     )
     stops = torch.tensor(list(stop_tokens), dtype=torch.int64, device=model.device)
-    said: list[Tensor] = []
+    tokens: list[Tensor] = []
     over = torch.zeros(batch, dtype=torch.bool, device=model.device)
     for step in range(max_new_tokens):
         if step:
-            logits = model.decode(said[-1][:, None], cache)[:, 0]
+            logits = model.decode(tokens[-1][:, None], cache)[:, 0]
         token = _pick(logits, draws[:, step].to(model.device), temperature, top_k)
-        said.append(torch.where(over, said[-1], token) if step else token)
+        tokens.append(torch.where(over, tokens[-1], token) if step else token)
         if len(stops):
-            over = over | torch.isin(said[-1], stops)
+            over = over | torch.isin(tokens[-1], stops)
             if over.all():
                 break
-    return torch.stack(said, dim=1) if said else idx.new_zeros(batch, 0)
+    return torch.stack(tokens, dim=1) if tokens else idx.new_zeros(batch, 0)
 
 
 def _draws(

@@ -154,16 +154,16 @@ class DurationBatchSampler(Turns):
         if count == 0:
             return
         examples = ", ".join(f"row {row} of {self._lengths[row]:g}" for row in self.too_long[:3])
-        told = f"{count} of {len(self._lengths)} rows are longer than the budget of {budget:g}"
-        told += f" ({examples}{', ...' if count > 3 else ''})"
+        facts = f"{count} of {len(self._lengths)} rows are longer than the budget of {budget:g}"
+        facts += f" ({examples}{', ...' if count > 3 else ''})"
         if on_too_long == "raise":
             raise InvalidArgumentError(
-                f'{told}: raise the budget, or pass on_too_long="alone" or "drop"'
+                f'{facts}: raise the budget, or pass on_too_long="alone" or "drop"'
             )
         fate = (
             "are left out" if on_too_long == "drop" else "get batches of one row, beyond the budget"
         )
-        warnings.warn(f"{told} and {fate}", UserWarning, stacklevel=3)
+        warnings.warn(f"{facts} and {fate}", UserWarning, stacklevel=3)
 
     def _make_plan(self, budget: float) -> BatchPlan:
         settings = self._settings

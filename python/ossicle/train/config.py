@@ -1,4 +1,4 @@
-"""What a training run is told: one schema for Python, YAML files and the command line."""
+"""What a training run does: one schema for Python, YAML files and the command line."""
 
 from __future__ import annotations
 

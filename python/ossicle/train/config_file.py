@@ -1,4 +1,4 @@
-"""Configurations as files: read with every key checked, written beside a run, told as a table."""
+"""Configurations as files: read with every key checked, written beside a run, shown as a table."""
 
 from __future__ import annotations
 

@@ -87,15 +87,12 @@ class StepFlops:
         """
         positions = soft + text
         forward = 2.0 * (positions * self._block_weights + text * self._head_weights)
-        passes = 3 if self._learns() else 2
+        passes = 3 if self.gpt.lm_head.weight.requires_grad else 2
         layers = range(self.gpt.config.n_layer)
         attention = 3 * sum(self._attention(layer, positions) for layer in layers)
         # Nothing in front of the projector wants its first layer's gradient.
         bridge = soft * (6 * self._bridge_weights - 2 * self.projector.fc1.weight.numel())
         return passes * forward + attention + bridge
-
-    def _learns(self) -> bool:
-        return bool(self.gpt.lm_head.weight.requires_grad)
 
     @cached_property
     def _block_weights(self) -> int:

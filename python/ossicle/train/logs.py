@@ -145,7 +145,7 @@ class Wandb:
     def __init__(self, config: TrainConfig, out: Path | None) -> None:
         import wandb
 
-        told = {name: str(v) if isinstance(v, Path) else v for name, v in vars(config).items()}
+        settings = {name: str(v) if isinstance(v, Path) else v for name, v in vars(config).items()}
         self._run: Any = wandb.init(
             project=config.wandb_project,
             mode=config.wandb,
@@ -153,7 +153,7 @@ class Wandb:
             name=None if out is None else out.name,
             id=_run_id(out, is_resumed=config.resume),
             resume="allow",
-            config=told,
+            config=settings,
         )
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

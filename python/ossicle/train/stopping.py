@@ -55,8 +55,8 @@ class Stop:
         elif number == signal.SIGINT and not self._is_patient:
             raise KeyboardInterrupt
 
-    def exception(self, told: str) -> TrainingInterrupted | TrainingTerminated:
+    def exception(self, message: str) -> TrainingInterrupted | TrainingTerminated:
         """What ends the run: as without a checkpoint, Ctrl-C or the end of the process."""
         if self.number == signal.SIGINT:
-            return TrainingInterrupted(told)
-        return TrainingTerminated(told)
+            return TrainingInterrupted(message)
+        return TrainingTerminated(message)

@@ -185,9 +185,9 @@ class _Run:
         steps = self.setup.feed.steps(start_step, self.config.steps)
         self._mark()
         for step in range(start_step, self.config.steps):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             parts = next(steps)
-            self.counts.wait += time.perf_counter() - begun
+            self.counts.wait += time.perf_counter() - start
             norm = self._step(step, parts)
             self._after(step + 1, norm, log)
         next(steps, None)  # lets the background thread end

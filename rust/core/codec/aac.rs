@@ -4,7 +4,6 @@
 //! HE-AAC only half of the rate would come out: it is refused.
 
 mod bands;
-mod bits;
 mod block;
 mod channel;
 mod codebooks;
@@ -21,8 +20,8 @@ mod pulse;
 mod tns;
 mod windows;
 
+use crate::codec::bits::{Bits, Short};
 use crate::error::{Error, Result};
-use bits::Bits;
 use layout::Layout;
 
 pub(crate) use decoder::Decoder;
@@ -77,8 +76,13 @@ pub(crate) enum Fault {
 
 const LATE_REPLICATION: &str = "HE-AAC (SBR), which the stream does not begin with";
 
+impl From<Short> for Fault {
+    fn from(_: Short) -> Self {
+        Self::Damaged("an AAC packet ends too early")
+    }
+}
+
 impl Fault {
-    const SHORT: Self = Self::Damaged("an AAC packet ends too early");
     const CHANGED: Self = Self::Damaged("an AAC packet has other channels than the stream");
     const COUPLED: Self = Self::Unsupported("AAC with coupling channels");
     const REPLICATED: Self = Self::Unsupported(LATE_REPLICATION);
@@ -170,7 +174,7 @@ impl Declared {
         let mut declared = Self {
             object_type,
             sample_rate: read_rate(bits)?,
-            channel_configuration: bits.read(4)?,
+            channel_configuration: bits.need(4)?,
             ..Self::default()
         };
         if matches!(object_type, SBR | PS) {
@@ -180,10 +184,10 @@ impl Declared {
             declared.object_type = read_object_type(bits)?;
         }
         if declared.object_type == AAC_LC {
-            let mut rest = bits.clone();
+            let mut rest = *bits;
             declared.read_general(bits)?;
             if declared.program.is_some() {
-                rest = bits.clone();
+                rest = *bits;
             }
             if declared.sbr.is_none() {
                 declared.find_extension(&mut rest);
@@ -194,8 +198,8 @@ impl Declared {
 
     /// `GASpecificConfig`.
     fn read_general(&mut self, bits: &mut Bits<'_>) -> std::result::Result<(), Fault> {
-        self.frame_length = if bits.flag()? { 960 } else { 1024 };
-        self.depends_on_core = bits.flag()?;
+        self.frame_length = if bits.need_flag()? { 960 } else { 1024 };
+        self.depends_on_core = bits.need_flag()?;
         if self.depends_on_core {
             // The delay of a core coder that LC never has: some writers set the flag and write no delay.
             let _ = bits.skip(14);
@@ -213,12 +217,12 @@ impl Declared {
         const SYNC_SBR: u32 = 0x2B7;
         while rest.left() > 15 {
             if rest.peek(11) == SYNC_SBR {
-                rest.advance(11);
+                rest.at += 11;
                 // Cut off, it says nothing.
                 let _ = self.read_extension(rest);
                 return;
             }
-            rest.advance(1);
+            rest.at += 1;
         }
     }
 
@@ -228,11 +232,11 @@ impl Declared {
         if read_object_type(bits)? != SBR {
             return Ok(());
         }
-        let sbr = bits.flag()?;
+        let sbr = bits.need_flag()?;
         // At the rate of the core there is nothing to replicate: only the packets tell.
         let is_sure = !sbr || read_rate(bits)? != self.sample_rate;
         self.sbr = is_sure.then_some(sbr);
-        self.ps = sbr && bits.read(11)? == SYNC_PS && bits.flag()?;
+        self.ps = sbr && bits.need(11)? == SYNC_PS && bits.need_flag()?;
         Ok(())
     }
 
@@ -269,15 +273,15 @@ impl Declared {
 }
 
 fn read_object_type(bits: &mut Bits<'_>) -> std::result::Result<u32, Fault> {
-    match bits.read(5)? {
-        31 => Ok(32 + bits.read(6)?),
+    match bits.need(5)? {
+        31 => Ok(32 + bits.need(6)?),
         small => Ok(small),
     }
 }
 
 fn read_rate(bits: &mut Bits<'_>) -> std::result::Result<u32, Fault> {
-    match bits.read(4)? {
-        15 => bits.read(24),
+    match bits.need(4)? {
+        15 => Ok(bits.need(24)?),
         index => SAMPLE_RATES
             .get(index as usize)
             .copied()

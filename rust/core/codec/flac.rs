@@ -4,15 +4,15 @@
 
 pub(crate) mod bits;
 mod crc;
+mod decoder;
 pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod output;
-mod packets;
 mod predict;
 pub(crate) mod stream_info;
 mod subframe;
 
-pub(crate) use packets::Packets;
+pub(crate) use decoder::Decoder;
 
 /// What is wrong with a frame's bytes; where they lie is known further up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

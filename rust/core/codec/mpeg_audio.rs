@@ -5,7 +5,6 @@
 //! the difference that joint stereo codes are not even read.
 
 mod bands;
-mod bits;
 mod codebooks;
 mod grid;
 mod header;

@@ -1,7 +1,7 @@
 //! What is known of a stream before a packet of it is decoded: its codec, and what the decoder is made
 //! from.
 
-use super::sample::{Order, Sample};
+use super::sample::{Order, SampleFormat};
 
 /// Who made the packets; what is known of each stands in the table of [`codec`](super).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,7 +14,7 @@ pub(crate) enum Codec {
     Flac,
     Opus,
     Vorbis,
-    Pcm(Sample, Order),
+    Pcm(SampleFormat, Order),
     /// One that is not decoded here, by FFmpeg's name.
     Other(&'static str),
 }

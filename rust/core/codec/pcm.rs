@@ -1,9 +1,9 @@
 //! Stored numbers: linear, companded and adaptive.
 
 pub(crate) mod adpcm;
-mod packets;
+mod decoder;
 
-pub(crate) use packets::Packets;
+pub(crate) use decoder::Decoder;
 
 use crate::error::{Error, Result};
 

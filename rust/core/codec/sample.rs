@@ -35,7 +35,7 @@ impl Order {
 
 /// One stored number.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Sample {
+pub(crate) enum SampleFormat {
     Unsigned8,
     Signed8,
     Signed16,
@@ -47,7 +47,7 @@ pub(crate) enum Sample {
     MuLaw,
 }
 
-impl Sample {
+impl SampleFormat {
     /// The signed integer that holds `bits`; fewer than a whole byte's are stored left-justified.
     pub(crate) fn signed(bits: u32) -> Option<Self> {
         Some(match bits.div_ceil(8) {

@@ -3,11 +3,11 @@
 //! Format: Apple's "Audio Interchange File Format" 1.3 of 1989, "AIFF-C" draft of 1991, and the
 //! compression types that QuickTime has added.
 
-use super::chunk::{Chunk, Header, MAX_CHUNKS};
+use super::chunk::{Chunk, HeaderReader, MAX_CHUNKS};
 use super::extent::Declared;
 use super::pcm::{Coding, Layout, Pcm};
 use crate::codec::pcm::adpcm::{self, Adpcm};
-use crate::codec::sample::{Order, Sample};
+use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 
 /// Reads the header, which begins at `base`.
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// When it is broken: no format or no samples, less of them than promised; or of another codec.
-pub(crate) fn open(header: &mut Header<'_, '_>, base: u64) -> Result<Pcm> {
+pub(crate) fn open(header: &mut HeaderReader<'_, '_>, base: u64) -> Result<Pcm> {
     let is_compressed = header.bytes(base + 8, 4)? == b"AIFC";
     let form = header.array(base + 4)?.map_or(0, u32::from_be_bytes);
     let form_end = base + 8 + u64::from(form);
@@ -53,7 +53,11 @@ struct Common {
     frames: u32,
 }
 
-fn read_common(header: &mut Header<'_, '_>, chunk: Chunk, is_compressed: bool) -> Result<Common> {
+fn read_common(
+    header: &mut HeaderReader<'_, '_>,
+    chunk: Chunk,
+    is_compressed: bool,
+) -> Result<Common> {
     let body = header.bytes(chunk.at, chunk.size.min(22) as usize)?;
     let (Some(fixed), tag) = (body.first_chunk::<18>(), body.get(18..22)) else {
         return Err(header.broken(chunk.at, "the AIFF format chunk (COMM) is cut short"));
@@ -91,7 +95,7 @@ fn read_common(header: &mut Header<'_, '_>, chunk: Chunk, is_compressed: bool) -
 fn layout(tag: [u8; 4], bits: u32) -> Result<Layout> {
     let linear = |sample, order| Layout::linear("aiff", sample, order);
     let integer = |order| {
-        let sample = Sample::signed(bits).filter(|_| bits > 0);
+        let sample = SampleFormat::signed(bits).filter(|_| bits > 0);
         let reason = || Error::unsupported(format!("AIFF of {bits} bits is not decoded here"));
         let layout = linear(sample.ok_or_else(reason)?, order);
         Ok(Layout {
@@ -102,21 +106,21 @@ fn layout(tag: [u8; 4], bits: u32) -> Result<Layout> {
     Ok(match &tag {
         b"NONE" | b"twos" => integer(Order::Big)?,
         b"sowt" | b"SOWT" => integer(Order::Little)?,
-        b"raw " if bits == 8 => linear(Sample::Unsigned8, Order::Big),
-        b"in24" => linear(Sample::Signed24, Order::Big),
-        b"in32" => linear(Sample::Signed32, Order::Big),
+        b"raw " if bits == 8 => linear(SampleFormat::Unsigned8, Order::Big),
+        b"in24" => linear(SampleFormat::Signed24, Order::Big),
+        b"in32" => linear(SampleFormat::Signed32, Order::Big),
         // libsndfile's spelling of the first, and QuickTime's of both.
-        b"42n1" | b"42ni" => linear(Sample::Signed24, Order::Little),
-        b"23ni" => linear(Sample::Signed32, Order::Little),
-        b"fl32" | b"FL32" => linear(Sample::Float32, Order::Big),
-        b"fl64" | b"FL64" => linear(Sample::Float64, Order::Big),
-        b"alaw" | b"ALAW" => linear(Sample::ALaw, Order::Big),
-        b"ulaw" | b"ULAW" => linear(Sample::MuLaw, Order::Big),
+        b"42n1" | b"42ni" => linear(SampleFormat::Signed24, Order::Little),
+        b"23ni" => linear(SampleFormat::Signed32, Order::Little),
+        b"fl32" | b"FL32" => linear(SampleFormat::Float32, Order::Big),
+        b"fl64" | b"FL64" => linear(SampleFormat::Float64, Order::Big),
+        b"alaw" | b"ALAW" => linear(SampleFormat::ALaw, Order::Big),
+        b"ulaw" | b"ULAW" => linear(SampleFormat::MuLaw, Order::Big),
         b"ima4" => Layout {
             coding: Coding::Adpcm(Adpcm::ImaQuickTime),
             bits: None,
             block_bytes: adpcm::QT_BYTES,
-            ..linear(Sample::Signed8, Order::Big)
+            ..linear(SampleFormat::Signed8, Order::Big)
         },
         _ => {
             let tag = String::from_utf8_lossy(&tag);
@@ -141,7 +145,12 @@ fn extended(bytes: [u8; 10]) -> Option<u32> {
 }
 
 /// The samples lie behind two numbers, of which the first tells how far.
-fn finish(header: &mut Header<'_, '_>, common: Common, sound: Chunk, form_end: u64) -> Result<Pcm> {
+fn finish(
+    header: &mut HeaderReader<'_, '_>,
+    common: Common,
+    sound: Chunk,
+    form_end: u64,
+) -> Result<Pcm> {
     let Some([offset, _block]) = header.array::<8>(sound.at)?.map(|head| {
         let [a, b, c, d, rest @ ..] = head;
         [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes(rest)]

@@ -2,10 +2,10 @@
 //!
 //! Format: the manual page `audio_file_header(5)` of Solaris.
 
-use super::chunk::Header;
+use super::chunk::HeaderReader;
 use super::extent::Declared;
 use super::pcm::{Layout, Pcm};
-use crate::codec::sample::{Order, Sample};
+use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 
 /// The size of what a writer cannot know, by the format's own text.
@@ -15,7 +15,7 @@ const UNKNOWN: u32 = u32::MAX;
 ///
 /// # Errors
 /// When it is cut short or contradicts itself or the file, or names another codec.
-pub(crate) fn open(header: &mut Header<'_, '_>, base: u64) -> Result<Pcm> {
+pub(crate) fn open(header: &mut HeaderReader<'_, '_>, base: u64) -> Result<Pcm> {
     let Some(head) = header.array::<24>(base)? else {
         return Err(header.broken(header.source_len(), "the AU header is cut short"));
     };
@@ -45,16 +45,16 @@ pub(crate) fn open(header: &mut Header<'_, '_>, base: u64) -> Result<Pcm> {
     Pcm::new(header, layout, at, size)
 }
 
-fn sample(encoding: u32) -> Result<Sample> {
+fn sample(encoding: u32) -> Result<SampleFormat> {
     let name = match encoding {
-        1 => return Ok(Sample::MuLaw),
-        2 => return Ok(Sample::Signed8),
-        3 => return Ok(Sample::Signed16),
-        4 => return Ok(Sample::Signed24),
-        5 => return Ok(Sample::Signed32),
-        6 => return Ok(Sample::Float32),
-        7 => return Ok(Sample::Float64),
-        27 => return Ok(Sample::ALaw),
+        1 => return Ok(SampleFormat::MuLaw),
+        2 => return Ok(SampleFormat::Signed8),
+        3 => return Ok(SampleFormat::Signed16),
+        4 => return Ok(SampleFormat::Signed24),
+        5 => return Ok(SampleFormat::Signed32),
+        6 => return Ok(SampleFormat::Float32),
+        7 => return Ok(SampleFormat::Float64),
+        27 => return Ok(SampleFormat::ALaw),
         23 => "G.721 ADPCM",
         24 => "G.722 ADPCM",
         25 => "G.723 ADPCM of 3 bits",

@@ -27,13 +27,13 @@ pub(crate) struct Chunk {
 }
 
 /// The reader of a header.
-pub(crate) struct Header<'h, 'a> {
+pub(crate) struct HeaderReader<'h, 'a> {
     source: &'h mut Source<'a>,
     window: Vec<u8>,
     start: u64,
 }
 
-impl<'h, 'a> Header<'h, 'a> {
+impl<'h, 'a> HeaderReader<'h, 'a> {
     pub(crate) fn new(source: &'h mut Source<'a>) -> Self {
         Self {
             source,

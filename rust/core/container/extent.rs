@@ -14,7 +14,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::chunk::Header;
+use super::chunk::HeaderReader;
 use crate::codec::sample::Order;
 use crate::error::Result;
 
@@ -55,7 +55,7 @@ impl Declared {
     /// A remark, where the reading is strict.
     pub(super) fn bytes(
         mut self,
-        header: &mut Header<'_, '_>,
+        header: &mut HeaderReader<'_, '_>,
         order: Option<Order>,
     ) -> Result<Option<u64>> {
         if self.size == 0 && !self.does_chunk_follow(header, order)? {
@@ -69,7 +69,11 @@ impl Declared {
     }
 
     /// Whether what follows an empty recording may be a chunk, of the kind that has sizes of 32 bits in `order`.
-    fn does_chunk_follow(self, header: &mut Header<'_, '_>, order: Option<Order>) -> Result<bool> {
+    fn does_chunk_follow(
+        self,
+        header: &mut HeaderReader<'_, '_>,
+        order: Option<Order>,
+    ) -> Result<bool> {
         let Some(order) = order else {
             return Ok(true);
         };

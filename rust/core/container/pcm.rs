@@ -4,17 +4,17 @@
 
 use std::ops::Range;
 
-use super::chunk::Header;
+use super::chunk::HeaderReader;
 use crate::codec::pcm::adpcm::Adpcm;
 use crate::codec::pcm::check_channels;
-use crate::codec::sample::{Order, Sample};
+use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 use crate::info::AudioInfo;
 
 /// How the samples are stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Coding {
-    Linear(Sample, Order),
+    Linear(SampleFormat, Order),
     Adpcm(Adpcm),
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// The layout of whole frames of `sample`.
-    pub(crate) fn linear(container: &'static str, sample: Sample, order: Order) -> Self {
+    pub(crate) fn linear(container: &'static str, sample: SampleFormat, order: Order) -> Self {
         Self {
             container,
             coding: Coding::Linear(sample, order),
@@ -91,7 +91,7 @@ impl Pcm {
     /// # Errors
     /// When `layout` cannot be.
     pub(crate) fn new(
-        header: &Header<'_, '_>,
+        header: &HeaderReader<'_, '_>,
         layout: Layout,
         at: u64,
         size: Option<u64>,
@@ -159,12 +159,12 @@ impl Pcm {
     pub(crate) fn is_finite(&self) -> bool {
         !matches!(
             self.layout.coding,
-            Coding::Linear(Sample::Float32 | Sample::Float64, _)
+            Coding::Linear(SampleFormat::Float32 | SampleFormat::Float64, _)
         )
     }
 }
 
-fn check(header: &Header<'_, '_>, layout: &Layout, at: u64) -> Result<()> {
+fn check(header: &HeaderReader<'_, '_>, layout: &Layout, at: u64) -> Result<()> {
     if layout.channels == 0 || layout.sample_rate == 0 {
         let reason = "the header declares no channels or a rate of 0 Hz";
         return Err(header.broken(at, reason));

@@ -3,11 +3,11 @@
 //! Format: Microsoft's RIFF and `WAVEFORMATEXTENSIBLE` documents, EBU Tech 3306 for RF64, ITU-R
 //! BS.2088 for BW64, and Sony's "Wave64 file format" for the last.
 
-use super::chunk::{Header, MAX_CHUNKS};
+use super::chunk::{HeaderReader, MAX_CHUNKS};
 use super::extent::Declared;
 use super::pcm::{Coding, Layout, Pcm};
 use crate::codec::pcm::adpcm::{self, Adpcm};
-use crate::codec::sample::{Order, Sample};
+use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 
 /// The identifier that a Wave64 file begins with; the rest of the others is [`WAVE64_TAIL`].
@@ -35,7 +35,7 @@ const EXTENSIBLE: u16 = 0xFFFE;
 ///
 /// # Errors
 /// When it is broken: no format before the samples, less of them than promised; or of another codec.
-pub(crate) fn open(header: &mut Header<'_, '_>, base: u64) -> Result<Option<Pcm>> {
+pub(crate) fn open(header: &mut HeaderReader<'_, '_>, base: u64) -> Result<Option<Pcm>> {
     let magic = header.array(base)?;
     let order = if magic == Some(*b"RIFX") {
         Order::Big
@@ -90,7 +90,7 @@ struct Sizes {
 
 impl Sizes {
     /// What `ds64` says, where the sizes of 32 bits leave it to that.
-    fn long(header: &mut Header<'_, '_>, at: u64, short: Self) -> Result<Self> {
+    fn long(header: &mut HeaderReader<'_, '_>, at: u64, short: Self) -> Result<Self> {
         let riff = header.array(at)?.map(u64::from_le_bytes);
         let data = header.array(at + 8)?.map(u64::from_le_bytes);
         let is_short = short.riff != u64::from(IN_DS64);
@@ -109,7 +109,7 @@ impl Sizes {
 }
 
 /// Whether the format chunk at `at` tells of MPEG audio.
-fn is_mpeg(header: &mut Header<'_, '_>, at: u64) -> Result<bool> {
+fn is_mpeg(header: &mut HeaderReader<'_, '_>, at: u64) -> Result<bool> {
     Ok(matches!(header.array(at)?, Some([0x50 | 0x55, 0])))
 }
 
@@ -117,7 +117,7 @@ fn is_mpeg(header: &mut Header<'_, '_>, at: u64) -> Result<bool> {
 ///
 /// # Errors
 /// As for [`open`].
-pub(crate) fn open_wave64(header: &mut Header<'_, '_>, base: u64) -> Result<Pcm> {
+pub(crate) fn open_wave64(header: &mut HeaderReader<'_, '_>, base: u64) -> Result<Pcm> {
     const HEAD: u64 = 24;
     let riff = header.array(base + 16)?.map_or(0, u64::from_le_bytes);
     let (mut at, mut layout) = (base + HEAD + 16, None);
@@ -156,7 +156,7 @@ pub(crate) fn open_wave64(header: &mut Header<'_, '_>, base: u64) -> Result<Pcm>
     Err(header.broken(at, "the Wave64 file ends before its data chunk"))
 }
 
-fn no_format(header: &Header<'_, '_>, at: u64) -> Error {
+fn no_format(header: &HeaderReader<'_, '_>, at: u64) -> Error {
     header.broken(at, "the WAV file has no format chunk before its data")
 }
 
@@ -172,7 +172,7 @@ struct Format {
 }
 
 fn read_format(
-    header: &mut Header<'_, '_>,
+    header: &mut HeaderReader<'_, '_>,
     at: u64,
     size: u32,
     order: Order,
@@ -213,7 +213,7 @@ fn read_format(
 
 /// What `WAVEFORMATEXTENSIBLE` adds: the bits that count, and the format tag in a sub-format's GUID.
 fn read_extension(
-    header: &Header<'_, '_>,
+    header: &HeaderReader<'_, '_>,
     at: u64,
     extension: &[u8; 24],
     order: Order,
@@ -241,7 +241,7 @@ fn read_extension(
 }
 
 /// Bits of a sample where the header contradicts itself.
-fn settle(header: &Header<'_, '_>, at: u64, format: &mut Format) -> Result<()> {
+fn settle(header: &HeaderReader<'_, '_>, at: u64, format: &mut Format) -> Result<()> {
     let is_even = format.block_bytes.checked_rem(format.channels) == Some(0);
     let sample_bytes = format.block_bytes.checked_div(format.channels);
     let container = 8 * sample_bytes.filter(|_| is_even).unwrap_or(0);
@@ -268,11 +268,11 @@ fn settle(header: &Header<'_, '_>, at: u64, format: &mut Format) -> Result<()> {
 
 fn layout(format: &Format, order: Order, container: &'static str) -> Result<Layout> {
     let sample = match (format.tag, format.bits) {
-        (1, 1..=8) => Some(Sample::Unsigned8),
-        (1, bits) => Sample::signed(bits).filter(|_| bits > 0),
-        (3, bits) => Sample::float(bits),
-        (6, 8) => Some(Sample::ALaw),
-        (7, 8) => Some(Sample::MuLaw),
+        (1, 1..=8) => Some(SampleFormat::Unsigned8),
+        (1, bits) => SampleFormat::signed(bits).filter(|_| bits > 0),
+        (3, bits) => SampleFormat::float(bits),
+        (6, 8) => Some(SampleFormat::ALaw),
+        (7, 8) => Some(SampleFormat::MuLaw),
         (2, 4) => return adpcm(format, Adpcm::Microsoft, container),
         (0x11, 4) => return adpcm(format, Adpcm::ImaWav, container),
         _ => None,

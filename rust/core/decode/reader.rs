@@ -1,8 +1,9 @@
 //! From a track's packets to samples: exact trimming, exact ranges, and errors that say where.
 
 mod opus_start;
-mod parts;
+mod pass;
 mod presentation;
+mod rates;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,15 +13,14 @@ use crate::codec::params::{Codec, Params};
 use crate::codec::{self, aac};
 use crate::container::demuxer::{Demuxer, Packet, Part};
 use crate::decode::damage::Damage;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::guard::remark::Remarks;
 use crate::info::AudioInfo;
 use crate::signal::mix::{Mixer, channels_change};
 
-pub(crate) use parts::Place;
+use pass::Pass;
+pub(crate) use rates::Place;
 
-/// Packets in a row that give no sample before a stream counts as stuck.
-const MAX_BARREN_PACKETS: u32 = 65_536;
 /// Packets within which HE-AAC shows what its header keeps to itself.
 const PACKETS_SHOWING_SBR: u32 = 2;
 /// Samples reserved at most on a header's word, of all planes together.
@@ -399,124 +399,4 @@ fn check_rate(block: &Block<'_>, declared: u32) -> Result<()> {
     Err(Error::unsupported(format!(
         "the header says {declared} Hz and the stream {rate} Hz (a change of rate in mid-stream, or HE-AAC)"
     )))
-}
-
-/// Where a pass over the packets stands, in frames of the recording.
-struct Pass {
-    wanted: Range<u64>,
-    /// Packets that end before it need not be decoded; behind a seek it is 0 or more.
-    needed_from: i64,
-    /// What lies before it was decoded, passed over or missing.
-    position: i64,
-    /// Where a packet begins that does not tell.
-    next: i64,
-    has_begun: bool,
-    barren: u32,
-    /// Where the last packet ends in the file.
-    end_byte: u64,
-}
-
-impl Pass {
-    fn new(wanted: Range<u64>) -> Self {
-        let limit = |frame: u64| frame.min(i64::MAX as u64);
-        Self {
-            wanted: limit(wanted.start)..limit(wanted.end),
-            needed_from: i64::MIN,
-            position: 0,
-            next: 0,
-            has_begun: false,
-            barren: 0,
-            end_byte: 0,
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        self.has_begun && self.position >= self.wanted.end as i64
-    }
-
-    /// All was decoded up to frame `end`, where the packet `last` ends.
-    fn stand_behind(&mut self, last: Option<&Packet>, end: i64) {
-        let Some(last) = last else { return };
-        (self.has_begun, self.position, self.next) = (true, end, end);
-        self.end_byte = last.at + last.data.len() as u64;
-    }
-
-    /// Where `packet` begins; what is wanted in front of it and was not decoded is missing.
-    fn reach(&mut self, packet: &Packet, mixer: &mut Mixer, damage: &mut Damage) -> Result<i64> {
-        let begin = packet.begin.unwrap_or(self.next);
-        if !std::mem::replace(&mut self.has_begun, true) {
-            self.position = begin.min(self.wanted.start as i64);
-        }
-        let missing = self.inside(self.position)..self.inside(begin.max(self.position));
-        if missing.is_empty() && begin <= self.wanted.start as i64 && self.wanted.start > 0 {
-            damage.forget();
-        }
-        damage.fill(missing, packet.at, |frames| mixer.push_silence(frames))?;
-        self.end_byte = packet.at + packet.data.len() as u64;
-        self.position = self.position.max(begin);
-        Ok(begin)
-    }
-
-    /// Whether a packet was only to prepare the decoder for what is wanted: none of that is in it.
-    fn is_ahead(&self, begin: i64, packet: &Packet) -> bool {
-        let start = self.wanted.start as i64;
-        let end = packet
-            .frames
-            .map(|frames| begin.saturating_add(frames as i64));
-        self.needed_from > 0 && begin < start && end.is_none_or(|end| end <= start)
-    }
-
-    fn inside(&self, frame: i64) -> u64 {
-        (frame.max(0) as u64).clamp(self.wanted.start, self.wanted.end)
-    }
-
-    /// Moves over `frames` frames from `begin` on.
-    fn advance(&mut self, begin: i64, frames: i64) -> Result<()> {
-        self.next = begin.saturating_add(frames);
-        if self.next <= self.position {
-            return self.count_barren();
-        }
-        self.barren = 0;
-        self.position = self.next;
-        Ok(())
-    }
-
-    fn count_barren(&mut self) -> Result<()> {
-        self.barren += 1;
-        if self.barren <= MAX_BARREN_PACKETS {
-            return Ok(());
-        }
-        let reason = "too many packets in a row decode to no samples";
-        Err(Error::new(ErrorKind::Limit, reason))
-    }
-
-    /// Appends what is wanted of a block that begins at frame `begin`.
-    fn push(
-        &mut self,
-        block: &Block<'_>,
-        begin: i64,
-        packet: &Packet,
-        mixer: &mut Mixer,
-    ) -> Result<()> {
-        let decoded = block.frames() as u64;
-        let told = packet.frames.unwrap_or(decoded);
-        let shown = |frames: u64| frames.saturating_sub(packet.padding) as i64;
-        let frames = shown(told.min(decoded));
-        // The block may begin in front of the recording, or before what is there already.
-        let start = self.position.max(self.wanted.start as i64);
-        let end = begin.saturating_add(frames).min(self.wanted.end as i64);
-        if start < end {
-            mixer.push_block(
-                block.channels,
-                block.planes,
-                (start - begin) as usize..(end - begin) as usize,
-            )?;
-        } else {
-            mixer.learn(block.channels)?;
-        }
-        self.advance(begin, frames)?;
-        // What a packet lacks of what it tells is missing, behind the last one too.
-        self.next = begin.saturating_add(shown(told));
-        Ok(())
-    }
 }

@@ -1,11 +1,11 @@
 //! One packet to the spectra of its channels: `raw_data_block`, ISO/IEC 14496-3, section 4.4.2.1.
 
 use super::bands::Bands;
-use super::bits::Bits;
 use super::channel::Channel;
 use super::layout::Layout;
 use super::noise::Noise;
 use super::{AacConfig, Fault, pair};
+use crate::codec::bits::Bits;
 
 /// Reads packets; nothing of one is kept for the next but the room.
 pub(super) struct Blocks {
@@ -42,7 +42,7 @@ impl Blocks {
         let noise = Noise::of(packet);
         let (mut seen, mut is_replicated) = (0, false);
         loop {
-            match bits.read(3)? {
+            match bits.need(3)? {
                 kind @ (0 | 1 | 3) => seen |= self.read_element(kind, &mut bits, noise, seen)?,
                 2 => return Err(Fault::COUPLED),
                 4 => skip_data(&mut bits)?,
@@ -73,7 +73,7 @@ impl Blocks {
         noise: Noise,
         seen: u32,
     ) -> Result<u32, Fault> {
-        let tag = bits.read(4)?;
+        let tag = bits.need(4)?;
         let layout = self.layout.as_ref().ok_or(Fault::CHANGED)?;
         let index = layout.find(kind, tag, seen).ok_or(Fault::CHANGED)?;
         let [first, second] = layout.elements[index].planes;
@@ -106,9 +106,9 @@ impl Blocks {
 /// Passes over a `fill_element`; tells whether there is spectral band replication in it.
 fn skip_fill(bits: &mut Bits<'_>) -> Result<bool, Fault> {
     const REPLICATION: [u32; 2] = [13, 14];
-    let mut bytes = bits.read(4)?;
+    let mut bytes = bits.need(4)?;
     if bytes == 15 {
-        bytes = 14 + bits.read(8)?;
+        bytes = 14 + bits.need(8)?;
     }
     let is_replicated = bytes > 0 && REPLICATION.contains(&bits.peek(4));
     bits.skip(8 * bytes as usize)?;
@@ -118,13 +118,13 @@ fn skip_fill(bits: &mut Bits<'_>) -> Result<bool, Fault> {
 /// `data_stream_element`.
 fn skip_data(bits: &mut Bits<'_>) -> Result<(), Fault> {
     bits.skip(4)?;
-    let is_aligned = bits.flag()?;
-    let mut bytes = bits.read(8)?;
+    let is_aligned = bits.need_flag()?;
+    let mut bytes = bits.need(8)?;
     if bytes == 255 {
-        bytes += bits.read(8)?;
+        bytes += bits.need(8)?;
     }
     if is_aligned {
         bits.align()?;
     }
-    bits.skip(8 * bytes as usize)
+    Ok(bits.skip(8 * bytes as usize)?)
 }

@@ -2,11 +2,11 @@
 
 use super::Fault;
 use super::bands::Bands;
-use super::bits::Bits;
 use super::huffman;
 use super::pulse;
 use super::tns::Shaping;
 use super::windows::{MAX_BANDS, Windows};
+use crate::codec::bits::Bits;
 
 const ZERO: u8 = 0;
 const RESERVED: u8 = 12;
@@ -45,7 +45,7 @@ impl Channel {
         bands: &Bands,
         shared: Option<&Windows>,
     ) -> Result<(), Fault> {
-        let gain = bits.read(8)? as i32;
+        let gain = bits.need(8)? as i32;
         self.windows = match shared {
             Some(windows) => windows.clone(),
             None => Windows::read(bits, bands)?,
@@ -53,14 +53,14 @@ impl Channel {
         self.read_sections(bits)?;
         self.read_scales(bits, gain)?;
         let pulses = bits
-            .flag()?
+            .need_flag()?
             .then(|| pulse::Pulses::read(bits))
             .transpose()?;
         self.shaping.clear();
-        if bits.flag()? {
+        if bits.need_flag()? {
             self.shaping.read(bits, &self.windows, bands)?;
         }
-        if bits.flag()? {
+        if bits.need_flag()? {
             return Err(Fault::Damaged("an AAC-LC packet has gain control"));
         }
         self.read_spectrum(bits, bands)?;
@@ -80,10 +80,10 @@ impl Channel {
         for group in self.windows.groups() {
             let mut begin = 0;
             while begin < self.windows.bands {
-                let book = bits.read(4)? as u8;
+                let book = bits.need(4)? as u8;
                 let mut end = begin;
                 loop {
-                    let length = bits.read(length_bits)?;
+                    let length = bits.need(length_bits)?;
                     end += length as usize;
                     if length < escape {
                         break;
@@ -115,7 +115,7 @@ impl Channel {
                     NOISE => {
                         let energy = match noise {
                             Some(last) => last + huffman::read_difference(bits)?,
-                            None => gain - NOISE_OFFSET + bits.read(9)? as i32,
+                            None => gain - NOISE_OFFSET + bits.need(9)? as i32,
                         };
                         noise = Some(energy);
                         quarter_power(energy.clamp(-100, 155))

@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use super::Fault;
-use super::bits::Bits;
 use super::codebooks::{Codes, SCALE_FACTORS, SPECTRUM};
+use crate::codec::bits::Bits;
 
 /// Codes of so many bits or fewer are found at once, longer ones in a second table.
 const ROOT: usize = 9;
@@ -196,7 +196,7 @@ impl Book {
         band: &mut [f32],
     ) -> Result<(), Fault> {
         // A copy that lives in registers.
-        let mut reader = bits.clone();
+        let mut reader = *bits;
         match &self.values {
             Values::Quads(values) => self.each(&mut reader, band, |index, _| {
                 let values = values.get(usize::from(index)).unwrap_or(&[0.0; 4]);
@@ -215,7 +215,7 @@ impl Book {
             Values::Escapes => self.escapes(&mut reader, scale, band)?,
         }
         *bits = reader;
-        bits.check()
+        Ok(bits.check()?)
     }
 
     /// Fills `band` with what `values` gives for the codes, and for the bits behind them.
@@ -236,7 +236,7 @@ impl Book {
                 word <<= code.with_signs;
                 used += usize::from(code.with_signs);
             }
-            bits.advance(used);
+            bits.at += used;
         }
     }
 
@@ -272,7 +272,7 @@ impl Book {
                 *to = with_sign(power * scale, signs);
                 signs <<= has_sign;
             }
-            bits.advance(used);
+            bits.at += used;
         }
         Ok(())
     }

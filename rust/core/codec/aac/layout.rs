@@ -4,7 +4,7 @@
 //! Channels come out in the order of WAV, as FFmpeg gives them: sorted by their speakers' bits.
 
 use super::Fault;
-use super::bits::Bits;
+use crate::codec::bits::Bits;
 
 const SINGLE: u32 = 0;
 const PAIR: u32 = 1;
@@ -69,24 +69,24 @@ impl Layout {
     /// or the speakers are unusual.
     pub(super) fn read_program(bits: &mut Bits<'_>) -> Result<Self, Fault> {
         bits.skip(4 + 2 + 4)?;
-        let [front, side, back] = [bits.read(4)?, bits.read(4)?, bits.read(4)?];
-        let (low, data, coupled) = (bits.read(2)?, bits.read(3)?, bits.read(4)?);
+        let [front, side, back] = [bits.need(4)?, bits.need(4)?, bits.need(4)?];
+        let (low, data, coupled) = (bits.need(2)?, bits.need(3)?, bits.need(4)?);
         for mixdown_bits in [4, 4, 3] {
-            if bits.flag()? {
+            if bits.need_flag()? {
                 bits.skip(mixdown_bits)?;
             }
         }
         let mut read = |count: u32| -> Result<Vec<(u32, u32)>, Fault> {
-            let pair = |bits: &mut Bits<'_>| Ok((bits.read(1)?, bits.read(4)?));
+            let pair = |bits: &mut Bits<'_>| Ok((bits.need(1)?, bits.need(4)?));
             (0..count).map(|_| pair(bits)).collect()
         };
         let groups = [read(front)?, read(side)?, read(back)?];
         let deep = (0..low)
-            .map(|_| bits.read(4))
+            .map(|_| bits.need(4))
             .collect::<Result<Vec<_>, _>>()?;
         bits.skip((4 * data + 5 * coupled) as usize)?;
         bits.align()?;
-        let comment = bits.read(8)? as usize;
+        let comment = bits.need(8)? as usize;
         bits.skip(8 * comment)?;
         if coupled > 0 {
             return Err(Fault::COUPLED);

@@ -2,10 +2,10 @@
 
 use super::Fault;
 use super::bands::Bands;
-use super::bits::Bits;
 use super::channel::{Channel, IN_PHASE, NOISE, OUT_OF_PHASE, for_each_band};
 use super::noise::Noise;
 use super::windows::{MAX_BANDS, Windows};
+use crate::codec::bits::Bits;
 
 /// Which bands are coded as sum and difference.
 struct Mask {
@@ -22,13 +22,13 @@ impl Mask {
 
     fn read(bits: &mut Bits<'_>, windows: &Windows) -> Result<Self, Fault> {
         let mut mask = Self::NONE;
-        match bits.read(2)? {
+        match bits.need(2)? {
             0 => {}
             1 => {
                 mask.is_chosen = true;
                 for group in windows.groups() {
                     for place in group.first_band..group.first_band + windows.bands {
-                        mask.bands[place] = bits.flag()?;
+                        mask.bands[place] = bits.need_flag()?;
                     }
                 }
             }
@@ -47,7 +47,7 @@ pub(super) fn read(
     noise: Noise,
     number: usize,
 ) -> Result<(), Fault> {
-    let shared = match bits.flag()? {
+    let shared = match bits.need_flag()? {
         true => Some(Windows::read(bits, bands)?),
         false => None,
     };

@@ -2,9 +2,9 @@
 
 use super::Fault;
 use super::bands::Bands;
-use super::bits::Bits;
 use super::huffman;
 use super::windows::{MAX_BANDS, Windows};
+use crate::codec::bits::Bits;
 
 /// `pulse_data`.
 pub(super) struct Pulses {
@@ -17,12 +17,12 @@ pub(super) struct Pulses {
 impl Pulses {
     pub(super) fn read(bits: &mut Bits<'_>) -> Result<Self, Fault> {
         let mut read = Self {
-            count: 1 + bits.read(2)? as usize,
-            first_band: bits.read(6)? as usize,
+            count: 1 + bits.need(2)? as usize,
+            first_band: bits.need(6)? as usize,
             pulses: [(0, 0); 4],
         };
         for pulse in read.pulses.iter_mut().take(read.count) {
-            *pulse = (bits.read(5)? as u8, bits.read(4)? as u8);
+            *pulse = (bits.need(5)? as u8, bits.need(4)? as u8);
         }
         Ok(read)
     }

@@ -4,8 +4,8 @@ use std::f32::consts::PI;
 
 use super::Fault;
 use super::bands::Bands;
-use super::bits::Bits;
 use super::windows::Windows;
+use crate::codec::bits::Bits;
 
 /// Coefficients of a filter at most, in the LC profile.
 const MAX_ORDER: usize = 12;
@@ -46,11 +46,11 @@ impl Shaping {
         let is_short = windows.is_short();
         let (count, filter_bits) = if is_short { (8, 1) } else { (1, 2) };
         for window in 0..count {
-            let filters = bits.read(filter_bits)?;
+            let filters = bits.need(filter_bits)?;
             if filters == 0 {
                 continue;
             }
-            let resolution = 3 + bits.read(1)? as usize;
+            let resolution = 3 + bits.need(1)? as usize;
             let mut top = bands.of(is_short).len() - 1;
             for _ in 0..filters {
                 top = self.read_filter(bits, windows, bands, resolution, (window, top))?;
@@ -73,8 +73,8 @@ impl Shaping {
             true => (4, 3, 7),
             false => (6, 5, MAX_ORDER),
         };
-        let bottom = top.saturating_sub(bits.read(length_bits)? as usize);
-        let order = bits.read(order_bits)? as usize;
+        let bottom = top.saturating_sub(bits.need(length_bits)? as usize);
+        let order = bits.need(order_bits)? as usize;
         if order > most {
             return Err(Fault::Damaged(
                 "an AAC packet has a filter of too high an order",
@@ -89,11 +89,11 @@ impl Shaping {
             let inside = begins.get(band.min(highest)).copied().unwrap_or_default();
             window * bands.frame_length / 8 + usize::from(inside)
         };
-        let goes_down = bits.flag()?;
-        let width = resolution - bits.read(1)? as usize;
+        let goes_down = bits.need_flag()?;
+        let width = resolution - bits.need(1)? as usize;
         let mut reflections = [0.0; MAX_ORDER];
         for reflection in reflections.iter_mut().take(order) {
-            *reflection = dequantize(bits.read(width)?, width, resolution);
+            *reflection = dequantize(bits.need(width)?, width, resolution);
         }
         if let Some(filter) = self.filters.get_mut(self.count) {
             *filter = Filter {

@@ -2,7 +2,7 @@
 
 use super::Fault;
 use super::bands::Bands;
-use super::bits::Bits;
+use crate::codec::bits::Bits;
 
 /// Bands of scale factors in all groups: 51 of a long window, 15 of each of eight short ones.
 pub(super) const MAX_BANDS: usize = 8 * SHORT_BANDS;
@@ -33,10 +33,10 @@ pub(super) struct Windows {
 
 impl Windows {
     pub(super) fn read(bits: &mut Bits<'_>, bands: &Bands) -> Result<Self, Fault> {
-        if bits.flag()? {
+        if bits.need_flag()? {
             return Err(Fault::Damaged("an AAC packet has a reserved bit set"));
         }
-        let sequence = match bits.read(2)? {
+        let sequence = match bits.need(2)? {
             0 => Sequence::Long,
             1 => Sequence::Start,
             2 => Sequence::Short,
@@ -44,14 +44,14 @@ impl Windows {
         };
         let mut windows = Self {
             sequence,
-            is_kaiser: bits.flag()?,
-            bands: bits.read(if sequence == Sequence::Short { 4 } else { 6 })? as usize,
+            is_kaiser: bits.need_flag()?,
+            bands: bits.need(if sequence == Sequence::Short { 4 } else { 6 })? as usize,
             groups: [1; 8],
             group_count: 1,
         };
         if windows.is_short() {
             windows.read_groups(bits)?;
-        } else if bits.flag()? {
+        } else if bits.need_flag()? {
             return Err(Fault::Damaged("an AAC-LC packet has prediction"));
         }
         if windows.bands >= bands.of(windows.is_short()).len() {
@@ -73,7 +73,7 @@ impl Windows {
 
     fn read_groups(&mut self, bits: &mut Bits<'_>) -> Result<(), Fault> {
         for _ in 1..8 {
-            if bits.flag()? {
+            if bits.need_flag()? {
                 self.groups[self.group_count - 1] += 1;
             } else {
                 self.group_count += 1;

@@ -6,10 +6,10 @@
 
 use std::sync::LazyLock;
 
-use super::bits::Bits;
 use super::codebooks::{CODEBOOKS, Codebook, LINBITS, QUADS, codebook};
 use super::grid::{LINES, Lines, SLOTS};
 use super::side_info::Granule;
+use crate::codec::bits::Bits;
 
 const PEEK: usize = 10;
 /// Bits that the first step takes of a code that is looked up alone.

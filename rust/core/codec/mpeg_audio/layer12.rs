@@ -8,9 +8,9 @@
 use std::sync::LazyLock;
 
 use super::Plane;
-use super::bits::Bits;
 use super::grid::SUBBANDS;
-use super::header::Header;
+use super::header::{Header, too_short};
+use crate::codec::bits::Bits;
 use crate::codec::packet::damaged;
 use crate::error::Result;
 use crate::signal::mono;
@@ -123,7 +123,7 @@ pub(super) fn decode<const FUSED: bool>(
     let slots = if frame.layer == 1 { PART } else { MOST };
     let mut samples = [[[0.0; SUBBANDS]; MOST]; 2];
     frame.read_samples(bits, &mut samples);
-    bits.check()?;
+    bits.check().map_err(|_| too_short())?;
     if planes.len() < frame.channels {
         let [left, right] = &mut samples;
         let pairs = left.as_flattened_mut().iter_mut();

@@ -1,6 +1,5 @@
 //! Frames of Layer III: ISO/IEC 11172-3, sections 2.4.2.7 and 2.4.3.4; 13818-3, section 2.4.3.2.
 
-use super::bits::Bits;
 use super::grid::{SLOTS, SUBBANDS, Spectrum};
 use super::header::{Header, too_short};
 use super::huffman;
@@ -10,6 +9,7 @@ use super::side_info::{Granule, SideInfo};
 use super::stereo;
 use super::synthesis::Synthesis;
 use super::{Plane, scale_factors};
+use crate::codec::bits::Bits;
 use crate::codec::packet::damaged;
 use crate::error::Result;
 

@@ -4,8 +4,8 @@
     reason = "loops over the same places of several rows"
 )]
 
-use super::bits::Bits;
 use super::side_info::{Granule, Window};
+use crate::codec::bits::Bits;
 
 /// One for each band, long ones first, and for each window of a short band. The last band has none.
 pub(super) type ScaleFactors = [u8; 39];

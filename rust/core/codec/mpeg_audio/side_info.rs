@@ -1,9 +1,9 @@
 //! The side information of Layer III: ISO/IEC 11172-3, section 2.4.1.7, and 13818-3, section 2.4.1.7.
 
 use super::bands::{LONG, LONG_EDGES, SHORT};
-use super::bits::Bits;
 use super::grid::LINES;
-use super::header::Header;
+use super::header::{Header, too_short};
+use crate::codec::bits::Bits;
 use crate::codec::packet::damaged;
 use crate::error::Result;
 
@@ -159,7 +159,7 @@ impl SideInfo {
                 *channel = Granule::read(bits, header)?;
             }
         }
-        bits.check()?;
+        bits.check().map_err(|_| too_short())?;
         Ok(new)
     }
 }

@@ -1,6 +1,7 @@
 //! Bits from bytes, least significant first: section 2.
 
 use super::Fault;
+use crate::codec::bits::last_bytes;
 
 /// The bits of one packet. Behind the end come zeros; [`Bits::left`] tells.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +37,7 @@ impl<'a> Bits<'a> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let next = match rest.first_chunk() {
             Some(bytes) => u64::from_le_bytes(*bytes),
-            None => last_word(rest),
+            None => u64::from_le_bytes(last_bytes(rest)),
         };
         self.word |= next << self.count;
         self.at += ((63 - self.count) >> 3) as usize;
@@ -76,16 +77,6 @@ impl<'a> Bits<'a> {
     pub(super) fn flag(&mut self) -> Result<bool, Fault> {
         self.need(1).map(|bit| bit == 1)
     }
-}
-
-/// Fewer than eight bytes, zeros behind them.
-#[cold]
-fn last_word(rest: &[u8]) -> u64 {
-    let mut word = [0; 8];
-    for (to, from) in word.iter_mut().zip(rest) {
-        *to = *from;
-    }
-    u64::from_le_bytes(word)
 }
 
 /// How many bits `value` takes: `ilog` of section 9.2.1.

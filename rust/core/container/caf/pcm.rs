@@ -2,11 +2,11 @@
 //!
 //! Format: Apple's "Core Audio Format Specification 1.0".
 
-use super::super::chunk::{Header, MAX_CHUNKS};
+use super::super::chunk::{HeaderReader, MAX_CHUNKS};
 use super::super::extent::Declared;
 use super::super::pcm::{Coding, Layout, Pcm};
 use crate::codec::pcm::adpcm::{self, Adpcm};
-use crate::codec::sample::{Order, Sample};
+use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 
 /// The size of samples that a writer cannot know, by the format's own text.
@@ -20,7 +20,7 @@ const IS_LITTLE: u32 = 2;
 ///
 /// # Errors
 /// When the header is broken: no description or no samples, less of them than promised.
-pub(crate) fn open(header: &mut Header<'_, '_>, base: u64) -> Result<Option<Pcm>> {
+pub(crate) fn open(header: &mut HeaderReader<'_, '_>, base: u64) -> Result<Option<Pcm>> {
     let (mut at, mut layout, mut table, mut samples) = (base + 8, None, None, None);
     for _ in 0..MAX_CHUNKS {
         let Some([a, b, c, d, size @ ..]) = header.array::<12>(at)? else {
@@ -59,7 +59,7 @@ fn is_done(layout: Option<Layout>, table: Option<Table>) -> bool {
     }
 }
 
-fn read_description(header: &mut Header<'_, '_>, at: u64) -> Result<Option<Layout>> {
+fn read_description(header: &mut HeaderReader<'_, '_>, at: u64) -> Result<Option<Layout>> {
     let Some([rate @ .., i0, i1, i2, i3]) = header.array::<12>(at)? else {
         return Err(header.broken(at, "the CAF description (desc) is cut short"));
     };
@@ -99,8 +99,8 @@ fn layout(id: [u8; 4], flags: u32, bits: u32, channels: u32) -> Result<Option<La
     Ok(Some(match &id {
         b"lpcm" => {
             let sample = match flags & IS_FLOAT {
-                0 => Sample::signed(bits).filter(|_| bits > 0),
-                _ => Sample::float(bits),
+                0 => SampleFormat::signed(bits).filter(|_| bits > 0),
+                _ => SampleFormat::float(bits),
             };
             let reason = || Error::unsupported(format!("CAF of {bits} bits is not decoded here"));
             let layout = linear(sample.ok_or_else(reason)?);
@@ -109,13 +109,13 @@ fn layout(id: [u8; 4], flags: u32, bits: u32, channels: u32) -> Result<Option<La
                 ..layout
             }
         }
-        b"alaw" => linear(Sample::ALaw),
-        b"ulaw" => linear(Sample::MuLaw),
+        b"alaw" => linear(SampleFormat::ALaw),
+        b"ulaw" => linear(SampleFormat::MuLaw),
         b"ima4" if channels <= adpcm::MAX_CHANNELS => Layout {
             coding: Coding::Adpcm(Adpcm::ImaQuickTime),
             bits: None,
             block_bytes: adpcm::QT_BYTES,
-            ..linear(Sample::Signed8)
+            ..linear(SampleFormat::Signed8)
         },
         b"ima4" => {
             let reason =
@@ -134,7 +134,7 @@ struct Table {
     priming: u32,
 }
 
-fn read_table(header: &mut Header<'_, '_>, at: u64) -> Result<Option<Table>> {
+fn read_table(header: &mut HeaderReader<'_, '_>, at: u64) -> Result<Option<Table>> {
     let Some(
         [
             _packets @ ..,
@@ -167,7 +167,7 @@ fn read_table(header: &mut Header<'_, '_>, at: u64) -> Result<Option<Table>> {
 }
 
 fn finish(
-    header: &mut Header<'_, '_>,
+    header: &mut HeaderReader<'_, '_>,
     layout: Layout,
     table: Option<Table>,
     (at, size): (u64, u64),

@@ -7,7 +7,7 @@ use crate::bytes::window::Window;
 use crate::codec::aac::SAMPLE_RATES;
 use crate::codec::opus::Head;
 use crate::codec::params::{Codec, Params};
-use crate::codec::sample::{Order, Sample};
+use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 
 const TRACK_ENTRY: u32 = 0xAE;
@@ -205,11 +205,11 @@ impl Entry {
 
     fn pcm(&self) -> Result<Codec> {
         let sample = match (self.codec.as_str(), self.bits) {
-            ("A_PCM/INT/LIT", 8) => Some(Sample::Unsigned8),
+            ("A_PCM/INT/LIT", 8) => Some(SampleFormat::Unsigned8),
             ("A_PCM/INT/LIT" | "A_PCM/INT/BIG", bits @ (8 | 16 | 24 | 32)) => {
-                Sample::signed(bits as u32)
+                SampleFormat::signed(bits as u32)
             }
-            ("A_PCM/FLOAT/IEEE", bits @ (32 | 64)) => Sample::float(bits as u32),
+            ("A_PCM/FLOAT/IEEE", bits @ (32 | 64)) => SampleFormat::float(bits as u32),
             _ => None,
         };
         let order = match self.codec.ends_with("/BIG") {
@@ -244,14 +244,14 @@ impl Entry {
         };
         let pcm = |sample| Codec::Pcm(sample, Order::Little);
         let codec = match (tag, bits) {
-            (1, 8) => pcm(Sample::Unsigned8),
-            (1, 16) => pcm(Sample::Signed16),
-            (1, 24) => pcm(Sample::Signed24),
-            (1, 32) => pcm(Sample::Signed32),
-            (3, 32) => pcm(Sample::Float32),
-            (3, 64) => pcm(Sample::Float64),
-            (6, _) => pcm(Sample::ALaw),
-            (7, _) => pcm(Sample::MuLaw),
+            (1, 8) => pcm(SampleFormat::Unsigned8),
+            (1, 16) => pcm(SampleFormat::Signed16),
+            (1, 24) => pcm(SampleFormat::Signed24),
+            (1, 32) => pcm(SampleFormat::Signed32),
+            (3, 32) => pcm(SampleFormat::Float32),
+            (3, 64) => pcm(SampleFormat::Float64),
+            (6, _) => pcm(SampleFormat::ALaw),
+            (7, _) => pcm(SampleFormat::MuLaw),
             (0x50, _) => Codec::Mp2,
             (0x55, _) => Codec::Mp3,
             _ => {

@@ -9,7 +9,7 @@ use crate::bytes::window::Window;
 use crate::codec::aac::SAMPLE_RATES;
 use crate::codec::opus::{Head, head_of_dops};
 use crate::codec::params::{Codec, Params};
-use crate::codec::sample::{Order, Sample};
+use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 
 /// Bytes of a sample entry at most: the longest, of Opus with 255 channels, has 400.
@@ -166,27 +166,29 @@ fn pcm(sound: Sound, enda: Option<&[u8]>, pcmc: Option<&[u8]>) -> Option<Codec> 
         _ => 16,
     };
     let (sample, little) = match &sound.kind {
-        b"ulaw" => (Some(Sample::MuLaw), false),
-        b"alaw" => (Some(Sample::ALaw), false),
-        b"sowt" => (Sample::signed(wide), true),
-        b"twos" => (Sample::signed(wide), little),
-        b"NONE" | b"raw " | [0, 0, 0, 0] if sound.bits == 16 => (Sample::signed(16), little),
-        b"NONE" | b"raw " | [0, 0, 0, 0] if sound.bits <= 8 => (Some(Sample::Unsigned8), false),
-        b"in24" => (Sample::signed(24), little),
-        b"in32" => (Sample::signed(32), little),
-        b"fl32" => (Sample::float(32), little),
-        b"fl64" => (Sample::float(64), little),
+        b"ulaw" => (Some(SampleFormat::MuLaw), false),
+        b"alaw" => (Some(SampleFormat::ALaw), false),
+        b"sowt" => (SampleFormat::signed(wide), true),
+        b"twos" => (SampleFormat::signed(wide), little),
+        b"NONE" | b"raw " | [0, 0, 0, 0] if sound.bits == 16 => (SampleFormat::signed(16), little),
+        b"NONE" | b"raw " | [0, 0, 0, 0] if sound.bits <= 8 => {
+            (Some(SampleFormat::Unsigned8), false)
+        }
+        b"in24" => (SampleFormat::signed(24), little),
+        b"in32" => (SampleFormat::signed(32), little),
+        b"fl32" => (SampleFormat::float(32), little),
+        b"fl64" => (SampleFormat::float(64), little),
         b"lpcm" => match sound.linear {
             Some(linear) => (linear.sample(sound), linear.flags & 2 == 0),
-            None => (Sample::signed(wide), little),
+            None => (SampleFormat::signed(wide), little),
         },
         b"ipcm" | b"fpcm" => {
             let (flags, bits) = (pcmc?.get(4)?, u32::from(*pcmc?.get(5)?));
             let is_float = &sound.kind == b"fpcm";
             let sample = if is_float {
-                Sample::float(bits)
+                SampleFormat::float(bits)
             } else {
-                Sample::signed(bits)
+                SampleFormat::signed(bits)
             };
             (sample, flags & 1 != 0)
         }
@@ -199,15 +201,15 @@ fn pcm(sound: Sound, enda: Option<&[u8]>, pcmc: Option<&[u8]>) -> Option<Codec> 
 impl Linear {
     /// The sample, by flags (1: float, 4: signed) and bits in whole bytes. Where it has fewer bytes than its place in
     /// the frame, Core Audio's flags 8 and 16 say on which side of it: such ones are not read.
-    fn sample(self, sound: Sound) -> Option<Sample> {
+    fn sample(self, sound: Sound) -> Option<SampleFormat> {
         let flag = |mask| self.flags & mask != 0;
         let bits = sound.bits.div_ceil(8) * 8;
         let fits = u64::from(bits / 8) * u64::from(sound.channels) == u64::from(self.frame_bytes);
         match (flag(1), bits, flag(4)) {
             _ if self.frame_bytes > 0 && !fits => None,
-            (true, bits, _) => Sample::float(bits),
-            (false, 8, false) => Some(Sample::Unsigned8),
-            (false, bits, true) => Sample::signed(bits),
+            (true, bits, _) => SampleFormat::float(bits),
+            (false, 8, false) => Some(SampleFormat::Unsigned8),
+            (false, bits, true) => SampleFormat::signed(bits),
             _ => None,
         }
     }

@@ -14,7 +14,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{CodecReader, Pass};
+use super::CodecReader;
+use super::pass::Pass;
 use crate::codec::opus;
 use crate::codec::packet::{Block, PacketDecoder};
 use crate::codec::params::Codec;

@@ -1,7 +1,10 @@
 //! What an entry's numbers are stored as: single precision, or half of it.
 //!
-//! Half precision is IEEE 754's binary16, held as its bits: Rust has no stable type for it. Both
-//! conversions are sums and shifts that become vectors, and right where subnormal numbers are flushed.
+//! Half precision is IEEE 754's binary16, held as its bits: Rust has no stable type for it. The `half` crate's
+//! conversions are the processor's own or whole numbers: both are right where subnormal numbers are flushed.
+
+use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -111,9 +114,9 @@ impl Target<'_> {
 
 /// Half to single precision, one beside the other.
 pub(super) fn widen(halves: &[u16], samples: &mut [f32]) {
-    for (sample, &half) in samples.iter_mut().zip(halves) {
-        *sample = to_single(half);
-    }
+    let count = halves.len().min(samples.len());
+    let halves: &[f16] = halves[..count].reinterpret_cast();
+    halves.convert_to_f32_slice(&mut samples[..count]);
 }
 
 /// Rounds to half precision, ties to even.
@@ -128,50 +131,10 @@ pub(super) fn rounded(samples: &[f32]) -> Result<Vec<u16>> {
         let reason = "a sample exceeds 65504, the largest number of float16";
         return Err(Error::new(ErrorKind::Limit, reason).at_sample(at as u64));
     }
-    Ok(samples.iter().map(|&sample| to_half(sample)).collect())
-}
-
-fn to_half(sample: f32) -> u16 {
-    const INFINITY: u32 = 255 << 23;
-    let bits = sample.to_bits();
-    let sign = (bits >> 16 & 0x8000) as u16;
-    let size = bits & 0x7fff_ffff;
-    // Below 2^-14 a sum with 0.5, whose last place is that of half precision's subnormal numbers, rounds.
-    let small = (f32::from_bits(size) + 0.5)
-        .to_bits()
-        .wrapping_sub(0.5_f32.to_bits());
-    // Else the exponent goes from bias 127 to 15, and just less than half a place is added, or half where
-    // the last bit that stays is odd.
-    let odd = size >> 13 & 1;
-    let normal = size.wrapping_sub(112 << 23).wrapping_add(0xfff + odd) >> 13;
-    // A NaN keeps its first bits, and is made quiet so that one of them is set.
-    let special = if size > INFINITY {
-        0x7e00 | (size >> 13 & 0x3ff)
-    } else {
-        0x7c00
-    };
-    let rounded = if size < 113 << 23 { small } else { normal };
-    // 2^16 and above, which `rounded` lets only infinities and NaN come to.
-    let all = if size >= 143 << 23 { special } else { rounded };
-    sign | all as u16
-}
-
-fn to_single(half: u16) -> f32 {
-    let sign = u32::from(half & 0x8000) << 16;
-    let size = u32::from(half & 0x7fff) << 13;
-    let exponent = size & (31 << 23);
-    // A subnormal number is read as if it had a leading one, which is then subtracted.
-    let small = (f32::from_bits(size + (113 << 23)) - f32::from_bits(113 << 23)).to_bits();
-    let normal = size + (112 << 23);
-    let special = size + (224 << 23);
-    let widened = if exponent == 0 { small } else { normal };
-    f32::from_bits(
-        sign | if exponent == 31 << 23 {
-            special
-        } else {
-            widened
-        },
-    )
+    let mut halves = vec![0; samples.len()];
+    let target: &mut [f16] = halves.reinterpret_cast_mut();
+    target.convert_from_f32_slice(samples);
+    Ok(halves)
 }
 
 #[cfg(test)]
@@ -195,11 +158,13 @@ mod tests {
     #[test]
     fn every_half_is_widened_to_what_it_means_and_rounded_back_to_itself() {
         for half in 0..=u16::MAX {
-            let (single, meant) = (to_single(half), meaning(half));
+            let mut single = [0.0];
+            widen(&[half], &mut single);
+            let (single, meant) = (single[0], meaning(half));
             assert!(
                 f64::from(single).to_bits() == meant.to_bits() || meant.is_nan() && single.is_nan()
             );
-            let back = to_half(single);
+            let back = rounded(&[single]).unwrap()[0];
             assert!(
                 back == half || meant.is_nan() && back == half | 0x200,
                 "{half:04x} {back:04x}"

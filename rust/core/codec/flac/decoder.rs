@@ -9,13 +9,13 @@ use crate::codec::params::Params;
 use crate::error::{Error, Result};
 
 /// One frame a packet.
-pub(crate) struct Packets {
+pub(crate) struct Decoder {
     info: StreamInfo,
     frames: FrameDecoder,
     output: Output,
 }
 
-impl Packets {
+impl Decoder {
     /// A decoder for the track that `params` describe: STREAMINFO is its codec's own header.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl Packets {
     }
 }
 
-impl PacketDecoder for Packets {
+impl PacketDecoder for Decoder {
     fn decode(&mut self, packet: &[u8]) -> Result<Block<'_>> {
         let length = match self.frames.decode(packet) {
             Ok(frame) => frame.header.block_size as usize,

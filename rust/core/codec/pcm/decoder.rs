@@ -2,13 +2,13 @@
 
 use crate::codec::packet::{Block, PacketDecoder, not_here};
 use crate::codec::params::{Codec, Params};
-use crate::codec::sample::{Order, Sample};
+use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 use crate::signal::mix::Mixer;
 
 /// Whole frames, as many as a packet has.
-pub(crate) struct Packets {
-    sample: Sample,
+pub(crate) struct Decoder {
+    sample: SampleFormat,
     order: Order,
     sample_rate: u32,
     channels: usize,
@@ -16,7 +16,7 @@ pub(crate) struct Packets {
     planes: Vec<Vec<f32>>,
 }
 
-impl Packets {
+impl Decoder {
     /// A decoder for the track that `params` describe.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Packets {
     }
 }
 
-impl PacketDecoder for Packets {
+impl PacketDecoder for Decoder {
     fn decode(&mut self, packet: &[u8]) -> Result<Block<'_>> {
         let frame_bytes = self.sample.bytes() as usize * self.channels;
         let frames = packet.len() / frame_bytes;

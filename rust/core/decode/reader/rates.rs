@@ -5,7 +5,8 @@
 
 use std::ops::Range;
 
-use super::{CodecReader, Pass};
+use super::CodecReader;
+use super::pass::Pass;
 use crate::decode::damage::Damage;
 use crate::error::Result;
 use crate::signal::mix::Mixer;
