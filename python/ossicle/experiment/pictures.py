@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ossicle.train.drawing import (
+from ossicle.drawing import (
     BAR,
     GRID,
     INK,

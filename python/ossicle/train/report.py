@@ -11,8 +11,9 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ossicle.train.drawing import (
+from ossicle.drawing import (
     BAR,
+    COLOUR_MAP,
     FAINT_BAR,
     GRID,
     INK,
@@ -26,7 +27,6 @@ from ossicle.train.drawing import (
 __all__ = ["draw_layer_weights", "write_report"]
 
 FRAMES_PER_SECOND = 100  # Whisper's mel frames
-COLOUR_MAP = "magma"
 HELD_OUT = {
     "loss": ("held out", "#c1440e"),
     "shuffled": ("another clip's audio", "#8d6a9f"),

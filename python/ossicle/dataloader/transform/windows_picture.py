@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ossicle.dataloader.transform.segments import SAME_SECONDS, segment_lists
 from ossicle.dataloader.transform.windows import Window
 from ossicle.dataloader.types import MetadataDict, SampleRate, SegmentList
-from ossicle.features.picture import COLUMNS, GRID, HEADING_INCHES, INK, LINE, MUTED
+from ossicle.drawing import GRID, HEADING_INCHES, LINE, MUTED, new_figure, save_figure
+from ossicle.features.picture import COLUMNS
 
 if TYPE_CHECKING:
     from ossicle.dataloader.types import Waveform
@@ -57,25 +55,17 @@ def draw_windows(
     Returns:
         The path.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     lists = segment_lists(metadata)
     rows = len(lists) + len(windows)
     height = HEADING_INCHES + _WAVEFORM_INCHES + rows * _ROW_INCHES + _AXIS_INCHES
-    panels = (0, 0, 1, 1 - HEADING_INCHES / height)
-    layout = ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.12, hspace=0, rect=panels)
-    figure = Figure(figsize=(10, height), dpi=130, layout=layout)
-    FigureCanvasAgg(figure)
-    style: dict[str, Any] = {"x": 0.012, "ha": "left", "va": "top"}
-    figure.text(y=1 - 0.14 / height, s=title, color=INK, fontsize=14, fontweight="bold", **style)
-    figure.text(y=1 - 0.43 / height, s=subtitle, color=MUTED, fontsize=10, **style)
+    spacing = {"h_pad": 0.08, "w_pad": 0.12, "hspace": 0}
+    figure = new_figure(10, height, title, subtitle, dpi=130, **spacing)
     ratios = (_WAVEFORM_INCHES, rows * _ROW_INCHES)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=ratios)
     _draw_waveform(upper, waveform[0].numpy(), sample_rate)
     _draw_rows(lower, lists, windows)
     lower.set_xlim(0, waveform.shape[1] / sample_rate)
-    figure.savefig(path)
-    return path
+    return save_figure(figure, path)
 
 
 def _draw_waveform(axes: Any, samples: Any, sample_rate: int) -> None:
