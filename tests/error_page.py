@@ -82,7 +82,7 @@ ADVICE = {
         "More rows are bad than `max_bad_share` allows.",
         "Read the ledger for the reasons; correct the data or raise `max_bad_share`.",
     ),
-    "DataloaderError": ("A file of settings is invalid.", "Correct the field that it names."),
+    "DataError": ("A file of settings is invalid.", "Correct the field that it names."),
     "ManifestError": (
         "A manifest lacks a column, has duplicate ids, or cannot be read.",
         "Correct the manifest; the message names the file, the row or the column.",

@@ -134,7 +134,9 @@ def test_what_is_no_recording_is_told_by_row(folder: Path) -> None:
     ):
         list(audio_rows(folder / "m.jsonl", "file"))
     other = write(folder / "m.txt", rows)
-    with pytest.raises(ManifestError, match=r"a manifest is \.jsonl, \.csv, \.tsv or \.parquet"):
+    with pytest.raises(
+        ManifestError, match=r"a manifest must be \.jsonl, \.csv, \.tsv or \.parquet"
+    ):
         read_manifest(other)
     with pytest.raises(FileNotFoundError):
         read_manifest(folder / "none.csv")

@@ -203,9 +203,9 @@ def test_optional_columns_are_null_and_others_are_kept(kind: Kind, tmp_path: Pat
 @pytest.mark.parametrize(
     ("kind", "column", "values", "why"),
     [
-        (VADAdapter, "speech_ratio", pl.lit("0.5"), "holds String, where numbers belong"),
-        (VADAdapter, "success", pl.lit(1), "where true or false belongs"),
-        (VTCAdapter, "vtc_label_counts", pl.lit(3), "where text belongs"),
+        (VADAdapter, "speech_ratio", pl.lit("0.5"), "holds String, not numbers"),
+        (VADAdapter, "success", pl.lit(1), "not true or false"),
+        (VTCAdapter, "vtc_label_counts", pl.lit(3), "not text"),
         (SNRAdapter, "uid", pl.lit(1.5), "ids must be text"),
     ],
 )

@@ -127,7 +127,7 @@ WHOLE = short_text([("IntervalTier", "phones", [(0.0, 0.5, "a"), (0.5, 1.0, 'b "
         ('"ooTextFile"', '"ooBinaryFile"', 1, "not a TextGrid"),
         ('"TextGrid"', '"Pitch"', 2, "not a TextGrid"),
         ('"phones"', "phones", 10, "a text belongs"),
-        ("IntervalTier", "SoundTier", 8, "no kind of tier 'SoundTier'"),
+        ("IntervalTier", "SoundTier", 8, "unknown kind of tier 'SoundTier'"),
         ("0.0\n0.5", "0.5\n0.0", 14, "ends at 0 s, before it begins"),
         ('"a"', "12", 15, "a text belongs where '12'"),
         ('"a"', "", 16, "a text belongs where '0.5'"),
@@ -239,7 +239,7 @@ def test_a_bad_line_of_ctm_has_file_and_number(line: str, why: str, tmp_path: Pa
 
 def test_ctm_that_is_no_utf8_has_its_line(tmp_path: Path) -> None:
     (tmp_path / "x.ctm").write_bytes(b"a 1 0 1 t\na 1 1 1 \xe9\n")
-    with pytest.raises(MetadataError, match="line 2: is no UTF-8"):
+    with pytest.raises(MetadataError, match="line 2: is not valid UTF-8"):
         PhonemeAdapter(tmp_path).list_ids()
 
 

@@ -175,7 +175,7 @@ def test_columns_of_two_types_are_not_made_one() -> None:
 def test_what_a_joiner_refuses() -> None:
     with pytest.raises(ManifestError, match="no manifests to join"):
         ManifestJoiner().join()
-    with pytest.raises(ManifestError, match="how is"):
+    with pytest.raises(ManifestError, match="how must be"):
         ManifestJoiner("full")  # type: ignore[arg-type]
     with pytest.raises(ManifestError, match="conflict is"):
         ManifestJoiner("inner", "suffix")  # type: ignore[arg-type]
@@ -324,7 +324,7 @@ def test_stages_that_have_not_run_are_listed_with_what_is_there(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("stages", "why"),
     [
-        (["vad", "asr"], "no stage 'asr': there are"),
+        (["vad", "asr"], "unknown stage 'asr': there are"),
         (["vad", "vad"], "twice"),
         ([], "names"),
         ("vad", "names"),

@@ -347,7 +347,7 @@ def test_what_is_missing_is_named(corpus: Path, shards: list[str]) -> None:
         (WebDatasetLoader(shards), "u1_0003", "'u1_0002'"),
     ):
         load = getattr(loader, "load_waveform", loader.load_metadata)
-        with pytest.raises(MetadataError, match=f"unknown id .*{near}") as caught:
+        with pytest.raises(MetadataError, match=f"unknown id.*{near}") as caught:
             load(wrong)
         assert caught.value.wav_id == wrong
         assert isinstance(caught.value, LookupError)

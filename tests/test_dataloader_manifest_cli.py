@@ -95,7 +95,7 @@ def test_show_and_join(outputs: Outputs, tmp_path: Path) -> None:
     ("arguments", "told"),
     [
         (["build", "nowhere"], "MissingStageError"),
-        (["build", "{root}", "--stage", "asr"], "no stage 'asr'"),
+        (["build", "{root}", "--stage", "asr"], "unknown stage 'asr'"),
         (["build", "{root}", "--min-speech-ratio", "2"], "min_speech_ratio"),
         (["build", "{root}", "--stage", "vad", "--min-snr-db", "2"], "left out"),
         (["show", "nowhere.parquet"], "no such file"),

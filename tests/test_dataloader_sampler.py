@@ -209,7 +209,7 @@ def test_strata_of_several_columns_and_quantiles() -> None:
 def test_what_is_refused() -> None:
     labels = ["a", "a", "b"]
     with pytest.raises(
-        ManifestError, match=r"column 'snr': Float64 are no strata.*bins=\{'snr': 4\}"
+        ManifestError, match=r"column 'snr': Float64 cannot be strata.*bins=\{'snr': 4\}"
     ):
         MetadataSampler(pl.DataFrame({"snr": [0.5]}), ["snr"])
     with pytest.raises(

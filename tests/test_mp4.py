@@ -96,6 +96,7 @@ def test_every_layout_is_what_ffmpeg_gives(codec: str, suffix: str, layout: str,
         assert frames == 2 * rate + 1013
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize(("codec", "suffix", "layout"), [*cases()])
 def test_a_range_is_a_slice(codec: str, suffix: str, layout: str, make_clip) -> None:
     rate = RATES.get(codec, 22_050)
@@ -426,7 +427,7 @@ def test_pcm_that_fills_only_a_part_of_its_place_is_no_noise(tmp_path: Path) -> 
 def test_no_plane_is_reserved_for_channels_that_only_a_header_has() -> None:
     for mono in (False, True):
         stsd = description(b"sowt", 49_795, 16, 0, b"")
-        with pytest.raises(ossicle.UnsupportedFormatError, match="1024 are the most"):
+        with pytest.raises(ossicle.UnsupportedFormatError, match="at most 1024 are read"):
             ossicle.load(movie(stsd, bytes(2 * 49_795), 2 * 49_795), mono=mono)
 
 

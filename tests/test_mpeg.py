@@ -445,7 +445,7 @@ def test_a_wav_of_mp3_by_a_writer_to_a_pipe(with_xing: tuple[bytes, bytes], tmp_
     chunk = struct.pack("<I", len(data) - at - 4)
     right = data[:4] + struct.pack("<I", len(data) - 8) + data[8:at] + chunk + data[at + 4 :]
     assert ossicle.info(right).remarks == ()
-    raises(right[:-100], ossicle.CorruptAudioError, "promises")
+    raises(right[:-100], ossicle.CorruptAudioError, "declares")
     # ID3 in front, as some taggers write it.
     tagged = id3v2(300) + right
     assert (ossicle.info(tagged).container, ossicle.info(tagged).codec) == ("wav", "mp3")
@@ -785,6 +785,7 @@ def probed_rate(path: Path) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.skipif("system" not in oracle.decoders(), reason="no ffprobe")
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("rate", [16_000, 22_050, 24_000, 32_000, 44_100])

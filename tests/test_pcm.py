@@ -477,7 +477,7 @@ def test_a_cut_is_an_error_with_its_byte(missing: int) -> None:
         containers.wav(data, 1, 2, 16, magic=b"BW64"),
         containers.wav(data, 0x11, 1, 4, block=256),
     ):
-        with pytest.raises(ossicle.CorruptAudioError, match="promises 1200 bytes") as caught:
+        with pytest.raises(ossicle.CorruptAudioError, match="declares 1200 bytes") as caught:
             ossicle.load(file[:-missing])
         assert caught.value.byte_offset == len(file) - missing
 
@@ -497,7 +497,7 @@ def test_a_packet_table_tells_what_is_the_recording() -> None:
         assert ossicle.info(file).frames == 400
         part, _ = ossicle.load(file, offset=100 / 16_000, duration=1.0)
         assert np.array_equal(part, whole[112:412])
-        with pytest.raises(ossicle.CorruptAudioError, match="promises 501 frames"):
+        with pytest.raises(ossicle.CorruptAudioError, match="declares 501 frames"):
             ossicle.load(clip(containers.packet_table(8, 501, 12, 0), in_front))
 
 

@@ -145,7 +145,7 @@ CUT: dict[str, bytes] = {
 def test_a_file_that_was_cut_short_is_no_stream(name: str, missing: int) -> None:
     """Both sizes agree and point beyond the end."""
     assert ossicle.info(CUT[name]).remarks == ()
-    with pytest.raises(ossicle.CorruptAudioError, match="promises"):
+    with pytest.raises(ossicle.CorruptAudioError, match="declares"):
         ossicle.load(CUT[name][:-missing])
 
 

@@ -339,7 +339,7 @@ def test_what_is_refused_names_its_member(tmp_path: Path) -> None:
         write_tar(path, [(name, b"x")], tarfile.PAX_FORMAT)
         with pytest.raises(ossicle.UnsupportedFormatError):
             Shard(path)
-    with pytest.raises(ossicle.CorruptAudioError, match="too"):
+    with pytest.raises(ossicle.CorruptAudioError, match="the same name"):
         Shard(write_tar(path, [("a.wav", b"x"), ("b.wav", b"y"), ("a.wav", b"z")]))
     with pytest.raises(ossicle.AudioFileNotFoundError):
         Shard(tmp_path / "none.tar")
@@ -381,6 +381,7 @@ def first_of(shard: Shard) -> tuple[int, bytes, float]:
     return len(shard), bytes(shard[1]["json"]), float(np.abs(samples).sum())
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_other_processes_read_it(method: str, path: Path) -> None:
     shard = Shard(path)

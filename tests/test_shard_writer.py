@@ -545,7 +545,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
             try:
                 again()
             except ossicle.InvalidArgumentError as error:
-                assert "lost" in str(error), error
+                assert "discarded" in str(error), error
             else:
                 raise AssertionError("no error")
         assert os.listdir(folder) == []

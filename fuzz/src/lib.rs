@@ -122,7 +122,7 @@ fn check_concealed(whole: &Result<Clip>, concealed: &Result<Clip>) {
                 "{gap:?} instead of {error}"
             );
         }
-        // Behind the first damage there may be some that cannot be concealed.
+        // After the first damage there may be some that cannot be concealed.
         (Err(_), Err(_)) => {}
     }
 }

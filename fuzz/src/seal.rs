@@ -86,7 +86,7 @@ fn crc(width: u32, polynomial: u32, bytes: &[u8]) -> u32 {
 }
 
 /// Ogg Opus (RFC 7845) around packets: a byte for channels and mapping, one for the pre-skip, then
-/// packets, each behind its length in one byte.
+/// packets, each after its length in one byte.
 pub fn opus_stream(bytes: &[u8]) -> Vec<u8> {
     let (&[kind, skip], mut rest) = bytes.split_first_chunk().unwrap_or((&[1, 0], &[]));
     let mut stream = page(2, 0, 0, &opus_head(kind, skip));

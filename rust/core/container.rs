@@ -96,7 +96,7 @@ fn open_packets<'a>(mut source: Source<'a>) -> Result<Box<dyn Demuxer + 'a>> {
         Ok(adts) => return Ok(Box::new(adts)),
         Err(source) => source,
     };
-    // Last: it looks for frames behind rubbish.
+    // Last: it looks for frames after foreign bytes.
     match mpeg::Mpeg::open(source)? {
         Ok(mpeg) => Ok(Box::new(mpeg)),
         Err(mut source) => Err(foreign::refusal(&mut source)?),

@@ -113,7 +113,7 @@ impl<'a> Decoder<'a> {
     /// gaps that it leaves.
     ///
     /// # Errors
-    /// As for [`Decoder::decode`]; of damage only what nothing can be decoded behind.
+    /// As for [`Decoder::decode`]; of damage only what nothing can be decoded after.
     pub fn decode_through(
         &mut self,
         range: Range<u64>,

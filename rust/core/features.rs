@@ -98,7 +98,7 @@ fn at_most(request: &Request, samples: usize) -> Request {
     }
 }
 
-/// The features of `waveform` alone, and behind them those of silence.
+/// The features of `waveform` alone, and after them those of silence.
 fn write_followed_by_silence(mel: &LogMel, waveform: &[f32], row: &mut [f32]) -> Result<()> {
     let frames = row.len() / mel.n_mels();
     let (own, padded) = (LogMel::unpadded_frames(waveform.len()), frames * HOP);

@@ -28,7 +28,7 @@ pub struct Request {
     pub allow_nonfinite: bool,
     /// Decode all of it, whatever the range, and compare the checksum where the format carries one.
     pub verify: bool,
-    /// Go on behind damage, with silence for what is missing, and list the gaps.
+    /// Go on after damage, with silence for what is missing, and list the gaps.
     pub conceal: bool,
     /// Make what is careless in the file an error too, not a remark.
     pub strict: bool,
@@ -248,7 +248,7 @@ pub struct Row {
     pub gaps: Vec<Gap>,
 }
 
-/// Decodes one clip to mono into `row`, with zeros behind it.
+/// Decodes one clip to mono into `row`, with zeros after it.
 ///
 /// # Errors
 /// As for [`load`], and when the clip is longer than the row; then the row is all zeros.
@@ -278,7 +278,7 @@ pub fn load_into(source: Source<'_>, request: &Request, row: &mut [f32]) -> Resu
 
 /// Copies `planes` into the `rows` of one array, each of `width` samples, on up to `threads` threads.
 ///
-/// What lies behind a plane is left as it is; a plane is freed as soon as it is copied.
+/// What lies after a plane is left as it is; a plane is freed as soon as it is copied.
 pub fn stack(planes: Vec<Vec<f32>>, rows: &mut [f32], width: usize, threads: usize) {
     let pairs = rows.chunks_exact_mut(width.max(1)).zip(planes);
     let copy = |(row, plane): (&mut [f32], Vec<f32>)| {

@@ -117,7 +117,7 @@ fn plane(py: Python<'_>, mut clip: Clip) -> Bound<'_, PyArray1<f32>> {
     samples.into_pyarray(py)
 }
 
-/// Planes one below the other, zeros behind the short ones. Row by row: `from_vec2` copies sample by
+/// Planes one below the other, zeros after the short ones. Row by row: `from_vec2` copies sample by
 /// sample.
 fn stacked<'py>(py: Python<'py>, planes: &[&[f32]]) -> PyResult<Result<Bound<'py, PyArray2<f32>>>> {
     let longest = planes.iter().map(|plane| plane.len()).max().unwrap_or(0);

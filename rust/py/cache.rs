@@ -117,7 +117,7 @@ impl Cache {
         shape.map(|shape| PyTuple::new(py, shape)).transpose()
     }
 
-    /// How many elements each row of `out` has got, -1 for a miss, and what did not fit; zeros behind them.
+    /// How many elements each row of `out` has got, -1 for a miss, and what did not fit; zeros after them.
     fn get_batch_into<'py>(
         &self,
         py: Python<'py>,
@@ -356,7 +356,7 @@ fn parts<T>(mut all: &mut [T], count: usize) -> impl Iterator<Item = &mut [T]> {
     (0..count).map(move |_| all.split_off_mut(..each).unwrap_or_default())
 }
 
-/// Reads an entry of the shape of a row, or a waveform that is no longer; zeros behind it, or for a miss.
+/// Reads an entry of the shape of a row, or a waveform that is no longer; zeros after it, or for a miss.
 fn into_row(cache: &Core, key: &Key, row: &[usize], mut target: Target<'_>) -> Result<i64> {
     let Some(found) = cache.find(key) else {
         target.clear_from(0);

@@ -15,7 +15,7 @@ pub(crate) fn quality(py: Python<'_>, name: &str) -> PyResult<Quality> {
     name.parse().map_err(|error| raise(py, &error))
 }
 
-/// Runs `work` without the GIL; its samples are those of `channels` channels, one behind the other.
+/// Runs `work` without the GIL; its samples are those of `channels` channels, end to end.
 fn planes<'py>(
     py: Python<'py>,
     channels: usize,

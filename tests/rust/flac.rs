@@ -134,7 +134,7 @@ fn small(channels: usize, bits: usize) -> (Vec<u8>, Vec<Vec<f32>>) {
 
 const SMALL: [(usize, usize); 3] = [(1, 16), (2, 16), (3, 24)];
 
-/// STREAMINFO and the blocks behind it have no checksum of their own.
+/// STREAMINFO and the blocks after it have no checksum of their own.
 fn first_frame(bytes: &[u8]) -> usize {
     let starts = bytes.windows(2).position(|pair| pair == [0xFF, 0xF8]);
     starts.unwrap()

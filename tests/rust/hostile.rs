@@ -408,7 +408,7 @@ fn info_fault(info: &Result<AudioInfo>, whole: &Result<Clip>) -> Option<Fault> {
 }
 
 /// Concealment changes nothing where there is no damage. Where there is, its first gap is the error
-/// without it, or one behind that: damage in front of the recording, or in less than a frame at its
+/// without it, or one after that: damage in front of the recording, or in less than a frame at its
 /// end, costs no frame: then as many as `frames` are there, which the header or the whole file tells.
 fn conceal_fault(
     whole: &Result<Clip>,
@@ -428,7 +428,7 @@ fn conceal_fault(
             None if frames.contains(&clip.planes.first().map_or(0, Vec::len)) => return None,
             None => format!("no gap for {error}"),
         },
-        // Behind the first damage there may be some that cannot be concealed.
+        // After the first damage there may be some that cannot be concealed.
         _ => return None,
     };
     Some(("conceal", wrong))
@@ -439,7 +439,7 @@ fn text(error: &Error) -> (&str, Option<u64>) {
     (error.reason(), error.byte_offset())
 }
 
-/// Gaps lie one behind the other, and are silent.
+/// Gaps lie end to end, and are silent.
 fn gap_fault(clip: &Clip) -> Option<Fault> {
     let mut end = 0;
     for gap in &clip.gaps {

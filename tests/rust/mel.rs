@@ -203,7 +203,7 @@ fn unpadded_features_of_more_than_whisper_hears_end_in_silence() -> Result<()> {
 
 #[test]
 fn the_maximum_counts_frames_behind_the_end() -> Result<()> {
-    // Loudest where only the frame behind the last unpadded one has its centre.
+    // Loudest where only the frame after the last unpadded one has its centre.
     for len in [HOP * 10, HOP * 10 + 1, HOP * 11 - 1, WHISPER_PADDED] {
         let mut wave = vec![1e-3; len];
         wave[len - 1] = 1e3;

@@ -262,7 +262,7 @@ fn every_cut_is_an_error() {
         for length in 1..bytes.len() {
             let cut = outcome(&bytes[..length], &format!("{name} cut at {length}"));
             match cut {
-                // The packet table stands behind the samples: without all of it, they are all taken.
+                // The packet table stands after the samples: without all of it, they are all taken.
                 Ok(all) => assert!(
                     length >= bytes.len() - table && all >= frames,
                     "{name} cut at {length} went unseen"

@@ -96,7 +96,7 @@ fn payload(seed: usize, length: usize) -> Vec<u8> {
 const LONG: &str = "a-folder-with-a-name-of-some-more-than-thirty-letters/and-another-one-in-it/\
                     and-a-third-of-them-too/an-utterance.seg.json";
 
-/// One archive for each kind of header, with something before and behind it.
+/// One archive for each kind of header, with something before and after it.
 fn kinds() -> Vec<(&'static str, Vec<u8>)> {
     let around = |middle: &[Vec<u8>]| {
         let mut parts = vec![file("first.wav", &payload(1, 700))];
@@ -302,7 +302,7 @@ fn every_flip_in_a_header_is_an_error_or_changes_nothing() {
             }
         });
         assert_eq!(errors + same, 4096 * headers.len(), "{kind}");
-        // Of the checksum's own eight bytes only: zeros before and behind its digits for spaces.
+        // Of the checksum's own eight bytes only: zeros before and after its digits for spaces.
         assert!(same <= 4 * headers.len(), "{kind}: {same} flips go by");
     }
 }
@@ -396,7 +396,7 @@ fn what_a_shard_may_not_hold_is_refused_with_its_place() {
         block[124..136].copy_from_slice(bytes);
         sealed(block)
     };
-    // What, the kind of error, and how far behind the first member it begins.
+    // What, the kind of error, and how far after the first member it begins.
     for (bytes, kind, at) in [
         (linked(b'1'), refused, 0),
         (linked(b'2'), refused, 0),

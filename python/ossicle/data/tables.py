@@ -77,7 +77,7 @@ def scan_table(path: Path, source: str, *, as_text: bool = False) -> polars.Lazy
                 frame = polars.scan_ndjson(path)
             case suffix:
                 known = ".jsonl, .csv, .tsv or .parquet"
-                raise ManifestError(f"a manifest is {known}, not {suffix!r}", source=source)
+                raise ManifestError(f"a manifest must be {known}, not {suffix!r}", source=source)
         frame.collect_schema()
     return frame
 

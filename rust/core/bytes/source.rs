@@ -160,7 +160,7 @@ impl<'a> Source<'a> {
         scratch: &'s mut Vec<u8>,
     ) -> Result<&'s [u8]> {
         crate::interrupt::check_now()?;
-        // An offset behind the end, which a lying header can lead to, gives no bytes.
+        // An offset after the end, which a lying header can lead to, gives no bytes.
         let offset = offset.min(self.len);
         let len = (self.len - offset).min(len as u64) as usize;
         if let Data::Memory(bytes) = self.data {

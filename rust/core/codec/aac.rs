@@ -322,7 +322,7 @@ mod tests {
     use crate::error::ErrorKind;
     use proptest::prelude::*;
 
-    /// Bytes of `(value, bits)` fields, zeros behind.
+    /// Bytes of `(value, bits)` fields, zeros after.
     pub(super) fn pack(fields: &[(u32, usize)]) -> Vec<u8> {
         let bits: Vec<u8> = fields
             .iter()
@@ -374,7 +374,7 @@ mod tests {
         assert!(refused(&[(2, 5), (3, 4), (13, 4), (0, 3)]).contains("configuration 13"));
     }
 
-    /// A program of a center channel, a pair, another behind, and one of low frequencies.
+    /// A program of a center channel, a pair, another after, and one of low frequencies.
     const PROGRAM: [(u32, usize); 15] = [
         (0, 4),
         (1, 2),
@@ -400,7 +400,7 @@ mod tests {
             assert_eq!(config.channels(), Some(channels));
         }
         let head = [(2, 5), (3, 4), (0, 4), (0, 3)];
-        // Fields of 70 bits behind 16 end within a byte; a comment of no bytes follows.
+        // Fields of 70 bits after 16 end within a byte; a comment of no bytes follows.
         let program = [&head[..], &PROGRAM, &[(0, 8), (0, 8)]].concat();
         assert_eq!(check(&pack(&program)).unwrap().channels(), Some(6));
         let short = check(&pack(&[(2, 5), (3, 4), (2, 4), (1, 1), (0, 2)])).unwrap();
@@ -415,7 +415,7 @@ mod tests {
         assert!(refused(&with(&sbr)).starts_with("HE-AAC (SBR)"));
         let ps = [&sbr[..], &[(0x548, 11), (1, 1)]].concat();
         assert!(refused(&with(&ps)).starts_with("HE-AAC v2"));
-        // Of the stream's own rate; behind a word of padding, and behind a byte of rubbish.
+        // Of the stream's own rate; after a word of padding, and after a byte of foreign bytes.
         let same_rate = [(0x2B7, 11), (5, 5), (1, 1), (4, 4), (0, 8)];
         assert!(!check(&pack(&with(&same_rate))).unwrap().is_plain);
         for padding in [(0, 5), (0, 32), (0xA5, 8)] {

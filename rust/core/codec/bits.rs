@@ -11,7 +11,7 @@ pub(crate) struct Short;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bits<'a> {
     bytes: &'a [u8],
-    /// In bits from the start; it may lie behind the end.
+    /// In bits from the start; it may lie after the end.
     pub(crate) at: usize,
 }
 
@@ -44,7 +44,7 @@ impl<'a> Bits<'a> {
         (self.word() >> 1 >> (63 - count)) as u32
     }
 
-    /// The next `count` bits, 32 at most, which may lie behind the end: [`check`](Self::check) follows.
+    /// The next `count` bits, 32 at most, which may lie after the end: [`check`](Self::check) follows.
     #[inline(always)]
     pub(crate) fn read(&mut self, count: usize) -> u32 {
         let bits = self.peek(count);
@@ -57,7 +57,7 @@ impl<'a> Bits<'a> {
         self.read(1) == 1
     }
 
-    /// That nothing behind the end was read.
+    /// That nothing after the end was read.
     pub(crate) fn check(&self) -> Result<(), Short> {
         match self.at > 8 * self.bytes.len() {
             true => Err(Short),
@@ -92,7 +92,7 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// Fewer than eight bytes, zeros behind them.
+/// Fewer than eight bytes, zeros after them.
 #[cold]
 pub(crate) fn last_bytes(rest: &[u8]) -> [u8; 8] {
     let mut bytes = [0; 8];

@@ -136,7 +136,7 @@ fn layout(tag: [u8; 4], bits: u32) -> Result<Layout> {
 /// An 80-bit float of IEEE 754 to the nearest whole number, where it is a rate.
 fn extended(bytes: [u8; 10]) -> Option<u32> {
     let [e0, e1, mantissa @ ..] = bytes;
-    // A set sign makes the exponent too large. The mantissa has 63 bits behind its point.
+    // A set sign makes the exponent too large. The mantissa has 63 bits after its point.
     let exponent = u32::from(u16::from_be_bytes([e0, e1])).checked_sub(16_383)?;
     let shift = 63u32.checked_sub(exponent)?;
     let half = (1u128 << shift) >> 1;
@@ -144,7 +144,7 @@ fn extended(bytes: [u8; 10]) -> Option<u32> {
     u32::try_from(rate).ok()
 }
 
-/// The samples lie behind two numbers, of which the first tells how far.
+/// The samples lie after two numbers, of which the first tells how far.
 fn finish(
     header: &mut HeaderReader<'_, '_>,
     common: Common,

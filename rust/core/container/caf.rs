@@ -265,7 +265,7 @@ impl<'a> Caf<'a> {
         Err(error.at_byte(self.table.0 + start))
     }
 
-    /// The bytes of the next packet, and the place behind it; `None` at the end.
+    /// The bytes of the next packet, and the place after it; `None` at the end.
     fn entry(&mut self) -> Result<Option<(u64, Place)>> {
         let here = self.next;
         if here.packet >= self.packets {

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 const WINDOW: usize = 4096;
 /// Chunks in front of the samples before a file counts as hostile.
 pub(crate) const MAX_CHUNKS: usize = 65_536;
-/// One of these right behind a byte shows that it is a pad byte, be it zero or not.
+/// One of these right after a byte shows that it is a pad byte, be it zero or not.
 const KNOWN: [&[u8; 4]; 24] = [
     b"fmt ", b"data", b"fact", b"LIST", b"JUNK", b"bext", b"cue ", b"smpl", b"inst", b"iXML",
     b"id3 ", b"PEAK", b"axml", b"chna", b"COMM", b"SSND", b"NAME", b"AUTH", b"ANNO", b"COMT",
@@ -92,7 +92,7 @@ impl<'h, 'a> HeaderReader<'h, 'a> {
         }))
     }
 
-    /// Where the chunk behind `chunk` begins: on an even byte, unless the writer forgot to pad.
+    /// Where the chunk after `chunk` begins: on an even byte, unless the writer forgot to pad.
     pub(crate) fn behind(&mut self, chunk: Chunk) -> Result<u64> {
         let end = chunk.at + u64::from(chunk.size);
         if chunk.size.is_multiple_of(2) {
@@ -112,7 +112,7 @@ impl<'h, 'a> HeaderReader<'h, 'a> {
     pub(crate) fn broken(&self, at: u64, reason: impl Into<String>) -> Error {
         Error::corrupt(reason)
             .with_source(self.source.name())
-            // A chunk's size may point behind the end.
+            // A chunk's size may point after the end.
             .at_byte(at.min(self.source.len()))
     }
 }

@@ -79,12 +79,12 @@ pub(crate) trait Demuxer: Send {
     /// The track's next packet; `None` at its end.
     ///
     /// # Errors
-    /// Damage, with its byte. It does not end the track: the next call goes on behind it, with a
+    /// Damage, with its byte. It does not end the track: the next call continues after it, with a
     /// packet whose `begin` is known where the container tells it, or gives `None`.
     fn next_packet(&mut self) -> Result<Option<Packet>>;
 
     /// The frame from which on the recording has another rate than at its beginning, as far as it is known by
-    /// now: once a packet behind it was read, or sought.
+    /// now: once a packet after it was read, or sought.
     fn rate_change(&self) -> Option<i64> {
         None
     }

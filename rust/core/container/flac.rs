@@ -157,7 +157,7 @@ impl<'a> Flac<'a> {
         }
     }
 
-    /// Moves behind a frame that was decoded, if it is the one that had to come.
+    /// Moves after a frame that was decoded, if it is the one that had to come.
     fn pass(&mut self, frame: Frame) -> Result<Frame> {
         let header = frame.header;
         match self.numbers {
@@ -190,7 +190,7 @@ impl<'a> Flac<'a> {
         u64::try_from(estimate).unwrap_or(bytes) + self.frame_bytes as u64
     }
 
-    /// Whether the rest is nothing, zeros, or a tag that others put behind the stream.
+    /// Whether the rest is nothing, zeros, or a tag that others put after the stream.
     fn only_tags_follow(&mut self) -> Result<bool> {
         let rest = self.window.at(self.at, 64, 64)?;
         let tags: [&[u8]; 4] = [b"TAG", b"APETAGEX", b"ID3", b"LYRICSBEGIN"];

@@ -60,7 +60,7 @@ const KNOWN: &[(usize, &[u8], &str)] = &[
     ),
 ];
 
-/// Whether a file begins as one of these does, by more bytes than rubbish has by chance.
+/// Whether a file begins as one of these does, by more bytes than foreign bytes have by chance.
 pub(super) fn is_sure(head: &[u8]) -> bool {
     KNOWN
         .iter()

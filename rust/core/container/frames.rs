@@ -15,7 +15,7 @@ use crate::signal::mix::channels_change;
 
 /// Frames between two places that are kept.
 const MARK: u64 = 1024;
-/// Rubbish that may lie in front of the first frame, behind the tags.
+/// Foreign bytes that may lie in front of the first frame, after the tags.
 const MAX_RUBBISH: u64 = 64 * 1024;
 /// Changes on the way of one stream at most: each costs a decoder.
 const MAX_CHANGES: usize = 4096;
@@ -85,7 +85,7 @@ struct Part {
 pub(super) struct Proof {
     /// Frames that follow each other, [`MOST_PROOF`] at most.
     pub(super) frames: usize,
-    /// Frames that are enough where the file ends behind them, or a tag follows.
+    /// Frames that are enough where the file ends after them, or a tag follows.
     pub(super) at_end: usize,
 }
 
@@ -142,7 +142,7 @@ pub(super) fn is_container(window: &mut Window<'_>) -> Result<bool> {
         || foreign::is_sure(head))
 }
 
-/// Where the first frame of a stream lies in `from..end`, rubbish in front of it passed over.
+/// Where the first frame of a stream lies in `from..end`, foreign bytes in front of it passed over.
 pub(super) fn find_first<H: Header>(
     window: &mut Window<'_>,
     from: u64,
@@ -199,7 +199,7 @@ fn find<H: Header>(
     Ok(None)
 }
 
-/// The header that `bytes` begin with, if enough others follow it; `is_rest`: the file ends behind.
+/// The header that `bytes` begin with, if enough others follow it; `is_rest`: the file ends after.
 pub(super) fn run<H: Header>(
     bytes: &[u8],
     like: Option<&H>,
@@ -265,11 +265,11 @@ impl<'a, H: Header> Frames<'a, H> {
         }
     }
 
-    /// The next frame; `None` behind the last.
+    /// The next frame; `None` after the last.
     ///
     /// # Errors
     /// Bytes between frames that are no tag, a frame that is cut where more are promised, and another
-    /// stream behind this one that is not decoded here. The next call goes on behind what was met.
+    /// stream after this one that is not decoded here. The next call continues after what was met.
     pub(super) fn next(&mut self) -> Result<Option<Frame<H>>> {
         while self.place.at < self.end {
             let at = self.place.at;
@@ -380,7 +380,7 @@ impl<'a, H: Header> Frames<'a, H> {
         Ok(())
     }
 
-    /// Goes on at the next frame behind damage.
+    /// Goes on at the next frame after damage.
     fn resume(&mut self, damaged: Range<u64>) -> Result<()> {
         let at = damaged.start;
         let place = self.place;
@@ -395,7 +395,7 @@ impl<'a, H: Header> Frames<'a, H> {
         let Some((next, _)) = found else {
             self.place.at = self.end;
             let rest = damaged.end - at;
-            // Some writers leave rubbish there; what is lost would be as long as a frame.
+            // Some writers leave foreign bytes there; what is lost would be as long as a frame.
             if rest < mean.max(H::BYTES as u64) {
                 return Ok(());
             }
@@ -422,11 +422,11 @@ impl<'a, H: Header> Frames<'a, H> {
         Err(Error::corrupt(reason).at_byte(at))
     }
 
-    /// How many frames lay in the damage, by their usual length: so those behind it stay in place.
+    /// How many frames lay in the damage, by their usual length: so those after it stay in place.
     fn lost(&self, damaged: Range<u64>, mean: u64) -> u64 {
         let round = |bytes: u64| (bytes + mean / 2) / mean;
         let length = self.last.end - self.last.start;
-        // A frame of another length may be damaged itself: the next one does not begin behind it.
+        // A frame of another length may be damaged itself: the next one does not begin after it.
         if self.last.end == damaged.start && 4 * length.abs_diff(mean) > mean {
             return round(damaged.end - self.last.start).saturating_sub(1);
         }
@@ -474,7 +474,7 @@ impl<'a, H: Header> Frames<'a, H> {
         Ok(until(bytes, length as u64))
     }
 
-    /// Lets the stream begin behind `frame`, and have as many frames as a header in there promises.
+    /// Lets the stream begin after `frame`, and have as many frames as a header in there promises.
     pub(super) fn begin_behind(&mut self, frame: &Frame<H>, promised: Option<u64>) {
         let at = (frame.at + frame.header.length() as u64).min(self.end);
         self.first = Frame { at, ..*frame };

@@ -56,7 +56,7 @@ impl Lengths {
         self.before = None;
     }
 
-    /// The block that was read last and the steps between positions behind blocks of one size, where
+    /// The block that was read last and the steps between positions after blocks of one size, where
     /// packets overlap: a position is a sum of quarters, of which all but the outer ones come twice.
     pub(crate) fn overlap(&self) -> Option<(u32, u64)> {
         match &self.kind {
@@ -115,7 +115,7 @@ impl Kind {
 }
 
 /// The element in front: 3 bits of its kind, 4 of its number, 12 unused, one that tells whether its
-/// length stands behind the 3 bits of flags that follow.
+/// length stands after the 3 bits of flags that follow.
 pub(super) fn alac_frames(head: &[u8], whole: u64) -> Option<u64> {
     let mut word = [0; 8];
     word.copy_from_slice(head.get(..8)?);

@@ -466,7 +466,7 @@ impl Demuxer for Mkv<'_> {
             }
             before = Some(counted);
         }
-        // Vorbis has to be primed, and behind the last packet there is none.
+        // Vorbis has to be primed, and after the last packet there is none.
         let is_wanted = self.pending.is_empty() || self.lengths.is_vorbis();
         if let Some(mut prime) = before.filter(|_| is_wanted) {
             if let Some(next) = self.pending.front() {
@@ -534,7 +534,7 @@ mod tests {
             let mut body = element(0xE7, &time.to_be_bytes());
             for (place, size) in cluster.iter().enumerate() {
                 let [high, low] = (20 * place as i16).to_be_bytes();
-                // One frame of CELT, behind the track, the time and the flags.
+                // One frame of CELT, after the track, the time and the flags.
                 let mut block = vec![0x82, high, low, 0x80, 0b1111_1100];
                 block.extend(vec![place as u8; *size]);
                 let is_last = first + place + 1 == sizes.len();

@@ -199,7 +199,7 @@ impl Mp4<'_> {
         Ok(Some(sample))
     }
 
-    /// Passes over a sample outside of the file, and over those that lie behind it.
+    /// Passes over a sample outside of the file, and over those that lie after it.
     fn pass_lost(&mut self, sample: &Sample) -> Result<()> {
         self.pass(sample)?;
         if !self.in_fragments {
@@ -418,7 +418,7 @@ impl Mp4<'_> {
         if self.walk_fragments(frame)? {
             return Ok(());
         }
-        // Behind the end of all: the last sample.
+        // After the end of all: the last sample.
         let last = self.frame.saturating_sub(1);
         if last < self.before.0 {
             return self.seek_plain(last);

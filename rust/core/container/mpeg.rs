@@ -89,7 +89,7 @@ impl<'a> Mpeg<'a> {
     /// there are none.
     ///
     /// # Errors
-    /// An ID3v2 tag behind which there is nothing.
+    /// An ID3v2 tag after which there is nothing.
     pub(crate) fn open(source: Source<'a>) -> Result<std::result::Result<Self, Source<'a>>> {
         let mut window = Window::new(source);
         let Some(place) = find_stream(&mut window)? else {
@@ -276,7 +276,7 @@ fn end_of_data(window: &Window<'_>, begin: u64, size: u64, outer_end: Option<u64
     Ok(begin + size)
 }
 
-/// The header at `from`, if frames of a free bit rate begin there: what comes behind the second header has
+/// The header at `from`, if frames of a free bit rate begin there: what comes after the second header has
 /// to lie where the distance of the first two says.
 fn find_free(window: &mut Window<'_>, from: u64, end: u64) -> Result<Option<(u64, Header)>> {
     let from = from.min(end);

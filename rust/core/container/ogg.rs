@@ -215,7 +215,7 @@ impl Ogg<'_> {
         }
     }
 
-    /// The page at the next place, or behind what is none there; `None`: nothing but that follows the last page.
+    /// The page at the next place, or after what is none there; `None`: nothing but that follows the last page.
     fn page_here(&mut self) -> Result<Option<Page>> {
         let (at, serial) = (self.next_page, self.link.serial);
         if !self.is_last_read {
@@ -256,7 +256,7 @@ impl Ogg<'_> {
         self.pages.remark(reason, at)
     }
 
-    /// Goes on behind damage with the next whole page, if there is one.
+    /// Goes on after damage with the next whole page, if there is one.
     fn pass_damage(&mut self) -> Result<()> {
         let from = self.next_page.saturating_add(1);
         let found = self.find_page(from, self.pages.len());
@@ -334,7 +334,7 @@ impl Ogg<'_> {
         Ok((packets, is_whole))
     }
 
-    /// Gives packets their places: behind those before, or in front of the page's position.
+    /// Gives packets their places: after those before, or in front of the page's position.
     fn place(&mut self, page: &Page, mut packets: Vec<Packet>) -> Result<()> {
         let is_over = page.is_last() && self.is_over(page)?;
         let lengths = packets.iter().map(|packet| packet.frames);

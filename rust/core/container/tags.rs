@@ -1,4 +1,4 @@
-//! Tags in front of, between and behind the frames of MPEG streams: ID3v1, ID3v2, APE, Lyrics3.
+//! Tags in front of, between and after the frames of MPEG streams: ID3v1, ID3v2, APE, Lyrics3.
 //!
 //! Formats: id3.org (ID3v2.4, section 3; ID3v1; Lyrics3 v1 and v2) and the APEv2 specification.
 
@@ -90,7 +90,7 @@ pub(crate) fn id3v2(head: &[u8], name: &[u8; 3]) -> Option<u64> {
     Some(10 + size + 10 * u64::from(has_footer))
 }
 
-/// Length behind the header, and whether there is one, by a header or footer of APE.
+/// Length after the header, and whether there is one, by a header or footer of APE.
 fn ape(bytes: &[u8]) -> Option<(u64, bool)> {
     let word = |at| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
     if bytes.len() < 32 || !bytes.starts_with(b"APETAGEX") {

@@ -20,7 +20,7 @@ const FORMAT_BYTES: usize = 16;
 const OLDEST_FORMAT_BYTES: usize = 14;
 /// What `WAVEFORMATEXTENSIBLE` adds to that, its own size not counted.
 const EXTENSION_BYTES: u16 = 22;
-/// The end of a sub-format's GUID behind a format tag, and that of a tag for Ambisonics.
+/// The end of a sub-format's GUID after a format tag, and that of a tag for Ambisonics.
 const SUB_FORMATS: [&[u8; 14]; 2] = [
     b"\0\0\0\0\x10\0\x80\0\0\xAA\0\x38\x9B\x71",
     b"\0\0\x21\x07\xD3\x11\x86\x44\xC8\xC1\xCA\0\0\0",

@@ -10,13 +10,13 @@ const MAX_SILENT_FRAMES: u64 = 1 << 22;
 /// A part of the recording that could not be decoded.
 #[derive(Debug)]
 pub struct Gap {
-    /// Its frames: silent in the result, or missing where they lie behind the result's end.
+    /// Its frames: silent in the result, or missing where they lie after the result's end.
     pub frames: Range<u64>,
     /// Why they are missing.
     pub error: Error,
 }
 
-/// Damage met so far, and whether to go on behind it.
+/// Damage met so far, and whether to continue after it.
 pub struct Damage {
     conceal: bool,
     gaps: Vec<Gap>,
@@ -48,7 +48,7 @@ impl Damage {
         self.gaps
     }
 
-    /// Takes an error if one goes on behind it.
+    /// Takes an error if one continues after it.
     pub(crate) fn meet(&mut self, error: Error) -> Result<()> {
         if !error.is_damage() {
             return Err(error);

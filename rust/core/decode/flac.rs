@@ -48,7 +48,7 @@ impl Flac<'_> {
         output.push(&self.decoder.block(), inside(wanted, begin, length))
     }
 
-    /// Moves behind damage, and puts silence for what it costs; whether the stream goes on.
+    /// Moves after damage, and puts silence for what it costs; whether the stream goes on.
     fn pass_damage(
         &mut self,
         wanted: &Range<u64>,

@@ -353,7 +353,7 @@ impl<'a> CodecReader<'a> {
                 }
                 pass.push(&block, begin, packet, mixer)
             }
-            // Behind a seek the bit reservoir and the overlap fill up first.
+            // After a seek the bit reservoir and the overlap fill up first.
             Err(_) if pass.is_ahead(begin, packet) => {
                 pass.advance(begin, packet.frames.unwrap_or(0) as i64)
             }

@@ -142,7 +142,7 @@ mod available {
         Some(limit.saturating_sub(used.saturating_sub(files.iter().sum())))
     }
 
-    /// The number behind `name` at the start of a line.
+    /// The number after `name` at the start of a line.
     fn field(text: &str, name: &str) -> Option<u64> {
         let mut lines = text.lines().map(str::split_ascii_whitespace);
         lines.find_map(|mut words| {

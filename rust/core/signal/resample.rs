@@ -213,7 +213,7 @@ pub fn resample(plane: &[f32], from: u32, to: u32, quality: Quality) -> Result<V
     resample_planes(plane, plane.len(), from, to, quality)
 }
 
-/// Converts planes of `frames` samples that lie one behind the other, as the result's do.
+/// Converts planes of `frames` samples that lie end to end, as the result's do.
 ///
 /// # Errors
 /// As for [`Resampler::new`]; a sample that is NaN or infinite; a result that memory cannot hold.

@@ -1,7 +1,7 @@
 //! WebDataset shards: tar archives whose members are grouped to samples by their names.
 //!
 //! Opening reads every header and checks it, where no index says what they say: the checksum, that two headers do not disagree, that the
-//! archive has its end and nothing behind it. What could make content disappear, or one file pass for
+//! archive has its end and nothing after it. What could make content disappear, or one file pass for
 //! another, is an error with its member and byte; nothing ends early. Payloads have no checksum in a tar,
 //! nor have the long names of PAX and GNU: damage there is found by the digests of an index.
 //!

@@ -8,7 +8,7 @@ use crate::codec::bits::Bits;
 
 /// Codes of so many bits or fewer are found at once, longer ones in a second table.
 const ROOT: usize = 9;
-/// The largest quantised value: 13 bits behind an escape.
+/// The largest quantised value: 13 bits after an escape.
 const LARGEST: usize = 8191;
 /// The value of book 11 that says that the real one follows.
 const ESCAPE: usize = 16;
@@ -18,7 +18,7 @@ struct Code {
     /// Its place in the standard's table.
     index: u16,
     bits: u8,
-    /// The bits, and those of the signs behind them.
+    /// The bits, and those of the signs after them.
     with_signs: u8,
 }
 
@@ -83,11 +83,11 @@ impl Table {
 enum Values {
     /// Four coefficients with their signs.
     Quads(Vec<[f32; 4]>),
-    /// Four, the signs of those that are not 0 behind the code.
+    /// Four, the signs of those that are not 0 after the code.
     UnsignedQuads(Unsigned<4>),
     Pairs(Vec<[f32; 2]>),
     UnsignedPairs(Unsigned<2>),
-    /// Two, and escapes behind the signs.
+    /// Two, and escapes after the signs.
     Escapes,
 }
 
@@ -218,7 +218,7 @@ impl Book {
         Ok(bits.check()?)
     }
 
-    /// Fills `band` with what `values` gives for the codes, and for the bits behind them.
+    /// Fills `band` with what `values` gives for the codes, and for the bits after them.
     #[inline(always)]
     fn each<const N: usize>(
         &self,

@@ -65,7 +65,7 @@ impl Layout {
         Self::sorted(elements.collect())
     }
 
-    /// Reads a `program_config_element` behind its kind, section 4.4.1.1; none where a comment is cut
+    /// Reads a `program_config_element` after its kind, section 4.4.1.1; none where a comment is cut
     /// or the speakers are unusual.
     pub(super) fn read_program(bits: &mut Bits<'_>) -> Result<Self, Fault> {
         bits.skip(4 + 2 + 4)?;

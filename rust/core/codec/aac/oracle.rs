@@ -28,7 +28,7 @@ impl Random {
     }
 }
 
-/// A packet on its way: fields of bits.
+/// A packet in mid-stream: fields of bits.
 struct Writer {
     random: Random,
     bands: Bands,

@@ -39,7 +39,7 @@ impl Mask {
     }
 }
 
-/// Reads a `channel_pair_element` behind its tag; `number` is that of its first channel.
+/// Reads a `channel_pair_element` after its tag; `number` is that of its first channel.
 pub(super) fn read(
     bits: &mut Bits<'_>,
     bands: &Bands,

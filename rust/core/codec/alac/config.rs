@@ -23,7 +23,7 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// Reads the 24 bytes, behind the atoms that QuickTime wraps them in or without. What may follow
+    /// Reads the 24 bytes, after the atoms that QuickTime wraps them in or without. What may follow
     /// names a layout of channels, of which there is one for each number of them.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ impl Config {
     }
 }
 
-/// Apple's `ALACSpecificConfig`, behind the atoms that QuickTime wraps it in.
+/// Apple's `ALACSpecificConfig`, after the atoms that QuickTime wraps it in.
 pub(crate) fn alac_config(mut config: &[u8]) -> Option<&[u8]> {
     for atom in [b"frma", b"alac"] {
         if config.get(4..8)? == atom {

@@ -50,7 +50,7 @@ struct Mixing {
     weight: i32,
 }
 
-/// Decodes the element behind its kind into integers of the stream's depth, one plane or two; gives
+/// Decodes the element after its kind into integers of the stream's depth, one plane or two; gives
 /// its frames.
 pub(super) fn decode(
     bits: &mut Bits<'_>,

@@ -259,7 +259,7 @@ fn symphonia(params: &Params, packet: &[u8]) -> Option<Vec<Vec<f32>>> {
         block.copy_to_vecs_planar(&mut planes);
     }))
     .ok()?;
-    // It takes the surround channels for side ones, which come behind those in the back.
+    // It takes the surround channels for side ones, which come after those in the back.
     match planes.len() {
         7 => planes[4..].rotate_left(1),
         8 => planes[4..].rotate_left(2),
@@ -313,7 +313,7 @@ proptest! {
         let mut packet = writer.packet();
         let mut decoder = Decoder::new(&params).unwrap();
         let whole = decoder.decode(&packet).unwrap().planes.to_vec();
-        // The end behind the last sample is not waited for.
+        // The end after the last sample is not waited for.
         let short = &packet[..cut.index(packet.len() - 1)];
         prop_assert!(decoder.decode(short).is_err());
         for flip in flips {

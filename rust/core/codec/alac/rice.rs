@@ -3,9 +3,9 @@
 use super::config::Config;
 use crate::codec::flac::bits::Bits;
 
-/// Bits of the mean behind the point.
+/// Bits of the mean after the point.
 const MEAN_BITS: u32 = 9;
-/// What a mean becomes behind a number that is larger.
+/// What a mean becomes after a number that is larger.
 const LARGEST_NUMBER: u32 = 0xFFFF;
 /// Below it, a quarter, a run of zeros follows.
 const QUIET: u32 = 1 << (MEAN_BITS - 2);
@@ -23,11 +23,11 @@ pub(super) struct Residuals<'a> {
     /// Bits of a number that is not coded.
     depth: u32,
     mean: u32,
-    /// Numbers behind the next one.
+    /// Numbers after the next one.
     left: u32,
     /// How many of them are a run of zeros.
     zeros: u32,
-    /// 1 behind a run, for no zero follows it.
+    /// 1 after a run, for no zero follows it.
     bias: u32,
     is_overrun: bool,
 }

@@ -1,6 +1,6 @@
 //! Bits from bytes, most significant first: a 64-bit window that is refilled without a branch.
 //!
-//! Behind the end the window fills with zeros and the reader only notes that it did: whoever reads
+//! After the end the window fills with zeros and the reader only notes that it did: whoever reads
 //! asks [`Bits::check`] once in a while instead of at every bit.
 
 use super::Fault;

@@ -46,7 +46,7 @@ impl FrameDecoder {
         }
     }
 
-    /// Decodes the frame at the start of `bytes`, which may go on behind it.
+    /// Decodes the frame at the start of `bytes`, which may continue after it.
     ///
     /// # Errors
     /// [`Fault::Short`] when `bytes` ends inside of the frame; everything else is damage.

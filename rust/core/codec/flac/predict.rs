@@ -106,7 +106,7 @@ impl<S: Sample, const N: usize> Predictor<S, N> for Wide<N> {
 
 /// Reads the residual of a subframe (RFC 9639, section 9.2.7) and makes `plane`'s samples of it.
 ///
-/// `plane` is [`PAD`] samples longer than the block; the first `order` samples behind the padding are there.
+/// `plane` is [`PAD`] samples longer than the block; the first `order` samples after the padding are there.
 pub(super) fn predict<S: Sample, const N: usize>(
     bits: &mut Bits<'_>,
     plane: &mut [S],

@@ -298,7 +298,7 @@ pub(super) const fn codebook(table_select: usize) -> Option<usize> {
     }
 }
 
-/// Bits behind a magnitude of 15, by `table_select - 16`.
+/// Bits after a magnitude of 15, by `table_select - 16`.
 pub(super) const LINBITS: [u8; 16] = [1, 2, 3, 4, 6, 8, 10, 13, 4, 5, 6, 7, 8, 9, 11, 13];
 
 /// Codes and lengths for four values of 0 or 1, the first one the most significant bit of the place.

@@ -55,7 +55,7 @@ impl Header {
         self.0
     }
 
-    /// Bytes behind the header that a checksum takes. It covers the side information only, and there
+    /// Bytes after the header that a checksum takes. It covers the side information only, and there
     /// are encoders that get it wrong: players do not look at it, and nor do we.
     pub(super) fn checksum_bytes(self) -> usize {
         if self.0 >> 16 & 1 == 0 { 2 } else { 0 }

@@ -1,6 +1,6 @@
 //! The lines of Layer III: ISO/IEC 11172-3, section 2.4.2.7 and table B.7.
 //!
-//! A code, the signs behind it and, where there is room, a second pair with its signs are found by
+//! A code, the signs after it and, where there is room, a second pair with its signs are found by
 //! one look into a table of the next [`PEEK`] bits. What does not fit there takes a table of the code
 //! alone, in two steps.
 
@@ -88,7 +88,7 @@ impl Tables {
 
     fn fill_codes(&mut self, book: &Codebook) {
         let codes = || book.codes.iter().zip(book.lengths).enumerate();
-        // How many bits the longest code behind each beginning has left.
+        // How many bits the longest code after each beginning has left.
         for (_, (code, length)) in codes() {
             if let Some(rest) = usize::from(*length).checked_sub(FIRST + 1) {
                 let step = &mut self.steps[usize::from(*code) >> (rest + 1)];
@@ -206,7 +206,7 @@ fn quad_looks(codes: &[(u8, u8); 16]) -> Looks<{ 1 << PEEK }> {
 }
 
 /// Reads the lines of a granule's channel up to bit `end`, and tells how many may be other than zero;
-/// behind them `lines` is zero up to the end of the subband, and undefined from there on.
+/// after them `lines` is zero up to the end of the subband, and undefined from there on.
 #[inline(always)]
 pub(super) fn read(bits: &mut Bits<'_>, end: usize, granule: &Granule, lines: &mut Lines) -> usize {
     let big = granule.big_lines;
@@ -270,7 +270,7 @@ fn read_pairs(
     at
 }
 
-/// The lines of magnitude 1 behind the pairs.
+/// The lines of magnitude 1 after the pairs.
 #[inline(always)]
 fn read_quads(
     bits: &mut Bits<'_>,

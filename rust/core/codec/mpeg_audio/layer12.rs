@@ -289,7 +289,7 @@ impl Quantizer {
 }
 
 /// Kilobits per second; where the header says "free", by the length of the frame, of which `rest` bytes are
-/// behind its header and checksum: encoders choose their tables by it.
+/// after its header and checksum: encoders choose their tables by it.
 fn kbits(header: Header, rest: usize) -> u32 {
     let padding = (header.word() >> 9 & 1) as usize;
     let bytes = (Header::BYTES + header.checksum_bytes() + rest).saturating_sub(padding) as u64;

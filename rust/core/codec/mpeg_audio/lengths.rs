@@ -16,8 +16,8 @@ pub(crate) fn packet_frames(data: &[u8]) -> Option<u64> {
 }
 
 /// The bit reservoir reaches back 511 bytes in MPEG 1 and 255 in MPEG 2, which is many packets where
-/// they are short: at the lowest bit rate, and behind header, checksum and side information. The
-/// overlap of the filter banks, two granules, lies behind that; a packet more is to spare.
+/// they are short: at the lowest bit rate, and after header, checksum and side information. The
+/// overlap of the filter banks, two granules, lies after that; a packet more is to spare.
 pub(crate) fn layer3_preroll_frames(params: &Params) -> u64 {
     let hz = u64::from(params.sample_rate.max(1));
     let is_stereo = params.channels != Some(1);

@@ -275,7 +275,7 @@ proptest! {
         let mut expected = symphonias(&frames[skipped..]);
         let mut found = ours(&frames[skipped..], false);
         prop_assert!(expected.iter().any(Option::is_some));
-        // Lines whose bits end behind their granule are kept, as in FFmpeg; where they end behind all
+        // Lines whose bits end after their granule are kept, as in FFmpeg; where they end after all
         // data that there are, symphonia refuses them.
         let mut pairs = expected.iter().zip(&found);
         let refused = pairs.position(|(theirs, own)| theirs.is_none() && own.is_some());
@@ -320,7 +320,7 @@ proptest! {
                 frame
             })
             .collect();
-        // Behind an error symphonia's filters go on, and ours begin anew.
+        // After an error symphonia's filters go on, and ours begin anew.
         let mut expected = symphonias(&frames);
         let good = expected.iter().position(Option::is_none);
         expected.truncate(good.map_or(frames.len(), |good| good + 1));

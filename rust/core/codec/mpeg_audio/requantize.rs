@@ -48,7 +48,7 @@ const LONG_PLACES: Places = {
     places
 };
 
-/// By rate. A band's three windows stand one behind the other, and are to take turns.
+/// By rate. A band's three windows stand end to end, and are to take turns.
 static SHORT_PLACES: [Places; 9] = {
     let mut places = [[0; LINES]; 9];
     let mut rate = 0;

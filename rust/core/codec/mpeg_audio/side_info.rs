@@ -50,7 +50,7 @@ impl Granule {
         }
     }
 
-    /// The first band of short blocks behind them.
+    /// The first band of short blocks after them.
     pub(super) fn first_short_band(&self) -> usize {
         match (self.window, self.is_mixed) {
             (Window::Short, false) => 0,

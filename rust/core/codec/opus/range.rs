@@ -10,7 +10,7 @@ const UNIFORM_BITS: u32 = 8;
 
 /// Symbols from the front of a frame and raw bits from its end.
 ///
-/// Behind either end it reads zeros, as the specification has it: a broken frame gives wrong numbers,
+/// After either end it reads zeros, as the specification has it: a broken frame gives wrong numbers,
 /// never a failure of the decoder itself.
 #[derive(Clone, Debug)]
 pub(crate) struct RangeDecoder<'a> {
@@ -275,7 +275,7 @@ mod tests {
 
         /// The number's bits from the front, the raw ones from the end, and `slack` bytes between them.
         fn finish(mut self, slack: usize) -> Vec<u8> {
-            // Any number in the range will do: its middle leaves zeros behind.
+            // Any number in the range will do: its middle leaves zeros after.
             self.add(self.range / 2);
             let head = (0..31).rev().map(|bit| self.head >> bit & 1 != 0);
             let digits = self

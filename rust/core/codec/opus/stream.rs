@@ -39,7 +39,7 @@ struct Toc {
     mode: Mode,
     /// SILK's rate.
     khz: usize,
-    /// Behind the last of CELT's bands.
+    /// After the last of CELT's bands.
     end: usize,
     channels: usize,
 }
@@ -75,7 +75,7 @@ impl Toc {
 /// A frame of CELT that bridges a change of mode: section 4.5.1.
 #[derive(Clone, Copy, Debug)]
 struct Redundancy<'a> {
-    /// It begins the frame, behind one of CELT; else it ends it, before one.
+    /// It begins the frame, after one of CELT; else it ends it, before one.
     comes_first: bool,
     data: &'a [u8],
 }
@@ -304,7 +304,7 @@ impl Stream {
     }
 }
 
-/// Behind SILK's part: the bytes that are not of a redundant frame, and that frame.
+/// After SILK's part: the bytes that are not of a redundant frame, and that frame.
 fn find_redundancy<'a>(
     range: &mut RangeDecoder<'_>,
     mode: Mode,

@@ -3,7 +3,7 @@
 use super::Fault;
 use crate::codec::bits::last_bytes;
 
-/// The bits of one packet. Behind the end come zeros; [`Bits::left`] tells.
+/// The bits of one packet. After the end come zeros; [`Bits::left`] tells.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
@@ -44,7 +44,7 @@ impl<'a> Bits<'a> {
         self.count |= 56;
     }
 
-    /// What comes next; behind [`Bits::refill`], 56 bits of it count.
+    /// What comes next; after [`Bits::refill`], 56 bits of it count.
     #[inline(always)]
     pub(super) fn peek(&self) -> u64 {
         self.word

@@ -56,7 +56,7 @@ impl Codebook {
         self.vectors.get(start..start + self.dimensions)
     }
 
-    /// Adds vectors to `target`, one behind the other; `None` where the packet ends before.
+    /// Adds vectors to `target`, end to end; `None` where the packet ends before.
     pub(super) fn add(&self, bits: &mut Bits<'_>, target: &mut [f32]) -> Option<()> {
         let count = target.len().div_ceil(self.dimensions);
         let most = count.saturating_mul(self.table.longest() as usize);

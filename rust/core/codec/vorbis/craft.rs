@@ -51,7 +51,7 @@ pub(super) struct Design {
     pub(super) seed: u64,
 }
 
-/// The identification header, and the setup header behind it.
+/// The identification header, and the setup header after it.
 pub(super) fn headers(design: &Design) -> Vec<u8> {
     let mut random = Random(design.seed);
     let mut headers = b"\x01vorbis\0\0\0\0".to_vec();

@@ -50,7 +50,7 @@ impl Transform {
     }
 
     /// The samples between the middle of the block before, which left `tail`, and the middle of this
-    /// one; `output` has room for them, and for none behind a reset.
+    /// one; `output` has room for them, and for none after a reset.
     pub(super) fn synthesize(
         &self,
         spectrum: &[f32],
@@ -212,7 +212,7 @@ mod tests {
             let mut output = vec![0.0; count];
             Transform::of(half).synthesize(&spectrum, &mut tail, &mut scratch, &mut output);
             if let Some(before) = before {
-                // Of the block before all behind its middle, and of this one all in front of it.
+                // Of the block before all after its middle, and of this one all in front of it.
                 let offset = before.len() as isize / 4 - half as isize / 2;
                 for (n, sample) in output.iter().enumerate() {
                     let second = before.get(before.len() / 2 + n).copied().unwrap_or(0.0);

@@ -13,7 +13,7 @@ const PASSES: usize = 8;
 pub(super) enum Kind {
     /// Type 0: a vector's values lie apart, as many vectors as there are in a partition.
     Apart,
-    /// Type 1: vector behind vector.
+    /// Type 1: vector after vector.
     Together,
     /// Type 2: as type 1, with the channels interleaved to one.
     Interleaved,

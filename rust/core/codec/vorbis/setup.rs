@@ -31,7 +31,7 @@ pub(super) struct Mode {
 }
 
 impl Setup {
-    /// Reads the identification header with the setup header behind it.
+    /// Reads the identification header with the setup header after it.
     pub(super) fn parse(headers: &[u8]) -> Result<Self, Fault> {
         let ident = headers.first_chunk::<IDENT_BYTES>();
         let ident = ident.ok_or(Fault("they end too early"))?;

@@ -50,7 +50,7 @@ pub(crate) fn open(header: &mut HeaderReader<'_, '_>, base: u64) -> Result<Optio
     }
 }
 
-/// Only packets of several frames need the table, which may stand behind the samples.
+/// Only packets of several frames need the table, which may stand after the samples.
 fn is_done(layout: Option<Layout>, table: Option<Table>) -> bool {
     match layout.map(|layout| layout.coding) {
         Some(Coding::Linear(..)) => true,

@@ -1,4 +1,4 @@
-//! What follows the samples that a stream's header tells: more of them, another stream, tags, rubbish.
+//! What follows the samples that a stream's header tells: more of them, another stream, tags, foreign bytes.
 //!
 //! Streams of one rate and number of channels that follow one another are one recording: `cat a.flac b.flac`
 //! with a header in the middle, or FFmpeg's `concat` with `-c copy`, where the numbers of frames begin again
@@ -14,7 +14,7 @@ use crate::codec::flac::header::{FrameHeader, MAX_HEADER_BYTES};
 use crate::codec::flac::stream_info::StreamInfo;
 use crate::error::{Error, Result};
 
-/// What STREAMINFO begins with behind the mark: it is the first block, or all of them.
+/// What STREAMINFO begins with after the mark: it is the first block, or all of them.
 const STREAM_MARKS: [&[u8; 8]; 2] = [b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22"];
 /// Bytes that are searched at once.
 const PIECE: usize = 64 * 1024;
@@ -165,7 +165,7 @@ impl Flac<'_> {
         Err(self.at_frame(fault))
     }
 
-    /// Whether a frame with rubbish in front is one that goes on, or begins again where that may be.
+    /// Whether a frame with foreign bytes in front is one that goes on, or begins again where that may be.
     fn is_next(&self, header: &FrameHeader, may_end: bool) -> bool {
         match &self.numbers {
             Some(numbers) if numbers.is_next(header, self.position) => true,

@@ -14,7 +14,7 @@ const PICTURE: u8 = 6;
 /// How much is looked at for the first frame of a stream without a header.
 const MAX_BARE_FRAME: usize = 256 * 1024;
 
-/// Where `fLaC` or a frame without it stands, at the start or behind ID3v2 tags; `None` when this is no
+/// Where `fLaC` or a frame without it stands, at the start or after ID3v2 tags; `None` when this is no
 /// native FLAC.
 pub(crate) fn sniff(source: &mut Source<'_>) -> Result<Option<u64>> {
     let (mut scratch, mut at) = (Vec::new(), 0u64);
@@ -59,7 +59,7 @@ fn bare(source: &mut Source<'_>, at: u64) -> Result<Option<StreamInfo>> {
     Ok(is_whole.then_some(info))
 }
 
-/// Reads STREAMINFO behind the `fLaC` at `at`, and where the first frame begins.
+/// Reads STREAMINFO after the `fLaC` at `at`, and where the first frame begins.
 pub(super) fn read(source: &mut Source<'_>, at: u64) -> Result<(StreamInfo, u64)> {
     let mut scratch = Vec::new();
     if !source.bytes_at(at, 4, &mut scratch)?.starts_with(b"fLaC")

@@ -4,7 +4,7 @@
 //! guess costs one short read.
 //!
 //! Guesses need numbers that rise through the whole file. The last frame and a few in between show whether
-//! they do; where streams follow one another or blocks vary without a word, all is decoded from the start.
+//! they do; where streams follow one another or blocks vary silently, all is decoded from the start.
 
 use super::numbers::{Numbers, Unit};
 use super::{Flac, MAX_FRAME_BYTES};
@@ -102,7 +102,7 @@ impl Flac<'_> {
         Ok(is_trusted.then_some(end))
     }
 
-    /// Whether another stream, perhaps of another kind, begins at byte `at` or behind it.
+    /// Whether another stream, perhaps of another kind, begins at byte `at` or after it.
     fn does_stream_follow(&mut self, at: u64) -> Result<bool> {
         let here = std::mem::replace(&mut self.at, at);
         let next = self.find_stream()?;
@@ -355,7 +355,7 @@ impl Flac<'_> {
         Ok(None)
     }
 
-    /// The last whole frame behind `from`, and where it ends.
+    /// The last whole frame after `from`, and where it ends.
     fn last_whole(&mut self, from: u64) -> Result<Option<(Point, Point)>> {
         let first = self.numbers.map(|numbers| *numbers.first());
         let mut candidates = std::collections::VecDeque::new();
@@ -389,7 +389,7 @@ impl Flac<'_> {
     }
 }
 
-/// A byte behind `low` and before `high`, a little in front of where `start` should be.
+/// A byte after `low` and before `high`, a little in front of where `start` should be.
 fn guess(low: Point, high: Point, start: u64, block: u64, guesses: u32) -> u64 {
     let bytes = high.byte - low.byte;
     let known = high.sample > start;

@@ -13,7 +13,7 @@ pub(super) const LACED_BYTES: usize = 1 << 17;
 #[derive(Debug, PartialEq)]
 pub(super) struct Head {
     pub(super) track: u64,
-    /// Ticks behind the cluster's time stamp.
+    /// Ticks after the cluster's time stamp.
     pub(super) time: i16,
     /// Where the first packet begins, in bytes of the block.
     pub(super) bytes: usize,

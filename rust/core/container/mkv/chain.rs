@@ -1,4 +1,4 @@
-//! Files one behind the other: each segment is a link of one recording, as radio and `cat` leave them.
+//! Files end to end: each segment is a link of one recording, as radio and `cat` leave them.
 
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ impl<'a> Chain<'a> {
         Ok(())
     }
 
-    /// Moves on behind the packets of a link, of which all were counted; `false` where no link follows.
+    /// Moves on after the packets of a link, of which all were counted; `false` where no link follows.
     fn enter_next(&mut self) -> Result<bool> {
         let Some(at) = self.segment.next_header()?.filter(|_| !self.is_broken) else {
             return Ok(false);
@@ -140,7 +140,7 @@ impl Demuxer for Chain<'_> {
         self.is_broken = false;
         let known = self.links.partition_point(|link| link.begin <= frame);
         self.go_to(known.saturating_sub(1))?;
-        // What lies behind the last link that is known may be in the next one.
+        // What lies after the last link that is known may be in the next one.
         while self.current + 1 == self.links.len() && self.segment.next_header()?.is_some() {
             let frames = self.segment.frames()?;
             let end = frames.map(|frames| self.begin().saturating_add(frames as i64));
@@ -166,7 +166,7 @@ impl Demuxer for Chain<'_> {
 }
 
 impl Mkv<'_> {
-    /// The byte at which another file follows this segment, where one does that is known of: behind a segment whose
+    /// The byte at which another file follows this segment, where one does that is known of: after a segment whose
     /// size is open, once all of it was read.
     fn next_header(&mut self) -> Result<Option<u64>> {
         let segment = &self.cursor.segment;

@@ -119,7 +119,7 @@ impl<'a> Cursor<'a> {
         self.unchecked = None;
     }
 
-    /// Compares the checksum of the cluster that is read, for which all of its bytes are read. Behind a
+    /// Compares the checksum of the cluster that is read, for which all of its bytes are read. After a
     /// wrong one its packets go on: most are whole.
     pub(super) fn check(&mut self) -> Result<()> {
         match self.unchecked.take() {
@@ -130,7 +130,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The track's next packet; behind damage it goes on with the next cluster.
+    /// The track's next packet; after damage it goes on with the next cluster.
     pub(super) fn next(&mut self) -> Result<Option<Frame>> {
         loop {
             if let Some(frame) = self.frames.pop_front() {
@@ -261,12 +261,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Goes to the next cluster behind what could not be read.
+    /// Goes to the next cluster after what could not be read.
     fn find_cluster(&mut self) {
         let mut at = self.at.saturating_add(1);
         self.go_to(at);
         let end = self.segment.end.min(self.window.len());
-        // Behind a segment whose size is open another file may follow, whose clusters are its own.
+        // After a segment whose size is open another file may follow, whose clusters are its own.
         let marks = [Some(CLUSTER), self.segment.open.then_some(EBML)];
         let marks = marks.map(|mark| mark.map(u32::to_be_bytes));
         let is_mark = |four: &[u8]| marks.iter().flatten().any(|mark| mark == four);

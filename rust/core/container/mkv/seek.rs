@@ -95,7 +95,7 @@ impl Mkv<'_> {
         Ok(position)
     }
 
-    /// As [`Self::locate`] behind damage: to the nearest frame where none is certain.
+    /// As [`Self::locate`] after damage: to the nearest frame where none is certain.
     pub(super) fn locate_roughly(&mut self, at: u64) -> Result<()> {
         if self.locate(at)?.is_none() {
             let (anchor, sample) = (self.anchor()?, self.sample(at)?);

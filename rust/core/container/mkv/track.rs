@@ -350,7 +350,7 @@ fn refused(codec: &str) -> Error {
     Error::unsupported(format!("the codec {name} is not decoded here"))
 }
 
-/// Three headers behind their number less one and the lengths of the first two, in 255s.
+/// Three headers after their number less one and the lengths of the first two, in 255s.
 fn vorbis(private: &[u8]) -> Result<Params> {
     let broken = || Error::corrupt("the Vorbis headers are broken");
     let (count, mut rest) = private.split_first().ok_or_else(broken)?;
@@ -363,7 +363,7 @@ fn vorbis(private: &[u8]) -> Result<Params> {
     codec_headers::vorbis(ident, setup.ok_or_else(broken)?)
 }
 
-/// STREAMINFO, behind `fLaC` and the head of its metadata block.
+/// STREAMINFO, after `fLaC` and the head of its metadata block.
 fn stream_info(private: &[u8]) -> Result<&[u8]> {
     private
         .strip_prefix(b"fLaC")

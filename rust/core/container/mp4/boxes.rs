@@ -35,7 +35,7 @@ impl Span {
 /// The box at `at`, in a parent that ends at `end`; `None` where no header fits.
 ///
 /// # Errors
-/// A box that is shorter than its header: nothing behind it can be found.
+/// A box that is shorter than its header: nothing after it can be found.
 pub(super) fn header(window: &mut Window<'_>, at: u64, end: u64) -> Result<Option<Span>> {
     let room = end.min(window.len()).saturating_sub(at);
     let bytes = window.at(at, 16, AHEAD)?;

@@ -88,7 +88,7 @@ impl Entry {
 }
 
 /// The entries of a track's edit list, and the byte at which it begins. Parts that follow each other in the media are
-/// one; pauses in front of all and behind all are left out, as FFmpeg does.
+/// one; pauses in front of all and after all are left out, as FFmpeg does.
 pub(super) fn read(
     window: &mut Window<'_>,
     trak: Span,

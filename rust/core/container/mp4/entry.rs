@@ -78,7 +78,7 @@ pub(super) fn read(
     found.map_err(|error| error.at_byte(entry.start))
 }
 
-/// The common fields, and the boxes behind them.
+/// The common fields, and the boxes after them.
 fn sound(kind: [u8; 4], bytes: &[u8], quicktime: bool) -> Option<(Sound, &[u8])> {
     let mut sound = Sound {
         kind,
@@ -367,7 +367,7 @@ pub(crate) fn apply_alac_config(params: &mut Params, config: &[u8]) -> Result<u6
     params.bits_per_sample = Some(u32::from(*bits));
     params.sample_rate = rate;
     params.channels = counted(u32::from(*channels));
-    // Some writers put other boxes behind it.
+    // Some writers put other boxes after it.
     let length = if config.get(28..32) == Some(b"chan") {
         48
     } else {

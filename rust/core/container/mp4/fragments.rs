@@ -120,7 +120,7 @@ impl Fragments {
         self.go_to(self.first);
     }
 
-    /// Moves to the fragment that begins at the byte `at`, or to the first one behind it.
+    /// Moves to the fragment that begins at the byte `at`, or to the first one after it.
     pub(super) fn go_to(&mut self, at: u64) {
         *self = Self::new(self.defaults, self.first);
         self.at = at;
@@ -237,7 +237,7 @@ impl Fragments {
             return Err(cut(len));
         }
         if !is_name(found.kind) {
-            // What else there is would be passed over without a word.
+            // What else there is would be passed over silently.
             let reason = "no MP4 box begins where the previous one ends";
             return Err(Error::corrupt(reason).at_byte(found.start));
         }
@@ -273,7 +273,7 @@ impl Fragments {
         Ok(())
     }
 
-    /// Goes on at `at` with what lies behind a fragment whose size is 0.
+    /// Goes on at `at` with what lies after a fragment whose size is 0.
     fn leave_moof(&mut self, window: &Window<'_>, moof: Span, at: u64) -> Result<()> {
         if !moof.open {
             let reason = "an MP4 fragment contains boxes that belong after it";
@@ -379,7 +379,7 @@ fn is_of_file(kind: [u8; 4]) -> bool {
     )
 }
 
-/// Whether a box can be called so: zeros are padding behind the last one.
+/// Whether a box can be called so: zeros are padding after the last one.
 fn is_name(kind: [u8; 4]) -> bool {
     kind == [0; 4] || kind.iter().all(|byte| (0x20..0x7F).contains(byte))
 }

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Boxes of the file that are walked over before its `moov`.
 const MAX_BOXES: u32 = 65_536;
 
-/// Boxes behind `moov` that are looked at.
+/// Boxes after `moov` that are looked at.
 const MAX_BEHIND: u32 = 16;
 
 /// Whether the content is of this format.
@@ -360,11 +360,11 @@ impl<'a> Mp4<'a> {
     }
 }
 
-/// Notes data behind the header that are longer than the file: whether samples are missing is told by who reads them.
+/// Notes data after the header that are longer than the file: whether samples are missing is told by who reads them.
 fn remark_long_data(window: &mut Window<'_>, moov: Span) -> Result<()> {
     let (mut at, len) = (moov.end, window.len());
     for _ in 0..MAX_BEHIND {
-        // What is no box is rubbish behind the last one.
+        // What is no box is foreign bytes after the last one.
         let Ok(Some(found)) = header(window, at, len) else {
             break;
         };

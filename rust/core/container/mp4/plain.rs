@@ -25,14 +25,14 @@ struct Chunks {
     /// The first chunk, from 0, and its first sample.
     chunk: u64,
     sample: u64,
-    /// The first chunk behind the run.
+    /// The first chunk after the run.
     end: u64,
     each: u64,
     description: u32,
 }
 
 impl Chunks {
-    /// The first sample behind the run.
+    /// The first sample after the run.
     fn sample_end(&self) -> u64 {
         let samples = (self.end - self.chunk).saturating_mul(self.each);
         self.sample.saturating_add(samples)

@@ -52,7 +52,7 @@ impl Table {
         self.count
     }
 
-    /// One entry; `None` behind the last.
+    /// One entry; `None` after the last.
     pub(super) fn entry(&mut self, window: &mut Window<'_>, index: u64) -> Result<Option<&[u8]>> {
         if index >= self.count {
             return Ok(None);

@@ -369,7 +369,7 @@ fn ends_of_boxes(bytes: &[u8]) -> Vec<usize> {
 fn every_cut_gives_what_is_there_and_then_an_error() {
     for whole in samples() {
         let (all, _) = read_all(&whole);
-        // What lies behind the last packet is no data, unless it is the header.
+        // What lies after the last packet is no data, unless it is the header.
         let data_end = all
             .last()
             .map_or(0, |packet| packet.at as usize + packet.data.len());

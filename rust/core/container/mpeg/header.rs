@@ -20,7 +20,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// A header of a free bit rate; `next` is a header of the same stream `distance` bytes behind it.
+    /// A header of a free bit rate; `next` is a header of the same stream `distance` bytes after it.
     pub(super) fn of_free(word: u32, next: u32, distance: usize) -> Option<Self> {
         let free = |word| mpeg_audio::Header::of(word).filter(|header| header.bit_rate() == 0);
         let (header, _) = (free(word)?, free(next)?);

@@ -96,7 +96,7 @@ impl Info {
         fields.take(10)?;
         let (before, stored) = (fields.frame.get(..fields.at)?, fields.number(2)?);
         // LAME covers what stands before the checksum. FFmpeg always covers 190 bytes, which is the
-        // same for MPEG 1 in stereo; elsewhere zeros stand for the checksum and behind the frame.
+        // same for MPEG 1 in stereo; elsewhere zeros stand for the checksum and after the frame.
         let mut covered = [0; LAVF_COVERS];
         covered
             .iter_mut()
@@ -121,7 +121,7 @@ fn crc(bytes: &[u8]) -> u16 {
     })
 }
 
-/// Fields one behind the other.
+/// Fields end to end.
 struct Fields<'f> {
     frame: &'f [u8],
     at: usize,

@@ -1,4 +1,4 @@
-//! Streams put together from frames, tags and rubbish: what is read must be what was put in.
+//! Streams put together from frames, tags and foreign bytes: what is read must be what was put in.
 
 use proptest::prelude::*;
 
@@ -85,7 +85,7 @@ fn front() -> impl Strategy<Value = Vec<u8>> {
         (0usize..40_000, any::<bool>()).prop_map(|(size, footer)| id3v2(size, footer)),
         (0usize..900, 0usize..3_000)
             .prop_map(|(one, two)| [id3v2(one, false), id3v2(two, true)].concat()),
-        // Rubbish, sync words among it.
+        // Foreign bytes, sync words among it.
         (prop::collection::vec(any::<u8>(), 0..3_000), 0usize..100).prop_map(|(bytes, size)| [
             id3v2(size, false),
             vec![0],
@@ -159,7 +159,7 @@ proptest! {
         bytes[damaged * size..until * size].fill(7);
         let mut demuxer = open(&bytes, is_stream).unwrap();
         let (packets, errors) = read(&mut *demuxer, 1_000);
-        // Damage in front of which too few frames stand counts as rubbish.
+        // Damage in front of which too few frames stand counts as foreign bytes.
         if damaged >= 3 {
             prop_assert_eq!(errors.len(), 1);
             prop_assert_eq!(errors[0].kind(), ErrorKind::Corrupt);

@@ -1,7 +1,7 @@
 //! The links of a file, as far as they are known.
 //!
 //! A file of one link says its length with its last page. That the last page belongs to the first link shows in the
-//! stream's number, which links may share where one program wrote them and they were put behind each other, and in
+//! stream's number, which links may share where one program wrote them and they were put after each other, and in
 //! the pages' own numbers, which begin anew with each link.
 
 use super::Ogg;
@@ -57,7 +57,7 @@ impl Chain {
         self.links.get(index).cloned()
     }
 
-    /// Where the link behind `link` begins.
+    /// Where the link after `link` begins.
     pub(super) fn end_of(&self, link: &Link) -> Option<u64> {
         let index = self.links.partition_point(|other| other.at <= link.at);
         self.links.get(index).map(|next| next.at)

@@ -95,7 +95,7 @@ impl Ogg<'_> {
         begin.saturating_sub(beside)
     }
 
-    /// How far behind the nearest such place they lie; `None` where it is not known.
+    /// How far after the nearest such place they lie; `None` where it is not known.
     fn beside(&self, begin: i64, end: i64) -> Option<i64> {
         let (first, first_block) = self.link.first?;
         let (step, is_regular) = self.lengths.step()?;

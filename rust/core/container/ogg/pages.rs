@@ -52,7 +52,7 @@ impl<'a> Pages<'a> {
         self.read(at, ahead).map_err(|reason| error_of(reason, at))
     }
 
-    /// The page at `at`, or the one behind bytes that are none, where it is the next of stream `serial` by its
+    /// The page at `at`, or the one after bytes that are none, where it is the next of stream `serial` by its
     /// number: then nothing is missing.
     pub(super) fn next(&mut self, at: u64, serial: u32, number: Option<u32>) -> Result<Page> {
         let error = match self.at(at) {

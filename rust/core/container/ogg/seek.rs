@@ -34,7 +34,7 @@ impl Ogg<'_> {
             }
         }
         while let Some((page, position)) = self.positioned_page(low, high)? {
-            // The last one's position is that behind the cut.
+            // The last one's position is that after the cut.
             if position > target || page.is_last() {
                 break;
             }
@@ -63,7 +63,7 @@ impl Ogg<'_> {
         ))
     }
 
-    /// A byte a little before `target` or a little behind it, in turn, if the stream goes on as it has up
+    /// A byte a little before `target` or a little after it, in turn, if the stream goes on as it has up
     /// to the `known` page; `None`: not known, or guessed too often.
     fn guess(&self, target: i64, known: Option<&Page>, guesses: u32) -> Option<u64> {
         let known = known.filter(|_| guesses < GUESSES)?;
@@ -106,7 +106,7 @@ impl Ogg<'_> {
             }
             before = Some(packet);
         }
-        // Vorbis has to be primed, and behind the last packet there is none.
+        // Vorbis has to be primed, and after the last packet there is none.
         let is_wanted = self.packets.is_empty() || self.lengths.is_vorbis();
         if let Some(mut prime) = before.filter(|_| is_wanted) {
             if let Some(next) = self.packets.front() {
@@ -133,7 +133,7 @@ impl Ogg<'_> {
         self.continue_at(page.at);
         self.is_unsure = page.is_last();
         let frames = self.frames_from_here();
-        // What is damaged is met again, behind what may be damaged before it.
+        // What is damaged is met again, after what may be damaged before it.
         Ok(frames.ok().flatten().filter(|_| !self.is_unsure))
     }
 
@@ -144,7 +144,7 @@ impl Ogg<'_> {
             let frames = packet.frames.map(|frames| (frames - packet.padding) as i64);
             let behind = packet.begin.or(end).zip(frames);
             let behind = behind.map(|(begin, frames)| begin.saturating_add(frames));
-            // What a link has in front of its beginning is not behind the link before.
+            // What a link has in front of its beginning is not after the link before.
             end = behind.map(|behind| behind.max(end.unwrap_or(0)));
         }
         Ok(end.map(|end| end.max(0) as u64))

@@ -52,7 +52,7 @@ impl Codec {
     }
 }
 
-/// The first audio stream of a link, behind its headers.
+/// The first audio stream of a link, after its headers.
 pub(super) struct Stream {
     pub(super) serial: u32,
     /// Streams that begin beside it.
@@ -67,7 +67,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// The one that begins at byte `at` or behind other streams there.
+    /// The one that begins at byte `at` or after other streams there.
     ///
     /// # Errors
     /// Damaged pages or headers, no audio, or a codec that is not decoded here.
@@ -162,7 +162,7 @@ impl Headers {
         }
     }
 
-    /// Takes the headers on a page; whether audio begins behind them on it.
+    /// Takes the headers on a page; whether audio begins after them on it.
     fn take(&mut self, pages: &mut Pages<'_>, page: &Page, codec: Codec) -> Result<bool> {
         self.first_page = page.at;
         let mut is_inside = page.continues();
@@ -201,7 +201,7 @@ fn params(codec: Codec, packets: &[Vec<u8>]) -> Result<Params> {
     match codec {
         Codec::Vorbis => codec_headers::vorbis(packet(0), packet(2)),
         Codec::Flac => {
-            // Behind the version, the number of headers, `fLaC` and the head of a metadata block.
+            // After the version, the number of headers, `fLaC` and the head of a metadata block.
             let info = packet(0).get(17..17 + codec_headers::STREAM_INFO_BYTES);
             codec_headers::flac(info.unwrap_or_default())
         }

@@ -81,7 +81,7 @@ impl CodecReader<'_> {
         self.begun_at.is_some() && self.decoder.has_made_up()
     }
 
-    /// The packets that end before frame `start`, and where; the one behind them is read ahead.
+    /// The packets that end before frame `start`, and where; the one after them is read ahead.
     fn packets_before(&mut self, start: i64) -> Result<(Vec<Packet>, i64)> {
         let (mut packets, mut position) = (Vec::new(), 0);
         while let Some(packet) = self.demuxer.next_packet()? {
@@ -97,7 +97,7 @@ impl CodecReader<'_> {
         Ok((packets, position))
     }
 
-    /// Whether a link begins among `packets` or behind them: with it all is forgotten.
+    /// Whether a link begins among `packets` or after them: with it all is forgotten.
     fn has_link_between(&self, packets: &[Packet]) -> bool {
         let packets = packets.iter().chain(self.ahead.last());
         let mut links = packets.map(|packet| packet.params.as_ref().map(Arc::as_ptr));

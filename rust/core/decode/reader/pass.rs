@@ -14,7 +14,7 @@ const MAX_BARREN_PACKETS: u32 = 65_536;
 /// Where a pass over the packets stands, in frames of the recording.
 pub(super) struct Pass {
     pub(super) wanted: Range<u64>,
-    /// Packets that end before it need not be decoded; behind a seek it is 0 or more.
+    /// Packets that end before it need not be decoded; after a seek it is 0 or more.
     pub(super) needed_from: i64,
     /// What lies before it was decoded, passed over or missing.
     pub(super) position: i64,
@@ -130,7 +130,7 @@ impl Pass {
             mixer.learn(block.channels)?;
         }
         self.advance(begin, frames)?;
-        // What a packet lacks of what it tells is missing, behind the last one too.
+        // What a packet lacks of what it tells is missing, after the last one too.
         self.next = begin.saturating_add(shown(told));
         Ok(())
     }

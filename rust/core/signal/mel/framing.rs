@@ -1,4 +1,4 @@
-//! The signal that frames are cut from: zeros behind the waveform, mirrored at both ends.
+//! The signal that frames are cut from: zeros after the waveform, mirrored at both ends.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ impl<'a> Padded<'a> {
         Self { wave, len }
     }
 
-    /// Frames up to the last that the waveform reaches; those behind it hear nothing but zeros. The
+    /// Frames up to the last that the waveform reaches; those after it hear nothing but zeros. The
     /// first sample of a frame does not count: the window is zero there.
     pub(super) fn frames_with_sound(&self) -> usize {
         if self.wave.is_empty() {

@@ -80,7 +80,7 @@ impl<T: Real> Between<T> {
         self.reach as u64
     }
 
-    /// The signal `behind` (of 0 to 1) a sample after sample `whole`.
+    /// The signal `after` (of 0 to 1) a sample after sample `whole`.
     ///
     /// Zeros lie around `signal`.
     pub(super) fn sample(&self, signal: &[T], whole: isize, behind: f64) -> f32 {

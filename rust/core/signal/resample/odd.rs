@@ -150,7 +150,7 @@ impl<T: Real> Odd<T> {
         start..last.saturating_add(reach + 1)
     }
 
-    /// The sample at or before output sample `at`, and by which part of `to` that lies behind it.
+    /// The sample at or before output sample `at`, and by which part of `to` that lies after it.
     fn place(&self, at: u64) -> (u64, u64) {
         let place = u128::from(at) * u128::from(self.from);
         let to = u128::from(self.to);

@@ -225,7 +225,7 @@ fn multiply<T: Real>(to: &mut [Complex<T>], from: &[Complex<T>], gains: &[T]) {
     }
 }
 
-/// Writes the blocks at sample `at` of `window` and `hop` behind it, zeros around the signal.
+/// Writes the blocks at sample `at` of `window` and `hop` after it, zeros around the signal.
 fn fill<T: Real, S: Copy + Into<T>>(cells: &mut [Complex<T>], window: &[S], at: isize, hop: usize) {
     let inside = usize::try_from(at).ok();
     let inside = inside.and_then(|at| window.get(at..at + hop + cells.len()));

@@ -53,7 +53,7 @@ impl Stream {
         resampled_frames(lag, self.rates.0, self.rates.1)
     }
 
-    /// Takes a chunk, each channel's samples behind those of the one before, and gives what has become
+    /// Takes a chunk, each channel's samples after those of the one before, and gives what has become
     /// certain, in the same order.
     ///
     /// # Errors

@@ -99,7 +99,7 @@ impl Facts {
         format!("{}],\"crc32\":\"{:08x}\"}}", join(&self.shape), self.crc)
     }
 
-    /// Finds shape and checksum behind the expected opening; the caller compares the rest.
+    /// Finds shape and checksum after the expected opening; the caller compares the rest.
     pub(super) fn learn(head: &[u8], label: &Label) -> Option<Self> {
         let json = head.get(LOCAL_HEADER_BYTES + META_NAME.len()..)?;
         let rest = json.strip_prefix(label.opening().as_bytes())?;
@@ -121,7 +121,7 @@ impl Frame {
         let array_name = format!("{}.npy", label.array);
         let mut json = label.opening() + &facts.json_end();
         let fixed = 2 * LOCAL_HEADER_BYTES + META_NAME.len() + array_name.len();
-        // White space behind the object is still JSON, and puts the payload on its boundary.
+        // White space after the object is still JSON, and puts the payload on its boundary.
         let padding = (fixed + json.len()).next_multiple_of(ALIGNMENT) - fixed;
         json = format!("{json:padding$}");
 

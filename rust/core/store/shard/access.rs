@@ -250,7 +250,7 @@ impl Seek for Section<'_> {
             SeekFrom::Current(offset) => self.at.checked_add_signed(offset),
             SeekFrom::End(offset) => self.size.checked_add_signed(offset),
         };
-        // Behind the end there is nothing to read.
+        // After the end there is nothing to read.
         self.at = at.ok_or(io::ErrorKind::InvalidInput)?.min(self.size);
         Ok(self.at)
     }

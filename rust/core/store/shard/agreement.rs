@@ -154,7 +154,7 @@ fn is_led(member: &Member) -> bool {
     member.offset.saturating_sub(member.header_offset) > BLOCK
 }
 
-/// Whether the member is part of another one's payload, as of an archive in the archive: behind damage
+/// Whether the member is part of another one's payload, as of an archive in the archive: after damage
 /// such a header is met.
 fn is_within(member: &Member, rows: &BTreeMap<u64, &Member>) -> bool {
     let end = member.offset.saturating_add(member.size);

@@ -119,7 +119,7 @@ impl Records {
     }
 }
 
-/// A global header may carry comments and times, but no name or size for everything behind it.
+/// A global header may carry comments and times, but no name or size for everything after it.
 pub(super) fn check_global(payload: &[u8]) -> Result<()> {
     let records = Records::parse(payload)?;
     match (records.path, records.size) {

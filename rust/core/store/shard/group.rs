@@ -100,7 +100,7 @@ struct Group {
     first: u32,
     /// Bytes of the key.
     key: u32,
-    /// Behind the last of its members in the order.
+    /// After the last of its members in the order.
     end: u32,
 }
 

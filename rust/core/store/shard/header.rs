@@ -18,7 +18,7 @@ const CHECKSUM: Range<usize> = 148..156;
 const KIND: usize = 156;
 const MAGIC: Range<usize> = 257..263;
 const PREFIX: Range<usize> = 345..500;
-/// Schily's tar keeps times behind a shorter prefix, and says so at the end.
+/// Schily's tar keeps times after a shorter prefix, and says so at the end.
 const SCHILY_PREFIX: Range<usize> = 345..476;
 const SCHILY_MAGIC: Range<usize> = 508..512;
 
@@ -130,7 +130,7 @@ fn until_nul(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// Octal digits or, behind a byte of 0x80, a big-endian number below 2^63.
+/// Octal digits or, after a byte of 0x80, a big-endian number below 2^63.
 fn number(field: &[u8]) -> Option<u64> {
     let Some((0x80, bytes)) = field.split_first() else {
         return octal(field);
@@ -140,7 +140,7 @@ fn number(field: &[u8]) -> Option<u64> {
     (high.iter().all(|byte| *byte == 0) && value <= i64::MAX as u64).then_some(value)
 }
 
-/// Digits behind any spaces; NULs and spaces alone follow.
+/// Digits after any spaces; NULs and spaces alone follow.
 fn octal(field: &[u8]) -> Option<u64> {
     let digits = field.trim_ascii_start();
     let count = digits

@@ -26,7 +26,7 @@ use column::Cells;
 pub use make::{Made, make};
 use table::{Table, damaged};
 
-/// The index that belongs to `shard`: its name with `.index.parquet` behind it.
+/// The index that belongs to `shard`: its name with `.index.parquet` after it.
 pub fn path_of(shard: &Path) -> PathBuf {
     let mut path = shard.as_os_str().to_owned();
     path.push(".index.parquet");
@@ -156,7 +156,7 @@ pub(super) fn members(path: &Path, handle: &Handle) -> Option<Vec<Member>> {
     is_possible(members.iter(), stamp.size).then_some(members)
 }
 
-/// Whether the members lie one behind the other in a shard of this size, each behind its header.
+/// Whether the members lie end to end in a shard of this size, each after its header.
 fn is_possible<'a>(members: impl Iterator<Item = &'a Member>, size: u64) -> bool {
     const BLOCK: u64 = 512;
     let mut end = 0;

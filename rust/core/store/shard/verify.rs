@@ -134,7 +134,7 @@ pub struct Found {
     differing: usize,
 }
 
-/// Walks through the shard at `path`, goes on behind damage, and reads each payload.
+/// Walks through the shard at `path`, continues after damage, and reads each payload.
 ///
 /// # Errors
 /// [`Io`](crate::ErrorKind::Io) when the shard cannot be opened, and what `on_bytes` returns.

@@ -1,4 +1,4 @@
-//! From header to header through a tar archive, and on behind damage.
+//! From header to header through a tar archive, and on after damage.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ pub struct Lost {
 
 /// The members of the archive `source`, in its order, and what is lost between them.
 ///
-/// Behind damage it goes on at the next block that is a header by its checksum. Where the damaged member
+/// After damage it goes on at the next block that is a header by its checksum. Where the damaged member
 /// is an archive itself, that may be a header inside of it.
 pub fn walk(source: Source<'_>) -> Walk<'_> {
     walk_from(source, 0)
@@ -156,7 +156,7 @@ impl Walk<'_> {
         })
     }
 
-    /// The payload of a header that is about another, and goes behind it.
+    /// The payload of a header that is about another, and goes after it.
     fn payload(&mut self, header: &Header<'_>) -> Result<Vec<u8>> {
         let size = header.size()?;
         if size > MAX_BYTES {
@@ -176,7 +176,7 @@ impl Walk<'_> {
         Ok(payload)
     }
 
-    /// Where the block behind a payload begins; `None` where the file ends before.
+    /// Where the block after a payload begins; `None` where the file ends before.
     fn behind(&self, offset: u64, size: u64) -> Option<u64> {
         let end = offset.checked_add(size)?.checked_next_multiple_of(BLOCK)?;
         (end <= self.window.len()).then_some(end)

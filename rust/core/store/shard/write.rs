@@ -66,7 +66,7 @@ pub struct Written {
     pub bytes: u64,
 }
 
-/// A shard that is being written; dropped before `finish`, it leaves nothing behind.
+/// A shard that is being written; dropped before `finish`, it leaves nothing after.
 struct Writer {
     path: PathBuf,
     output: Output,
@@ -114,7 +114,7 @@ impl Writer {
         })
     }
 
-    /// Bytes of the file, were it to end behind these members.
+    /// Bytes of the file, were it to end after these members.
     fn size_with(&self, members: &[Planned<'_>]) -> u64 {
         let more = members.iter().map(Planned::bytes).sum();
         Output::ended_at(self.output.at().saturating_add(more))
@@ -130,7 +130,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes checked members. Behind an error the file is of no use.
+    /// Writes checked members. After an error the file is of no use.
     fn put(&mut self, key: &str, members: &[Planned<'_>]) -> Result<()> {
         let places = places(members, self.output.at());
         let bytes: u64 = places.iter().map(|place| place.size).sum();

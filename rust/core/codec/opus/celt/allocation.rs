@@ -35,7 +35,7 @@ pub(super) struct Allocation {
     pub(super) is_dual: bool,
     /// Left by the last band.
     pub(super) balance: i32,
-    /// Bits for the flag behind the shapes.
+    /// Bits for the flag after the shapes.
     pub(super) anti_collapse: i32,
 }
 
@@ -221,7 +221,7 @@ impl<'f> Plan<'f> {
         low - 1
     }
 
-    /// Bits by a row, and what the row behind it has more.
+    /// Bits by a row, and what the row after it has more.
     fn around(&self, row: usize) -> (PerBand<i32>, PerBand<i32>) {
         let (mut low, mut more) = ([0; BANDS], [0; BANDS]);
         for band in self.frame.bands.clone() {
@@ -239,7 +239,7 @@ impl<'f> Plan<'f> {
         (low, more)
     }
 
-    /// Behind the last row comes all that a band can use.
+    /// After the last row comes all that a band can use.
     fn last_row_bits(&self, band: usize) -> i32 {
         if self.caps[band] > 0 {
             (self.caps[band] + self.tilts[band]).max(0)

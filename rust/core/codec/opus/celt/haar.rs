@@ -47,7 +47,7 @@ impl Resolution {
         mask
     }
 
-    /// Brings a spectrum of the frame's blocks to the band's, one behind the other.
+    /// Brings a spectrum of the frame's blocks to the band's, end to end.
     pub(super) fn forward<'s>(&self, spectrum: &'s [f32], changed: &'s mut [f32]) -> &'s [f32] {
         if self.joins == 0 && self.cuts == 0 && self.given == 1 {
             return spectrum;

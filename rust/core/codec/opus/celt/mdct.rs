@@ -28,7 +28,7 @@ static TRANSFORMS: LazyLock<[Transform; MAX_LOG_BLOCKS + 1]> = LazyLock::new(|| 
 /// An inverse MDCT from some bins to twice as many samples.
 struct Transform {
     fft: Arc<dyn Fft<f32>>,
-    /// `exp` at an eighth of a step behind each of the first quarter's.
+    /// `exp` at an eighth of a step after each of the first quarter's.
     twiddles: Vec<Complex<f32>>,
 }
 
@@ -63,7 +63,7 @@ impl Mdct {
         }
     }
 
-    /// The middle half of `blocks` interleaved blocks, one behind the other and without the window.
+    /// The middle half of `blocks` interleaved blocks, end to end and without the window.
     /// The outer quarters mirror it.
     pub(super) fn invert(&mut self, spectrum: &[f32], blocks: usize, output: &mut [f32]) {
         let block = spectrum.len() / blocks;

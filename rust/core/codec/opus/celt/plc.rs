@@ -207,7 +207,7 @@ pub(super) struct Extrapolation<'a> {
 }
 
 impl Extrapolation<'_> {
-    /// Goes on behind `samples[..HISTORY]`, for a frame and the half overlap that the next one needs.
+    /// Goes on after `samples[..HISTORY]`, for a frame and the half overlap that the next one needs.
     pub(super) fn extend(&self, samples: &mut [f32], frame: usize) {
         let count = frame + OVERLAP;
         let (history, output) = samples.split_at_mut(HISTORY);

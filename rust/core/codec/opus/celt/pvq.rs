@@ -200,7 +200,7 @@ fn rotate(block: &mut [f32], stride: usize, cosine: f32, sine: f32) {
     }
 }
 
-/// Rotates each value and the one behind it.
+/// Rotates each value and the one after it.
 fn turn_along<'s>(mut values: impl Iterator<Item = &'s mut f32>, cosine: f32, sine: f32) {
     let Some(mut place) = values.next() else {
         return;

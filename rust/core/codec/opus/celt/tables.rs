@@ -69,7 +69,7 @@ pub(super) const ALLOCATIONS: [[u8; BANDS]; QUALITIES] = [
     ],
 ];
 
-/// Bits that 1, 2, ... pseudo-pulses take, in eighths and less one, behind the number of them:
+/// Bits that 1, 2, ... pseudo-pulses take, in eighths and less one, after the number of them:
 /// section 4.3.4.1. [`COST_INDEX`] says where a band's begin.
 pub(super) const COSTS: [u8; 392] = [
     40, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,

@@ -60,7 +60,7 @@ pub(super) struct Channel {
     /// Of the last frame, in Q14.
     pub(super) excitation: [i32; MAX_FRAME],
     pub(super) memory: Memory,
-    /// The last 20 ms of output, and room behind.
+    /// The last 20 ms of output, and room after.
     pub(super) history: [i16; MAX_HISTORY],
     concealment: Concealment,
     pub(super) comfort: Comfort,
@@ -231,7 +231,7 @@ impl Parameters {
     }
 }
 
-/// The output of a pitch filter (Q14 taps) that reads `lag` samples behind the end of `signal`.
+/// The output of a pitch filter (Q14 taps) that reads `lag` samples before the end of `signal`.
 #[inline(always)]
 pub(super) fn pitch_filter(signal: &[i32], lag: usize, taps: &[i16; PITCH_TAPS]) -> i32 {
     let start = signal.len() - lag - PITCH_TAPS / 2;

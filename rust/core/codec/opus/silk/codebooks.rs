@@ -93,7 +93,7 @@ pub(super) static NARROW_SELECT: [[u8; 5]; 32] = [
     [164, 246, 171, 137, 139],
     [137, 155, 218, 219, 139],
 ];
-/// Weights of the coefficient behind, table 20.
+/// Weights of the coefficient after, table 20.
 pub(super) static NARROW_PREDICTION_Q8: [[u8; 9]; 2] = [
     [179, 138, 140, 148, 151, 149, 153, 151, 163],
     [116, 67, 82, 59, 92, 72, 100, 89, 92],
@@ -257,7 +257,7 @@ pub(super) static WIDE_SELECT: [[u8; 8]; 32] = [
     [167, 138, 174, 102, 100, 84, 2, 2],
     [100, 107, 120, 119, 36, 197, 24, 0],
 ];
-/// Weights of the coefficient behind, table 20.
+/// Weights of the coefficient after, table 20.
 pub(super) static WIDE_PREDICTION_Q8: [[u8; 15]; 2] = [
     [
         175, 148, 160, 176, 178, 173, 174, 164, 177, 174, 196, 182, 198, 192, 182,

@@ -1,5 +1,5 @@
 //! Fixed-point arithmetic as SILK's reference does it, rounding and wrap-around included: a `q16`
-//! has 16 bits behind the point.
+//! has 16 bits after the point.
 
 /// `a * b / 2^16`, rounded down.
 #[inline(always)]

@@ -192,7 +192,7 @@ fn step_down(a: &mut [i32], reflection: i32, rest: i32) -> Option<()> {
     Some(())
 }
 
-/// What the predictor leaves of `signal`, behind the samples that it needs to begin with.
+/// What the predictor leaves of `signal`, after the samples that it needs to begin with.
 pub(super) fn whiten<'a>(
     signal: &'a [i16],
     coefficients: &'a [i16],

@@ -11,7 +11,7 @@ const ONE_Q16: i32 = 1 << 16;
 /// The middle tap after a lost voiced frame, a quarter in Q14.
 const AFTER_LOSS_Q14: i16 = 1 << 12;
 
-/// What the pitch filter made, in Q15 and units of the gain, behind 20 ms that it looks back on.
+/// What the pitch filter made, in Q15 and units of the gain, after 20 ms that it looks back on.
 struct PitchMemory {
     signal: [i32; 2 * MAX_FRAME],
     end: usize,

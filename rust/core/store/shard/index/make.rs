@@ -58,7 +58,7 @@ pub fn make(
             progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total)
         };
         let made = make_one(path, threads.div_ceil(at_once), force, &advance);
-        // The end of the archive, or all behind an error.
+        // The end of the archive, or all after an error.
         advance(size(path).saturating_sub(own.load(Ordering::Relaxed)))?;
         made
     };

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::guard::room;
 
 const MAGIC: &[u8; 4] = b"PAR1";
-/// Length and magic behind the footer.
+/// Length and magic after the footer.
 const TAIL: u64 = 8;
 /// The footer's own checksum, in front of it.
 const SEAL: u64 = 4;
@@ -371,7 +371,7 @@ fn read_stamp(footer: &Value) -> Option<Stamp> {
     })
 }
 
-/// The row groups, whose columns lie one behind the other from the magic to `pages_end`: all that is
+/// The row groups, whose columns lie end to end from the magic to `pages_end`: all that is
 /// read of an index is no more than the file.
 fn read_groups(footer: &Value, columns: usize, pages_end: u64) -> Option<Vec<Group>> {
     let mut crcs = fact(footer, CRC_KEY)?.as_bytes().chunks_exact(8);

@@ -102,7 +102,7 @@ impl Output {
         self.flush(bytes)
     }
 
-    /// The buffer and what comes behind it, in one call to the system where it takes them so.
+    /// The buffer and what comes after it, in one call to the system where it takes them so.
     fn flush(&mut self, behind: &[u8]) -> io::Result<()> {
         let mut slices = &mut [IoSlice::new(&self.buffer), IoSlice::new(behind)][..];
         IoSlice::advance_slices(&mut slices, 0);

@@ -24,14 +24,14 @@ pub struct Split {
 /// Writes samples to one shard or, where the path has a field like `%06d`, to numbered ones.
 ///
 /// A sample lies in one shard. Without a sample there is no shard. Dropped before [`Series::finish`], the
-/// shard that is not whole leaves nothing behind.
+/// shard that is not whole leaves nothing after.
 pub struct Series {
     names: Names,
     split: Split,
     options: Options,
     open: Option<Writer>,
     written: Vec<Written>,
-    /// Behind an error of the file system samples are missing: no more are taken.
+    /// After an error of the file system samples are missing: no more are taken.
     is_lost: bool,
 }
 
@@ -128,7 +128,7 @@ impl Series {
             self.open = Some(writer);
         }
         match &mut self.open {
-            // A fault of a decoder's, asked for the index, must not leave half a sample behind.
+            // A fault of a decoder's, asked for the index, must not leave half a sample after.
             Some(writer) => guarded(|| writer.put(key, members)),
             None => Ok(()),
         }
@@ -159,7 +159,7 @@ impl Series {
     }
 }
 
-/// The names of the shards: what stands before and behind the number.
+/// The names of the shards: what stands before and after the number.
 struct Names {
     given: PathBuf,
     field: Option<Field>,

@@ -107,7 +107,7 @@ impl Concealment {
         self.was_lost = true;
     }
 
-    /// Fades a good frame in behind a lost one that was weaker.
+    /// Fades a good frame in after a lost one that was weaker.
     pub(super) fn join(&mut self, frame: &mut [i16]) {
         if !std::mem::take(&mut self.was_lost) {
             return;
@@ -214,7 +214,7 @@ impl Concealment {
         round_shift(self.lag_q8, 8) as usize
     }
 
-    /// Puts pitch and noise (Q14) behind what the pitch filter looks back on.
+    /// Puts pitch and noise (Q14) after what the pitch filter looks back on.
     fn excite(
         &mut self,
         signal: &mut [i32; 2 * MAX_FRAME],
