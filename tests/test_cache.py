@@ -401,6 +401,7 @@ def test_processes_share_a_root(tmp_path: Path, method: str) -> None:
     assert cache.stats().bytes <= 700_000 * (1 + 5 / 64)
 
 
+@pytest.mark.thorough
 def test_a_killed_writer_leaves_no_wrong_entry(tmp_path: Path) -> None:
     script = """
         import sys, numpy as np

@@ -110,6 +110,7 @@ def test_tokens_of_each_clip_are_counted_as_the_processor_expands(
     assert counted(processor, {**batch, **sizes}, lengths) == expanded
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("name", sorted(PROJECTORS.keys() - {"Whisper"}))
 @pytest.mark.parametrize("count", [1, 250, 320])
 def test_clips_too_short_for_the_extractor_are_named(name: str, count: int) -> None:

@@ -23,6 +23,7 @@ NAMES = sorted(PLACEHOLDERS.keys() - {"Whisper"})
 TEMPLATES = {"plain": CHATML, "marked": CHATML_MARKED}
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("name", NAMES)
 def test_turns_of_the_assistant_and_their_ends(name: str, template: str) -> None:

@@ -216,6 +216,7 @@ def parts_of(data: list[dict[str, Any]]) -> tuple[Any, Any, AudioLmCollator]:
     return processor, model, collator
 
 
+@pytest.mark.sampled(one_in=2)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("make", [plain_trainer, sft_trainer])
 def test_responses_alone_with_workers_and_resumed(folder: Path, tmp_path: Path, make: Any) -> None:
@@ -266,6 +267,7 @@ def test_the_example_runs(
     assert float(loss[1]) > 0
 
 
+@pytest.mark.thorough
 def test_the_page_runs_as_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "trainers.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)

@@ -534,6 +534,7 @@ TESTS = Path(__file__).parent
 ESPNET = TESTS / "data" / "espnet"
 
 
+@pytest.mark.thorough
 def test_without_espnet_there_is_a_base_of_its_shape() -> None:
     run("""
         sys.modules["espnet2"] = None  # as if it were not installed

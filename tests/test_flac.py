@@ -193,6 +193,7 @@ def long(make_clip) -> tuple[bytes, npt.NDArray[np.float32]]:
     return path.read_bytes(), ossicle.load(path)[0]
 
 
+@pytest.mark.thorough
 def test_a_range_reads_little(long) -> None:
     data, whole = long
     for offset in (0.0, 1.0, 150.0, 299.0):

@@ -155,6 +155,7 @@ def hostile_files(folder: Path) -> dict[str, Path]:
     return paths
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS bounds memory on Linux")
 def test_what_memory_cannot_hold_is_an_error_of_that_file(tmp_path: Path) -> None:
     files = hostile_files(tmp_path)

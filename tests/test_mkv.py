@@ -136,6 +136,7 @@ def test_files_one_behind_the_other_are_one_recording(
     careless.check(path, np.concatenate(both, axis=1), "", tolerance=tolerance)
 
 
+@pytest.mark.thorough
 def test_the_length_of_a_chain_is_that_of_its_links(folder: Path) -> None:
     """Of files so long that they are not read through, with and without sizes."""
     for layout in ("plain", "live"):

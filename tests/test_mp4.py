@@ -96,6 +96,7 @@ def test_every_layout_is_what_ffmpeg_gives(codec: str, suffix: str, layout: str,
         assert frames == 2 * rate + 1013
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize(("codec", "suffix", "layout"), [*cases()])
 def test_a_range_is_a_slice(codec: str, suffix: str, layout: str, make_clip) -> None:
     rate = RATES.get(codec, 22_050)

@@ -785,6 +785,7 @@ def probed_rate(path: Path) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.skipif("system" not in oracle.decoders(), reason="no ffprobe")
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("rate", [16_000, 22_050, 24_000, 32_000, 44_100])

@@ -269,6 +269,7 @@ def test_a_lost_page_is_an_error_and_what_follows_keeps_its_place(folder: Path, 
     np.testing.assert_allclose(concealed[tail], whole[tail], rtol=0, atol=1e-4)
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("clip", ["vorbis", "opus", "flac"])
 def test_a_changed_byte_is_an_error_by_the_pages_checksum(folder: Path, clip: str) -> None:
     data = bytearray(write(folder, clip).read_bytes())

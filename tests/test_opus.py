@@ -132,6 +132,7 @@ def test_every_mode_is_that_of_libopus(modes: dict[str, Clip]) -> None:
         check(clip)
 
 
+@pytest.mark.sampled(one_in=4)
 def test_celt_is_that_of_ffmpegs_own_decoder_too(modes: dict[str, Clip]) -> None:
     # In stereo that one rounds angles otherwise than libopus: at low rates one hears more of it.
     chosen = [name for name in modes if name.startswith("lowdelay") and name.endswith("96k")]
@@ -308,6 +309,7 @@ def long_clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return path
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("rate", [None, 16_000])
 def test_ranges_are_slices(long_clip: Path, rate: int | None) -> None:
     whole, got = ossicle.load(long_clip, rate)

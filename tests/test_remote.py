@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiers import cases
 
 import ossicle
 
@@ -66,14 +67,13 @@ class Counting(io.BytesIO):
         return data
 
 
-@pytest.fixture(scope="module", params=FORMATS, ids=str)
+@pytest.fixture(scope="module", params=cases(FORMATS, one_in=5), ids=str)
 def clip(request: pytest.FixtureRequest, make_clip) -> tuple[Format, bytes]:
     form: Format = request.param
     path: Path = make_clip(form.suffix, rate=RATE, frames=SECONDS * RATE, options=form.options)
     return form, path.read_bytes()
 
 
-@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("offset", [0.0, 150.0, 290.0])
 def test_a_range_costs_what_it_holds(clip, offset: float) -> None:
     form, data = clip

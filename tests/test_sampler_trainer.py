@@ -54,6 +54,7 @@ def test_trainer_takes_the_batches_as_they_are(tmp_path: Path, workers: int) -> 
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("step", [6, 20, 24])
 def test_resumes_with_the_same_next_batch(tmp_path: Path, step: int) -> None:
@@ -123,6 +124,7 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     assert len(trainer.get_train_dataloader()) == make().num_batches
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = Path(__file__).parents[1] / "docs" / "trainers-batching.md"

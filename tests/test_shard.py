@@ -381,6 +381,7 @@ def first_of(shard: Shard) -> tuple[int, bytes, float]:
     return len(shard), bytes(shard[1]["json"]), float(np.abs(samples).sum())
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_other_processes_read_it(method: str, path: Path) -> None:
     shard = Shard(path)

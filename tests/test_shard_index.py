@@ -118,6 +118,7 @@ def test_others_read_the_file(shards: list[Path]) -> None:
     assert facts[b"ossicle.shard.mtime_ns"] == b"%d" % stat.st_mtime_ns
 
 
+@pytest.mark.thorough
 def test_many_row_groups(tmp_path: Path) -> None:
     """More members than one row group has."""
     path, count = tmp_path / "many.tar", (1 << 17) + 3

@@ -75,6 +75,7 @@ def test_lines_may_stand_for_several_steps(tones: Path, tmp_path: Path) -> None:
     assert result.losses == run(replace(config, out=None, log_every=1)).losses
 
 
+@pytest.mark.thorough
 def test_one_run_at_a_time_in_a_folder(tmp_path: Path) -> None:
     """Another process holds the folder; when it is killed, the folder is free."""
     script = "import sys, time; from pathlib import Path; from ossicle.train.lock import only_run\n"

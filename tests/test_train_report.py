@@ -34,6 +34,7 @@ def pixels(path: Path) -> np.ndarray:
     return rows[:, 1:]
 
 
+@pytest.mark.sampled(one_in=4)
 @pytest.mark.parametrize(
     ("losses", "log_mel", "stages"),
     [

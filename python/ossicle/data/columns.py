@@ -35,8 +35,10 @@ def column_of(meaning: str, row: Mapping[str, Any], name: str | None = None) -> 
         The first name that has a value, else the first that is there, else None.
     """
     names = COLUMNS[meaning] if name is None else (name,)
-    there = [one for one in names if one in row]
-    return next((one for one in there if row[one] is not None), there[0] if there else None)
+    for one in names:
+        if row.get(one) is not None:
+            return one
+    return next((one for one in names if one in row), None)
 
 
 def value_of(meaning: str, row: Mapping[str, Any], name: str | None = None) -> Any:
