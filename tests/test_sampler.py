@@ -396,18 +396,18 @@ def test_processes_come_from_torch_distributed(monkeypatch: pytest.MonkeyPatch) 
         ({"lengths": [[1.0]]}, "2 dimensions"),
         ({"max_seconds": None}, "either max_seconds or max_tokens"),
         ({"max_tokens": 3}, "either max_seconds or max_tokens"),
-        ({"max_seconds": 0.0}, "budget is 0"),
-        ({"max_seconds": math.inf}, "budget is inf"),
+        ({"max_seconds": 0.0}, "budget must be a positive number, not 0"),
+        ({"max_seconds": math.inf}, "budget must be a positive number, not inf"),
         ({"max_batch": 0}, "max_batch must be at least 1, not 0"),
         ({"max_padding": 1.0}, "max_padding must be"),
-        ({"seed": -1}, "seed is -1"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
         ({"on_too_long": "skip"}, "on_too_long must be"),
         ({"rank": 0}, "together"),
-        ({"rank": 2, "world_size": 2}, "rank is 2"),
+        ({"rank": 2, "world_size": 2}, "rank must be from 0 to below world_size=2, not 2"),
     ],
 )
 def test_wrong_arguments(wrong: dict[str, Any], reason: str) -> None:
     with pytest.raises(InvalidArgumentError, match=reason):
         DurationBatchSampler(**{"lengths": [1.0], "max_seconds": 30.0, **wrong})
-    with pytest.raises(InvalidArgumentError, match="epoch is -1"):
+    with pytest.raises(InvalidArgumentError, match="epoch must be at least 0, not -1"):
         make([1.0]).set_epoch(-1)
