@@ -179,7 +179,7 @@ def long_flac(make_clip) -> bytes:
     ).read_bytes()
 
 
-@pytest.mark.sampled(one_in=3)
+@pytest.mark.thorough
 @pytest.mark.parametrize("call", ["load", "load_batch", "resample"])
 def test_the_gil_is_free_meanwhile(call: str, long_flac: bytes) -> None:
     """Another thread must be able to run while one long call does."""

@@ -41,6 +41,7 @@ def changed(value: Any) -> Any:
     return array
 
 
+@pytest.mark.thorough
 def test_it_is_a_digest_that_other_processes_find_too() -> None:
     digest = processor_sha256(whisper())
     assert len(digest) == 64

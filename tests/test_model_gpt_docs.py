@@ -35,8 +35,8 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.random.fork_rng():
         for block in blocks:
             exec(compile(block, str(PAGE), "exec"), names)
-    said, logits = names["said"], names["logits"]
-    assert isinstance(said, torch.Tensor)
+    generated, logits = names["generated"], names["logits"]
+    assert isinstance(generated, torch.Tensor)
     assert isinstance(logits, torch.Tensor)
-    assert said.shape[0] == 2
+    assert generated.shape[0] == 2
     assert logits.shape == (2, 1, 100)

@@ -68,7 +68,7 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.sampled(one_in=4)
+@pytest.mark.thorough
 @pytest.mark.parametrize("order", ["in its order", "by key"])
 @pytest.mark.parametrize("access", ["mmap", "pread"])
 def test_a_shard_of_4_gib_is_read_in_300_mib(access: str, order: str, shard: Path) -> None:

@@ -148,6 +148,7 @@ def test_every_call_gives_what_the_extractor_gives(
     check_same(ours, theirs)
 
 
+@pytest.mark.sampled(one_in=2)
 @pytest.mark.parametrize("n_mels", [80, 128])
 def test_chunks_of_five_minutes(n_mels: int) -> None:
     extractors = [kind(n_mels, chunk_length=300) for kind in (WhisperFeatures, NumpyPath)]
