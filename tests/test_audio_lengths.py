@@ -162,7 +162,7 @@ def test_errors_are_collected_or_the_first_is_raised(tone: Path, tmp_path: Path)
         ({"audio_path": b"RIFF"}, "audio_path cannot be a bytes"),
         ({"array": [0.0]}, "no array with sampling_rate"),
         ({"array": 0.0, "sampling_rate": 8_000}, "0 dimensions"),
-        ({"array": [0.0], "sampling_rate": 0}, "sampling_rate is 0"),
+        ({"array": [0.0], "sampling_rate": 0}, "sampling_rate must be .* not 0"),
         ({"path": None, "bytes": None}, "no bytes, no path"),
     ],
 )

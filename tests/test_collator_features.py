@@ -186,5 +186,5 @@ def test_other_features_are_refused(name: str, tmp_path: Path) -> None:
 def test_other_settings_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
     processor, _ = tiny_family("Whisper")
     vars(processor.feature_extractor).update(change)
-    with pytest.raises(ValueError, match="features of WhisperProcessor are others"):
+    with pytest.raises(ValueError, match="features of WhisperProcessor differ"):
         collator_of(processor, feature_cache=AudioCache(tmp_path))

@@ -171,7 +171,10 @@ def test_a_beginning_that_template_and_tokenizer_both_write_is_there_once() -> N
         ({"audio": {"path": None, "bytes": None}, "text": AUDIO}, "no bytes, no path"),
         ({"audio": {"array": [0.0]}, "text": AUDIO}, "array with sampling_rate"),
         ({"audio_path": b"RIFF", "text": AUDIO}, "audio_path cannot be a bytes"),
-        ({"audio": [array(999)] * 2, "audio_blob_sha": ["0" * 64], "text": AUDIO}, "tells of 1"),
+        (
+            {"audio": [array(999)] * 2, "audio_blob_sha": ["0" * 64], "text": AUDIO},
+            "audio_blob_sha has 1",
+        ),
         ({"audio": array(999), "messages": "one"}, "not a list of messages"),
         ({"audio": array(999), "messages": []}, "not a list of messages"),
         ({"audio": array(999), "messages": [{"content": "one"}]}, "no role"),

@@ -110,7 +110,7 @@ def test_samples_in_the_order_of_the_loader_the_manifest_or_the_ids() -> None:
         SpeechDataset(loader, ids="r1")
     with pytest.raises(ManifestError, match="ids and paths must be text"):
         SpeechDataset(loader, ids=[1])  # type: ignore[list-item]
-    with pytest.raises(ManifestError, match="twice"):
+    with pytest.raises(ManifestError, match="duplicate wav_id"):
         SpeechDataset(loader, manifest=pl.concat([frame, frame]))
 
 

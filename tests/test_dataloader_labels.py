@@ -139,7 +139,7 @@ def test_arguments_that_make_no_sense() -> None:
 def test_files_that_hold_something_else(tmp_path: Path, text: str) -> None:
     path = tmp_path / "labels.json"
     path.write_text(text)
-    with pytest.raises(MetadataError, match=r"labels\.json: no saved labels"):
+    with pytest.raises(MetadataError, match=r"labels\.json: not a file of labels"):
         LabelEncoder.load(path)
 
 

@@ -52,8 +52,8 @@ def test_hashes_that_collide_are_not_names_that_do(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda: pl.DataFrame({"uid": ["a"]}), "no such column: there are uid"),
-        (lambda: pl.DataFrame(), "there are none"),
+        (lambda: pl.DataFrame({"uid": ["a"]}), "unknown column; the columns are uid"),
+        (lambda: pl.DataFrame(), "the columns are none"),
         (lambda: pl.DataFrame({"wav_id": [1, 2]}), "holds Int64, not text"),
         (lambda: table().with_columns(pl.col("wav_id").cast(pl.Categorical)), "not text"),
     ],

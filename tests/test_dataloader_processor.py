@@ -101,7 +101,7 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         default_registry().get("vda")
     assert isinstance(caught.value, DataError)
     assert isinstance(caught.value, KeyError)
-    with pytest.raises(ProcessorError, match="there are none"):
+    with pytest.raises(ProcessorError, match="the processors are none"):
         ProcessorRegistry().create("vad")
 
 
