@@ -6,8 +6,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::io;
 
-use crate::source::raised_by_file;
-
 fn class_name(error: &Error) -> &'static str {
     match error.kind() {
         ErrorKind::Io => match error.io_error().map(io::Error::kind) {
@@ -55,4 +53,9 @@ pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
             outer
         }
     }
+}
+
+/// The Python exception inside an error, where a file object raised one.
+fn raised_by_file(error: &Error) -> Option<&PyErr> {
+    error.io_error()?.get_ref()?.downcast_ref::<PyErr>()
 }

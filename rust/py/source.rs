@@ -3,7 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-use ossicle::{Error, Result, Source};
+use ossicle::{Result, Source};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
@@ -128,9 +128,4 @@ fn raised(error: PyErr) -> io::Error {
         }
     });
     io::Error::other(error)
-}
-
-/// The Python exception inside an error, where a file object raised one.
-pub(crate) fn raised_by_file(error: &Error) -> Option<&PyErr> {
-    error.io_error()?.get_ref()?.downcast_ref::<PyErr>()
 }
