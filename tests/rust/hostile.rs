@@ -344,7 +344,7 @@ fn run(sample: &Sample, change: Change, scratch: &Path) -> Vec<Fault> {
     let told = info.as_ref().map_or(0, |info| info.frames as usize);
     let frames = [told, sample.planes.first().map_or(0, Vec::len)];
     faults.extend(conceal_fault(&whole, &concealed, frames));
-    if sample.is_checked() && ends_with_a_page(sample, change) {
+    if sample.is_checked() && is_cut_between_streams(sample, change) {
         faults.extend(beginning_fault(sample, &whole));
     } else if sample.is_checked() {
         faults.extend(sample_fault(sample, &whole, &concealed));
@@ -390,9 +390,15 @@ fn failure<T>(result: &Result<T>) -> Option<(&str, Option<u64>)> {
     result.as_ref().err().map(text)
 }
 
-/// Whether an Ogg file was cut between two pages, which is a stream whose end no page tells: a remark.
-fn ends_with_a_page(sample: &Sample, change: Change) -> bool {
-    matches!(change, Change::Cut { length } if sample.bytes[length..].starts_with(b"OggS\0"))
+/// Whether a file was cut where a stream may end: between two pages of Ogg, whose end no page tells then (a remark),
+/// or before the mark of the next FLAC stream is whole.
+fn is_cut_between_streams(sample: &Sample, change: Change) -> bool {
+    let Change::Cut { length } = change else {
+        return false;
+    };
+    let is_mark = |at: usize| at > 0 && sample.bytes[at..].starts_with(b"fLaC");
+    sample.bytes[length..].starts_with(b"OggS\0")
+        || (length.saturating_sub(7)..=length).any(is_mark)
 }
 
 /// `info` tells what `load` gives.
@@ -459,7 +465,7 @@ fn gap_fault(clip: &Clip) -> Option<Fault> {
     None
 }
 
-/// What is left of a stream that was cut between two pages is its beginning.
+/// What is left of a file that was cut between two pages or streams is its beginning.
 fn beginning_fault(sample: &Sample, whole: &Result<Clip>) -> Option<Fault> {
     let clip = whole.as_ref().ok()?;
     let is_beginning = |(part, whole): (&Vec<f32>, &Vec<f32>)| whole.starts_with(part);
