@@ -11,7 +11,8 @@ use symphonia::core::units::{Duration, Timestamp};
 use super::{Decoder, Plane};
 use crate::codec::packet::PacketDecoder;
 
-/// Between symphonia and ours, of the largest sample of a stream.
+/// Between symphonia and ours, of the largest sample of a stream, or of full scale where that is more: what rounds are
+/// lines and channels before they cancel, which a quiet output does not show. ISO/IEC 11172-4 allows 6.1e-5 of full scale.
 const TOLERANCE: f32 = 1e-5;
 /// Between two ways through our decoder.
 const OWN_TOLERANCE: f32 = 1e-5;
@@ -231,6 +232,10 @@ fn peak(frames: &Frames) -> f32 {
     samples.fold(1e-3, |peak: f32, sample| peak.max(sample.abs()))
 }
 
+fn allowed(expected: &Frames) -> f32 {
+    TOLERANCE * peak(expected).max(1.0)
+}
+
 /// The largest difference; where only one of both has samples, infinity.
 fn distance(one: &Frames, other: &Frames) -> f32 {
     assert_eq!(one.len(), other.len());
@@ -283,7 +288,7 @@ proptest! {
         expected.truncate(count);
         found.truncate(count);
         let distance = distance(&found, &expected);
-        prop_assert!(distance <= TOLERANCE * peak(&expected), "{distance} {}", peak(&expected));
+        prop_assert!(distance <= allowed(&expected), "{distance} of {}", peak(&expected));
     }
 
     /// Few bits set where the allocation is, so that the frame has room for its samples.
@@ -326,7 +331,7 @@ proptest! {
         expected.truncate(good.map_or(frames.len(), |good| good + 1));
         let found = ours(&frames[..expected.len()], false);
         let distance = distance(&found, &expected);
-        prop_assert!(distance <= TOLERANCE * peak(&expected), "{distance} of {}", peak(&expected));
+        prop_assert!(distance <= allowed(&expected), "{distance} of {}", peak(&expected));
     }
 
     #[test]
