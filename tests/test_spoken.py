@@ -70,7 +70,7 @@ def test_no_held_out_sentence_is_in_another_part() -> None:
 
 def test_the_grammar_says_when_it_has_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spoken, "sentence", lambda _: "always the same.")
-    with pytest.raises(ValueError, match="no more than about 1 sentences"):
+    with pytest.raises(ValueError, match="has only about 1 sentences"):
         spoken._parts(SMALL)
 
 
