@@ -24,7 +24,7 @@ pub struct AudioInfo {
 }
 
 impl AudioInfo {
-    /// Length in seconds; of a stream that changes its rate, which is a remark, by its first rate.
+    /// Length in seconds; by the first rate where the stream changes it, which is a remark.
     pub fn duration(&self) -> f64 {
         self.frames as f64 / f64::from(self.sample_rate)
     }

@@ -81,7 +81,7 @@ class AudioInfo:
 
     @property
     def duration(self) -> float:
-        """Length in seconds; of a stream that changes its rate, which is a remark, by its first rate."""
+        """Length in seconds; by the first rate where the stream changes it, which is a remark."""
         return self.frames / self.sample_rate
 
 
