@@ -403,5 +403,8 @@ def test_the_command(demo: Path, tmp_path: Path) -> None:
     assert "row 1: UnsupportedFormatError: bad.wav" in failed.stderr.replace(f"{tmp_path}/", "")
     assert "1 samples in 1 shards" in failed.stdout
     assert rows_of(tmp_path / "b.tar.errors.jsonl")[0]["row"] == 1
+    # Brackets are part of a name, not of a console's markup.
+    failed = run("shard", manifest_of(tmp_path, rows), "split [x].tar", folder=tmp_path)
+    assert "1 rows left out, listed in split [x].tar.errors.jsonl" in failed.stderr
     usage = run("shard", "--help", folder=tmp_path)
     assert "train-%06d.tar" in usage.stdout

@@ -47,8 +47,7 @@ def exit_codes() -> Iterator[None]:
         if error.errno == EPIPE or error.filename is not None:
             raise
         _give_up_output()
-        errors.print("[bold red]error:[/] ", end="")
-        errors.print(f"the output cannot be written: {error}", markup=False, highlight=False)
+        print_labelled("error", f"the output cannot be written: {error}")
         raise typer.Exit(1) from error
 
 
@@ -124,8 +123,7 @@ def report_errors() -> Iterator[None]:
     except typer.Exit:  # a RuntimeError
         raise
     except (OSError, ValueError, RuntimeError) as error:
-        errors.print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
-        errors.print(str(error), markup=False, highlight=False)
+        print_labelled("error", f"{type(error).__name__}: {error}")
         raise typer.Exit(1) from error
 
 
@@ -133,16 +131,21 @@ def require(extra: str, *packages: str) -> None:
     """Ends with exit code 1, and says which extra to install, where a package is missing."""
     missing = [name for name in packages if not importlib.util.find_spec(name)]
     if missing:
-        errors.print(f"[bold red]error:[/] {' and '.join(missing)} not installed: ", end="")
-        errors.print(f'pip install "ossicle[{extra}]"', markup=False)
+        what = " and ".join(missing)
+        print_labelled("error", f'{what} not installed: pip install "ossicle[{extra}]"')
         raise typer.Exit(1)
+
+
+def print_labelled(label: str, text: str, *, colour: str = "red", to: Console = errors) -> None:
+    """Prints a line that begins with a label in colour; the text is shown as it is."""
+    to.print(f"[bold {colour}]{label}:[/] ", end="")
+    to.print(text, markup=False, highlight=False)
 
 
 def print_remarks(to: Console, file: str, remarks: Sequence[str]) -> None:
     """Prints the remarks on a recording, a line each."""
     for remark in remarks:
-        to.print("[bold yellow]remark:[/] ", end="")
-        to.print(f"{file}: {remark}", markup=False, highlight=False)
+        print_labelled("remark", f"{file}: {remark}", colour="yellow", to=to)
 
 
 def claim_output(claim: Callable[[Path], Any], folder: Path, option: str) -> None:
@@ -167,6 +170,4 @@ def print_fault(row: Mapping[str, object]) -> None:
     """Prints a row of what `verify_shards` gives."""
     member = "" if row["member"] is None else f" [{row['member']}]"
     at = "" if row["byte_offset"] is None else f" (byte {row['byte_offset']})"
-    errors.print("[bold red]damage:[/] ", end="")
-    text = f"{row['shard']}{member}{at}: {row['error']}: {row['reason']}"
-    errors.print(text, markup=False, highlight=False)
+    print_labelled("damage", f"{row['shard']}{member}{at}: {row['error']}: {row['reason']}")

@@ -11,7 +11,7 @@ import typer
 import ossicle
 from ossicle.atomic import replacing
 from ossicle.audio.resampling import check_quality
-from ossicle.cli.base import app, console, errors, print_remarks, report_errors
+from ossicle.cli.base import app, console, errors, print_labelled, print_remarks, report_errors
 from ossicle.outputs import refuse_same_file
 
 
@@ -69,9 +69,8 @@ def decode(
     _print_warnings(source, offset)
     console.print(f"wrote {target}: {waveform.shape[-1]} samples at {rate} Hz", highlight=False)
     for gap in gaps:
-        errors.print("[bold yellow]damage:[/] ", end="")
         text = f"samples {gap.start} to {gap.end} are missing: {gap.error}"
-        errors.print(text, markup=False, highlight=False)
+        print_labelled("damage", text, colour="yellow")
     if gaps:
         raise typer.Exit(1)
 
@@ -85,5 +84,4 @@ def _print_warnings(source: Path, offset: float) -> None:
     print_remarks(errors, str(source), facts.remarks)
     if offset > 0 and offset >= facts.duration:
         text = f"the offset of {offset:g} s lies past the end of {source} at {facts.duration:g} s"
-        errors.print("[bold yellow]warning:[/] ", end="")
-        errors.print(f"{text}: no samples", markup=False, highlight=False)
+        print_labelled("warning", f"{text}: no samples", colour="yellow")

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ossicle.cli.base import Bars, app, console, errors, progress_bars, report_errors, require
+from ossicle.cli.base import (
+    Bars,
+    app,
+    console,
+    print_labelled,
+    progress_bars,
+    report_errors,
+    require,
+)
 
 if TYPE_CHECKING:
     from ossicle.extract import ExtractResult
@@ -115,11 +123,11 @@ def _encoder(whisper: str, layer: str, device: str | None, dtype: Dtype) -> Enco
 
 def _report(result: ExtractResult, out: Path, *, as_json: bool) -> None:
     for fault in result.faults[:_SHOWN]:
-        errors.print(f"[bold red]error:[/] row {fault.row}: {fault.error}: ", end="")
-        errors.print(f"{fault.file}: {fault.reason}", markup=False, highlight=False)
+        text = f"row {fault.row}: {fault.error}: {fault.file}: {fault.reason}"
+        print_labelled("error", text)
     if result.faults:
         text = f"{len(result.faults):,} rows left out, listed in {result.ledger}"
-        errors.print(f"[bold red]error:[/] {text}", highlight=False)
+        print_labelled("error", text)
     if as_json:
         facts = {
             "shards": [str(path) for path in result.shards],

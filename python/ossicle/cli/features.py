@@ -11,7 +11,7 @@ import typer
 
 import ossicle
 from ossicle.atomic import replacing
-from ossicle.cli.base import app, console, errors, progress_bars, report_errors, require
+from ossicle.cli.base import app, console, print_labelled, progress_bars, report_errors, require
 from ossicle.outputs import refuse_same_file
 
 # Files of one batch: progress shows, and only so many are in memory.
@@ -123,8 +123,7 @@ def _features(
                 part, n_mels=n_mels, pad_to_seconds=seconds, on_error="collect"
             )
             for error in filter(None, batch.errors):
-                errors.print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
-                errors.print(str(error), markup=False, highlight=False)
+                print_labelled("error", f"{type(error).__name__}: {error}")
             yield part, batch
             progress.update(bar, completed=start + len(part))
 

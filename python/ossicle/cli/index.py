@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ossicle.cli.base import app, console, errors, progress_bars, report_errors
+from ossicle.cli.base import app, console, print_labelled, progress_bars, report_errors
 
 if TYPE_CHECKING:
     import polars
@@ -61,9 +61,9 @@ def index(
     else:
         _print_facts([fact for fact in facts if "error" not in fact])
         for row in unreadable.iter_rows(named=True):
-            _print_error(f"{row['shard']} [{row['name']}]: {row['error']}")
+            print_labelled("error", f"{row['shard']} [{row['name']}]: {row['error']}")
         for fault in filter(None, faults):
-            _print_error(f"{type(fault).__name__}: {fault}")
+            print_labelled("error", f"{type(fault).__name__}: {fault}")
     if len(unreadable) or any(fault is not None for fault in faults):
         raise typer.Exit(1)
 
@@ -107,8 +107,3 @@ def _print_facts(facts: list[dict[str, Any]]) -> None:
         counts = [f"{fact[name]:,}" for name in ("members", "samples", "audio", "bytes")]
         table.add_row(escape(fact["shard"]), *counts, f"{fact['seconds'] / 3600:,.2f}")
     console.print(table)
-
-
-def _print_error(text: str) -> None:
-    errors.print("[bold red]error:[/] ", end="")
-    errors.print(text, markup=False, highlight=False)

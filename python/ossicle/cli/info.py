@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import ossicle
-from ossicle.cli.base import app, console, errors, print_remarks, progress_bars
+from ossicle.cli.base import app, console, print_labelled, print_remarks, progress_bars
 
 
 @app.command(
@@ -77,4 +77,4 @@ def _print_facts(facts: list[dict[str, Any]]) -> None:
         if "error" in fact:
             at = "" if fact["byte_offset"] is None else f" (byte {fact['byte_offset']})"
             text = f"{fact['error']}: {fact['file']}: {fact['reason']}{at}"
-            errors.print(f"[bold red]error:[/] {escape(text)}", highlight=False)
+            print_labelled("error", text)

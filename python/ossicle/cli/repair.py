@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from ossicle.atomic import write_text
-from ossicle.cli.base import Bars, app, console, errors, print_fault, progress_bars, report_errors
+from ossicle.cli.base import (
+    Bars,
+    app,
+    console,
+    print_fault,
+    print_labelled,
+    progress_bars,
+    report_errors,
+)
 from ossicle.errors import InvalidArgumentError
 from ossicle.outputs import refuse_same_file
 
@@ -61,7 +69,7 @@ def repair(
     for row in rows:
         print_fault(row)
     if done.path is None:
-        errors.print("[bold red]error:[/] no sample is whole: no shard was written")
+        print_labelled("error", "no sample is whole: no shard was written")
     else:
         text = f"wrote {done.path}: {done.samples} samples, {done.members} members"
         console.print(text, highlight=False)

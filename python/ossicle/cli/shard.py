@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ossicle.cli.base import app, console, errors, progress_bars, report_errors
+from ossicle.cli.base import app, console, print_labelled, progress_bars, report_errors
 from ossicle.shard.pack import PackResult, pack
 
 # Errors of many rows are in the file; these are shown.
@@ -79,16 +79,14 @@ def shard(
 
 def _report(result: PackResult, out: Path) -> None:
     for failed in result.errors[:_SHOWN]:
-        errors.print(
-            f"[bold red]error:[/] row {failed.row}: {type(failed.error).__name__}: ", end=""
-        )
-        errors.print(str(failed.error), markup=False, highlight=False)
+        text = f"row {failed.row}: {type(failed.error).__name__}: {failed.error}"
+        print_labelled("error", text)
     if result.errors:
         text = f"{len(result.errors):,} rows left out, listed in {result.errors_path}"
-        errors.print(f"[bold red]error:[/] {text}", highlight=False)
+        print_labelled("error", text)
     if result.clipped:
         text = f"{result.clipped:,} samples of sound were beyond full scale and clipped"
-        errors.print(f"[bold yellow]warning:[/] {text}", highlight=False)
+        print_labelled("warning", text, colour="yellow")
     hours, megabytes = result.seconds / 3600, result.bytes / 1e6
     console.print(
         f"wrote {out}: {result.samples:,} samples in {len(result.shards):,} shards, "

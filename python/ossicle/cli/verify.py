@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ossicle.cli.base import Bars, app, console, errors, print_fault, progress_bars, report_errors
+from ossicle.cli.base import (
+    Bars,
+    app,
+    console,
+    print_fault,
+    print_labelled,
+    progress_bars,
+    report_errors,
+)
 
 if TYPE_CHECKING:
     from ossicle.shard.verify import Remark
@@ -71,6 +79,6 @@ def verify(
 
 
 def _print_remark(remark: Remark, strict: bool) -> None:
-    errors.print("[bold red]error:[/] " if strict else "[bold yellow]remark:[/] ", end="")
+    label, colour = ("error", "red") if strict else ("remark", "yellow")
     text = f"{remark.shard} [{remark.member}]: {remark.remark}"
-    errors.print(text, markup=False, highlight=False)
+    print_labelled(label, text, colour=colour)
