@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
@@ -55,6 +55,7 @@ def test_without_shares_each_row_comes_once(
 
 
 @given(LABELS, SHARES, st.integers(1, 200), st.booleans())
+@example(["KCHI", *["FEM"] * 10, *["MAL"] * 4], "proportional", 5, False)  # all remainders are 1/3
 def test_counts_are_exact(
     labels: list[str | None], shares: str, total: int, replacement: bool
 ) -> None:

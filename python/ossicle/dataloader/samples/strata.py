@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -130,12 +131,15 @@ def _weights(strata: Strata, shares: Shares) -> npt.NDArray[np.float64]:
 def _round(weights: npt.NDArray[np.float64], total: int) -> Ints:
     if not len(weights) and total:
         raise InvalidArgumentError(f"{total} samples of a manifest without rows")
-    exact = weights * (total / weights.sum()) if len(weights) else weights
-    quotas: Ints = np.floor(exact + 1e-9).astype(np.int64)
-    left = total - int(quotas.sum())
-    most = np.argsort(-(exact - quotas), kind="stable")[: max(left, 0)]
-    quotas[most] += 1
-    return quotas
+    # In fractions: remainders that are equal must not differ by a rounding.
+    shares = [Fraction(weight) for weight in weights.tolist()]
+    whole = sum(shares)
+    exact = [share * total / whole for share in shares]
+    quotas = [math.floor(share) for share in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda at: quotas[at] - exact[at])
+    for at in by_remainder[: total - sum(quotas)]:
+        quotas[at] += 1
+    return np.array(quotas, np.int64)
 
 
 def _most(weights: npt.NDArray[np.float64], sizes: Ints) -> Ints:
