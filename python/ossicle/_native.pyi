@@ -145,6 +145,7 @@ def index_shards(
 ) -> list[bool | AudioError]: ...
 def info(
     source: AudioSource,
+    decoder: str,
 ) -> tuple[int, int, int, str, str, int | None, tuple[str, ...]]: ...
 def load(
     source: AudioSource,
@@ -157,6 +158,7 @@ def load(
     conceal: bool,
     quality: str,
     strict: bool,
+    decoder: str,
 ) -> tuple[NDArray[np.float32], int, list[tuple[int, int, AudioError]]]: ...
 def load_batch(
     sources: Sequence[AudioSource],
@@ -169,6 +171,7 @@ def load_batch(
     quality: str,
     out: NDArray[np.float32] | None,
     strict: bool,
+    decoder: str,
 ) -> tuple[
     NDArray[np.float32],
     NDArray[np.int64],
@@ -203,7 +206,7 @@ def log_mel(
     out: NDArray[np.float32],
 ) -> None: ...
 def resample(
-    waveform: NDArray[np.float32], orig_rate: int, target_rate: int, quality: str
+    waveform: NDArray[np.float32], orig_rate: int, target_rate: int, quality: str, engine: str
 ) -> NDArray[np.float32]: ...
 def reopen_member(
     path: str | PathLike[str], identity: str, member: tuple[str, int, int, int]
@@ -219,5 +222,6 @@ def verify_shards(
     paths: Sequence[str | PathLike[str]],
     threads: int,
     decode: bool,
+    decoder: str,
     progress: Callable[[int, int], object] | None,
 ) -> list[list[AudioError]]: ...

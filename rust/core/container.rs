@@ -28,7 +28,9 @@ mod wav;
 use self::chunk::HeaderReader;
 use self::demuxer::Demuxer;
 use self::flac::Flac;
+use self::flac::packets::FlacPackets;
 use self::pcm::Pcm;
+use self::pcm::packets::PcmPackets;
 use crate::bytes::source::Source;
 use crate::error::Result;
 
@@ -40,6 +42,20 @@ pub(crate) enum Opened<'a> {
     Flac(Box<Flac<'a>>),
     /// Packets of any codec.
     Packets(Box<dyn Demuxer + 'a>),
+}
+
+impl<'a> Opened<'a> {
+    /// Packets in any case, for decoders that are not our own.
+    ///
+    /// # Errors
+    /// Stored samples of a kind that has none.
+    pub(crate) fn into_packets(self) -> Result<Box<dyn Demuxer + 'a>> {
+        Ok(match self {
+            Self::Pcm(pcm, source) => Box::new(PcmPackets::new(pcm, source)?),
+            Self::Flac(flac) => Box::new(FlacPackets::new(flac)),
+            Self::Packets(demuxer) => demuxer,
+        })
+    }
 }
 
 /// Recognises the container of `source` and reads its headers.

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ossicle import _native
 from ossicle.audio.arguments import clip_starts, raise_first, thread_count
+from ossicle.audio.decoders import DecoderName, check_decoder
 from ossicle.audio.resampling import Quality, check_quality, check_rate
 from ossicle.errors import InvalidArgumentError, check_on_error
 
@@ -136,15 +137,19 @@ class AudioBatch:
         return len(self.lengths)
 
 
-def info(source: AudioSource) -> AudioInfo:
+def info(source: AudioSource, *, decoder: DecoderName = "native") -> AudioInfo:
     """Reads what the headers say of ``source``.
 
     The length is taken from headers that can be trusted, else from a scan of the packets.
 
+    Args:
+        source: As for `load`.
+        decoder: As for `load`: what it does not decode is an error here too.
+
     Raises:
         AudioError: The child that fits, with the file, the byte and the reason.
     """
-    return AudioInfo(*_native.info(source))
+    return AudioInfo(*_native.info(source, check_decoder(decoder)))
 
 
 def load(
@@ -159,6 +164,7 @@ def load(
     on_error: Literal["raise"] = "raise",
     quality: Quality = "high",
     strict: bool = False,
+    decoder: DecoderName = "native",
 ) -> tuple[FloatArray, int]:
     """Decodes ``source``, or a range of it.
 
@@ -181,12 +187,15 @@ def load(
         on_error: ``"raise"``. ``"conceal"``, deprecated, is `load_concealed`.
         quality: How well to resample, as for `resample`.
         strict: Make each remark (`AudioInfo.remarks`) the error that it would be.
+        decoder: ``"native"``, or ``"symphonia"`` for a second opinion: the same container, trimming
+            and seeking, another codec. ``"both"`` decodes with each and raises where they part.
 
     Returns:
         ``(waveform, sample_rate)``: float32 in [-1, 1], ``(samples,)`` if mono, else
         ``(channels, samples)`` in the order of WAV (FL FR FC LFE BL BR ...).
 
     Raises:
+        DecodersDisagreeError: With ``decoder="both"``: the first sample at which they part.
         AudioError: The child that fits, with the file, the byte and the reason. A clip of more than
             2**32 samples a channel, or more than memory can hold, is an `AudioLimitError`.
     """
@@ -194,7 +203,8 @@ def load(
     conceal = on_error != "raise"
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     arguments = (rate, mono, offset, duration, allow_nonfinite, verify, conceal)
-    waveform, rate, gaps = _native.load(source, *arguments, check_quality(quality), strict)
+    how = (check_quality(quality), strict, check_decoder(decoder))
+    waveform, rate, gaps = _native.load(source, *arguments, *how)
     if conceal:
         text = 'load(on_error="conceal") is deprecated: call load_concealed'
         warnings.warn(text, DeprecationWarning, stacklevel=2)
@@ -213,6 +223,7 @@ def load_concealed(
     verify: bool = False,
     quality: Quality = "high",
     strict: bool = False,
+    decoder: Literal["native", "symphonia"] = "native",
 ) -> ConcealedClip:
     """Decodes ``source``, or a range of it, with silence for what damage has cost.
 
@@ -226,6 +237,7 @@ def load_concealed(
         verify: Decode all of the clip, whatever the range.
         quality: How well to resample.
         strict: Make each remark an error.
+        decoder: As for `load`; ``"both"`` does not conceal.
 
     Returns:
         ``(waveform, sample_rate, gaps)``: as `load` gives them, and each part that is missing.
@@ -235,7 +247,8 @@ def load_concealed(
     """
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     arguments = (rate, mono, offset, duration, allow_nonfinite, verify, True)
-    waveform, rate, gaps = _native.load(source, *arguments, check_quality(quality), strict)
+    how = (check_quality(quality), strict, check_decoder(decoder))
+    waveform, rate, gaps = _native.load(source, *arguments, *how)
     return ConcealedClip(waveform, rate, [Gap(*gap) for gap in gaps])
 
 
@@ -251,6 +264,7 @@ def load_batch(
     quality: Quality = "high",
     out: FloatArray | None = None,
     strict: bool = False,
+    decoder: DecoderName = "native",
 ) -> AudioBatch:
     """Decodes many clips to mono at one rate, in one call that releases the GIL.
 
@@ -272,6 +286,7 @@ def load_batch(
             it is the result's ``waveforms``. A clip that is longer than a row ends in an
             `InvalidArgumentError`: ``duration`` sees to it that none is.
         strict: As for `load`.
+        decoder: As for `load`; ``"both"`` does not conceal damage.
 
     Raises:
         AudioError: With ``on_error="raise"``, when a clip cannot be decoded. Where memory cannot
@@ -286,9 +301,9 @@ def load_batch(
     rate = check_rate(sample_rate, "sample_rate")
     if out is not None:
         _check_rows(out, len(sources))
-    grade = check_quality(quality)
+    grade, codecs = check_quality(quality), check_decoder(decoder)
     waveforms, lengths, rates, errors, clips = _native.load_batch(
-        sources, rate, starts, duration, count, verify, conceal, grade, out, strict
+        sources, rate, starts, duration, count, verify, conceal, grade, out, strict, codecs
     )
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = AudioBatch(waveforms, lengths, rates, errors, gaps)

@@ -10,6 +10,7 @@ import typer
 
 import ossicle
 from ossicle.atomic import replacing
+from ossicle.audio.decoders import check_decoder
 from ossicle.audio.resampling import check_quality
 from ossicle.cli.base import app, console, errors, print_labelled, print_remarks, report_errors
 from ossicle.outputs import refuse_same_file
@@ -18,7 +19,8 @@ from ossicle.outputs import refuse_same_file
 @app.command(
     epilog="Examples:  [bold]ossicle decode talk.m4a talk.wav --rate 16000[/]   ·   "
     "[bold]ossicle decode talk.mp3 cut.npy --offset 60 --duration 5[/]   ·   "
-    "[bold]ossicle decode --conceal damaged.flac what_is_left.wav[/]"
+    "[bold]ossicle decode --conceal damaged.flac what_is_left.wav[/]   ·   "
+    "[bold]ossicle decode --decoder both talk.mp3 talk.wav[/]"
 )
 def decode(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A recording.")],
@@ -39,6 +41,12 @@ def decode(
     strict: Annotated[
         bool, typer.Option("--strict", help="Also make remarks errors (see ossicle info).")
     ] = False,
+    decoder: Annotated[
+        str,
+        typer.Option(
+            help="[bold]native[/], [bold]symphonia[/], or [bold]both[/]: an error where they part."
+        ),
+    ] = "native",
 ) -> None:
     """Decode a recording, or a range of it, to WAV, FLAC (16 bit) or a NumPy array of float32.
 
@@ -59,6 +67,7 @@ def decode(
             verify=verify,
             quality=check_quality(quality),
             strict=strict,
+            decoder=check_decoder(decoder),
         )
         gaps: list[ossicle.Gap] = more[0] if more else []
         if target.suffix == ".npy":
