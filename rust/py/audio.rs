@@ -13,7 +13,7 @@ use crate::array::{fitted, zeros};
 use crate::door;
 use crate::error::{raise, to_exception};
 use crate::resample::quality;
-use crate::source::Input;
+use crate::source::{Input, RawArguments};
 
 /// `(sample_rate, channels, frames, container, codec, bits_per_sample, remarks)`.
 type Info<'py> = (
@@ -28,8 +28,12 @@ type Info<'py> = (
 
 /// Facts about one source.
 #[pyfunction]
-pub(crate) fn info<'py>(py: Python<'py>, source: &Bound<'py, PyAny>) -> PyResult<Info<'py>> {
-    let input = Input::new(source)?;
+pub(crate) fn info<'py>(
+    py: Python<'py>,
+    source: &Bound<'py, PyAny>,
+    raw: Option<RawArguments>,
+) -> PyResult<Info<'py>> {
+    let input = Input::new(source, raw.as_ref())?;
     let read = || {
         let source = input.open()?;
         let name = source.name().to_owned();
@@ -65,8 +69,9 @@ pub(crate) fn load<'py>(
     conceal: bool,
     quality: &str,
     strict: bool,
+    raw: Option<RawArguments>,
 ) -> PyResult<(Bound<'py, PyAny>, u32, Gaps<'py>)> {
-    let input = Input::new(source)?;
+    let input = Input::new(source, raw.as_ref())?;
     let request = Request {
         sample_rate,
         mono,
@@ -159,10 +164,11 @@ pub(crate) fn load_batch<'py>(
     quality: &str,
     out: Option<Bound<'py, PyArray2<f32>>>,
     strict: bool,
+    raw: Option<RawArguments>,
 ) -> PyResult<Batch<'py>> {
     let inputs = sources
         .iter()
-        .map(Input::new)
+        .map(|source| Input::new(source, raw.as_ref()))
         .collect::<PyResult<Vec<_>>>()?;
     let request = Request {
         sample_rate: Some(sample_rate),

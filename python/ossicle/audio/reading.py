@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ossicle import _native
 from ossicle.audio.arguments import clip_starts, raise_first, thread_count
+from ossicle.audio.raw import RawFormat, raw_arguments
 from ossicle.audio.resampling import Quality, check_quality, check_rate
 from ossicle.errors import InvalidArgumentError, check_on_error
 
@@ -136,15 +137,19 @@ class AudioBatch:
         return len(self.lengths)
 
 
-def info(source: AudioSource) -> AudioInfo:
+def info(source: AudioSource, *, raw: RawFormat | None = None) -> AudioInfo:
     """Reads what the headers say of ``source``.
 
     The length is taken from headers that can be trusted, else from a scan of the packets.
 
+    Args:
+        source: As for `load`.
+        raw: As for `load`.
+
     Raises:
         AudioError: The child that fits, with the file, the byte and the reason.
     """
-    return AudioInfo(*_native.info(source))
+    return AudioInfo(*_native.info(source, raw_arguments(raw)))
 
 
 def load(
@@ -159,6 +164,7 @@ def load(
     on_error: Literal["raise"] = "raise",
     quality: Quality = "high",
     strict: bool = False,
+    raw: RawFormat | None = None,
 ) -> tuple[FloatArray, int]:
     """Decodes ``source``, or a range of it.
 
@@ -181,6 +187,7 @@ def load(
         on_error: ``"raise"``. ``"conceal"``, deprecated, is `load_concealed`.
         quality: How well to resample, as for `resample`.
         strict: Make each remark (`AudioInfo.remarks`) the error that it would be.
+        raw: How ``source`` is stored, where it has no header; None recognises it by its content.
 
     Returns:
         ``(waveform, sample_rate)``: float32 in [-1, 1], ``(samples,)`` if mono, else
@@ -194,7 +201,8 @@ def load(
     conceal = on_error != "raise"
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     arguments = (rate, mono, offset, duration, allow_nonfinite, verify, conceal)
-    waveform, rate, gaps = _native.load(source, *arguments, check_quality(quality), strict)
+    more = (check_quality(quality), strict, raw_arguments(raw))
+    waveform, rate, gaps = _native.load(source, *arguments, *more)
     if conceal:
         text = 'load(on_error="conceal") is deprecated: call load_concealed'
         warnings.warn(text, DeprecationWarning, stacklevel=2)
@@ -213,6 +221,7 @@ def load_concealed(
     verify: bool = False,
     quality: Quality = "high",
     strict: bool = False,
+    raw: RawFormat | None = None,
 ) -> ConcealedClip:
     """Decodes ``source``, or a range of it, with silence for what damage has cost.
 
@@ -226,6 +235,7 @@ def load_concealed(
         verify: Decode all of the clip, whatever the range.
         quality: How well to resample.
         strict: Make each remark an error.
+        raw: How ``source`` is stored, where it has no header.
 
     Returns:
         ``(waveform, sample_rate, gaps)``: as `load` gives them, and each part that is missing.
@@ -235,7 +245,8 @@ def load_concealed(
     """
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     arguments = (rate, mono, offset, duration, allow_nonfinite, verify, True)
-    waveform, rate, gaps = _native.load(source, *arguments, check_quality(quality), strict)
+    more = (check_quality(quality), strict, raw_arguments(raw))
+    waveform, rate, gaps = _native.load(source, *arguments, *more)
     return ConcealedClip(waveform, rate, [Gap(*gap) for gap in gaps])
 
 
@@ -251,6 +262,7 @@ def load_batch(
     quality: Quality = "high",
     out: FloatArray | None = None,
     strict: bool = False,
+    raw: RawFormat | None = None,
 ) -> AudioBatch:
     """Decodes many clips to mono at one rate, in one call that releases the GIL.
 
@@ -272,6 +284,7 @@ def load_batch(
             it is the result's ``waveforms``. A clip that is longer than a row ends in an
             `InvalidArgumentError`: ``duration`` sees to it that none is.
         strict: As for `load`.
+        raw: As for `load`, and the same for all sources.
 
     Raises:
         AudioError: With ``on_error="raise"``, when a clip cannot be decoded. Where memory cannot
@@ -288,7 +301,17 @@ def load_batch(
         _check_rows(out, len(sources))
     grade = check_quality(quality)
     waveforms, lengths, rates, errors, clips = _native.load_batch(
-        sources, rate, starts, duration, count, verify, conceal, grade, out, strict
+        sources,
+        rate,
+        starts,
+        duration,
+        count,
+        verify,
+        conceal,
+        grade,
+        out,
+        strict,
+        raw_arguments(raw),
     )
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = AudioBatch(waveforms, lengths, rates, errors, gaps)

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use crate::bytes::raw::RawFormat;
 use crate::error::{Error, ErrorKind, Name, Result};
 use crate::guard::remark::Remarks;
 use crate::guard::room;
@@ -36,6 +37,7 @@ pub struct Source<'a> {
     /// Steps that are left.
     steps: u64,
     remarks: Remarks,
+    raw: Option<RawFormat>,
 }
 
 impl Source<'static> {
@@ -75,6 +77,7 @@ impl<'a> Source<'a> {
             len,
             steps: STEPS.saturating_add(len.saturating_mul(STEPS_PER_BYTE)),
             remarks: Remarks::default(),
+            raw: None,
         }
     }
 
@@ -99,6 +102,18 @@ impl<'a> Source<'a> {
     pub fn strict(mut self, is_strict: bool) -> Self {
         self.remarks = Remarks::new(is_strict);
         self
+    }
+
+    /// Has it read as samples without a header, if `format` describes them: its content is not looked at.
+    #[must_use]
+    pub fn raw(mut self, format: Option<RawFormat>) -> Self {
+        self.raw = format;
+        self
+    }
+
+    /// What stands in for its header, if it has none.
+    pub(crate) fn raw_format(&self) -> Option<RawFormat> {
+        self.raw
     }
 
     /// Notes what is careless here and is read all the same.
