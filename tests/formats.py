@@ -21,6 +21,7 @@ CONTAINERS = {
     "mp4": "MP4, M4A, MOV, fragmented too",
     "ogg": "Ogg",
     "matroska": "Matroska, WebM",
+    "raw": "none (`raw=`)",
 }
 ENDS = {
     "wav": "the data chunk; the file's end where its size was not filled in",
@@ -34,6 +35,7 @@ ENDS = {
     "mp4": "the edit list, as FFmpeg 9 reads it; a pause between two edits is silence",
     "ogg": "pre-skip (Opus), the first and last granule positions",
     "matroska": "CodecDelay, DiscardPadding",
+    "raw": "the end of the file",
 }
 PAGE = "formats"
 
@@ -121,7 +123,9 @@ What is read, what is not, and how each end is trimmed. The tests write this pag
 (`uv run pytest --write-docs`) and fail when it is not what they found.
 
 A file is known by its content; its name does not matter. Of several tracks the first one with
-audio is read. The links of a chained Ogg stream are one recording.
+audio is read. The links of a chained Ogg stream are one recording. A file without a header is what
+the caller says: `load("call.ulaw", raw=RawFormat("pcm_mulaw", 8000))`, or on the command line
+`ossicle decode call.ulaw call.wav --raw pcm_mulaw:8000`.
 
 ## What is read
 

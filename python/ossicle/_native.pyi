@@ -13,6 +13,7 @@ from ossicle.errors import AudioError
 __all__ = [
     "AUDIO_EXTENSIONS",
     "PIPELINE_VERSION",
+    "RAW_CODECS",
     "VERSION",
     "Cache",
     "Resampler",
@@ -36,6 +37,7 @@ __all__ = [
 
 AUDIO_EXTENSIONS: Final[list[str]]
 PIPELINE_VERSION: Final[str]
+RAW_CODECS: Final[list[str]]
 VERSION: Final[str]
 
 @final
@@ -145,6 +147,7 @@ def index_shards(
 ) -> list[bool | AudioError]: ...
 def info(
     source: AudioSource,
+    raw: tuple[str, int, int, int] | None,
     decoder: str,
 ) -> tuple[int, int, int, str, str, int | None, tuple[str, ...]]: ...
 def load(
@@ -158,6 +161,7 @@ def load(
     conceal: bool,
     quality: str,
     strict: bool,
+    raw: tuple[str, int, int, int] | None,
     decoder: str,
 ) -> tuple[NDArray[np.float32], int, list[tuple[int, int, AudioError]]]: ...
 def load_batch(
@@ -171,6 +175,7 @@ def load_batch(
     quality: str,
     out: NDArray[np.float32] | None,
     strict: bool,
+    raw: tuple[str, int, int, int] | None,
     decoder: str,
 ) -> tuple[
     NDArray[np.float32],
@@ -191,6 +196,7 @@ def load_features(
     quality: str,
     out: NDArray[np.float32] | None,
     strict: bool,
+    raw: tuple[str, int, int, int] | None,
 ) -> tuple[
     NDArray[np.float32],
     NDArray[np.int64],

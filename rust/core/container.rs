@@ -19,6 +19,7 @@ mod mp4;
 mod mpeg;
 mod ogg;
 pub(crate) mod pcm;
+mod raw;
 mod tags;
 #[cfg(test)]
 #[allow(clippy::expect_used, clippy::panic)]
@@ -58,11 +59,15 @@ impl<'a> Opened<'a> {
     }
 }
 
-/// Recognises the container of `source` and reads its headers.
+/// Recognises the container of `source` and reads its headers; a source without a header is what its caller says.
 ///
 /// # Errors
 /// A container or codec that is not decoded here, by name where it is known, or a broken header.
 pub(crate) fn open<'a>(mut source: Source<'a>) -> Result<Opened<'a>> {
+    if let Some(format) = source.raw_format() {
+        let pcm = raw::open(&HeaderReader::new(&mut source), &format)?;
+        return Ok(Opened::Pcm(pcm, source));
+    }
     if let Some(pcm) = open_pcm(&mut source)? {
         return Ok(Opened::Pcm(pcm, source));
     }

@@ -13,7 +13,7 @@ use crate::array::{fitted, zeros};
 use crate::door;
 use crate::error::{raise, to_exception};
 use crate::resample::quality;
-use crate::source::Input;
+use crate::source::{Input, RawArguments};
 
 /// `(sample_rate, channels, frames, container, codec, bits_per_sample, remarks)`.
 type Info<'py> = (
@@ -36,9 +36,10 @@ pub(crate) fn choice(py: Python<'_>, name: &str) -> PyResult<Choice> {
 pub(crate) fn info<'py>(
     py: Python<'py>,
     source: &Bound<'py, PyAny>,
+    raw: Option<RawArguments>,
     decoder: &str,
 ) -> PyResult<Info<'py>> {
-    let (input, decoder) = (Input::new(source)?, choice(py, decoder)?);
+    let (input, decoder) = (Input::new(source, raw.as_ref())?, choice(py, decoder)?);
     let read = || {
         let source = input.open()?;
         let name = source.name().to_owned();
@@ -75,9 +76,10 @@ pub(crate) fn load<'py>(
     conceal: bool,
     quality: &str,
     strict: bool,
+    raw: Option<RawArguments>,
     decoder: &str,
 ) -> PyResult<(Bound<'py, PyAny>, u32, Gaps<'py>)> {
-    let input = Input::new(source)?;
+    let input = Input::new(source, raw.as_ref())?;
     let request = Request {
         sample_rate,
         mono,
@@ -171,11 +173,12 @@ pub(crate) fn load_batch<'py>(
     quality: &str,
     out: Option<Bound<'py, PyArray2<f32>>>,
     strict: bool,
+    raw: Option<RawArguments>,
     decoder: &str,
 ) -> PyResult<Batch<'py>> {
     let inputs = sources
         .iter()
-        .map(Input::new)
+        .map(|source| Input::new(source, raw.as_ref()))
         .collect::<PyResult<Vec<_>>>()?;
     let request = Request {
         sample_rate: Some(sample_rate),

@@ -45,6 +45,10 @@ mod _native {
     #[pymodule_export]
     const AUDIO_EXTENSIONS: [&str; 29] = ossicle::shard::AUDIO_EXTENSIONS;
 
+    /// What samples without a header can be.
+    #[pymodule_export]
+    const RAW_CODECS: [&str; 14] = ossicle::raw::CODECS;
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::load_numpy(module.py())?;

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ossicle import _native
 from ossicle.audio.arguments import clip_starts, raise_first, thread_count
 from ossicle.audio.decoders import DecoderName, check_decoder
+from ossicle.audio.raw import RawFormat, raw_arguments
 from ossicle.audio.resampling import Quality, check_quality, check_rate
 from ossicle.errors import InvalidArgumentError, check_on_error
 
@@ -137,19 +138,22 @@ class AudioBatch:
         return len(self.lengths)
 
 
-def info(source: AudioSource, *, decoder: DecoderName = "native") -> AudioInfo:
+def info(
+    source: AudioSource, *, raw: RawFormat | None = None, decoder: DecoderName = "native"
+) -> AudioInfo:
     """Reads what the headers say of ``source``.
 
     The length is taken from headers that can be trusted, else from a scan of the packets.
 
     Args:
         source: As for `load`.
+        raw: As for `load`.
         decoder: As for `load`: what it does not decode is an error here too.
 
     Raises:
         AudioError: The child that fits, with the file, the byte and the reason.
     """
-    return AudioInfo(*_native.info(source, check_decoder(decoder)))
+    return AudioInfo(*_native.info(source, raw_arguments(raw), check_decoder(decoder)))
 
 
 def load(
@@ -164,6 +168,7 @@ def load(
     on_error: Literal["raise"] = "raise",
     quality: Quality = "high",
     strict: bool = False,
+    raw: RawFormat | None = None,
     decoder: DecoderName = "native",
 ) -> tuple[FloatArray, int]:
     """Decodes ``source``, or a range of it.
@@ -187,6 +192,7 @@ def load(
         on_error: ``"raise"``. ``"conceal"``, deprecated, is `load_concealed`.
         quality: How well to resample, as for `resample`.
         strict: Make each remark (`AudioInfo.remarks`) the error that it would be.
+        raw: How ``source`` is stored, where it has no header; None recognises it by its content.
         decoder: ``"native"``, or ``"symphonia"`` for a second opinion: the same container, trimming
             and seeking, another codec. ``"both"`` decodes with each and raises where they part.
 
@@ -203,7 +209,7 @@ def load(
     conceal = on_error != "raise"
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     arguments = (rate, mono, offset, duration, allow_nonfinite, verify, conceal)
-    how = (check_quality(quality), strict, check_decoder(decoder))
+    how = (check_quality(quality), strict, raw_arguments(raw), check_decoder(decoder))
     waveform, rate, gaps = _native.load(source, *arguments, *how)
     if conceal:
         text = 'load(on_error="conceal") is deprecated: call load_concealed'
@@ -223,6 +229,7 @@ def load_concealed(
     verify: bool = False,
     quality: Quality = "high",
     strict: bool = False,
+    raw: RawFormat | None = None,
     decoder: Literal["native", "symphonia"] = "native",
 ) -> ConcealedClip:
     """Decodes ``source``, or a range of it, with silence for what damage has cost.
@@ -237,6 +244,7 @@ def load_concealed(
         verify: Decode all of the clip, whatever the range.
         quality: How well to resample.
         strict: Make each remark an error.
+        raw: How ``source`` is stored, where it has no header.
         decoder: As for `load`; ``"both"`` does not conceal.
 
     Returns:
@@ -247,7 +255,7 @@ def load_concealed(
     """
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     arguments = (rate, mono, offset, duration, allow_nonfinite, verify, True)
-    how = (check_quality(quality), strict, check_decoder(decoder))
+    how = (check_quality(quality), strict, raw_arguments(raw), check_decoder(decoder))
     waveform, rate, gaps = _native.load(source, *arguments, *how)
     return ConcealedClip(waveform, rate, [Gap(*gap) for gap in gaps])
 
@@ -264,6 +272,7 @@ def load_batch(
     quality: Quality = "high",
     out: FloatArray | None = None,
     strict: bool = False,
+    raw: RawFormat | None = None,
     decoder: DecoderName = "native",
 ) -> AudioBatch:
     """Decodes many clips to mono at one rate, in one call that releases the GIL.
@@ -286,6 +295,7 @@ def load_batch(
             it is the result's ``waveforms``. A clip that is longer than a row ends in an
             `InvalidArgumentError`: ``duration`` sees to it that none is.
         strict: As for `load`.
+        raw: As for `load`, and the same for all sources.
         decoder: As for `load`; ``"both"`` does not conceal damage.
 
     Raises:
@@ -303,7 +313,18 @@ def load_batch(
         _check_rows(out, len(sources))
     grade, codecs = check_quality(quality), check_decoder(decoder)
     waveforms, lengths, rates, errors, clips = _native.load_batch(
-        sources, rate, starts, duration, count, verify, conceal, grade, out, strict, codecs
+        sources,
+        rate,
+        starts,
+        duration,
+        count,
+        verify,
+        conceal,
+        grade,
+        out,
+        strict,
+        raw_arguments(raw),
+        codecs,
     )
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = AudioBatch(waveforms, lengths, rates, errors, gaps)

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::bytes::raw::RawFormat;
 use crate::error::{Error, ErrorKind, Name, Result};
 use crate::guard::remark::Remarks;
 use crate::guard::room;
@@ -37,6 +38,7 @@ pub struct Source<'a> {
     /// Steps that are left.
     steps: u64,
     remarks: Remarks,
+    raw: Option<RawFormat>,
 }
 
 impl Source<'_> {
@@ -76,6 +78,7 @@ impl<'a> Source<'a> {
             len,
             steps: STEPS.saturating_add(len.saturating_mul(STEPS_PER_BYTE)),
             remarks: Remarks::default(),
+            raw: None,
         }
     }
 
@@ -108,7 +111,8 @@ impl<'a> Source<'a> {
             Data::Memory(bytes) => Data::Memory(bytes),
             Data::Stream(stream, base) => Data::Stream(Arc::clone(stream), *base),
         };
-        Ok(Self::new(self.name.clone(), data, self.len).strict(self.remarks.is_strict()))
+        let twin = Self::new(self.name.clone(), data, self.len).raw(self.raw_format());
+        Ok(twin.strict(self.remarks.is_strict()))
     }
 
     /// Makes each remark on this source an error, if `is_strict`.
@@ -116,6 +120,18 @@ impl<'a> Source<'a> {
     pub fn strict(mut self, is_strict: bool) -> Self {
         self.remarks = Remarks::new(is_strict);
         self
+    }
+
+    /// Has it read as samples without a header, if `format` describes them: its content is not looked at.
+    #[must_use]
+    pub fn raw(mut self, format: Option<RawFormat>) -> Self {
+        self.raw = format;
+        self
+    }
+
+    /// What stands in for its header, if it has none.
+    pub(crate) fn raw_format(&self) -> Option<RawFormat> {
+        self.raw
     }
 
     /// Notes what is careless here and is read all the same.

@@ -14,7 +14,7 @@ use symphonia::core::packet::PacketRef;
 use symphonia::core::units::{Duration, Timestamp};
 
 use super::alac::alac_config;
-use super::packet::{Block, PacketDecoder, damaged};
+use super::packet::{Block, PacketDecoder, damaged, not_here};
 use super::params::{Codec, Params};
 use super::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
@@ -49,15 +49,15 @@ impl Decoder {
 impl PacketDecoder for Decoder {
     fn decode(&mut self, packet: &[u8]) -> Result<Block<'_>> {
         let packet = PacketRef::new(0, Timestamp::ZERO, Duration::ZERO, packet);
-        let decoded = self.inner.decode_ref(&packet).map_err(|fault| {
-            // What follows must not depend on what came before.
-            damaged(format_args!("symphonia: {fault}"))
-        });
-        let decoded = match decoded {
+        let decoded = match self.inner.decode_ref(&packet) {
             Ok(decoded) => decoded,
-            Err(error) => {
+            Err(fault) => {
+                // What follows must not depend on what came before.
                 self.inner.reset();
-                return Err(error);
+                return Err(match fault {
+                    Fault::Unsupported(what) => not_here(format_args!("{what} (by symphonia)")),
+                    fault => damaged(format_args!("{fault} (by symphonia)")),
+                });
             }
         };
         let rate = decoded.spec().rate();
