@@ -75,7 +75,7 @@ class CorruptAudioError(DecodeError):
 
 
 class DecodersDisagreeError(AudioError):
-    """With ``decoder="both"``: the decoders make different samples; ``sample_index`` is the first."""
+    """Two decoders make different samples, the first at ``sample_index`` (``decoder="both"``)."""
 
 
 class NonFiniteSampleError(DecodeError):

@@ -158,12 +158,20 @@ impl<'a> Decoder<'a> {
         };
         let terms = Terms {
             tolerance: self.tolerance(),
-            is_mean: mono,
+            is_mean: mono && self.channels() != Some(1),
             start,
             noise,
         };
         agree::samples(ours.planes(), theirs.planes(), &terms)?;
         Ok(ours)
+    }
+
+    fn channels(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Pcm(pcm, _) => Some(pcm.layout.channels as usize),
+            Kind::Flac(flac) => Some(flac.info.channels as usize),
+            Kind::Codec(reader) => reader.channels(),
+        }
     }
 
     fn tolerance(&self) -> f32 {

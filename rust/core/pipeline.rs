@@ -154,7 +154,7 @@ fn check_request(request: &Request) -> Result<()> {
     }
     if request.decoder == Choice::Both && request.conceal {
         return Err(Error::invalid(
-            r#"decoder="both" compares whole recordings: it does not conceal damage"#,
+            r#"decoder="both" does not conceal damage: pass "native" or "symphonia""#,
         ));
     }
     match request.duration.filter(|duration| !seconds_ok(*duration)) {

@@ -11,7 +11,7 @@ __all__ = ["DecoderName", "check_decoder"]
 DecoderName: TypeAlias = Literal["native", "symphonia", "both"]
 """``"native"``, ossicle's own decoders; ``"symphonia"``, those of the Rust crate symphonia, on the
 same packets; ``"both"``, each of them, and a `DecodersDisagreeError` where their samples part by
-more than two right decoders of the codec may (nothing where it is lossless, 1e-4 else). The samples
+more than two right decoders of the codec may (nothing where it is lossless, 2e-5 else). The samples
 are then the native ones."""
 
 

@@ -230,7 +230,7 @@ def load_concealed(
     quality: Quality = "high",
     strict: bool = False,
     raw: RawFormat | None = None,
-    decoder: Literal["native", "symphonia"] = "native",
+    decoder: DecoderName = "native",
 ) -> ConcealedClip:
     """Decodes ``source``, or a range of it, with silence for what damage has cost.
 
@@ -245,7 +245,7 @@ def load_concealed(
         quality: How well to resample.
         strict: Make each remark an error.
         raw: How ``source`` is stored, where it has no header.
-        decoder: As for `load`; ``"both"`` does not conceal.
+        decoder: ``"native"`` or ``"symphonia"``; ``"both"`` does not conceal damage.
 
     Returns:
         ``(waveform, sample_rate, gaps)``: as `load` gives them, and each part that is missing.

@@ -1,8 +1,8 @@
 //! The second decoders, symphonia's, as decoders of our packets.
 //!
 //! Containers, trimming and seeking stay ours: what is compared is what two codecs make of the same packets.
-//! Opus, what symphonia's AAC does not have (more than two channels, frames of 960 samples, HE-AAC), and codecs that it
-//! does not know are refused by name.
+//! Opus, what symphonia's AAC does not have (more than two channels, frames of 960 samples, HE-AAC), Vorbis of more than
+//! two channels, and codecs that it does not know are refused by name.
 
 use symphonia::core::audio::Channels;
 use symphonia::core::codecs::audio::well_known::*;
@@ -81,6 +81,11 @@ impl PacketDecoder for Decoder {
 /// A track in symphonia's words.
 fn theirs(params: &Params) -> Result<AudioCodecParameters> {
     let id = id(params.codec).ok_or_else(|| unknown(params))?;
+    if params.codec == Codec::Vorbis && params.channels.is_some_and(|count| count > 2) {
+        // Not one of 33 files of 3 to 8 channels came out as FFmpeg, libvorbis and we decode it.
+        let reason = "symphonia decodes Vorbis with more than two channels to wrong samples";
+        return Err(Error::unsupported(reason));
+    }
     let mut theirs = AudioCodecParameters::new();
     theirs.for_codec(id).with_sample_rate(params.sample_rate);
     if let Some(channels) = params.channels.and_then(|count| u16::try_from(count).ok()) {

@@ -107,6 +107,11 @@ impl<'a> CodecReader<'a> {
         self.sample_rate
     }
 
+    /// Channels at the beginning, where they are known.
+    pub(crate) fn channels(&self) -> Option<usize> {
+        self.channels.first
+    }
+
     /// By how much another right decoder may differ.
     pub(crate) fn tolerance(&self) -> f32 {
         self.demuxer.track().params.tolerance()
