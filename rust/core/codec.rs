@@ -7,6 +7,7 @@ pub(crate) mod aac;
 pub(crate) mod alac;
 pub(crate) mod bits;
 pub(crate) mod flac;
+pub(crate) mod gsm;
 pub(crate) mod mpeg_audio;
 pub(crate) mod opus;
 pub(crate) mod packet;
@@ -17,6 +18,7 @@ pub(crate) mod planted;
 pub(crate) mod sample;
 #[cfg(feature = "symphonia")]
 mod second;
+pub(crate) mod shorten;
 pub(crate) mod vorbis;
 
 use self::alac::alac_config;

@@ -7,6 +7,7 @@ pub mod damage;
 mod flac;
 mod pcm;
 pub(crate) mod reader;
+mod shorten;
 
 use std::ops::Range;
 
@@ -18,6 +19,7 @@ use crate::bytes::source::Source;
 use crate::codec::Library;
 use crate::container::flac::Flac;
 use crate::container::pcm::Pcm;
+use crate::container::shorten::Shorten;
 use crate::container::{self, Opened};
 use crate::error::{Error, Result};
 use crate::guard::remark::Remarks;
@@ -36,6 +38,7 @@ pub struct Decoder<'a> {
 enum Kind<'a> {
     Pcm(Pcm, Source<'a>),
     Flac(Box<Flac<'a>>),
+    Shorten(Box<Shorten<'a>>),
     Codec(Box<CodecReader<'a>>),
 }
 
@@ -88,6 +91,7 @@ impl<'a> Decoder<'a> {
         let demuxer = match (opened, library) {
             (Opened::Pcm(pcm, source), Library::Native) => return Ok(Kind::Pcm(pcm, source)),
             (Opened::Flac(flac), Library::Native) => return Ok(Kind::Flac(flac)),
+            (Opened::Shorten(shorten), Library::Native) => return Ok(Kind::Shorten(shorten)),
             (opened, _) => opened.into_packets()?,
         };
         let reader = CodecReader::open(demuxer, remarks, library)?;
@@ -99,6 +103,7 @@ impl<'a> Decoder<'a> {
         match &self.kind {
             Kind::Pcm(pcm, _) => pcm.sample_rate(),
             Kind::Flac(flac) => flac.sample_rate(),
+            Kind::Shorten(shorten) => shorten.facts.sample_rate,
             Kind::Codec(reader) => reader.sample_rate(),
         }
     }
@@ -107,7 +112,7 @@ impl<'a> Decoder<'a> {
     pub(crate) fn is_finite(&self) -> bool {
         match &self.kind {
             Kind::Pcm(pcm, _) => pcm.is_finite(),
-            Kind::Flac(_) => true,
+            Kind::Flac(_) | Kind::Shorten(_) => true,
             Kind::Codec(_) => false,
         }
     }
@@ -170,6 +175,7 @@ impl<'a> Decoder<'a> {
         match &self.kind {
             Kind::Pcm(pcm, _) => Some(pcm.layout.channels as usize),
             Kind::Flac(flac) => Some(flac.info.channels as usize),
+            Kind::Shorten(_) => None,
             Kind::Codec(reader) => reader.channels(),
         }
     }
@@ -189,6 +195,7 @@ impl<'a> Decoder<'a> {
         let info = match self.kind {
             Kind::Pcm(pcm, _) => pcm.info(),
             Kind::Flac(flac) => flac.info(),
+            Kind::Shorten(shorten) => shorten.info(),
             Kind::Codec(reader) => reader.info(),
         };
         let remarks = self.remarks.list();
@@ -231,6 +238,7 @@ impl<'a> Decoder<'a> {
         match &mut self.kind {
             Kind::Pcm(pcm, source) => pcm.decode(source, range, mono, damage),
             Kind::Flac(flac) => flac.decode(range, mono, damage),
+            Kind::Shorten(shorten) => shorten.decode(range, mono, damage),
             Kind::Codec(reader) => reader.decode(range, mono, damage),
         }
     }
