@@ -127,6 +127,18 @@ fn row(codec: Codec) -> Row {
                 Ok(Box::new(pcm::Decoder::new(params)?))
             })
         },
+        Codec::Adpcm(kind, _) => Row {
+            most_channels: pcm::adpcm::MAX_CHANNELS as usize,
+            packet_frames: |params, data| match (params.codec, params.channels) {
+                (Codec::Adpcm(kind, _), Some(channels)) => {
+                    Some(kind.frames(data.len() as u64, channels as u64))
+                }
+                _ => None,
+            },
+            ..Row::new(kind.name(), |params| {
+                Ok(Box::new(pcm::blocks::Decoder::new(params)?))
+            })
+        },
         Codec::Other(name) => Row::new(name, |params| {
             let name = params.codec.name();
             let reason = format!("the codec {name} is not decoded here");
