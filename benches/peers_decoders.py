@@ -19,11 +19,11 @@ import ossicle
 PEERS = ["symphonia", "both", "torchcodec"]
 PACKAGES = ("ossicle", "numpy", "torch", "torchcodec")
 METHOD = """\
-Whole files in the page cache to mono float32 at the native rate, from a path. One thread, contestants
-interleaved in an order shuffled for each round. Ratio: processor time of the contestant / of
-`decoder="native"`, the median of the rounds' own ratios; above 1 native is faster. `both` decodes
-with each and compares all samples. FLAC by symphonia includes our search for its frames, which
-decodes them. torchcodec (FFmpeg) is there for scale.""".replace("\n", " ")
+Whole files in the page cache to mono float32 at the native rate, from a path. One thread,
+contestants interleaved in an order shuffled for each round. Ratio: processor time of the
+contestant / of `decoder="native"`, the median of the rounds' own ratios; above 1 native is
+faster. `both` decodes with each and compares all samples. FLAC by symphonia includes our search
+for its frames, which decodes them. torchcodec (FFmpeg) is there for scale.""".replace("\n", " ")
 _SONG, _LINE = (60.0, 44_100, 2), (15.0, 16_000, 1)
 ENCODERS = {
     "wav": ("wav", "-c:a pcm_s16le"),

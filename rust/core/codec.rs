@@ -4,6 +4,7 @@
 //! map their own name of it to the variant.
 
 pub(crate) mod aac;
+pub(crate) mod adpcm;
 pub(crate) mod alac;
 pub(crate) mod bits;
 pub(crate) mod flac;
@@ -128,7 +129,7 @@ fn row(codec: Codec) -> Row {
             })
         },
         Codec::Adpcm(kind, _) => Row {
-            most_channels: pcm::adpcm::MAX_CHANNELS as usize,
+            most_channels: adpcm::MAX_CHANNELS as usize,
             packet_frames: |params, data| match (params.codec, params.channels) {
                 (Codec::Adpcm(kind, _), Some(channels)) => {
                     Some(kind.frames(data.len() as u64, channels as u64))

@@ -1,7 +1,7 @@
 //! What is known of a stream before a packet of it is decoded: its codec, and what the decoder is made
 //! from.
 
-use super::pcm::adpcm::Adpcm;
+use super::adpcm::Adpcm;
 use super::sample::{Order, SampleFormat};
 
 /// Who made the packets; what is known of each stands in the table of [`codec`](super).

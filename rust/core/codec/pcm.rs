@@ -1,6 +1,5 @@
 //! Stored numbers: linear, companded and adaptive.
 
-pub(crate) mod adpcm;
 pub(crate) mod blocks;
 mod decoder;
 

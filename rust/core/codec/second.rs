@@ -15,10 +15,10 @@ use symphonia::core::errors::Error as Fault;
 use symphonia::core::packet::PacketRef;
 use symphonia::core::units::{Duration, Timestamp};
 
+use super::adpcm::Adpcm;
 use super::alac::alac_config;
 use super::packet::{Block, PacketDecoder, damaged, not_here};
 use super::params::{Codec, Params};
-use super::pcm::adpcm::Adpcm;
 use super::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 

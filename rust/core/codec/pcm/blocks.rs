@@ -1,6 +1,6 @@
 //! Blocks of ADPCM as packets.
 
-use super::adpcm::{Adpcm, MAX_CHANNELS};
+use crate::codec::adpcm::{Adpcm, MAX_CHANNELS};
 use crate::codec::packet::{Block, PacketDecoder, not_here};
 use crate::codec::params::{Codec, Params};
 use crate::codec::sample::S16;
