@@ -170,8 +170,10 @@ fn mpeg(name: &'static str, preroll_frames: fn(&Params) -> u64) -> Row {
 /// # Errors
 /// A codec that is not decoded here, by name, or a broken header of one that is.
 pub(crate) fn decoder(params: &Params, library: Library) -> Result<Box<dyn PacketDecoder>> {
+    // Before the second one, too: a header that would make it reserve gigabytes is an error here.
+    let native = (row(params.codec).decoder)(params)?;
     match library {
-        Library::Native => (row(params.codec).decoder)(params),
+        Library::Native => Ok(native),
         Library::Symphonia => second_decoder(params),
     }
 }
