@@ -21,6 +21,7 @@ CONTAINERS = {
     "mp4": "MP4, M4A, MOV, fragmented too",
     "ogg": "Ogg",
     "matroska": "Matroska, WebM",
+    "mpegts": "MPEG-TS, M2TS",
 }
 ENDS = {
     "wav": "the data chunk; the file's end where its size was not filled in",
@@ -34,6 +35,7 @@ ENDS = {
     "mp4": "the edit list, as FFmpeg 9 reads it; a pause between two edits is silence",
     "ogg": "pre-skip (Opus), the first and last granule positions",
     "matroska": "CodecDelay, DiscardPadding",
+    "mpegts": "nothing tells: all that is decoded; timestamps cut nothing",
 }
 PAGE = "formats"
 
