@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import decoders
 import pages
+
+import ossicle
 
 # How FFmpeg's names are to be read, and how the two ends of a recording are found.
 CONTAINERS = {
@@ -22,6 +25,9 @@ CONTAINERS = {
     "ogg": "Ogg",
     "matroska": "Matroska, WebM",
     "mpegts": "MPEG-TS, M2TS",
+    "nistsphere": "NIST SPHERE",
+    "shn": "Shorten",
+    "raw": "none (`raw=`)",
 }
 ENDS = {
     "wav": "the data chunk; the file's end where its size was not filled in",
@@ -36,6 +42,9 @@ ENDS = {
     "ogg": "pre-skip (Opus), the first and last granule positions",
     "matroska": "CodecDelay, DiscardPadding",
     "mpegts": "nothing tells: all that is decoded; timestamps cut nothing",
+    "nistsphere": "the header's count, or the file's end; of Shorten the end mark",
+    "shn": "the end mark",
+    "raw": "the end of the file",
 }
 PAGE = "formats"
 
@@ -50,9 +59,21 @@ class Row:
     worst: float = 0.0
 
 
-def record(container: str, codec: str, rate: int, channels: int, rms: float) -> None:
-    """One file was as long as FFmpeg says, and differed from its decode by `rms`."""
+def record(
+    container: str,
+    codec: str,
+    rate: int,
+    channels: int,
+    rms: float,
+    source: ossicle.audio.AudioSource | None = None,
+) -> None:
+    """One file was as long as FFmpeg says, and differed from its decode by `rms`.
+
+    Where `source` is the file, the second decoder reads it too (docs/decoders.md).
+    """
     pages.find(PAGE, "read", container, codec, rate, channels, float(rms))
+    if source is not None:
+        decoders.compare(container, codec, source)
 
 
 def refuse(what: str, reason: str) -> None:
@@ -123,7 +144,9 @@ What is read, what is not, and how each end is trimmed. The tests write this pag
 (`uv run pytest --write-docs`) and fail when it is not what they found.
 
 A file is known by its content; its name does not matter. Of several tracks the first one with
-audio is read. The links of a chained Ogg stream are one recording.
+audio is read. The links of a chained Ogg stream are one recording. A file without a header is what
+the caller says: `load("call.ulaw", raw=RawFormat("pcm_mulaw", 8000))`, or on the command line
+`ossicle decode call.ulaw call.wav --raw pcm_mulaw:8000`.
 
 ## What is read
 
