@@ -4,6 +4,7 @@
 //! map their own name of it to the variant.
 
 pub(crate) mod aac;
+pub(crate) mod adpcm;
 pub(crate) mod alac;
 pub(crate) mod bits;
 pub(crate) mod flac;
@@ -125,6 +126,18 @@ fn row(codec: Codec) -> Row {
             }),
             ..Row::new(sample.name(order), |params| {
                 Ok(Box::new(pcm::Decoder::new(params)?))
+            })
+        },
+        Codec::Adpcm(kind, _) => Row {
+            most_channels: adpcm::MAX_CHANNELS as usize,
+            packet_frames: |params, data| match (params.codec, params.channels) {
+                (Codec::Adpcm(kind, _), Some(channels)) => {
+                    Some(kind.frames(data.len() as u64, channels as u64))
+                }
+                _ => None,
+            },
+            ..Row::new(kind.name(), |params| {
+                Ok(Box::new(pcm::blocks::Decoder::new(params)?))
             })
         },
         Codec::Other(name) => Row::new(name, |params| {
