@@ -24,6 +24,7 @@ import ossicle
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 import shorten_streams as streams
 import test_gsm as gsm
+from test_shorten import wav_header
 
 Waveform = npt.NDArray[np.float32]
 PACKAGES = ("ossicle", "numpy", "soundfile", "torch", "torchcodec")
@@ -45,12 +46,12 @@ def files(seconds: float) -> dict[str, tuple[str, Callable[[], bytes]]]:
     pcm: dict[str, str | int] = {"sample_n_bytes": 2, "sample_byte_format": "10"}
     mu_law: dict[str, str | int] = {"sample_n_bytes": 1, "sample_coding": "ulaw"}
     packed = {**pcm, "sample_coding": "pcm,embedded-shorten-v2.00"}
-    shorten = partial(streams.encode, settings=streams.Settings(best=True), shifts=False)
     return {
         "SPHERE, 16k mono": ("sph", lambda: _sphere(big, mono, 16_000, pcm)),
         "SPHERE mu-law, 8k stereo": ("sph", lambda: _sphere(codes, both, 8_000, mu_law)),
-        "Shorten, 16k mono": ("sph", lambda: _sphere(shorten(mono), mono, 16_000, packed)),
-        "Shorten, 8k stereo": ("sph", lambda: _sphere(shorten(both), both, 8_000, packed)),
+        "SPHERE Shorten, 16k mono": ("sph", lambda: _sphere(_shorten(mono), mono, 16_000, packed)),
+        "SHN, 16k mono": ("shn", lambda: _shorten(mono, wav_header(mono, 16, 16_000))),
+        "SHN, 8k stereo": ("shn", lambda: _shorten(both, wav_header(both, 16, 8_000))),
         "WAV GSM, 8k mono": ("wav", lambda: gsm.wav(gsm.microsoft(frames))),
         "CAF GSM, 8k mono": ("caf", lambda: gsm.caf(gsm.plain(frames))),
     }
@@ -59,6 +60,11 @@ def files(seconds: float) -> dict[str, tuple[str, Callable[[], bytes]]]:
 def _sphere(data: bytes, numbers: streams.Ints, rate: int, fields: dict[str, str | int]) -> bytes:
     own = {"channel_count": len(numbers), "sample_count": numbers.shape[1], "sample_rate": rate}
     return streams.sphere(data, **own, **fields)
+
+
+def _shorten(numbers: streams.Ints, header: bytes = b"") -> bytes:
+    settings = streams.Settings(best=True, header=header)
+    return streams.encode(numbers, settings, shifts=False)
 
 
 def ours(path: str) -> Waveform:
