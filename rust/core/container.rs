@@ -19,6 +19,7 @@ mod mp4;
 mod mpeg;
 mod ogg;
 pub(crate) mod pcm;
+mod pieces;
 mod raw;
 pub(crate) mod shorten;
 mod sphere;
@@ -26,6 +27,7 @@ mod tags;
 #[cfg(test)]
 #[allow(clippy::expect_used, clippy::panic)]
 mod tests;
+mod ts;
 mod wav;
 
 use self::chunk::HeaderReader;
@@ -141,6 +143,10 @@ fn open_packets<'a>(mut source: Source<'a>) -> Result<Box<dyn Demuxer + 'a>> {
     if caf::sniff(&mut source)? {
         return Ok(Box::new(caf::Caf::open(source)?));
     }
+    let source = match ts::open(source)? {
+        Ok(demuxer) => return Ok(demuxer),
+        Err(source) => source,
+    };
     let source = match adts::Adts::open(source)? {
         Ok(adts) => return Ok(Box::new(adts)),
         Err(source) => source,
