@@ -5,6 +5,7 @@
 
 pub(crate) mod aac;
 pub(crate) mod alac;
+pub(crate) mod amr;
 pub(crate) mod bits;
 pub(crate) mod flac;
 pub(crate) mod mpeg_audio;
@@ -68,6 +69,15 @@ fn row(codec: Codec) -> Row {
                 Some(u32::from(*bits))
             }),
             ..Row::new("alac", |params| Ok(Box::new(alac::Decoder::new(params)?)))
+        },
+        Codec::Amr(band) => Row {
+            most_channels: 1,
+            // Each frame depends on all before it.
+            preroll_frames: |_| i64::MAX as u64,
+            packet_frames: amr::packet_frames,
+            ..Row::new(band.name(), |params| {
+                Ok(Box::new(amr::Decoder::new(params)?))
+            })
         },
         Codec::Flac => Row {
             most_channels: 8,

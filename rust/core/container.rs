@@ -4,6 +4,7 @@
 
 mod adts;
 mod aiff;
+mod amr;
 mod au;
 mod caf;
 mod chunk;
@@ -96,6 +97,9 @@ fn open_packets<'a>(mut source: Source<'a>) -> Result<Box<dyn Demuxer + 'a>> {
     }
     if caf::sniff(&mut source)? {
         return Ok(Box::new(caf::Caf::open(source)?));
+    }
+    if let Some(band) = amr::sniff(&mut source)? {
+        return Ok(Box::new(amr::Amr::open(source, band)?));
     }
     let source = match adts::Adts::open(source)? {
         Ok(adts) => return Ok(Box::new(adts)),

@@ -1,6 +1,7 @@
 //! What is known of a stream before a packet of it is decoded: its codec, and what the decoder is made
 //! from.
 
+use super::amr::frame::Band;
 use super::sample::{Order, SampleFormat};
 
 /// Who made the packets; what is known of each stands in the table of [`codec`](super).
@@ -11,6 +12,7 @@ pub(crate) enum Codec {
     Mp3,
     Aac,
     Alac,
+    Amr(Band),
     Flac,
     Opus,
     Vorbis,
