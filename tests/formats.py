@@ -22,6 +22,8 @@ CONTAINERS = {
     "mp4": "MP4, M4A, MOV, fragmented too",
     "ogg": "Ogg",
     "matroska": "Matroska, WebM",
+    "nistsphere": "NIST SPHERE",
+    "shn": "Shorten",
     "raw": "none (`raw=`)",
 }
 ENDS = {
@@ -37,6 +39,8 @@ ENDS = {
     "mp4": "the edit list, as FFmpeg 9 reads it; a pause between two edits is silence",
     "ogg": "pre-skip (Opus), the first and last granule positions",
     "matroska": "CodecDelay, DiscardPadding",
+    "nistsphere": "the header's count, or the file's end; of Shorten the end mark",
+    "shn": "the end mark",
     "raw": "the end of the file",
 }
 PAGE = "formats"

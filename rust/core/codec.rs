@@ -8,12 +8,14 @@ pub(crate) mod alac;
 pub(crate) mod amr;
 pub(crate) mod bits;
 pub(crate) mod flac;
+pub(crate) mod gsm;
 pub(crate) mod mpeg_audio;
 pub(crate) mod opus;
 pub(crate) mod packet;
 pub(crate) mod params;
 pub(crate) mod pcm;
 pub(crate) mod sample;
+pub(crate) mod shorten;
 pub(crate) mod vorbis;
 
 use self::alac::alac_config;

@@ -21,6 +21,8 @@ mod mpeg;
 mod ogg;
 pub(crate) mod pcm;
 mod raw;
+pub(crate) mod shorten;
+mod sphere;
 mod tags;
 #[cfg(test)]
 #[allow(clippy::expect_used, clippy::panic)]
@@ -31,7 +33,10 @@ use self::chunk::HeaderReader;
 use self::demuxer::Demuxer;
 use self::flac::Flac;
 use self::pcm::Pcm;
+use self::shorten::Shorten;
+use self::sphere::Sphere;
 use crate::bytes::source::Source;
+use crate::codec::shorten::header::MAGIC as SHORTEN;
 use crate::error::Result;
 
 /// A source whose container is known and whose headers are read.
@@ -40,6 +45,8 @@ pub(crate) enum Opened<'a> {
     Pcm(Pcm, Source<'a>),
     /// Native FLAC.
     Flac(Box<Flac<'a>>),
+    /// A Shorten stream.
+    Shorten(Box<Shorten<'a>>),
     /// Packets of any codec.
     Packets(Box<dyn Demuxer + 'a>),
 }
@@ -55,6 +62,12 @@ pub(crate) fn open<'a>(mut source: Source<'a>) -> Result<Opened<'a>> {
     }
     if let Some(pcm) = open_pcm(&mut source)? {
         return Ok(Opened::Pcm(pcm, source));
+    }
+    if source_begins(&mut source, sphere::MAGIC)? {
+        return open_sphere(source);
+    }
+    if source_begins(&mut source, SHORTEN)? {
+        return Ok(Opened::Shorten(Box::new(shorten::open(source)?)));
     }
     if let Some(at) = flac::sniff(&mut source)? {
         return Ok(Opened::Flac(Box::new(Flac::open(source, at)?)));
@@ -82,6 +95,17 @@ fn open_pcm(source: &mut Source<'_>) -> Result<Option<Pcm>> {
         header.remark(0, "an ID3 tag comes before the header: it is skipped")?;
     }
     Ok(found)
+}
+
+fn source_begins(source: &mut Source<'_>, magic: &[u8]) -> Result<bool> {
+    Ok(HeaderReader::new(source).bytes(0, magic.len())? == magic)
+}
+
+fn open_sphere(mut source: Source<'_>) -> Result<Opened<'_>> {
+    Ok(match sphere::open(&mut HeaderReader::new(&mut source))? {
+        Sphere::Pcm(pcm) => Opened::Pcm(pcm, source),
+        Sphere::Shorten(facts) => Opened::Shorten(Box::new(Shorten::new(source, facts)?)),
+    })
 }
 
 /// The demuxer of a source that is neither of the others.

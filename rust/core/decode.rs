@@ -5,6 +5,7 @@ pub mod damage;
 mod flac;
 mod pcm;
 pub(crate) mod reader;
+mod shorten;
 
 use std::ops::Range;
 
@@ -13,6 +14,7 @@ use self::reader::CodecReader;
 use crate::bytes::source::Source;
 use crate::container::flac::Flac;
 use crate::container::pcm::Pcm;
+use crate::container::shorten::Shorten;
 use crate::container::{self, Opened};
 use crate::error::{Error, Result};
 use crate::guard::remark::Remarks;
@@ -28,6 +30,7 @@ pub struct Decoder<'a> {
 enum Kind<'a> {
     Pcm(Pcm, Source<'a>),
     Flac(Box<Flac<'a>>),
+    Shorten(Box<Shorten<'a>>),
     Codec(Box<CodecReader<'a>>),
 }
 
@@ -54,6 +57,7 @@ impl<'a> Decoder<'a> {
         Ok(match container::open(source)? {
             Opened::Pcm(pcm, source) => Kind::Pcm(pcm, source),
             Opened::Flac(flac) => Kind::Flac(flac),
+            Opened::Shorten(shorten) => Kind::Shorten(shorten),
             Opened::Packets(demuxer) => Kind::Codec(Box::new(CodecReader::open(demuxer, remarks)?)),
         })
     }
@@ -63,6 +67,7 @@ impl<'a> Decoder<'a> {
         match &self.kind {
             Kind::Pcm(pcm, _) => pcm.sample_rate(),
             Kind::Flac(flac) => flac.sample_rate(),
+            Kind::Shorten(shorten) => shorten.facts.sample_rate,
             Kind::Codec(reader) => reader.sample_rate(),
         }
     }
@@ -71,7 +76,7 @@ impl<'a> Decoder<'a> {
     pub(crate) fn is_finite(&self) -> bool {
         match &self.kind {
             Kind::Pcm(pcm, _) => pcm.is_finite(),
-            Kind::Flac(_) => true,
+            Kind::Flac(_) | Kind::Shorten(_) => true,
             Kind::Codec(_) => false,
         }
     }
@@ -93,6 +98,7 @@ impl<'a> Decoder<'a> {
         let info = match self.kind {
             Kind::Pcm(pcm, _) => pcm.info(),
             Kind::Flac(flac) => flac.info(),
+            Kind::Shorten(shorten) => shorten.info(),
             Kind::Codec(reader) => reader.info(),
         };
         let remarks = self.remarks.list();
@@ -123,6 +129,7 @@ impl<'a> Decoder<'a> {
         match &mut self.kind {
             Kind::Pcm(pcm, source) => pcm.decode(source, range, mono, damage),
             Kind::Flac(flac) => flac.decode(range, mono, damage),
+            Kind::Shorten(shorten) => shorten.decode(range, mono, damage),
             Kind::Codec(reader) => reader.decode(range, mono, damage),
         }
     }

@@ -25,7 +25,8 @@ class RawFormat:
 
     Attributes:
         codec: By FFmpeg's name: ``pcm_u8``, ``pcm_s8``; ``pcm_s16le``, ``pcm_s16be`` and so for
-            ``s24``, ``s32``, ``f32`` and ``f64``; ``pcm_alaw``, ``pcm_mulaw`` (G.711).
+            ``s24``, ``s32``, ``f32`` and ``f64``; ``pcm_alaw``, ``pcm_mulaw`` (G.711); ``gsm`` (GSM
+            06.10 in frames of 33 bytes).
         sample_rate: Frames per second, in Hz.
         channels: Channels, whose samples are interleaved.
         offset_bytes: Where the samples begin: the length of a header of a kind that is not read.
@@ -44,7 +45,7 @@ class RawFormat:
             known = ", ".join(_native.RAW_CODECS)
             raise InvalidArgumentError(f"codec must be one of {known}, not {self.codec!r}")
         check_rate(self.sample_rate, "sample_rate")
-        _check_count(self.channels, "channels", 1, 1_024)
+        _check_count(self.channels, "channels", 1, 1 if self.codec == "gsm" else 1_024)
         _check_count(self.offset_bytes, "offset_bytes", 0, 2**63 - 1)
 
     @classmethod

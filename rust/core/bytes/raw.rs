@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// What samples without a header can be, by FFmpeg's names.
-pub const CODECS: [&str; 14] = [
+pub const CODECS: [&str; 15] = [
     "pcm_u8",
     "pcm_s8",
     "pcm_s16le",
@@ -18,6 +18,7 @@ pub const CODECS: [&str; 14] = [
     "pcm_f64be",
     "pcm_alaw",
     "pcm_mulaw",
+    "gsm",
 ];
 const MAX_CHANNELS: u32 = 1024;
 
@@ -43,8 +44,10 @@ impl RawFormat {
             let reason = format!("the codec of a raw format must be one of {all}, not {codec:?}");
             return Err(Error::invalid(reason));
         };
-        if !(1..=MAX_CHANNELS).contains(&channels) {
-            let reason = format!("{codec} has 1 to {MAX_CHANNELS} channels, not {channels}");
+        let most = if codec == "gsm" { 1 } else { MAX_CHANNELS };
+        if !(1..=most).contains(&channels) {
+            let reason =
+                format!("{codec} has at most {most} channels, and at least 1, not {channels}");
             return Err(Error::invalid(reason));
         }
         if sample_rate == 0 {

@@ -199,12 +199,11 @@ impl Demuxer for Amr<'_> {
             (self.at, self.index, self.last) = (self.start, 0, LONGEST);
         }
         let mut before = (self.at, self.index, self.last);
-        while self.index < wanted {
+        while self.index < wanted
+            && let Some(header) = self.next_header()?
+        {
             before = (self.at, self.index, self.last);
-            match self.next_header()? {
-                Some(header) => self.pass(header),
-                None => break,
-            }
+            self.pass(header);
         }
         // To the last frame, where the recording ends before the one that is wanted.
         if self.at >= self.window.len() || self.index > wanted {

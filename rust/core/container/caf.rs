@@ -69,7 +69,8 @@ pub(crate) fn sniff(source: &mut Source<'_>) -> Result<bool> {
     let head = source.bytes_at(0, 32, &mut scratch)?;
     let is_caf = head.get(..4) == Some(b"caff") && head.get(8..12) == Some(b"desc");
     let codec = head.get(28..32);
-    let is_pcm = codec.is_some_and(|codec| matches!(codec, b"lpcm" | b"alaw" | b"ulaw" | b"ima4"));
+    let is_pcm =
+        codec.is_some_and(|codec| matches!(codec, b"lpcm" | b"alaw" | b"ulaw" | b"ima4" | b"agsm"));
     Ok(is_caf && codec.is_some() && !is_pcm)
 }
 

@@ -3,8 +3,9 @@
 use super::chunk::HeaderReader;
 use super::pcm::{Layout, Pcm};
 use crate::bytes::raw::RawFormat;
+use crate::codec::gsm::Packing;
 use crate::codec::sample::{Order, SampleFormat};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 const SAMPLES: [SampleFormat; 9] = [
     SampleFormat::Unsigned8,
@@ -21,13 +22,9 @@ const SAMPLES: [SampleFormat; 9] = [
 /// The samples from the format's offset to the end of the source. A part of a frame at the end is a remark.
 ///
 /// # Errors
-/// When the source ends before the offset, or `format` names no stored samples.
+/// When the source ends before the offset.
 pub(crate) fn open(header: &HeaderReader<'_, '_>, format: &RawFormat) -> Result<Pcm> {
-    let Some((sample, order)) = sample_of(format.codec) else {
-        let reason = format!("the codec {} is not decoded here", format.codec);
-        return Err(Error::unsupported(reason));
-    };
-    let layout = Layout::linear("raw", sample, order).of(format.channels, format.sample_rate);
+    let layout = layout(format)?;
     let at = start_of(header, format)?;
     let rest = (header.source_len() - at) % layout.block_bytes;
     if rest > 0 {
@@ -38,6 +35,14 @@ pub(crate) fn open(header: &HeaderReader<'_, '_>, format: &RawFormat) -> Result<
         header.remark(header.source_len() - rest, reason)?;
     }
     Pcm::new(header, layout, at, None)
+}
+
+fn layout(format: &RawFormat) -> Result<Layout> {
+    let (channels, rate) = (format.channels, format.sample_rate);
+    match sample_of(format.codec) {
+        Some((sample, order)) => Ok(Layout::linear("raw", sample, order).of(channels, rate)),
+        None => Layout::gsm("raw", Packing::Plain, channels, rate),
+    }
 }
 
 /// The byte at which the samples begin.
@@ -69,5 +74,6 @@ mod tests {
     fn every_name_of_stored_samples_is_known() {
         let known = |codec: &&str| sample_of(codec).is_some() == codec.starts_with("pcm_");
         assert!(CODECS.iter().all(known));
+        assert!(CODECS.contains(&"gsm"));
     }
 }
