@@ -41,6 +41,16 @@ NARROW = Band(
     decoder="libopencore_amrnb",
     bitrates=(4.75, 5.15, 5.9, 6.7, 7.4, 7.95, 10.2, 12.2),
 )
+WIDE = Band(
+    codec="amr_wb",
+    magic=b"#!AMR-WB\n",
+    entry=b"sawb",
+    rate=16_000,
+    samples=320,
+    bytes=(17, 23, 32, 36, 40, 46, 50, 58, 60, 5),
+    decoder="libopencore_amrwb",
+    bitrates=(6.6, 8.85, 12.65, 14.25, 15.85, 18.25, 19.85, 23.05, 23.85),
+)
 NOTHING = b"\x7c"
 
 

@@ -11,19 +11,29 @@ import oracle
 import phone_frames
 import pytest
 import tiers
-from phone_frames import NARROW, NOTHING, Band
+from phone_frames import NARROW, NOTHING, WIDE, Band
 
 import ossicle
 
-BANDS = {"narrow": NARROW}
-MODES = [(band, mode) for band in BANDS for mode in range(len(BANDS[band].bitrates))]
+BANDS = {"narrow": NARROW, "wide": WIDE}
+SILENCE = {"narrow": 8, "wide": 9}
 SECONDS = 6
+DATA = Path(__file__).parent / "data/amr"
+# Each rate of both bands, and those with silences left out.
+STREAMS = [
+    *[("narrow", mode, dtx) for mode in range(8) for dtx in (False, True)],
+    *[("wide", mode, False) for mode in range(9)],
+    ("wide", 2, True),
+]
 
 
 @functools.cache
 def encoded(folder: Path, name: str, mode: int, dtx: bool) -> list[bytes]:
-    """The frames of six seconds of speech."""
+    """The frames of some seconds of speech."""
     band = BANDS[name]
+    if name == "wide":
+        path = DATA / f"wide-{'dtx' if dtx else mode}.awb"
+        return phone_frames.split(band, path.read_bytes())
     source, path = folder / f"{name}.wav", folder / f"{name}-{mode}-{dtx}.amr"
     waveform = phone_frames.speech(band.rate, SECONDS) / 32_768
     source.write_bytes(oracle.wav_bytes(waveform, band.rate))
@@ -50,17 +60,16 @@ def compare(band: Band, frames: list[bytes], folder: Path) -> oracle.Array:
     return waveform
 
 
-@pytest.mark.parametrize("dtx", [False, True])
-@pytest.mark.parametrize(("name", "mode"), MODES)
+@pytest.mark.parametrize(("name", "mode", "dtx"), STREAMS)
 def test_every_rate_is_the_references(name: str, mode: int, dtx: bool, folder: Path) -> None:
     band, frames = BANDS[name], encoded(folder, name, mode, dtx)
     kinds = {frame[0] >> 3 & 15 for frame in frames}
-    assert kinds == {mode} | ({8, 15} if dtx else set())
+    assert kinds == {mode} | ({SILENCE[name], 15} if dtx else set())
     waveform = compare(band, frames, folder)
     assert oracle.rms(waveform) > 0.01
     formats.record("amr", band.codec, band.rate, 1, 0.0)
-    if not dtx:
-        # FFmpeg's own decoder computes with floats.
+    if not dtx and (name, mode) not in (("wide", 0), ("wide", 1)):
+        # FFmpeg's own decoder computes with floats; it spreads pulses otherwise at the lowest rates.
         own = phone_frames.decode(band, folder / "clip.amr", band.codec.replace("_", ""))
         assert oracle.rms(waveform - own) < 0.1 * oracle.rms(waveform)
 
@@ -75,21 +84,37 @@ def test_rates_change_from_frame_to_frame(name: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
-@pytest.mark.parametrize(("name", "mode"), MODES)
-def test_lost_frames_are_made_up_as_by_the_reference(
-    name: str, mode: int, share: float, folder: Path
-) -> None:
-    band, random = BANDS[name], np.random.default_rng(mode)
-    frames = encoded(folder, name, mode, mode % 2 == 0)
+@pytest.mark.parametrize("mode", range(8))
+def test_lost_frames_are_made_up_as_by_the_reference(mode: int, share: float, folder: Path) -> None:
+    random = np.random.default_rng(mode)
+    frames = encoded(folder, "narrow", mode, mode % 2 == 0)
     frames = [NOTHING if random.random() < share else frame for frame in frames]
-    compare(band, frames, folder)
+    compare(NARROW, frames, folder)
+
+
+@pytest.mark.parametrize("lost", [b"\x74", NOTHING], ids=["lost", "nothing"])
+@pytest.mark.parametrize("mode", range(9))
+def test_lost_frames_of_the_wide_band_are_bridged(mode: int, lost: bytes, folder: Path) -> None:
+    """libopencore mixes up the gains from which it makes up the first lost frame: no oracle."""
+    frames = encoded(folder, "wide", mode, False)
+    clip = lambda frames: ossicle.load(phone_frames.stored(WIDE, frames))[0]  # noqa: E731
+    whole = clip(frames)
+    first, last, size = 40, 43, WIDE.samples
+    waveform = clip([*frames[:first], *[lost] * (last - first), *frames[last:]])
+    assert waveform.shape == whole.shape
+    np.testing.assert_array_equal(waveform[: first * size], whole[: first * size])
+    made_up = waveform[first * size : last * size]
+    assert 0.1 < oracle.rms(made_up) / oracle.rms(whole[(first - 3) * size : first * size]) < 1.2
+    error = waveform - whole
+    assert oracle.rms(error[-3 * size :]) < 0.3 * oracle.rms(whole[-3 * size :])
+    assert oracle.rms(clip([*frames[:first], *[lost] * 60])[-size:]) < 1e-3
 
 
 @pytest.mark.parametrize("name", BANDS)
 def test_noise_after_silence_goes_on_and_fades(name: str, folder: Path) -> None:
     """Nothing is received for 3 s after a silence was described, and then speech again."""
-    band, frames = BANDS[name], encoded(folder, name, len(BANDS[name].bitrates) - 1, True)
-    silence = max(at for at, frame in enumerate(frames) if frame[0] >> 3 & 15 == 8)
+    band, frames = BANDS[name], encoded(folder, name, 2, True)
+    silence = max(at for at, frame in enumerate(frames) if frame[0] >> 3 & 15 == SILENCE[name])
     frames = frames[: silence + 1] + [NOTHING] * 150 + frames[:100]
     waveform = compare(band, frames, folder)
     noise = waveform[(silence + 1) * band.samples :][: 150 * band.samples]
@@ -98,7 +123,7 @@ def test_noise_after_silence_goes_on_and_fades(name: str, folder: Path) -> None:
 
 # Of other seeds and rates some samples are too loud for 16 bits, where the reference (and FFmpeg)
 # makes the excitation softer and libopencore does not.
-CHANCE = {"narrow": (0, 1, 3, 4, 6, 8)}
+CHANCE = {"narrow": (0, 1, 3, 4, 6, 8), "wide": (3, 4, 7)}
 
 
 @pytest.mark.parametrize(
@@ -119,16 +144,17 @@ def test_bad_frames_are_softer_and_softer(name: str, folder: Path) -> None:
     waveform = clip(frames[:at] + bad[at:])
     assert waveform.shape == whole.shape
     np.testing.assert_array_equal(waveform[: at * band.samples], whole[: at * band.samples])
-    assert oracle.rms(whole[-band.rate :]) > 0.01 > 10 * oracle.rms(waveform[-band.rate :])
+    end = -5 * band.samples
+    assert oracle.rms(whole[end:]) > 10 * oracle.rms(waveform[end:])
     one = clip([*frames[:at], bad[at], *frames[at + 1 :]])
     error = one[at * band.samples :][: band.samples] - whole[at * band.samples :][: band.samples]
-    assert 0 < oracle.rms(error)
+    assert oracle.rms(error) > 0
 
 
 @pytest.mark.parametrize("name", BANDS)
 def test_ranges_are_slices(name: str, folder: Path, sweep: tiers.Sweep) -> None:
     band = BANDS[name]
-    stream = phone_frames.stored(band, encoded(folder, name, 5, True))
+    stream = phone_frames.stored(band, encoded(folder, name, 2, True))
     whole, rate = ossicle.load(stream)
     random = np.random.default_rng(4)
     drawn = random.integers(0, len(whole), (1_000, 2))
@@ -142,7 +168,7 @@ def test_ranges_are_slices(name: str, folder: Path, sweep: tiers.Sweep) -> None:
 def test_in_mp4_of_ffmpeg(name: str, suffix: str, folder: Path) -> None:
     fragments = ["-movflags", "frag_keyframe+empty_moov", "-f", "mov"]
     options = fragments if suffix == "mp4" else []
-    band, frames = BANDS[name], encoded(folder, name, 3, True)
+    band, frames = BANDS[name], encoded(folder, name, 2, True)
     bare, path = folder / "bare.amr", folder / f"clip.{suffix}"
     bare.write_bytes(phone_frames.stored(band, frames))
     oracle.ffmpeg(oracle.bundled(), ["-i", bare, "-c", "copy", *options, path])
@@ -163,7 +189,7 @@ def test_in_mp4_of_ffmpeg(name: str, suffix: str, folder: Path) -> None:
 def test_several_frames_in_a_sample_of_mp4(
     name: str, each: int, timescale: int | None, folder: Path
 ) -> None:
-    band, frames = BANDS[name], encoded(folder, name, 4, True)[:57]
+    band, frames = BANDS[name], encoded(folder, name, 2, True)[:57]
     whole, rate = ossicle.load(phone_frames.stored(band, frames))
     stream = phone_frames.mp4(band, frames, each, timescale)
     info, (waveform, _) = ossicle.info(stream), ossicle.load(stream)

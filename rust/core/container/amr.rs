@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 const NARROW: &[u8] = b"#!AMR\n";
 const WIDE: &[u8] = b"#!AMR-WB\n";
 /// Frames that follow each other before a place counts as the first one's.
-const PROOF: usize = 4;
+const PROOF: usize = 6;
 /// Bytes that are searched at once.
 const SEARCHED: usize = 64 * 1024;
 

@@ -161,6 +161,20 @@ fn between(table: &[i16], place: usize, fraction: i32) -> i32 {
     (from << 16) - ((from - to) * fraction).saturating_mul(2)
 }
 
+/// The sum of the products of two rows of numbers, which fits.
+pub(super) fn dot<const N: usize>(a: &[i16; N], b: &[i16; N]) -> i32 {
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| i32::from(*a) * i32::from(*b))
+        .sum()
+}
+
+/// The same from `at` on in `a`; 0 past its end.
+pub(super) fn dot_at<const N: usize>(a: &[i16], at: usize, b: &[i16; N]) -> i32 {
+    let window = a.get(at..).and_then(<[i16]>::first_chunk);
+    window.map_or(0, |window| dot(window, b))
+}
+
 /// The `n / 2`th of `values` from below.
 pub(super) fn median<const N: usize>(values: &[i16]) -> i16 {
     let mut sorted = [0; N];

@@ -1,8 +1,8 @@
 //! The filters between the excitation and speech.
 
 use super::super::fixed::{product, round, saturate, shift_long, sub_product};
-use super::ORDER;
 use super::lsf::{Filter, Lines};
+use super::{ORDER, SUBFRAME, Subframe};
 
 /// Filters `from` by `1 / filter`, after the samples that `memory` has, and keeps the last ones there; whether a sample
 /// was too loud. 3GPP TS 26.073 computes with 32 bits and the nearest number at each step.
@@ -34,39 +34,39 @@ pub(super) fn synthesise(
 }
 
 fn synthesise_small(filter: &Filter, from: &[i16], to: &mut [i16], memory: &mut Lines) -> bool {
-    let mut weights = [0i32; ORDER];
-    for (to, weight) in weights.iter_mut().zip(filter[1..].iter().rev()) {
-        *to = i32::from(*weight);
-    }
-    let mut past = memory.map(i32::from);
+    let [first, a, b, c, d, e, f, g, h, i, j] = filter.map(i32::from);
+    let [
+        mut q,
+        mut p,
+        mut o,
+        mut n,
+        mut m,
+        mut l,
+        mut k,
+        mut z,
+        mut y,
+        mut x,
+    ] = memory.map(i32::from);
     let mut is_loud = false;
     for (to, from) in to.iter_mut().zip(from) {
-        let sum: i32 = past
-            .iter()
-            .zip(&weights)
-            .map(|(past, weight)| past * weight)
-            .sum();
-        let value = (i32::from(*from) * i32::from(filter[0]) - sum + 0x800) >> 12;
+        let far = y * b + z * c + k * d + l * e + m * f + n * g + o * h + p * i + q * j;
+        let value = (i32::from(*from) * first - far - x * a + 0x800) >> 12;
         *to = saturate(value);
-        is_loud |= i32::from(*to) != value;
-        past.rotate_left(1);
-        past[ORDER - 1] = i32::from(*to);
+        let next = i32::from(*to);
+        is_loud |= next != value;
+        (q, p, o, n, m, l, k, z, y, x) = (p, o, n, m, l, k, z, y, x, next);
     }
-    *memory = past.map(|past| past as i16);
+    *memory = [q, p, o, n, m, l, k, z, y, x].map(|past| past as i16);
     is_loud
 }
 
 /// Filters by `filter`: the last [`ORDER`] samples come before those that are filtered.
-pub(super) fn residual(filter: &Filter, from: &[i16], to: &mut [i16]) {
-    let mut weights = [0i32; ORDER + 1];
-    for (to, weight) in weights.iter_mut().zip(filter.iter().rev()) {
-        *to = i32::from(*weight);
+pub(super) fn residual(filter: &Filter, from: &[i16; ORDER + SUBFRAME]) -> Subframe {
+    let mut sums = [0x800i64; SUBFRAME];
+    for (at, weight) in filter.iter().rev().enumerate() {
+        for (sum, sample) in sums.iter_mut().zip(&from[at..]) {
+            *sum += i64::from(i32::from(*sample) * i32::from(*weight));
+        }
     }
-    for (to, window) in to.iter_mut().zip(from.windows(ORDER + 1)) {
-        let pairs = window.iter().zip(&weights);
-        let sum: i64 = pairs
-            .map(|(sample, weight)| i64::from(i32::from(*sample) * weight))
-            .sum();
-        *to = ((sum + 0x800) >> 12).clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16;
-    }
+    sums.map(|sum| (sum >> 12).clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16)
 }

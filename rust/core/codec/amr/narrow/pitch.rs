@@ -1,6 +1,6 @@
 //! The pitch: its lag, and what was a lag ago: 3GPP TS 26.090, sections 5.6 and 6.1.
 
-use super::super::fixed::saturate;
+use super::super::fixed::{dot_at, saturate};
 use super::{LONGEST_LAG, Mode, PAST, SUBFRAME, Subframe};
 
 /// A lag in samples, and its fraction in sixths.
@@ -90,10 +90,7 @@ pub(super) fn predict(past: &[i16; PAST], lag: Lag) -> Subframe {
     let taps = taps(phase.clamp(0, 5) as usize);
     let from = (from - 9).clamp(0, (PAST - TAPS) as i32) as usize;
     for at in 0..SUBFRAME {
-        let pairs = excitation[from + at..].iter().zip(&taps);
-        let sum: i32 = pairs
-            .map(|(sample, tap)| i32::from(*sample) * i32::from(*tap))
-            .sum();
+        let sum = dot_at(&excitation, from + at, &taps);
         excitation[PAST + at] = saturate((sum + 0x4000) >> 15);
     }
     let mut predicted = [0; SUBFRAME];

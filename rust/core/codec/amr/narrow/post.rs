@@ -57,8 +57,7 @@ impl PostFilter {
         input[..ORDER].copy_from_slice(&self.past);
         input[ORDER..].copy_from_slice(part);
         self.past.copy_from_slice(&input[SUBFRAME..]);
-        let mut middle = [0; SUBFRAME];
-        residual(zeros, &input, &mut middle);
+        let mut middle = residual(zeros, &input);
         self.flatten(&mut middle, tilt(zeros, poles));
         synthesise(poles, &middle, part, &mut self.memory);
         self.restore_level(&input[ORDER..], part);
