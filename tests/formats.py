@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import decoders
 import pages
+
+import ossicle
 
 # How FFmpeg's names are to be read, and how the two ends of a recording are found.
 CONTAINERS = {
@@ -56,9 +59,21 @@ class Row:
     worst: float = 0.0
 
 
-def record(container: str, codec: str, rate: int, channels: int, rms: float) -> None:
-    """One file was as long as FFmpeg says, and differed from its decode by `rms`."""
+def record(
+    container: str,
+    codec: str,
+    rate: int,
+    channels: int,
+    rms: float,
+    source: ossicle.audio.AudioSource | None = None,
+) -> None:
+    """One file was as long as FFmpeg says, and differed from its decode by `rms`.
+
+    Where `source` is the file, the second decoder reads it too (docs/decoders.md).
+    """
     pages.find(PAGE, "read", container, codec, rate, channels, float(rms))
+    if source is not None:
+        decoders.compare(container, codec, source)
 
 
 def refuse(what: str, reason: str) -> None:

@@ -200,7 +200,8 @@ def test_info_and_samples_are_those_of_ffmpeg(name: str, group: Group) -> None:
             assert not difference.any(), version
         if version == "bundled":
             distance = oracle.rms(difference)
-            formats.record(form.container, form.codec, group.rate, group.channels, distance)
+            facts = (form.container, form.codec, group.rate, group.channels)
+            formats.record(*facts, distance, path)
 
 
 def test_mono_is_the_mean_of_the_channels(name: str, group: Group) -> None:

@@ -113,7 +113,7 @@ def test_plain_frames_in_containers(what: str, tmp_path: Path) -> None:
     facts = ossicle.info(path)
     assert (facts.container, facts.codec, facts.bits_per_sample) == (suffix, "gsm", None)
     careless.check(path, expected, "")
-    formats.record(suffix, "gsm", 8_000, 1, 0.0)
+    formats.record(suffix, "gsm", 8_000, 1, 0.0, path)
 
 
 def test_raw_frames(tmp_path: Path, sweep: Sweep) -> None:
@@ -142,7 +142,7 @@ def test_blocks_of_microsoft_in_wav(rate: int, tmp_path: Path) -> None:
     facts = ossicle.info(path)
     assert (facts.container, facts.codec, facts.sample_rate) == ("wav", "gsm_ms", rate)
     careless.check(path, expected, "")
-    formats.record("wav", "gsm_ms", rate, 1, 0.0)
+    formats.record("wav", "gsm_ms", rate, 1, 0.0, path)
 
 
 @pytest.mark.skipif(LIBGSM is None, reason="libgsm is not installed")

@@ -133,7 +133,7 @@ def test_every_format_of_samples_is_ffmpegs_to_the_bit(
         assert info.frames == 1_013
         for version, clips in expected.items():
             assert np.array_equal(waveform, clips[index]), (path.name, version)
-        formats.record(info.container, codec, rate, channels, 0.0)
+        formats.record(info.container, codec, rate, channels, 0.0, path)
         in_memory, _ = ossicle.load(data, mono=False)
         assert np.array_equal(in_memory, waveform)
         mono, _ = ossicle.load(path)
@@ -256,7 +256,8 @@ def test_adpcm_is_ffmpegs(channels: int, frames: int, tmp_path: Path) -> None:
             assert difference < 128 / 32_768, name
         else:
             assert difference == 0, name
-        formats.record(info.container, info.codec, rate, channels, oracle.rms(waveform - expected))
+        facts = (info.container, info.codec, rate, channels)
+        formats.record(*facts, oracle.rms(waveform - expected), path)
 
 
 def test_ima_in_aiff_is_soundfiles(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_streams_give_the_samples_that_went_in(tmp_path: Path, sweep: Sweep) -> 
         if settings.version > 0 or settings.kind != streams.U8:
             paths.append(path)
             expected.append(floats)
-        formats.record("shn", "shorten", rate, len(numbers), 0.0)
+        formats.record("shn", "shorten", rate, len(numbers), 0.0, path)
     for path, floats in zip(paths, expected, strict=True):
         theirs = oracle.decode_to("ffmpeg", path, len(floats))
         np.testing.assert_array_equal(theirs, floats, err_msg=path.name)

@@ -63,7 +63,7 @@ def test_stored_samples_are_those_of_ffmpeg(what: str, channels: int, tmp_path: 
     assert (facts.container, facts.codec) == ("nistsphere", STORED[what][3])
     assert (facts.sample_rate, facts.channels, facts.frames) == (rate, channels, FRAMES)
     careless.check(path, expected, "")
-    formats.record("nistsphere", STORED[what][3], rate, channels, 0.0)
+    formats.record("nistsphere", STORED[what][3], rate, channels, 0.0, path)
 
 
 @pytest.mark.skipif(not shutil.which("sox"), reason="sox writes these")
@@ -102,7 +102,7 @@ def test_embedded_shorten_is_what_went_in(seed: int, tmp_path: Path) -> None:
     np.testing.assert_array_equal(theirs, expected)
     facts = ossicle.info(path)
     assert (facts.container, facts.codec, facts.bits_per_sample) == ("nistsphere", "shorten", 16)
-    formats.record("nistsphere", "shorten", 8_000, channels, 0.0)
+    formats.record("nistsphere", "shorten", 8_000, channels, 0.0, path)
 
 
 def mu_law(codes: npt.NDArray[np.uint8], tmp_path: Path) -> npt.NDArray[np.float32]:

@@ -148,6 +148,7 @@ def index_shards(
 def info(
     source: AudioSource,
     raw: tuple[str, int, int, int] | None,
+    decoder: str,
 ) -> tuple[int, int, int, str, str, int | None, tuple[str, ...]]: ...
 def load(
     source: AudioSource,
@@ -161,6 +162,7 @@ def load(
     quality: str,
     strict: bool,
     raw: tuple[str, int, int, int] | None,
+    decoder: str,
 ) -> tuple[NDArray[np.float32], int, list[tuple[int, int, AudioError]]]: ...
 def load_batch(
     sources: Sequence[AudioSource],
@@ -174,6 +176,7 @@ def load_batch(
     out: NDArray[np.float32] | None,
     strict: bool,
     raw: tuple[str, int, int, int] | None,
+    decoder: str,
 ) -> tuple[
     NDArray[np.float32],
     NDArray[np.int64],
@@ -209,7 +212,7 @@ def log_mel(
     out: NDArray[np.float32],
 ) -> None: ...
 def resample(
-    waveform: NDArray[np.float32], orig_rate: int, target_rate: int, quality: str
+    waveform: NDArray[np.float32], orig_rate: int, target_rate: int, quality: str, engine: str
 ) -> NDArray[np.float32]: ...
 def reopen_member(
     path: str | PathLike[str], identity: str, member: tuple[str, int, int, int]
@@ -225,5 +228,6 @@ def verify_shards(
     paths: Sequence[str | PathLike[str]],
     threads: int,
     decode: bool,
+    decoder: str,
     progress: Callable[[int, int], object] | None,
 ) -> list[list[AudioError]]: ...

@@ -14,7 +14,11 @@ pub(crate) mod opus;
 pub(crate) mod packet;
 pub(crate) mod params;
 pub(crate) mod pcm;
+#[cfg(test)]
+pub(crate) mod planted;
 pub(crate) mod sample;
+#[cfg(feature = "symphonia")]
+mod second;
 pub(crate) mod shorten;
 pub(crate) mod vorbis;
 
@@ -23,6 +27,16 @@ use self::flac::header::FrameHeader;
 use self::packet::PacketDecoder;
 use self::params::{Codec, Params};
 use crate::error::{Error, Result};
+
+/// Whose codecs decode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Library {
+    /// Those of this crate.
+    #[default]
+    Native,
+    /// Those of the crate symphonia; the cargo feature of that name has them.
+    Symphonia,
+}
 
 /// What is to be known of a codec.
 struct Row {
@@ -39,6 +53,8 @@ struct Row {
     /// Bits of one sample that went in, where the codec's own header tells; `None` for all codecs that lose
     /// something.
     lossless_bits: Option<fn(&Params) -> Option<u32>>,
+    /// By how much the samples of two right decoders may differ, full scale being 1.
+    tolerance: f32,
 }
 
 impl Row {
@@ -51,6 +67,7 @@ impl Row {
             preroll_frames: |_| 0,
             packet_frames: |_, _| None,
             lossless_bits: None,
+            tolerance: 0.0,
         }
     }
 }
@@ -62,6 +79,7 @@ fn row(codec: Codec) -> Row {
             most_channels: 8,
             // Overlap of one block; two more cost nothing.
             preroll_frames: |_| 3 * 1024,
+            tolerance: LOSSY_TOLERANCE,
             ..Row::new("aac", |params| Ok(Box::new(aac::Decoder::new(params)?)))
         },
         Codec::Alac => Row {
@@ -96,10 +114,12 @@ fn row(codec: Codec) -> Row {
         // Opus finds out by decoding where to begin: see `decode::reader::opus_start`.
         Codec::Opus => Row {
             packet_frames: |_, data| opus::packet_frames(data),
+            tolerance: LOSSY_TOLERANCE,
             ..Row::new("opus", |params| Ok(Box::new(opus::Decoder::new(params)?)))
         },
         Codec::Vorbis => Row {
             preroll_frames: |_| 3 * 8192,
+            tolerance: LOSSY_TOLERANCE,
             ..Row::new("vorbis", |params| {
                 Ok(Box::new(vorbis::Decoder::new(&params.header)?))
             })
@@ -128,22 +148,40 @@ fn row(codec: Codec) -> Row {
 /// The filter bank's past of 480 samples, and a packet to spare.
 const MPEG_PREROLL_FRAMES: u64 = 2 * 1152;
 
+/// Ten times the largest difference between two decoders of a lossy codec that was found (docs/decoders.md).
+const LOSSY_TOLERANCE: f32 = 2e-5;
+
 /// A layer of MPEG audio.
 fn mpeg(name: &'static str, preroll_frames: fn(&Params) -> u64) -> Row {
     Row {
         most_channels: 2,
         preroll_frames,
         packet_frames: |_, data| mpeg_audio::packet_frames(data),
+        tolerance: LOSSY_TOLERANCE,
         ..Row::new(name, |_| Ok(Box::new(mpeg_audio::Decoder::default())))
     }
 }
 
-/// A decoder as new for the track that `params` describe.
+/// A decoder as new, of `library`, for the track that `params` describe.
 ///
 /// # Errors
 /// A codec that is not decoded here, by name, or a broken header of one that is.
-pub(crate) fn decoder(params: &Params) -> Result<Box<dyn PacketDecoder>> {
-    (row(params.codec).decoder)(params)
+pub(crate) fn decoder(params: &Params, library: Library) -> Result<Box<dyn PacketDecoder>> {
+    match library {
+        Library::Native => (row(params.codec).decoder)(params),
+        Library::Symphonia => second_decoder(params),
+    }
+}
+
+#[cfg(feature = "symphonia")]
+fn second_decoder(params: &Params) -> Result<Box<dyn PacketDecoder>> {
+    Ok(Box::new(second::Decoder::new(params)?))
+}
+
+#[cfg(not(feature = "symphonia"))]
+fn second_decoder(_params: &Params) -> Result<Box<dyn PacketDecoder>> {
+    let reason = "this build has no second decoder: build it with the cargo feature symphonia";
+    Err(Error::unsupported(reason))
 }
 
 impl Codec {
@@ -177,6 +215,11 @@ impl Params {
         let bits = row(self.codec).lossless_bits?;
         let told = self.bits_per_sample.filter(|bits| *bits > 0);
         told.or_else(|| bits(self))
+    }
+
+    /// By how much the samples of two right decoders may differ.
+    pub(crate) fn tolerance(&self) -> f32 {
+        row(self.codec).tolerance
     }
 
     /// Frames in the packet `data`; `None` where only decoding tells.

@@ -32,12 +32,14 @@ mod wav;
 use self::chunk::HeaderReader;
 use self::demuxer::Demuxer;
 use self::flac::Flac;
+use self::flac::packets::FlacPackets;
 use self::pcm::Pcm;
+use self::pcm::packets::PcmPackets;
 use self::shorten::Shorten;
 use self::sphere::Sphere;
 use crate::bytes::source::Source;
 use crate::codec::shorten::header::MAGIC as SHORTEN;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A source whose container is known and whose headers are read.
 pub(crate) enum Opened<'a> {
@@ -49,6 +51,24 @@ pub(crate) enum Opened<'a> {
     Shorten(Box<Shorten<'a>>),
     /// Packets of any codec.
     Packets(Box<dyn Demuxer + 'a>),
+}
+
+impl<'a> Opened<'a> {
+    /// Packets in any case, for decoders that are not our own.
+    ///
+    /// # Errors
+    /// Stored samples of a kind that has none.
+    pub(crate) fn into_packets(self) -> Result<Box<dyn Demuxer + 'a>> {
+        Ok(match self {
+            Self::Pcm(pcm, source) => Box::new(PcmPackets::new(pcm, source)?),
+            Self::Flac(flac) => Box::new(FlacPackets::new(flac)),
+            Self::Shorten(_) => {
+                let reason = "symphonia does not decode the codec shorten";
+                return Err(Error::unsupported(reason));
+            }
+            Self::Packets(demuxer) => demuxer,
+        })
+    }
 }
 
 /// Recognises the container of `source` and reads its headers; a source without a header is what its caller says.

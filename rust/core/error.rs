@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Corrupt,
     /// A decoded sample is NaN or infinite.
     NonFinite,
+    /// Two decoders make different samples of the same bytes: see [`Choice`](crate::decode::Choice).
+    Disagree,
     /// A budget (memory, work) was used up.
     Limit,
     /// The caller asked for something that makes no sense.

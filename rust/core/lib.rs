@@ -33,7 +33,7 @@ extern crate self as ossicle;
 mod outside;
 
 pub use damage::{Damage, Gap};
-pub use decode::{AudioInfo, Decoder};
+pub use decode::{AudioInfo, Choice, Decoder};
 pub use error::{Error, ErrorKind, Name, Result};
 pub use pipeline::{Clip, Request, load, load_batch};
 pub use raw::RawFormat;

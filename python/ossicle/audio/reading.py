@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ossicle import _native
 from ossicle.audio.arguments import clip_starts, raise_first, thread_count
+from ossicle.audio.decoders import DecoderName, check_decoder
 from ossicle.audio.raw import RawFormat, raw_arguments
 from ossicle.audio.resampling import Quality, check_quality, check_rate
 from ossicle.errors import InvalidArgumentError, check_on_error
@@ -137,7 +138,9 @@ class AudioBatch:
         return len(self.lengths)
 
 
-def info(source: AudioSource, *, raw: RawFormat | None = None) -> AudioInfo:
+def info(
+    source: AudioSource, *, raw: RawFormat | None = None, decoder: DecoderName = "native"
+) -> AudioInfo:
     """Reads what the headers say of ``source``.
 
     The length is taken from headers that can be trusted, else from a scan of the packets.
@@ -145,11 +148,12 @@ def info(source: AudioSource, *, raw: RawFormat | None = None) -> AudioInfo:
     Args:
         source: As for `load`.
         raw: As for `load`.
+        decoder: As for `load`: what it does not decode is an error here too.
 
     Raises:
         AudioError: The child that fits, with the file, the byte and the reason.
     """
-    return AudioInfo(*_native.info(source, raw_arguments(raw)))
+    return AudioInfo(*_native.info(source, raw_arguments(raw), check_decoder(decoder)))
 
 
 def load(
@@ -165,6 +169,7 @@ def load(
     quality: Quality = "high",
     strict: bool = False,
     raw: RawFormat | None = None,
+    decoder: DecoderName = "native",
 ) -> tuple[FloatArray, int]:
     """Decodes ``source``, or a range of it.
 
@@ -188,12 +193,15 @@ def load(
         quality: How well to resample, as for `resample`.
         strict: Make each remark (`AudioInfo.remarks`) the error that it would be.
         raw: How ``source`` is stored, where it has no header; None recognises it by its content.
+        decoder: ``"native"``, or ``"symphonia"`` for a second opinion: the same container, trimming
+            and seeking, another codec. ``"both"`` decodes with each and raises where they part.
 
     Returns:
         ``(waveform, sample_rate)``: float32 in [-1, 1], ``(samples,)`` if mono, else
         ``(channels, samples)`` in the order of WAV (FL FR FC LFE BL BR ...).
 
     Raises:
+        DecodersDisagreeError: With ``decoder="both"``: the first sample at which they part.
         AudioError: The child that fits, with the file, the byte and the reason. A clip of more than
             2**32 samples a channel, or more than memory can hold, is an `AudioLimitError`.
     """
@@ -201,8 +209,8 @@ def load(
     conceal = on_error != "raise"
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     arguments = (rate, mono, offset, duration, allow_nonfinite, verify, conceal)
-    more = (check_quality(quality), strict, raw_arguments(raw))
-    waveform, rate, gaps = _native.load(source, *arguments, *more)
+    how = (check_quality(quality), strict, raw_arguments(raw), check_decoder(decoder))
+    waveform, rate, gaps = _native.load(source, *arguments, *how)
     if conceal:
         text = 'load(on_error="conceal") is deprecated: call load_concealed'
         warnings.warn(text, DeprecationWarning, stacklevel=2)
@@ -222,6 +230,7 @@ def load_concealed(
     quality: Quality = "high",
     strict: bool = False,
     raw: RawFormat | None = None,
+    decoder: DecoderName = "native",
 ) -> ConcealedClip:
     """Decodes ``source``, or a range of it, with silence for what damage has cost.
 
@@ -236,6 +245,7 @@ def load_concealed(
         quality: How well to resample.
         strict: Make each remark an error.
         raw: How ``source`` is stored, where it has no header.
+        decoder: ``"native"`` or ``"symphonia"``; ``"both"`` does not conceal damage.
 
     Returns:
         ``(waveform, sample_rate, gaps)``: as `load` gives them, and each part that is missing.
@@ -245,8 +255,8 @@ def load_concealed(
     """
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     arguments = (rate, mono, offset, duration, allow_nonfinite, verify, True)
-    more = (check_quality(quality), strict, raw_arguments(raw))
-    waveform, rate, gaps = _native.load(source, *arguments, *more)
+    how = (check_quality(quality), strict, raw_arguments(raw), check_decoder(decoder))
+    waveform, rate, gaps = _native.load(source, *arguments, *how)
     return ConcealedClip(waveform, rate, [Gap(*gap) for gap in gaps])
 
 
@@ -263,6 +273,7 @@ def load_batch(
     out: FloatArray | None = None,
     strict: bool = False,
     raw: RawFormat | None = None,
+    decoder: DecoderName = "native",
 ) -> AudioBatch:
     """Decodes many clips to mono at one rate, in one call that releases the GIL.
 
@@ -285,6 +296,7 @@ def load_batch(
             `InvalidArgumentError`: ``duration`` sees to it that none is.
         strict: As for `load`.
         raw: As for `load`, and the same for all sources.
+        decoder: As for `load`; ``"both"`` does not conceal damage.
 
     Raises:
         AudioError: With ``on_error="raise"``, when a clip cannot be decoded. Where memory cannot
@@ -299,7 +311,7 @@ def load_batch(
     rate = check_rate(sample_rate, "sample_rate")
     if out is not None:
         _check_rows(out, len(sources))
-    grade = check_quality(quality)
+    grade, codecs = check_quality(quality), check_decoder(decoder)
     waveforms, lengths, rates, errors, clips = _native.load_batch(
         sources,
         rate,
@@ -312,6 +324,7 @@ def load_batch(
         out,
         strict,
         raw_arguments(raw),
+        codecs,
     )
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = AudioBatch(waveforms, lengths, rates, errors, gaps)

@@ -10,6 +10,7 @@ import typer
 
 import ossicle
 from ossicle.atomic import replacing
+from ossicle.audio.decoders import check_decoder
 from ossicle.audio.resampling import check_quality
 from ossicle.cli.base import (
     RawOption,
@@ -26,7 +27,8 @@ from ossicle.outputs import refuse_same_file
 @app.command(
     epilog="Examples:  [bold]ossicle decode talk.m4a talk.wav --rate 16000[/]   ·   "
     "[bold]ossicle decode talk.mp3 cut.npy --offset 60 --duration 5[/]   ·   "
-    "[bold]ossicle decode --conceal damaged.flac what_is_left.wav[/]"
+    "[bold]ossicle decode --conceal damaged.flac what_is_left.wav[/]   ·   "
+    "[bold]ossicle decode --decoder both talk.mp3 talk.wav[/]"
 )
 def decode(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A recording.")],
@@ -48,6 +50,12 @@ def decode(
         bool, typer.Option("--strict", help="Also make remarks errors (see ossicle info).")
     ] = False,
     raw: RawOption = None,
+    decoder: Annotated[
+        str,
+        typer.Option(
+            help="[bold]native[/], [bold]symphonia[/], or [bold]both[/]: an error where they part."
+        ),
+    ] = "native",
 ) -> None:
     """Decode a recording, or a range of it, to WAV, FLAC (16 bit) or a NumPy array of float32.
 
@@ -69,6 +77,7 @@ def decode(
             quality=check_quality(quality),
             strict=strict,
             raw=raw,
+            decoder=check_decoder(decoder),
         )
         gaps: list[ossicle.Gap] = more[0] if more else []
         if target.suffix == ".npy":

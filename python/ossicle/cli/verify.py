@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ossicle.audio.decoders import check_decoder
 from ossicle.cli.base import (
     Bars,
     app,
@@ -24,13 +25,21 @@ if TYPE_CHECKING:
 
 @app.command(
     epilog="Examples:  [bold]ossicle verify shards/*.tar[/]   ·   "
-    "[bold]ossicle verify --decode --json train-000.tar[/]"
+    "[bold]ossicle verify --decode --json train-000.tar[/]   ·   "
+    "[bold]ossicle verify --decoder both train-000.tar[/]"
 )
 def verify(
     shards: Annotated[list[Path], typer.Argument(help="Tar shards.")],
     decode: Annotated[
         bool, typer.Option("--decode", help="Decode all audio too, with its checksums.")
     ] = False,
+    decoder: Annotated[
+        str,
+        typer.Option(
+            help="Decode with [bold]native[/], [bold]symphonia[/] or [bold]both[/]; "
+            "a disagreement is damage. Another than native decodes all audio."
+        ),
+    ] = "native",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Shards read at a time (by default one a processor).")
     ] = None,
@@ -54,7 +63,8 @@ def verify(
         bars = Bars(progress)
         faults = verify_shards(
             shards,
-            decode=decode,
+            decode=decode or decoder != "native",
+            decoder=check_decoder(decoder),
             threads=threads,
             progress=lambda done, total: bars("verify", done, total),
         )

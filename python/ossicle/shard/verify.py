@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ossicle import _native
 from ossicle.audio import ShardMember, info
 from ossicle.audio.arguments import thread_count
+from ossicle.audio.decoders import DecoderName, check_decoder
 from ossicle.errors import AudioError
 from ossicle.outputs import refuse_same_file
 from ossicle.progress import Report
@@ -59,6 +60,7 @@ def verify_shards(
     paths: Shards,
     *,
     decode: bool = False,
+    decoder: DecoderName = "native",
     threads: int | None = None,
     progress: Report | None = None,
 ) -> polars.DataFrame:
@@ -69,6 +71,8 @@ def verify_shards(
         decode: Decode what is audio by its extension too, and compare the checksums that it has
             (FLAC's MD5, the CRCs of Ogg, MP4 and FLAC): finds what was damaged before it was
             packed.
+        decoder: Which decoder does, as for `ossicle.load`: with ``"both"`` a recording on which
+            they disagree, or that the second one cannot decode, is a fault.
         threads: How many shards are read at a time; None takes as many as the process may use.
         progress: As for `index_shards`.
 
@@ -83,7 +87,7 @@ def verify_shards(
 
     shards = list_paths(paths)
     workers = thread_count(threads)
-    found = _native.verify_shards(shards, workers, decode, progress)
+    found = _native.verify_shards(shards, workers, decode, check_decoder(decoder), progress)
     rows = [
         fault_row(path, error)
         for path, errors in zip(shards, found, strict=True)

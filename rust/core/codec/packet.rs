@@ -19,6 +19,11 @@ pub(crate) trait PacketDecoder: Send + Sync {
         false
     }
 
+    /// Whether the samples of the last packet have noise that each decoder draws by itself.
+    fn has_noise(&self) -> bool {
+        false
+    }
+
     /// Channels of the stream, where its header tells them.
     fn channels(&self) -> Option<usize> {
         None

@@ -2,6 +2,8 @@
 //!
 //! `wav`, `aiff`, `au` and `caf::pcm` read the headers and give what is described here.
 
+pub(crate) mod packets;
+
 use std::ops::Range;
 
 use super::chunk::HeaderReader;

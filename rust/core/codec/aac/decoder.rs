@@ -1,6 +1,7 @@
 //! The decoder of AAC-LC.
 
 use super::block::Blocks;
+use super::channel::{Channel, NOISE};
 use super::filterbank::{Filterbank, Overlap, Scratch};
 use super::{AacConfig, Fault, LATE_REPLICATION};
 use crate::codec::packet::{Block, PacketDecoder, damaged, not_here};
@@ -19,6 +20,8 @@ pub(crate) struct Decoder {
     overlaps: Vec<Overlap>,
     /// Whether any packet could be decoded.
     has_begun: bool,
+    /// Whether the last packet has noise, and whether the one before it does, with which it overlaps.
+    noise: [bool; 2],
     planes: Vec<Vec<f32>>,
 }
 
@@ -46,6 +49,7 @@ impl Decoder {
             scratch: filterbank.scratch(),
             overlaps: Vec::new(),
             has_begun: false,
+            noise: [false; 2],
             planes: Vec::new(),
         };
         decoder.make_room();
@@ -93,6 +97,8 @@ impl PacketDecoder for Decoder {
             });
         }
         self.has_begun = true;
+        let is_noisy = |channel: &Channel| channel.books.contains(&NOISE);
+        self.noise = [self.blocks.channels.iter().any(is_noisy), self.noise[0]];
         Ok(Block {
             sample_rate: self.sample_rate,
             channels: self.planes.len(),
@@ -102,6 +108,10 @@ impl PacketDecoder for Decoder {
 
     fn reset(&mut self) {
         self.overlaps.fill(Overlap::new());
+    }
+
+    fn has_noise(&self) -> bool {
+        self.noise.contains(&true)
     }
 
     fn channels(&self) -> Option<usize> {
