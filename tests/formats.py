@@ -160,6 +160,12 @@ Any number of channels up to 1,024 in PCM, 255 in Opus and Vorbis, 8 in FLAC, AL
 order of WAV. In ADPCM of Apple (`ima4`) a packet begins by its own header; FFmpeg carries seven
 bits over from the one before it, which no range could.
 
+AMR is decoded with the whole numbers of the 3GPP reference decoders, sample for sample; FFmpeg's
+`amrnb` and `amrwb` compute with floats, and its libopencore is compared with. Each frame depends on
+all before it: a range is decoded from the beginning of the file on, some 2,000 (AMR-NB) or 1,000
+times (AMR-WB) as fast as it plays. Frames that a file says were lost or are bad are made up as the
+reference does, and so are comfort noise and pauses in it.
+
 ## What is not read
 
 Each of these ends in `UnsupportedFormatError`, which names it: never silence, noise or half the

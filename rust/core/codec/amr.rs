@@ -53,9 +53,7 @@ impl Decoder {
     /// # Errors
     /// When it is none of AMR.
     pub(crate) fn new(params: &Params) -> Result<Self> {
-        let Codec::Amr(band) = params.codec else {
-            return Err(not_here(params.codec.name()));
-        };
+        let band = band(params).ok_or_else(|| not_here(params.codec.name()))?;
         Ok(Self {
             band,
             either: Either::new(band),
@@ -114,15 +112,25 @@ fn count(band: Band, packet: &[u8]) -> Result<usize> {
 
 /// Samples in the packet `data`.
 pub(crate) fn packet_frames(params: &Params, data: &[u8]) -> Option<u64> {
-    let Codec::Amr(band) = params.codec else {
-        return None;
-    };
+    let band = band(params)?;
     Some(count(band, data).ok()? as u64 * band.frame_samples())
 }
 
 /// What a stream of either codec is: one channel, whatever a container says.
 pub(crate) fn params(band: Band) -> Params {
-    Params::new(Codec::Amr(band), band.sample_rate(), Some(1))
+    let codec = match band {
+        Band::Narrow => Codec::AmrNb,
+        Band::Wide => Codec::AmrWb,
+    };
+    Params::new(codec, band.sample_rate(), Some(1))
+}
+
+fn band(params: &Params) -> Option<Band> {
+    match params.codec {
+        Codec::AmrNb => Some(Band::Narrow),
+        Codec::AmrWb => Some(Band::Wide),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

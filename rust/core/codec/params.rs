@@ -1,7 +1,6 @@
 //! What is known of a stream before a packet of it is decoded: its codec, and what the decoder is made
 //! from.
 
-use super::amr::frame::Band;
 use super::sample::{Order, SampleFormat};
 
 /// Who made the packets; what is known of each stands in the table of [`codec`](super).
@@ -12,7 +11,8 @@ pub(crate) enum Codec {
     Mp3,
     Aac,
     Alac,
-    Amr(Band),
+    AmrNb,
+    AmrWb,
     Flac,
     Opus,
     Vorbis,

@@ -155,8 +155,12 @@ fn run(band: Band, bytes: &[u8], padding: u8) -> Run {
     Run::Long
 }
 
-/// Whether frames begin here, after damage.
+/// Whether frames begin here, after damage. Of frames without bits each last byte of damage may be one.
 fn is_start(band: Band, bytes: &[u8]) -> bool {
+    let first = bytes.first().and_then(|byte| Header::parse(band, *byte));
+    if first.is_none_or(|first| first.length() == 1) {
+        return false;
+    }
     match run(band, bytes, 0) {
         Run::Long => true,
         Run::ToEnd { count, is_whole } => count > 1 && is_whole,

@@ -40,7 +40,7 @@ impl Lengths {
     /// Bytes of a packet that tell its length at most.
     pub(crate) fn head_bytes(&self) -> usize {
         match &self.kind {
-            Kind::Told(params) if matches!(params.codec, Codec::Amr(_)) => ALL_BYTES,
+            Kind::Told(params) if matches!(params.codec, Codec::AmrNb | Codec::AmrWb) => ALL_BYTES,
             _ => HEAD_BYTES,
         }
     }
