@@ -132,12 +132,13 @@ Ossicle decodes with its own codecs. It can also decode with those of the Rust c
 Containers, trimming, seeking and mixing are ossicle's in each case: symphonia gets the packets that
 ossicle finds. With `"both"` the samples are the native ones.
 
-`ossicle.info`, `load`, `load_batch`, `load_concealed`, `Shard.load`, `verify_shards` and
-`AudioLmCollator` take it, and so do `ossicle decode` and `ossicle verify`:
+`ossicle.info`, `load`, `load_batch`, `load_concealed`, `Shard.load`, `verify_shards`,
+`ossicle.shard.verify_recordings` and `AudioLmCollator` take it, and so do `ossicle decode` and
+`ossicle verify`:
 
 ```bash
 ossicle decode --decoder both talk.mp3 talk.wav   # an error if the decoders disagree
-ossicle verify --decoder both train-*.tar         # decodes every recording of the shards twice
+ossicle verify --decoder both train-*.tar *.flac  # every recording, in shards and beside them
 ```
 
 Use `"both"` to check a corpus before a long run, and `"symphonia"` when you think that a native

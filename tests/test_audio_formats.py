@@ -94,6 +94,10 @@ FORMATS = {
         "aac",
     ),
     "mp4-flac": Format(FLAC_16, "mp4", "mp4", "flac", 16),
+    "ts-aac": Format(AAC, "ts", "mpegts", "aac"),
+    "ts-mp3": mp3("-b:a 64k", "ts", "mpegts"),
+    "ts-mp2": Format("-c:a mp2 -b:a 128k", "ts", "mpegts", "mp2", None, 48_000, 2, 16_000),
+    "m2ts-aac": Format(f"{AAC} -mpegts_m2ts_mode 1", "m2ts", "mpegts", "aac"),
 }
 LOSSY = {"mp3", "mp2", "vorbis", "aac"}
 

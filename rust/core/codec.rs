@@ -4,6 +4,7 @@
 //! map their own name of it to the variant.
 
 pub(crate) mod aac;
+pub(crate) mod adpcm;
 pub(crate) mod alac;
 pub(crate) mod amr;
 pub(crate) mod bits;
@@ -131,6 +132,18 @@ fn row(codec: Codec) -> Row {
                 Ok(Box::new(pcm::Decoder::new(params)?))
             })
         },
+        Codec::Adpcm(kind, _) => Row {
+            most_channels: adpcm::MAX_CHANNELS as usize,
+            packet_frames: |params, data| match (params.codec, params.channels) {
+                (Codec::Adpcm(kind, _), Some(channels)) => {
+                    Some(kind.frames(data.len() as u64, channels as u64))
+                }
+                _ => None,
+            },
+            ..Row::new(kind.name(), |params| {
+                Ok(Box::new(pcm::blocks::Decoder::new(params)?))
+            })
+        },
         Codec::Other(name) => Row::new(name, |params| {
             let name = params.codec.name();
             let reason = format!("the codec {name} is not decoded here");
@@ -173,8 +186,10 @@ fn mpeg(name: &'static str, preroll_frames: fn(&Params) -> u64) -> Row {
 /// # Errors
 /// A codec that is not decoded here, by name, or a broken header of one that is.
 pub(crate) fn decoder(params: &Params, library: Library) -> Result<Box<dyn PacketDecoder>> {
+    // Before the second one, too: a header that would make it reserve gigabytes is an error here.
+    let native = (row(params.codec).decoder)(params)?;
     match library {
-        Library::Native => (row(params.codec).decoder)(params),
+        Library::Native => Ok(native),
         Library::Symphonia => second_decoder(params),
     }
 }

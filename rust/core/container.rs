@@ -20,6 +20,7 @@ mod mp4;
 mod mpeg;
 mod ogg;
 pub(crate) mod pcm;
+mod pieces;
 mod raw;
 pub(crate) mod shorten;
 mod sphere;
@@ -27,6 +28,7 @@ mod tags;
 #[cfg(test)]
 #[allow(clippy::expect_used, clippy::panic)]
 mod tests;
+mod ts;
 mod wav;
 
 use self::chunk::HeaderReader;
@@ -145,6 +147,10 @@ fn open_packets<'a>(mut source: Source<'a>) -> Result<Box<dyn Demuxer + 'a>> {
     if let Some(band) = amr::sniff(&mut source)? {
         return Ok(Box::new(amr::Amr::open(source, band)?));
     }
+    let source = match ts::open(source)? {
+        Ok(demuxer) => return Ok(demuxer),
+        Err(source) => source,
+    };
     let source = match adts::Adts::open(source)? {
         Ok(adts) => return Ok(Box::new(adts)),
         Err(source) => source,

@@ -139,6 +139,13 @@ impl Error {
         self
     }
 
+    /// Names another byte, which follows from the one that it names.
+    #[must_use]
+    pub(crate) fn move_byte(mut self, place: impl FnOnce(u64) -> u64) -> Self {
+        self.byte_offset = self.byte_offset.map(place);
+        self
+    }
+
     /// Names the sample (counted in frames, at the rate of the file).
     #[must_use]
     pub fn at_sample(mut self, index: u64) -> Self {

@@ -7,8 +7,8 @@ pub(crate) mod packets;
 use std::ops::Range;
 
 use super::chunk::HeaderReader;
+use crate::codec::adpcm::Adpcm;
 use crate::codec::gsm::Packing;
-use crate::codec::pcm::adpcm::Adpcm;
 use crate::codec::pcm::check_channels;
 use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};

@@ -6,8 +6,8 @@
 use super::chunk::{HeaderReader, MAX_CHUNKS};
 use super::extent::Declared;
 use super::pcm::{Coding, Layout, Pcm};
+use crate::codec::adpcm::{self, Adpcm};
 use crate::codec::gsm::Packing;
-use crate::codec::pcm::adpcm::{self, Adpcm};
 use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 

@@ -5,8 +5,8 @@
 use super::super::chunk::{HeaderReader, MAX_CHUNKS};
 use super::super::extent::Declared;
 use super::super::pcm::{Coding, Layout, Pcm};
+use crate::codec::adpcm::{self, Adpcm};
 use crate::codec::gsm::{FRAME_SAMPLES, Packing};
-use crate::codec::pcm::adpcm::{self, Adpcm};
 use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 

@@ -1,4 +1,4 @@
-//! Stored samples in packets of whole frames, for decoders that are not our own.
+//! Stored samples in packets of whole blocks, for decoders that are not our own.
 
 use super::{Coding, Pcm};
 use crate::bytes::source::Source;
@@ -6,29 +6,34 @@ use crate::codec::params::{Codec, Params};
 use crate::container::demuxer::{Demuxer, Packet, Track};
 use crate::error::{Error, Result};
 
-/// Frames of a packet.
+/// Frames of a packet, of linear samples.
 const PACKET_FRAMES: u64 = 4096;
 
-/// A recording of linear or companded samples.
+/// A recording of stored samples.
 pub(crate) struct PcmPackets<'a> {
     pcm: Pcm,
     source: Source<'a>,
     track: Track,
-    /// The next frame of the recording.
-    position: u64,
+    /// Blocks of a packet.
+    packet: u64,
+    /// The next block of the data.
+    next: u64,
 }
 
 impl<'a> PcmPackets<'a> {
     /// # Errors
-    /// ADPCM, whose blocks are no packets.
+    /// A codec that only our decoder has.
     pub(crate) fn new(pcm: Pcm, source: Source<'a>) -> Result<Self> {
-        let Coding::Linear(sample, order) = pcm.layout.coding else {
-            let reason =
-                "symphonia's ADPCM is not compared here: its blocks end the recording elsewhere";
-            return Err(Error::unsupported(reason));
-        };
         let layout = &pcm.layout;
-        let codec = Codec::Pcm(sample, order);
+        let (codec, packet) = match layout.coding {
+            Coding::Linear(sample, order) => (Codec::Pcm(sample, order), PACKET_FRAMES),
+            Coding::Adpcm(kind) => (Codec::Adpcm(kind, layout.block_bytes as u32), 1),
+            Coding::Gsm(packing) => {
+                let name = packing.name();
+                let reason = format!("symphonia does not decode the codec {name}");
+                return Err(Error::unsupported(reason));
+            }
+        };
         let track = Track {
             container: layout.container,
             params: Params {
@@ -42,15 +47,9 @@ impl<'a> PcmPackets<'a> {
             pcm,
             source,
             track,
-            position: 0,
+            packet,
+            next: 0,
         })
-    }
-
-    /// The byte at which frame `frame` of the recording begins.
-    fn byte_of(&self, frame: u64) -> u64 {
-        let stored = frame.saturating_add(self.pcm.recording.start);
-        let offset = stored.saturating_mul(self.pcm.layout.block_bytes);
-        self.pcm.data.start.saturating_add(offset)
     }
 }
 
@@ -60,23 +59,27 @@ impl Demuxer for PcmPackets<'_> {
     }
 
     fn next_packet(&mut self) -> Result<Option<Packet>> {
-        let at = self.byte_of(self.position);
-        let left = self.pcm.data.end.saturating_sub(at) / self.pcm.layout.block_bytes;
-        let frames = left.min(PACKET_FRAMES);
-        let frames = frames.min(self.pcm.frames().saturating_sub(self.position));
+        let (layout, data) = (self.pcm.layout, &self.pcm.data);
+        let at = data
+            .start
+            .saturating_add(self.next.saturating_mul(layout.block_bytes));
+        let size = (self.packet * layout.block_bytes).min(data.end.saturating_sub(at));
+        let frames = layout.frames(size);
         if frames == 0 {
             return Ok(None);
         }
-        let (mut data, length) = (Vec::new(), frames * self.pcm.layout.block_bytes);
-        let bytes = self
+        let mut scratch = Vec::new();
+        let data = self
             .source
-            .bytes_at(at, length as usize, &mut data)?
+            .bytes_at(at, size as usize, &mut scratch)?
             .to_vec();
-        let begin = self.position as i64;
-        self.position += frames;
+        // What lies in front of the recording begins at a negative frame.
+        let begin = self.next.saturating_mul(layout.block_frames()) as i64;
+        let begin = begin.saturating_sub(self.pcm.recording.start as i64);
+        self.next += self.packet;
         Ok(Some(Packet {
             at,
-            data: bytes,
+            data,
             begin: Some(begin),
             frames: Some(frames),
             padding: 0,
@@ -85,7 +88,11 @@ impl Demuxer for PcmPackets<'_> {
     }
 
     fn seek(&mut self, frame: i64) -> Result<()> {
-        self.position = frame.max(0) as u64;
+        let stored = (frame.max(0) as u64).saturating_add(self.pcm.recording.start);
+        self.next = match frame {
+            ..0 => 0,
+            _ => stored / self.pcm.layout.block_frames(),
+        };
         Ok(())
     }
 
