@@ -5,6 +5,7 @@
 mod adts;
 mod aiff;
 mod au;
+mod avi;
 mod caf;
 mod chunk;
 mod codec_headers;
@@ -142,6 +143,9 @@ fn open_packets<'a>(mut source: Source<'a>) -> Result<Box<dyn Demuxer + 'a>> {
     }
     if caf::sniff(&mut source)? {
         return Ok(Box::new(caf::Caf::open(source)?));
+    }
+    if avi::sniff(&mut source)? {
+        return avi::open(source);
     }
     let source = match ts::open(source)? {
         Ok(demuxer) => return Ok(demuxer),
