@@ -21,6 +21,7 @@ CONTAINERS = {
     "flac": "FLAC",
     "mp3": "MPEG audio",
     "aac": "ADTS",
+    "amr": "AMR",
     "mp4": "MP4, M4A, MOV, fragmented too",
     "ogg": "Ogg",
     "matroska": "Matroska, WebM",
@@ -39,6 +40,7 @@ ENDS = {
     "flac": "the last frame, of the last stream in a row",
     "mp3": "the delay and padding of the LAME tag; without it all that is decoded",
     "aac": "nothing tells: all that is decoded",
+    "amr": "the last whole frame",
     "mp4": "the edit list, as FFmpeg 9 reads it; a pause between two edits is silence",
     "ogg": "pre-skip (Opus), the first and last granule positions",
     "matroska": "CodecDelay, DiscardPadding",
@@ -161,6 +163,12 @@ with its decode; where two versions of FFmpeg disagree the test says which is ri
 Any number of channels up to 1,024 in PCM, 255 in Opus and Vorbis, 8 in FLAC, ALAC and AAC, in the
 order of WAV. In ADPCM of Apple (`ima4`) a packet begins by its own header; FFmpeg carries seven
 bits over from the one before it, which no range could.
+
+AMR is decoded with the whole numbers of the 3GPP reference decoders, sample for sample; FFmpeg's
+`amrnb` and `amrwb` compute with floats, and its libopencore is compared with. Each frame depends on
+all before it: a range is decoded from the beginning of the file on, some 2,000 (AMR-NB) or 1,000
+times (AMR-WB) as fast as it plays. Frames that a file says were lost or are bad are made up as the
+reference does, and so are comfort noise and pauses in it.
 
 ## What is not read
 

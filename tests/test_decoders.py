@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
+import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -203,3 +205,32 @@ def test_real_recordings_agree() -> None:
         if path.suffix in (".wav", ".flac", ".mp3"):
             waveform, _ = ossicle.load(path, decoder="both")
             assert np.array_equal(waveform, ossicle.load(path)[0])
+
+
+def test_recordings_are_verified_where_they_are(tmp_path: Path) -> None:
+    for name in ("stereo.flac", "lame.mp3", "silk.opus"):
+        shutil.copy(HOSTILE / name, tmp_path)
+    damaged = bytearray((HOSTILE / "mono.flac").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / "damaged.flac").write_bytes(damaged)
+    with ossicle.ShardWriter(tmp_path / "a.tar") as writer:
+        writer.write({"__key__": "0", "flac": bytes(damaged)})
+    names = ["stereo.flac", "lame.mp3", "silk.opus", "damaged.flac", "a.tar"]
+
+    done = commands.run("verify", *names[:3], folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "3 of 3 recordings are whole\n")
+    done = commands.run("verify", "--json", *names, folder=tmp_path)
+    faults = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(fault["shard"], fault["member"]) for fault in faults] == [("damaged.flac", None)]
+    assert faults[0]["error"] == "CorruptAudioError"
+    assert done.returncode == 1
+    done = commands.run("verify", "--decoder", "both", "--json", *names, folder=tmp_path)
+    faults = [json.loads(line) for line in done.stdout.splitlines()]
+    found = {(fault["shard"], fault["error"]) for fault in faults}
+    assert found == {
+        ("damaged.flac", "CorruptAudioError"),
+        ("a.tar", "CorruptAudioError"),
+        ("silk.opus", "UnsupportedFormatError"),
+    }
+    missing = commands.run("verify", "nowhere.flac", folder=tmp_path)
+    assert missing.returncode == 1

@@ -6,6 +6,7 @@
 pub(crate) mod aac;
 pub(crate) mod adpcm;
 pub(crate) mod alac;
+pub(crate) mod amr;
 pub(crate) mod bits;
 pub(crate) mod flac;
 pub(crate) mod gsm;
@@ -23,6 +24,7 @@ pub(crate) mod shorten;
 pub(crate) mod vorbis;
 
 use self::alac::alac_config;
+use self::amr::frame::Band;
 use self::flac::header::FrameHeader;
 use self::packet::PacketDecoder;
 use self::params::{Codec, Params};
@@ -90,6 +92,8 @@ fn row(codec: Codec) -> Row {
             }),
             ..Row::new("alac", |params| Ok(Box::new(alac::Decoder::new(params)?)))
         },
+        Codec::AmrNb => amr(Band::Narrow),
+        Codec::AmrWb => amr(Band::Wide),
         Codec::Flac => Row {
             most_channels: 8,
             packet_frames: |_, data| {
@@ -154,6 +158,18 @@ const MPEG_PREROLL_FRAMES: u64 = 2 * 1152;
 /// Ten times the largest difference between two decoders of a lossy codec that was found (docs/decoders.md).
 const LOSSY_TOLERANCE: f32 = 2e-5;
 
+/// AMR, whose frames each depend on all before them.
+fn amr(band: Band) -> Row {
+    Row {
+        most_channels: 1,
+        preroll_frames: |_| i64::MAX as u64,
+        packet_frames: amr::packet_frames,
+        ..Row::new(band.name(), |params| {
+            Ok(Box::new(amr::Decoder::new(params)?))
+        })
+    }
+}
+
 /// A layer of MPEG audio.
 fn mpeg(name: &'static str, preroll_frames: fn(&Params) -> u64) -> Row {
     Row {
@@ -170,8 +186,10 @@ fn mpeg(name: &'static str, preroll_frames: fn(&Params) -> u64) -> Row {
 /// # Errors
 /// A codec that is not decoded here, by name, or a broken header of one that is.
 pub(crate) fn decoder(params: &Params, library: Library) -> Result<Box<dyn PacketDecoder>> {
+    // Before the second one, too: a header that would make it reserve gigabytes is an error here.
+    let native = (row(params.codec).decoder)(params)?;
     match library {
-        Library::Native => (row(params.codec).decoder)(params),
+        Library::Native => Ok(native),
         Library::Symphonia => second_decoder(params),
     }
 }

@@ -4,6 +4,7 @@
 
 mod adts;
 mod aiff;
+mod amr;
 mod au;
 mod avi;
 mod caf;
@@ -146,6 +147,9 @@ fn open_packets<'a>(mut source: Source<'a>) -> Result<Box<dyn Demuxer + 'a>> {
     }
     if avi::sniff(&mut source)? {
         return avi::open(source);
+    }
+    if let Some(band) = amr::sniff(&mut source)? {
+        return Ok(Box::new(amr::Amr::open(source, band)?));
     }
     let source = match ts::open(source)? {
         Ok(demuxer) => return Ok(demuxer),

@@ -1,4 +1,4 @@
-"""``ossicle verify``: what is damaged in shards."""
+"""``ossicle verify``: what is damaged in shards and recordings."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 @app.command(
     epilog="Examples:  [bold]ossicle verify shards/*.tar[/]   ·   "
     "[bold]ossicle verify --decode --json train-000.tar[/]   ·   "
-    "[bold]ossicle verify --decoder both train-000.tar[/]"
+    "[bold]ossicle verify --decoder both train-000.tar talks/*.mp3[/]"
 )
 def verify(
-    shards: Annotated[list[Path], typer.Argument(help="Tar shards.")],
+    paths: Annotated[list[Path], typer.Argument(help="Tar shards, and recordings.")],
     decode: Annotated[
         bool, typer.Option("--decode", help="Decode all audio too, with its checksums.")
     ] = False,
@@ -48,27 +48,38 @@ def verify(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Read shards to their last byte and say what is damaged in them; the exit code is then 1.
+    """Read shards and recordings to their last byte and say what is damaged; exit with 1 then.
 
     Wrong headers of recordings whose bytes are whole are remarks, which change no exit code.
 
-    Payloads are compared with the SHA-256 of an index beside the shard (see [bold]ossicle
+    Payloads of shards are compared with the SHA-256 of an index beside the shard (see [bold]ossicle
     index[/]); without one only headers can be checked, and with --decode what the audio says of
-    itself.
+    itself. Recordings of their own, known by their suffix, are decoded.
     """
-    from ossicle.shard import verify_shards
-    from ossicle.shard.verify import shard_remarks
+    from ossicle.shard import verify as checks
 
+    recordings = [path for path in paths if _is_recording(path)]
+    shards = [path for path in paths if not _is_recording(path)]
     with report_errors(), progress_bars(in_bytes=True) as progress:
-        bars = Bars(progress)
-        faults = verify_shards(
+        name, bars = check_decoder(decoder), Bars(progress)
+        faults = checks.verify_shards(
             shards,
-            decode=decode or decoder != "native",
-            decoder=check_decoder(decoder),
+            decode=decode or name != "native",
+            decoder=name,
             threads=threads,
             progress=lambda done, total: bars("verify", done, total),
         )
-        remarks = shard_remarks(shards, threads=threads)
+        remarks = checks.shard_remarks(shards, threads=threads)
+    with report_errors(), progress_bars() as progress:
+        bars = Bars(progress)
+        more = checks.verify_recordings(
+            recordings,
+            decoder=name,
+            threads=threads,
+            progress=lambda done, total: bars("decode", done, total),
+        )
+        remarks += checks.recording_remarks(recordings, threads=threads)
+    faults = faults.vstack(more)
     for row in faults.iter_rows(named=True):
         if as_json:
             typer.echo(json.dumps(row, ensure_ascii=False))
@@ -82,13 +93,22 @@ def verify(
     if not as_json:
         damaged = faults["shard"].n_unique()
         careless = f", {len(remarks):,} remarks" if remarks else ""
-        whole = f"{len(shards) - damaged} of {len(shards)} shards are whole{careless}"
+        kinds = ("shards" if shards else "", "recordings" if recordings else "")
+        what = " and ".join(filter(None, kinds))
+        whole = f"{len(paths) - damaged} of {len(paths)} {what} are whole{careless}"
         console.print(whole, highlight=False)
     if not faults.is_empty() or (strict and remarks):
         raise typer.Exit(1)
 
 
+def _is_recording(path: Path) -> bool:
+    from ossicle.shard import AUDIO_EXTENSIONS
+
+    return path.suffix[1:].lower() in AUDIO_EXTENSIONS
+
+
 def _print_remark(remark: Remark, strict: bool) -> None:
     label, colour = ("error", "red") if strict else ("remark", "yellow")
-    text = f"{remark.shard} [{remark.member}]: {remark.remark}"
+    member = "" if remark.member is None else f" [{remark.member}]"
+    text = f"{remark.shard}{member}: {remark.remark}"
     print_labelled(label, text, colour=colour)

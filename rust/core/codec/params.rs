@@ -12,6 +12,8 @@ pub(crate) enum Codec {
     Mp3,
     Aac,
     Alac,
+    AmrNb,
+    AmrWb,
     Flac,
     Opus,
     Vorbis,

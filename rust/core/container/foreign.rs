@@ -21,6 +21,8 @@ const KNOWN: &[(usize, &[u8], &str)] = &[
     (0, b"MP+", "musepack (mpc)"),
     (0, b"OFR ", "optimfrog"),
     (0, b"TWIN97012000", "twinvq (vqf)"),
+    (0, b"#!AMR_MC", "amr_nb of several channels"),
+    (0, b"#!AMR-WB_MC", "amr_wb of several channels"),
     (0, b"#!AMR", "amr"),
     (0, b"#!SILK", "silk"),
     (0, b"\x02#!SILK", "silk"),
