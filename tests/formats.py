@@ -205,6 +205,14 @@ by the reasons of their remarks in `result.json`. The index of a shard keeps rem
 
 {remarks}
 
+## Which decoder
+
+Ossicle's own codecs decode all of these (`decoder="native"`). The codecs of the crate symphonia can
+be asked instead, or both and compared: [decoders.md](decoders.md). Native is the default because it
+reads more (symphonia has no Opus, GSM, Shorten, HE-AAC or AMR, and no AAC of more than two
+channels), agrees with FFmpeg on every file above, and is faster: symphonia takes 1.4 to 6 times as
+long on the same packets ([record](../benches/record/2026-12-01-decoders.md)).
+
 ## Where a recording ends
 
 Encoders add samples before the recording (delay) and after it (padding); both are removed where the
