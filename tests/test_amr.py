@@ -221,7 +221,7 @@ def test_a_type_that_does_not_exist_is_damage_at_its_byte(name: str, folder: Pat
     assert len(gaps) == 1
     np.testing.assert_array_equal(waveform[: 20 * band.samples], whole[: 20 * band.samples])
     end = -10 * band.samples
-    assert oracle.rms(waveform[end:] - whole[end:]) < 0.1 * oracle.rms(whole[end:])
+    assert oracle.rms(waveform[end:] - whole[end:]) < 0.3 * oracle.rms(whole[end:])
 
 
 @pytest.mark.parametrize("name", BANDS)
