@@ -26,6 +26,7 @@ CONTAINERS = {
     "ogg": "Ogg",
     "matroska": "Matroska, WebM",
     "mpegts": "MPEG-TS, M2TS",
+    "avi": "AVI, OpenDML too",
     "nistsphere": "NIST SPHERE",
     "shn": "Shorten",
     "raw": "none (`raw=`)",
@@ -44,6 +45,7 @@ ENDS = {
     "ogg": "pre-skip (Opus), the first and last granule positions",
     "matroska": "CodecDelay, DiscardPadding",
     "mpegts": "nothing tells: all that is decoded; timestamps cut nothing",
+    "avi": "the last chunk of the track; start times move nothing",
     "nistsphere": "the header's count, or the file's end; of Shorten the end mark",
     "shn": "the end mark",
     "raw": "the end of the file",
@@ -202,6 +204,14 @@ by the reasons of their remarks in `result.json`. The index of a shard keeps rem
 `remarks`.
 
 {remarks}
+
+## Which decoder
+
+Ossicle's own codecs decode all of these (`decoder="native"`). The codecs of the crate symphonia can
+be asked instead, or both and compared: [decoders.md](decoders.md). Native is the default because it
+reads more (symphonia has no Opus, GSM, Shorten, HE-AAC or AMR, and no AAC of more than two
+channels), agrees with FFmpeg on every file above, and is faster: symphonia takes 1.4 to 6 times as
+long on the same packets ([record](../benches/record/2026-12-01-decoders.md)).
 
 ## Where a recording ends
 

@@ -43,7 +43,7 @@ mod _native {
 
     /// What audio is known by in a shard.
     #[pymodule_export]
-    const AUDIO_EXTENSIONS: [&str; 38] = ossicle::shard::AUDIO_EXTENSIONS;
+    const AUDIO_EXTENSIONS: [&str; 39] = ossicle::shard::AUDIO_EXTENSIONS;
 
     /// What samples without a header can be.
     #[pymodule_export]
