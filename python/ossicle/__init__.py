@@ -82,7 +82,13 @@ _LAZY = {
 }
 
 
+# Rooms that `import ossicle` does not import, and that are at hand as its attributes all the same.
+_ROOMS = frozenset({"backends"})
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_with_extra(f"ossicle.{name}")
     if name == "Resampler":
         moved.warn_renamed("ossicle.Resampler", "ossicle.StreamResampler")
         return StreamResampler
