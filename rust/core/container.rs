@@ -19,6 +19,7 @@ mod mp4;
 mod mpeg;
 mod ogg;
 pub(crate) mod pcm;
+pub(crate) mod replicated;
 mod tags;
 #[cfg(test)]
 #[allow(clippy::expect_used, clippy::panic)]

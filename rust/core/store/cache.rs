@@ -28,7 +28,7 @@ pub use audit::{Fault, FaultKind};
 pub use prune::{Listed, Pruned};
 
 /// What made the waveforms: an entry from another version is a miss. Raise what changes the samples.
-pub const PIPELINE_VERSION: &str = "decoder=aac-1+alac-1+flac-1+mp3-1+opus-1+pcm-2+vorbis-1+demux-2 \
+pub const PIPELINE_VERSION: &str = "decoder=aac-2+alac-1+flac-1+mp3-1+opus-1+pcm-2+vorbis-1+demux-2 \
                                     resampler=fast-1+high-1+best-1+rustfft-6.4.1 quality=high \
                                     mono=mean-before-resampling dtype=float32 revision=1";
 
