@@ -20,6 +20,7 @@ mod oracle;
 mod pair;
 mod ps;
 mod pulse;
+mod qmf;
 mod sbr;
 mod simd;
 mod tns;

@@ -2,7 +2,7 @@
 
 use super::layout::Layout;
 use super::ps::Stereo;
-use super::sbr::qmf::{BANDS, Bands, Output, SLOTS, Synthesis};
+use super::qmf::{BANDS, Bands, Output, SLOTS, Synthesis};
 use super::sbr::{Extent, Moment, OFFSET, Replication, Voice};
 use super::{AacConfig, Fault};
 

@@ -6,15 +6,11 @@ mod adjust;
 mod assemble;
 mod bands;
 pub(super) mod codebooks;
-mod cosine;
 mod generate;
 mod grid;
 mod header;
-pub(super) mod lanes;
 mod noise;
 mod payload;
-mod prototype;
-pub(super) mod qmf;
 mod voice;
 
 use super::Fault;

@@ -3,7 +3,7 @@
 use std::f64::consts::PI;
 use std::sync::LazyLock;
 
-use super::super::sbr::qmf::{BANDS, Bands, LOW_BANDS, Output, Row};
+use super::super::qmf::{BANDS, Bands, LOW_BANDS, Output, Row};
 use super::SLOTS;
 
 /// Bands that are split, with 34 bands of parameters, and samples that the filters reach to either side.

@@ -1,6 +1,6 @@
 //! One channel of all bands to two.
 
-use super::super::sbr::qmf::{BANDS, Bands, LOW_BANDS, Output, Row};
+use super::super::qmf::{BANDS, Bands, LOW_BANDS, Output, Row};
 use super::Parameters;
 use super::decorrelate::{Decorrelator, Shape};
 use super::hybrid::{self, Hybrid, Subbands};

@@ -1,11 +1,11 @@
 //! How loud each high band is to be: ISO/IEC 14496-3, section 4.6.18.7.
 
+use super::super::qmf::{BANDS, Bands, Row};
 use super::bands::{MOST_BANDS, Tables};
 use super::generate::OFFSET;
 use super::grid::MOST_ENVELOPES;
 use super::header::Header;
 use super::payload::Channel;
-use super::qmf::{BANDS, Bands, Row};
 
 /// Energies that a packet asks for, by bands of the envelope and of noise.
 #[derive(Clone)]

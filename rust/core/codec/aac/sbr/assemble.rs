@@ -1,12 +1,12 @@
 //! What is heard of the high bands: ISO/IEC 14496-3, section 4.6.18.7.5.
 
+use super::super::qmf::{BANDS, Bands, Row, SLOTS};
 use super::adjust::{Gains, is_transient};
 use super::bands::{MOST_BANDS, Tables};
 use super::generate::OFFSET;
 use super::grid::MOST_ENVELOPES;
 use super::noise::NOISE;
 use super::payload::Channel;
-use super::qmf::{BANDS, Bands, Row, SLOTS};
 
 /// Samples by which the envelopes of a packet may reach into the next.
 pub(super) const TAIL: usize = 6;

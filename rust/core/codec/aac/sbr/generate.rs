@@ -1,7 +1,7 @@
 //! High bands from low ones: ISO/IEC 14496-3, section 4.6.18.6.
 
+use super::super::qmf::{BANDS, Bands, LOW_BANDS, Row};
 use super::bands::{MOST_NOISE_BANDS, Tables};
-use super::qmf::{BANDS, Bands, LOW_BANDS, Row};
 
 /// By how many samples envelopes and what they shape lie later than the rows begin.
 pub(in super::super) const OFFSET: usize = 2;

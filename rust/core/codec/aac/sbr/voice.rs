@@ -1,11 +1,11 @@
 //! One channel: from its samples to all of its bands.
 
+use super::super::qmf::{Analysis, BANDS, Bands, LOW_BANDS, Output, PAST, Row};
 use super::Replication;
 use super::adjust::{self, Energies, Sines};
 use super::assemble::{self, Memory, TAIL};
 use super::bands::{MOST_BANDS, MOST_NOISE_BANDS};
 use super::generate::{self, OFFSET};
-use super::qmf::{Analysis, BANDS, Bands, LOW_BANDS, Output, PAST, Row};
 
 /// What one channel keeps from packet to packet.
 #[derive(Clone)]

@@ -2,20 +2,24 @@
 //!
 //! A band's samples lie side by side, so that all that is done to bands is done to eight samples at once.
 
+mod cosine;
+mod lanes;
+mod prototype;
+
 use std::f64::consts::PI;
 use std::sync::LazyLock;
 
-use super::cosine::{self, POINTS};
-use super::lanes::{Lanes, WIDTH};
-use super::prototype::coefficient;
+use cosine::POINTS;
+use lanes::{Lanes, WIDTH};
+use prototype::coefficient;
 
 /// Bands of the analysis; the synthesis has twice as many.
-pub(in super::super) const LOW_BANDS: usize = 32;
-pub(in super::super) const BANDS: usize = 64;
+pub(super) const LOW_BANDS: usize = 32;
+pub(super) const BANDS: usize = 64;
 /// Samples of a band in a packet, at most.
-pub(in super::super) const SLOTS: usize = 32;
+pub(super) const SLOTS: usize = 32;
 /// Samples of a band that are at hand of the packet before: for the filters that predict, and for the delay.
-pub(in super::super) const PAST: usize = 8;
+pub(super) const PAST: usize = 8;
 
 /// What sections 4.6.18 and 8.6.4 take for full scale.
 const FULL_SCALE: f64 = 32_768.0;
@@ -25,19 +29,19 @@ const REACH: usize = 320 - LOW_BANDS;
 const BLOCKS: usize = 9;
 
 /// Samples of a band: what is left of the packet before, and the packet's own.
-pub(in super::super) type Row = [f32; PAST + SLOTS];
+pub(super) type Row = [f32; PAST + SLOTS];
 /// Samples of a band that leave the bank with the packet.
-pub(in super::super) type Output = [f32; SLOTS];
+pub(super) type Output = [f32; SLOTS];
 
 /// Complex samples of bands.
 #[derive(Clone)]
-pub(in super::super) struct Bands<R, const N: usize> {
-    pub(in super::super) re: [R; N],
-    pub(in super::super) im: [R; N],
+pub(super) struct Bands<R, const N: usize> {
+    pub(super) re: [R; N],
+    pub(super) im: [R; N],
 }
 
 impl<const L: usize, const N: usize> Bands<[f32; L], N> {
-    pub(in super::super) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             re: [[0.0; L]; N],
             im: [[0.0; L]; N],
@@ -46,7 +50,7 @@ impl<const L: usize, const N: usize> Bands<[f32; L], N> {
 }
 
 impl<R: Copy, const N: usize> Bands<R, N> {
-    pub(in super::super) fn clone_from_bands(&mut self, other: &Self) {
+    pub(super) fn clone_from_bands(&mut self, other: &Self) {
         self.re.copy_from_slice(&other.re);
         self.im.copy_from_slice(&other.im);
     }
@@ -82,18 +86,18 @@ static WINDOWS: LazyLock<Windows> = LazyLock::new(|| {
 
 /// What the analysis of one channel remembers.
 #[derive(Clone)]
-pub(in super::super) struct Analysis {
+pub(super) struct Analysis {
     past: [f32; REACH],
 }
 
 impl Analysis {
-    pub(in super::super) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { past: [0.0; REACH] }
     }
 
     /// Splits `samples`, 32 for each slot, of which there are 30 or 32, into the newest parts of the rows.
     #[inline(always)]
-    pub(in super::super) fn run(&mut self, samples: &[f32], rows: &mut Bands<Row, LOW_BANDS>) {
+    pub(super) fn run(&mut self, samples: &[f32], rows: &mut Bands<Row, LOW_BANDS>) {
         let mut all = [0.0; REACH + LOW_BANDS * SLOTS];
         all[..REACH].copy_from_slice(&self.past);
         all[REACH..REACH + samples.len()].copy_from_slice(samples);
@@ -146,12 +150,12 @@ fn arrange(folded: &[[f32; POINTS]; WIDTH]) -> [Lanes; POINTS] {
 
 /// What the synthesis of one channel remembers.
 #[derive(Clone)]
-pub(in super::super) struct Synthesis {
+pub(super) struct Synthesis {
     rows: Box<[[f32; BLOCKS + SLOTS]; 2 * BANDS]>,
 }
 
 impl Synthesis {
-    pub(in super::super) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             rows: Box::new([[0.0; BLOCKS + SLOTS]; 2 * BANDS]),
         }
@@ -159,7 +163,7 @@ impl Synthesis {
 
     /// Puts bands together again: `output` has 64 samples for each slot.
     #[inline(always)]
-    pub(in super::super) fn run(&mut self, bands: &Bands<Output, BANDS>, output: &mut [f32]) {
+    pub(super) fn run(&mut self, bands: &Bands<Output, BANDS>, output: &mut [f32]) {
         for begin in (0..SLOTS).step_by(WIDTH) {
             let take = |row: &Output| {
                 let chunk = row[begin..].first_chunk();
@@ -184,7 +188,7 @@ impl Synthesis {
     }
 
     /// The same at half the rate, of the lower half of the bands alone.
-    pub(in super::super) fn run_half(&mut self, bands: &Bands<Output, BANDS>, output: &mut [f32]) {
+    pub(super) fn run_half(&mut self, bands: &Bands<Output, BANDS>, output: &mut [f32]) {
         for (row, cosines) in self.rows.iter_mut().zip(WINDOWS.half_cosines.iter()) {
             let mut sums = [0.0; SLOTS];
             let inputs = bands.re[..LOW_BANDS].iter().chain(&bands.im[..LOW_BANDS]);

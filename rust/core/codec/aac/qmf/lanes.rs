@@ -2,15 +2,15 @@
 
 use std::ops::{Add, Mul, Sub};
 
-pub(in super::super) const WIDTH: usize = 8;
+pub(super) const WIDTH: usize = 8;
 
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(32))]
-pub(in super::super) struct Lanes(pub(in super::super) [f32; WIDTH]);
+pub(super) struct Lanes(pub(super) [f32; WIDTH]);
 
 impl Lanes {
     #[inline(always)]
-    pub(in super::super) fn of(value: f32) -> Self {
+    pub(super) fn of(value: f32) -> Self {
         Self([value; WIDTH])
     }
 }
