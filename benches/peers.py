@@ -21,6 +21,7 @@ import peers_cache  # noqa: E402
 import peers_clips_by_id  # noqa: E402
 import peers_collate  # noqa: E402
 import peers_decode  # noqa: E402
+import peers_decoders  # noqa: E402
 import peers_encoder  # noqa: E402
 import peers_long  # noqa: E402
 import peers_manifest  # noqa: E402
@@ -29,11 +30,13 @@ import peers_pad  # noqa: E402
 import peers_range  # noqa: E402
 import peers_resample  # noqa: E402
 import peers_shard  # noqa: E402
+import peers_speech  # noqa: E402
 import peers_train  # noqa: E402
 import typer  # noqa: E402
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 app.command("decode")(peers_decode.main)
+app.command("decoders")(peers_decoders.main)
 app.command("adapters")(peers_adapters.main)
 app.command("batch")(peers_batch.main)
 app.command("cache")(peers_cache.main)
@@ -47,6 +50,7 @@ app.command("pad")(peers_pad.main)
 app.command("range")(peers_range.main)
 app.command("resample")(peers_resample.main)
 app.command("shard")(peers_shard.main)
+app.command("speech")(peers_speech.main)
 app.command("train")(peers_train.main)
 
 

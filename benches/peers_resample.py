@@ -79,13 +79,16 @@ def _torchaudio() -> Resample:
     return resample
 
 
-def _ours(quality: str) -> Resample:
-    return lambda waveform, rate: ossicle.resample(waveform, rate, TARGET, quality=quality)
+def _ours(quality: str, engine: str = "native") -> Resample:
+    return lambda waveform, rate: ossicle.resample(
+        waveform, rate, TARGET, quality=quality, engine=engine
+    )
 
 
 PEERS: dict[str, Callable[[], Resample]] = {
     "fast": lambda: _ours("fast"),
     "best": lambda: _ours("best"),
+    "rubato": lambda: _ours("high", "rubato"),
     "soxr HQ": lambda: _soxr("HQ"),
     "soxr VHQ": lambda: _soxr("VHQ"),
     "soxr LQ": lambda: _soxr("LQ"),

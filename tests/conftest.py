@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import decoders
 import formats
 import hypothesis
 import oracle
@@ -33,7 +34,10 @@ hypothesis.settings.load_profile("untimed")
 # Where an everyday run keeps what it found, for the `--rest` after it.
 EVERYDAY = "ossicle/found"
 # Pages of docs/ and what writes them.
-PAGES = {formats.PAGE: formats.page}
+PAGES = {
+    formats.PAGE: formats.page,
+    decoders.PAGE: functools.partial(decoders.page, containers=formats.CONTAINERS),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import decoders
 import pages
+
+import ossicle
 
 # How FFmpeg's names are to be read, and how the two ends of a recording are found.
 CONTAINERS = {
@@ -18,9 +21,14 @@ CONTAINERS = {
     "flac": "FLAC",
     "mp3": "MPEG audio",
     "aac": "ADTS",
+    "amr": "AMR",
     "mp4": "MP4, M4A, MOV, fragmented too",
     "ogg": "Ogg",
     "matroska": "Matroska, WebM",
+    "mpegts": "MPEG-TS, M2TS",
+    "nistsphere": "NIST SPHERE",
+    "shn": "Shorten",
+    "raw": "none (`raw=`)",
 }
 ENDS = {
     "wav": "the data chunk; the file's end where its size was not filled in",
@@ -31,9 +39,14 @@ ENDS = {
     "flac": "the last frame, of the last stream in a row",
     "mp3": "the delay and padding of the LAME tag; without it all that is decoded",
     "aac": "nothing tells: all that is decoded",
+    "amr": "the last whole frame",
     "mp4": "the edit list, as FFmpeg 9 reads it; a pause between two edits is silence",
     "ogg": "pre-skip (Opus), the first and last granule positions",
     "matroska": "CodecDelay, DiscardPadding",
+    "mpegts": "nothing tells: all that is decoded; timestamps cut nothing",
+    "nistsphere": "the header's count, or the file's end; of Shorten the end mark",
+    "shn": "the end mark",
+    "raw": "the end of the file",
 }
 PAGE = "formats"
 
@@ -48,9 +61,21 @@ class Row:
     worst: float = 0.0
 
 
-def record(container: str, codec: str, rate: int, channels: int, rms: float) -> None:
-    """One file was as long as FFmpeg says, and differed from its decode by `rms`."""
+def record(
+    container: str,
+    codec: str,
+    rate: int,
+    channels: int,
+    rms: float,
+    source: ossicle.audio.AudioSource | None = None,
+) -> None:
+    """One file was as long as FFmpeg says, and differed from its decode by `rms`.
+
+    Where `source` is the file, the second decoder reads it too (docs/decoders.md).
+    """
     pages.find(PAGE, "read", container, codec, rate, channels, float(rms))
+    if source is not None:
+        decoders.compare(container, codec, source)
 
 
 def refuse(what: str, reason: str) -> None:
@@ -121,7 +146,9 @@ What is read, what is not, and how each end is trimmed. The tests write this pag
 (`uv run pytest --write-docs`) and fail when it is not what they found.
 
 A file is known by its content; its name does not matter. Of several tracks the first one with
-audio is read. The links of a chained Ogg stream are one recording.
+audio is read. The links of a chained Ogg stream are one recording. A file without a header is what
+the caller says: `load("call.ulaw", raw=RawFormat("pcm_mulaw", 8000))`, or on the command line
+`ossicle decode call.ulaw call.wav --raw pcm_mulaw:8000`.
 
 ## What is read
 
@@ -134,6 +161,12 @@ with its decode; where two versions of FFmpeg disagree the test says which is ri
 Any number of channels up to 1,024 in PCM, 255 in Opus and Vorbis, 8 in FLAC, ALAC and AAC, in the
 order of WAV. In ADPCM of Apple (`ima4`) a packet begins by its own header; FFmpeg carries seven
 bits over from the one before it, which no range could.
+
+AMR is decoded with the whole numbers of the 3GPP reference decoders, sample for sample; FFmpeg's
+`amrnb` and `amrwb` compute with floats, and its libopencore is compared with. Each frame depends on
+all before it: a range is decoded from the beginning of the file on, some 2,000 (AMR-NB) or 1,000
+times (AMR-WB) as fast as it plays. Frames that a file says were lost or are bad are made up as the
+reference does, and so are comfort noise and pauses in it.
 
 ## What is not read
 
@@ -169,6 +202,14 @@ by the reasons of their remarks in `result.json`. The index of a shard keeps rem
 `remarks`.
 
 {remarks}
+
+## Which decoder
+
+Ossicle's own codecs decode all of these (`decoder="native"`). The codecs of the crate symphonia can
+be asked instead, or both and compared: [decoders.md](decoders.md). Native is the default because it
+reads more (symphonia has no Opus, GSM, Shorten, HE-AAC or AMR, and no AAC of more than two
+channels), agrees with FFmpeg on every file above, and is faster: symphonia takes 1.4 to 6 times as
+long on the same packets ([record](../benches/record/2026-12-01-decoders.md)).
 
 ## Where a recording ends
 

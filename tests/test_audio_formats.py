@@ -94,6 +94,10 @@ FORMATS = {
         "aac",
     ),
     "mp4-flac": Format(FLAC_16, "mp4", "mp4", "flac", 16),
+    "ts-aac": Format(AAC, "ts", "mpegts", "aac"),
+    "ts-mp3": mp3("-b:a 64k", "ts", "mpegts"),
+    "ts-mp2": Format("-c:a mp2 -b:a 128k", "ts", "mpegts", "mp2", None, 48_000, 2, 16_000),
+    "m2ts-aac": Format(f"{AAC} -mpegts_m2ts_mode 1", "m2ts", "mpegts", "aac"),
 }
 LOSSY = {"mp3", "mp2", "vorbis", "aac"}
 
@@ -200,7 +204,8 @@ def test_info_and_samples_are_those_of_ffmpeg(name: str, group: Group) -> None:
             assert not difference.any(), version
         if version == "bundled":
             distance = oracle.rms(difference)
-            formats.record(form.container, form.codec, group.rate, group.channels, distance)
+            facts = (form.container, form.codec, group.rate, group.channels)
+            formats.record(*facts, distance, path)
 
 
 def test_mono_is_the_mean_of_the_channels(name: str, group: Group) -> None:

@@ -55,6 +55,9 @@ CLIPS = {
         1,
         "-c:a aac -aac_pns 0 -movflags frag_keyframe+empty_moov -frag_duration 700000",
     ),
+    "ts-aac": ("ts", 44_100, 2, "-c:a aac -aac_pns 0"),
+    "ts-mp3": ("ts", 44_100, 2, "-c:a libmp3lame -b:a 64k"),
+    "m2ts-mp2": ("m2ts", 48_000, 1, "-c:a mp2 -b:a 96k"),
     "opus-celt": ("opus", 48_000, 2, "-c:a libopus -b:a 64k -application lowdelay"),
     "opus-in-webm": ("webm", 48_000, 1, "-c:a libopus -b:a 48k -application lowdelay"),
 }
@@ -116,7 +119,8 @@ def test_after_resampling(name: str, clip: Path, sweep: Sweep) -> None:
 
 
 def test_the_length_is_that_of_the_source(name: str, clip: Path) -> None:
-    if name in ("mp3-no-xing", "adts", "mkv-aac", "mp2", "adpcm", "w64", "aac-in-fragments"):
+    untold = ("mp3-no-xing", "adts", "mkv-aac", "mp2", "adpcm", "w64", "aac-in-fragments")
+    if name in untold or clip.suffix in (".ts", ".m2ts"):
         pytest.skip("the file does not tell how much at its end is padding")
     if name == "mp3-8k":
         pytest.skip("LAME's tag is 38 frames off at 8 kb/s: FFmpeg gives what we give")

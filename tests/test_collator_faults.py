@@ -16,6 +16,7 @@ from collating import RATE, array, chat_row, collator_of, family, one_thread, sa
 from torch.utils.data import DataLoader
 
 import ossicle
+from ossicle.cache import WaveformCache
 from ossicle.collator import Fault, RowError, TooManyFaultsError, read_ledger
 from ossicle.errors import AudioError, AudioFileNotFoundError
 from ossicle.experiment.tiny import AUDIO
@@ -203,3 +204,23 @@ def test_a_bad_row_is_not_kept_in_the_cache(tmp_path: Path) -> None:
     collator_of(processor, on_error="skip", waveform_cache=cache)(rows)
     assert cache.stats().hits == 0
     assert len(list((tmp_path / "cache").rglob("*.npz"))) == 1
+
+
+def test_rows_are_decoded_by_the_decoder_that_is_asked_for(tmp_path: Path) -> None:
+    processor, _ = family(NAME)
+    hostile = Path(__file__).parent / "data" / "hostile"
+    cache = WaveformCache(tmp_path)
+    rows = [
+        {"audio": str(hostile / name), "text": f"{AUDIO} one", "audio_blob_sha": f"{number:08d}"}
+        for number, name in enumerate(("stereo.flac", "lame.mp3", "celt.opus"))
+    ]
+    options = {"auto_resample": True, "waveform_cache": cache, "on_error": "skip"}
+    for decoder in ("native", "both"):
+        collate = collator_of(processor, decoder=decoder, max_bad_share=1.0, **options)
+        batch = collate(rows)
+        faults = [fault.error for fault in collate.ledger]
+        # Symphonia does not know Opus, so that nothing was compared.
+        assert faults == ([] if decoder == "native" else ["UnsupportedFormatError"])
+        assert len(batch["labels"]) == 3 - len(faults)
+    # Three by the native decoder, and two that both have decoded.
+    assert cache.stats().entries == 5

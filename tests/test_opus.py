@@ -93,7 +93,7 @@ def check(clip: Clip, tolerance: float = 1e-4) -> None:
     assert extra == 0 or (container == "mp4" and 0 < extra < 5_760)
     distance = oracle.rms(waveform - clip.expected[:, :FRAMES])
     assert distance < tolerance
-    formats.record(container, "opus", RATE, clip.channels, distance)
+    formats.record(container, "opus", RATE, clip.channels, distance, clip.path)
 
 
 @pytest.fixture(scope="module", params=["speech", "tones"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import resampling
 import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -342,3 +344,44 @@ def test_load_takes_the_quality(tmp_path: Path) -> None:
         ossicle.load(path, 16_000, quality="good")  # type: ignore[call-overload]
     with pytest.raises(ossicle.InvalidArgumentError, match='"fast", "high" or "best"'):
         ossicle.load_batch([path], quality="good")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.parametrize(("source", "target"), [*PAIRS[:3], (16_000, 44_100), (44_100, 16_001)])
+def test_the_second_engine_agrees(source: int, target: int, quality: Quality) -> None:
+    signal = resampling.speech_like(source)
+    native, second = resampling.ours(quality), resampling.ours(quality, "rubato")
+    assert second(signal, source, target).shape == native(signal, source, target).shape
+    rms, most = resampling.distance(native, second, signal, (source, target))
+    assert rms < 1e-6
+    assert most < 1e-5
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    source=st.sampled_from([8_000, 11_025, 16_000, 22_050, 44_100, 48_000]),
+    target=st.sampled_from([8_000, 11_025, 16_000, 22_050, 44_100, 48_000]),
+    frames=st.integers(0, 3_000),
+    quality=st.sampled_from(QUALITIES),
+)
+def test_the_second_engine_has_as_many_samples_at_the_same_places(
+    source: int, target: int, frames: int, quality: Quality
+) -> None:
+    impulse = np.zeros((2, frames), np.float32)
+    # Sample 0 of both rates, and the last that both have.
+    step = source // math.gcd(source, target)
+    impulse[0, :1] = 1
+    last = (frames - 1) // step * step if frames else 0
+    impulse[1, last : last + 1] = 1
+    got = ossicle.resample(impulse, source, target, quality=quality, engine="rubato")
+    assert got.shape == (2, -(-frames * target // source))
+    if frames:
+        assert np.argmax(np.abs(got[0])) == 0
+        assert np.argmax(np.abs(got[1])) == last * target // source
+
+
+def test_an_engine_that_is_none_is_an_error() -> None:
+    with pytest.raises(ossicle.InvalidArgumentError, match='"native" or "rubato"'):
+        ossicle.resample(np.zeros(10), 8_000, 16_000, engine="soxr")  # type: ignore[arg-type]
+    with pytest.raises(ossicle.NonFiniteSampleError, match="sample 3"):
+        ossicle.resample([0, 0, 0, np.nan], 8_000, 16_000, engine="rubato")

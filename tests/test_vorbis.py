@@ -68,7 +68,7 @@ def check(path: Path, channels: int, oldest: int = 0) -> None:
         assert 0 <= expected.shape[1] - count < 8192, name
         difference = oracle.rms(waveform - expected[:, :count])
         assert difference < TOLERANCE, name
-        formats.record(info.container, info.codec, rate, channels, difference)
+        formats.record(info.container, info.codec, rate, channels, difference, path)
     mean, _ = ossicle.load(path)
     loudest = max(1, np.abs(waveform).max())
     assert np.abs(mean - waveform.mean(axis=0)).max() < 1e-6 * loudest

@@ -13,6 +13,7 @@ from ossicle.errors import AudioError
 __all__ = [
     "AUDIO_EXTENSIONS",
     "PIPELINE_VERSION",
+    "RAW_CODECS",
     "VERSION",
     "Cache",
     "Resampler",
@@ -36,6 +37,7 @@ __all__ = [
 
 AUDIO_EXTENSIONS: Final[list[str]]
 PIPELINE_VERSION: Final[str]
+RAW_CODECS: Final[list[str]]
 VERSION: Final[str]
 
 @final
@@ -145,6 +147,8 @@ def index_shards(
 ) -> list[bool | AudioError]: ...
 def info(
     source: AudioSource,
+    raw: tuple[str, int, int, int] | None,
+    decoder: str,
 ) -> tuple[int, int, int, str, str, int | None, tuple[str, ...]]: ...
 def load(
     source: AudioSource,
@@ -157,6 +161,8 @@ def load(
     conceal: bool,
     quality: str,
     strict: bool,
+    raw: tuple[str, int, int, int] | None,
+    decoder: str,
 ) -> tuple[NDArray[np.float32], int, list[tuple[int, int, AudioError]]]: ...
 def load_batch(
     sources: Sequence[AudioSource],
@@ -169,6 +175,8 @@ def load_batch(
     quality: str,
     out: NDArray[np.float32] | None,
     strict: bool,
+    raw: tuple[str, int, int, int] | None,
+    decoder: str,
 ) -> tuple[
     NDArray[np.float32],
     NDArray[np.int64],
@@ -188,6 +196,7 @@ def load_features(
     quality: str,
     out: NDArray[np.float32] | None,
     strict: bool,
+    raw: tuple[str, int, int, int] | None,
 ) -> tuple[
     NDArray[np.float32],
     NDArray[np.int64],
@@ -203,7 +212,7 @@ def log_mel(
     out: NDArray[np.float32],
 ) -> None: ...
 def resample(
-    waveform: NDArray[np.float32], orig_rate: int, target_rate: int, quality: str
+    waveform: NDArray[np.float32], orig_rate: int, target_rate: int, quality: str, engine: str
 ) -> NDArray[np.float32]: ...
 def reopen_member(
     path: str | PathLike[str], identity: str, member: tuple[str, int, int, int]
@@ -219,5 +228,6 @@ def verify_shards(
     paths: Sequence[str | PathLike[str]],
     threads: int,
     decode: bool,
+    decoder: str,
     progress: Callable[[int, int], object] | None,
 ) -> list[list[AudioError]]: ...

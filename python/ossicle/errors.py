@@ -74,6 +74,10 @@ class CorruptAudioError(DecodeError):
     """The file's structure is broken: empty, truncated, wrong lengths, failed checksums."""
 
 
+class DecodersDisagreeError(AudioError):
+    """Two decoders make different samples, the first at ``sample_index`` (``decoder="both"``)."""
+
+
 class NonFiniteSampleError(DecodeError):
     """A decoded sample is NaN or infinite; ``sample_index`` tells which."""
 
@@ -116,6 +120,19 @@ class TrainingError(RuntimeError):
     """A run cannot begin or go on: the message says what is wrong."""
 
 
+def one_of(name: str, value: object, known: tuple[str, ...]) -> str:
+    """``value``, if it is one of the words that ``name`` may be.
+
+    Raises:
+        InvalidArgumentError: It is another one, or no text.
+    """
+    for word in known:
+        if value == word:
+            return word
+    *others, last = (f'"{word}"' for word in known)
+    raise InvalidArgumentError(f"{name} must be {', '.join(others)} or {last}, not {value!r}")
+
+
 def check_on_error(value: str, *known: str) -> None:
     """Refuses a value of ``on_error`` that is none of ``known``.
 
@@ -126,6 +143,4 @@ def check_on_error(value: str, *known: str) -> None:
     Raises:
         InvalidArgumentError: It is another word.
     """
-    if value not in known:
-        *others, last = (f'"{word}"' for word in known)
-        raise InvalidArgumentError(f"on_error must be {', '.join(others)} or {last}, not {value!r}")
+    one_of("on_error", value, known)

@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Corrupt,
     /// A decoded sample is NaN or infinite.
     NonFinite,
+    /// Two decoders make different samples of the same bytes: see [`Choice`](crate::decode::Choice).
+    Disagree,
     /// A budget (memory, work) was used up.
     Limit,
     /// The caller asked for something that makes no sense.
@@ -134,6 +136,13 @@ impl Error {
     #[must_use]
     pub fn at_byte(mut self, offset: u64) -> Self {
         self.byte_offset.get_or_insert(offset);
+        self
+    }
+
+    /// Names another byte, which follows from the one that it names.
+    #[must_use]
+    pub(crate) fn move_byte(mut self, place: impl FnOnce(u64) -> u64) -> Self {
+        self.byte_offset = self.byte_offset.map(place);
         self
     }
 

@@ -19,7 +19,7 @@ pub mod pool;
 mod signal;
 mod store;
 
-pub use bytes::source;
+pub use bytes::{raw, source};
 pub use decode::damage;
 pub use guard::{remark, room};
 pub use signal::{mel, resample};
@@ -33,9 +33,10 @@ extern crate self as ossicle;
 mod outside;
 
 pub use damage::{Damage, Gap};
-pub use decode::{AudioInfo, Decoder};
+pub use decode::{AudioInfo, Choice, Decoder};
 pub use error::{Error, ErrorKind, Name, Result};
 pub use pipeline::{Clip, Request, load, load_batch};
+pub use raw::RawFormat;
 pub use remark::Remark;
 pub use resample::Quality;
 pub use source::Source;

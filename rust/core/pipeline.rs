@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use crate::bytes::source::Source;
+use crate::decode::Choice;
 use crate::decode::Decoder;
 use crate::decode::damage::{Damage, Gap};
-use crate::decode::reader::{CodecReader, Place};
+use crate::decode::reader::Place;
 use crate::error::{Error, ErrorKind, Result};
 pub use crate::guard::guarded;
 use crate::pool;
@@ -34,6 +35,8 @@ pub struct Request {
     pub strict: bool,
     /// How well to resample.
     pub quality: Quality,
+    /// Which decoder makes the samples.
+    pub decoder: Choice,
 }
 
 impl Default for Request {
@@ -48,6 +51,7 @@ impl Default for Request {
             conceal: false,
             strict: false,
             quality: Quality::default(),
+            decoder: Choice::default(),
         }
     }
 }
@@ -81,7 +85,7 @@ pub fn load(source: Source<'_>, request: &Request) -> Result<Clip> {
 
 fn load_unguarded(source: Source<'_>, request: &Request) -> Result<Clip> {
     check_request(request)?;
-    let mut decoder = Decoder::open(source.strict(request.strict))?;
+    let mut decoder = Decoder::open_with(source.strict(request.strict), request.decoder)?;
     let native_rate = decoder.sample_rate();
     let sample_rate = request.sample_rate.unwrap_or(native_rate);
     let wanted = sample_range(request, sample_rate);
@@ -98,12 +102,12 @@ fn load_unguarded(source: Source<'_>, request: &Request) -> Result<Clip> {
             &mut damage,
         )
     };
-    let (planes, places) = match (made, decoder.changed_rate()) {
-        (Err(_), Some(reader)) if request.sample_rate.is_some() => {
+    let (planes, places) = match made {
+        Err(_) if decoder.has_met_rate() && request.sample_rate.is_some() => {
             damage = Damage::new(request.conceal);
-            joined(reader, wanted, request, sample_rate, &mut damage)?
+            joined(&mut decoder, wanted, request, sample_rate, &mut damage)?
         }
-        (planes, _) => (planes?, vec![Place::first(native_rate)]),
+        planes => (planes?, vec![Place::first(native_rate)]),
     };
     let mut gaps = gaps_from(start, damage.into_gaps(), &places, sample_rate);
     if planes.first().is_none_or(Vec::is_empty) && !gaps.is_empty() {
@@ -146,6 +150,11 @@ fn check_request(request: &Request) -> Result<()> {
     if request.verify && request.conceal {
         return Err(Error::invalid(
             "verify and conceal exclude each other: pass one",
+        ));
+    }
+    if request.decoder == Choice::Both && request.conceal {
+        return Err(Error::invalid(
+            r#"decoder="both" does not conceal damage: pass "native" or "symphonia""#,
         ));
     }
     match request.duration.filter(|duration| !seconds_ok(*duration)) {
@@ -220,7 +229,7 @@ fn converted(
 
 /// Samples `wanted` of a recording whose rate changes, each part resampled by itself, and where these begin.
 fn joined(
-    reader: &mut CodecReader<'_>,
+    decoder: &mut Decoder<'_>,
     wanted: Range<u64>,
     request: &Request,
     sample_rate: u32,
@@ -228,9 +237,9 @@ fn joined(
 ) -> Result<(Vec<Vec<f32>>, Vec<Place>)> {
     let to = (sample_rate, request.quality);
     if !request.verify {
-        return reader.decode_parts(wanted, to, request.mono, damage);
+        return decoder.decode_parts(wanted, to, request.mono, damage);
     }
-    let (mut planes, places) = reader.decode_parts(0..u64::MAX, to, request.mono, damage)?;
+    let (mut planes, places) = decoder.decode_parts(0..u64::MAX, to, request.mono, damage)?;
     planes
         .iter_mut()
         .for_each(|plane| plane::slice(plane, &wanted));

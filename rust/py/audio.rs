@@ -5,7 +5,7 @@ use numpy::{
     PyUntypedArrayMethods,
 };
 use ossicle::pipeline::Row;
-use ossicle::{Clip, Decoder, Error, Gap, Request, Result, pipeline, pool};
+use ossicle::{Choice, Clip, Decoder, Error, Gap, Request, Result, pipeline, pool};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
@@ -13,7 +13,7 @@ use crate::array::{fitted, zeros};
 use crate::door;
 use crate::error::{raise, to_exception};
 use crate::resample::quality;
-use crate::source::Input;
+use crate::source::{Input, RawArguments};
 
 /// `(sample_rate, channels, frames, container, codec, bits_per_sample, remarks)`.
 type Info<'py> = (
@@ -26,14 +26,25 @@ type Info<'py> = (
     Bound<'py, PyTuple>,
 );
 
+/// A decoder from its name.
+pub(crate) fn choice(py: Python<'_>, name: &str) -> PyResult<Choice> {
+    name.parse().map_err(|error| raise(py, &error))
+}
+
 /// Facts about one source.
 #[pyfunction]
-pub(crate) fn info<'py>(py: Python<'py>, source: &Bound<'py, PyAny>) -> PyResult<Info<'py>> {
-    let input = Input::new(source)?;
+pub(crate) fn info<'py>(
+    py: Python<'py>,
+    source: &Bound<'py, PyAny>,
+    raw: Option<RawArguments>,
+    decoder: &str,
+) -> PyResult<Info<'py>> {
+    let (input, decoder) = (Input::new(source, raw.as_ref())?, choice(py, decoder)?);
     let read = || {
         let source = input.open()?;
         let name = source.name().to_owned();
-        pipeline::guarded(|| Decoder::open(source)?.info()).map_err(|error| error.with_source(name))
+        pipeline::guarded(|| Decoder::open_with(source, decoder)?.info())
+            .map_err(|error| error.with_source(name))
     };
     let info = door::enter(py, read)?;
     let remarks = info.remarks.iter().map(ToString::to_string);
@@ -65,8 +76,10 @@ pub(crate) fn load<'py>(
     conceal: bool,
     quality: &str,
     strict: bool,
+    raw: Option<RawArguments>,
+    decoder: &str,
 ) -> PyResult<(Bound<'py, PyAny>, u32, Gaps<'py>)> {
-    let input = Input::new(source)?;
+    let input = Input::new(source, raw.as_ref())?;
     let request = Request {
         sample_rate,
         mono,
@@ -77,6 +90,7 @@ pub(crate) fn load<'py>(
         conceal,
         strict,
         quality: self::quality(py, quality)?,
+        decoder: choice(py, decoder)?,
     };
     let mut clip = door::enter(py, || ossicle::load(input.open()?, &request))?;
     let rate = clip.sample_rate;
@@ -159,10 +173,12 @@ pub(crate) fn load_batch<'py>(
     quality: &str,
     out: Option<Bound<'py, PyArray2<f32>>>,
     strict: bool,
+    raw: Option<RawArguments>,
+    decoder: &str,
 ) -> PyResult<Batch<'py>> {
     let inputs = sources
         .iter()
-        .map(Input::new)
+        .map(|source| Input::new(source, raw.as_ref()))
         .collect::<PyResult<Vec<_>>>()?;
     let request = Request {
         sample_rate: Some(sample_rate),
@@ -171,6 +187,7 @@ pub(crate) fn load_batch<'py>(
         conceal,
         strict,
         quality: self::quality(py, quality)?,
+        decoder: choice(py, decoder)?,
         ..Request::default()
     };
     let clips = inputs

@@ -15,6 +15,7 @@ fn class_name(error: &Error) -> &'static str {
         ErrorKind::Unsupported => "UnsupportedFormatError",
         ErrorKind::Decode => "DecodeError",
         ErrorKind::Corrupt => "CorruptAudioError",
+        ErrorKind::Disagree => "DecodersDisagreeError",
         ErrorKind::NonFinite => "NonFiniteSampleError",
         ErrorKind::Limit => "AudioLimitError",
         ErrorKind::InvalidArgument => "InvalidArgumentError",

@@ -43,7 +43,11 @@ mod _native {
 
     /// What audio is known by in a shard.
     #[pymodule_export]
-    const AUDIO_EXTENSIONS: [&str; 29] = ossicle::shard::AUDIO_EXTENSIONS;
+    const AUDIO_EXTENSIONS: [&str; 38] = ossicle::shard::AUDIO_EXTENSIONS;
+
+    /// What samples without a header can be.
+    #[pymodule_export]
+    const RAW_CODECS: [&str; 15] = ossicle::raw::CODECS;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

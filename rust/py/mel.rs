@@ -10,7 +10,7 @@ use crate::array::{fitted, zeros};
 use crate::audio::{Batch, Clips, batch, decode_apart};
 use crate::door;
 use crate::error::raise;
-use crate::source::Input;
+use crate::source::{Input, RawArguments};
 
 /// Writes the features of `waveforms` into `out`, `(B, n_mels, frames)`.
 #[pyfunction]
@@ -49,8 +49,11 @@ pub(crate) fn load_features<'py>(
     quality: &str,
     out: Option<Features<'py>>,
     strict: bool,
+    raw: Option<RawArguments>,
 ) -> PyResult<Batch<'py, Features<'py>>> {
-    let inputs = sources.iter().map(Input::new);
+    let inputs = sources
+        .iter()
+        .map(|source| Input::new(source, raw.as_ref()));
     let inputs = inputs.collect::<PyResult<Vec<_>>>()?;
     let request = Request {
         duration,

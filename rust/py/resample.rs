@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use numpy::{IntoPyArray, PyArray2, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
 use ossicle::Result;
-use ossicle::resample::{Quality, Stream, resample_planes};
+use ossicle::resample::{Engine, Quality, Stream, resample_planes};
 use pyo3::prelude::*;
 
 use crate::door;
@@ -34,12 +34,14 @@ pub(crate) fn resample<'py>(
     orig_rate: u32,
     target_rate: u32,
     quality: &str,
+    engine: &str,
 ) -> PyResult<Bound<'py, PyArray2<f32>>> {
     let quality = self::quality(py, quality)?;
+    let engine: Engine = engine.parse().map_err(|error| raise(py, &error))?;
     let (samples, shape) = (waveform.as_slice()?, waveform.shape());
     let (channels, frames) = (shape[0], shape[1]);
     planes(py, channels, || {
-        resample_planes(samples, frames, orig_rate, target_rate, quality)
+        resample_planes(samples, frames, (orig_rate, target_rate), quality, engine)
     })
 }
 

@@ -3,17 +3,27 @@
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-use ossicle::{Result, Source};
+use ossicle::{RawFormat, Result, Source};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::door;
+use crate::error::raise;
 use crate::shard::ShardMember;
 
-/// An input that keeps what it borrows from Python alive while the GIL is released.
-pub(crate) enum Input {
+/// What Python's `RawFormat` says: codec, sample rate, channels, offset in bytes.
+pub(crate) type RawArguments = (String, u32, u32, u64);
+
+/// An input, and how it is read where it has no header.
+pub(crate) struct Input {
+    kind: Kind,
+    raw: Option<RawFormat>,
+}
+
+/// What keeps alive what it borrows from Python while the GIL is released.
+enum Kind {
     Path(PathBuf),
     Buffer(PyBuffer<u8>),
     File(Py<PyAny>, String),
@@ -22,7 +32,29 @@ pub(crate) enum Input {
 
 impl Input {
     /// Recognises what `object` is; nothing is read yet.
-    pub(crate) fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(crate) fn new(object: &Bound<'_, PyAny>, raw: Option<&RawArguments>) -> PyResult<Self> {
+        let format =
+            raw.map(|(codec, rate, channels, at)| RawFormat::new(codec, *rate, *channels, *at));
+        let raw = format
+            .transpose()
+            .map_err(|error| raise(object.py(), &error))?;
+        let kind = Kind::new(object)?;
+        Ok(Self { kind, raw })
+    }
+
+    /// How much there is to decode, as far as that is known without opening it.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.kind.bytes()
+    }
+
+    /// Opens it; needs no GIL.
+    pub(crate) fn open(&self) -> Result<Source<'_>> {
+        self.kind.open().map(|source| source.raw(self.raw))
+    }
+}
+
+impl Kind {
+    fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         if let Ok(member) = object.cast::<ShardMember>() {
             return Ok(Self::Member(member.clone().unbind()));
         }
@@ -43,8 +75,7 @@ impl Input {
         )))
     }
 
-    /// How much there is to decode, as far as that is known without opening it.
-    pub(crate) fn bytes(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         match self {
             Self::Path(path) => path.metadata().map_or(0, |facts| facts.len()),
             Self::Buffer(buffer) => buffer.len_bytes() as u64,
@@ -53,8 +84,7 @@ impl Input {
         }
     }
 
-    /// Opens it; needs no GIL.
-    pub(crate) fn open(&self) -> Result<Source<'_>> {
+    fn open(&self) -> Result<Source<'_>> {
         match self {
             Self::Path(path) => Source::open(path),
             Self::Buffer(buffer) => Ok(Source::from_bytes("<bytes>", bytes_of(buffer))),
@@ -64,9 +94,9 @@ impl Input {
     }
 }
 
-fn contiguous(buffer: PyBuffer<u8>) -> PyResult<Input> {
+fn contiguous(buffer: PyBuffer<u8>) -> PyResult<Kind> {
     if buffer.is_c_contiguous() {
-        return Ok(Input::Buffer(buffer));
+        return Ok(Kind::Buffer(buffer));
     }
     Err(PyTypeError::new_err(
         "an audio source in memory must be contiguous",

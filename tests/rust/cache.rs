@@ -383,17 +383,17 @@ fn another_pipeline_key_or_array_name_is_a_miss() {
 }
 
 #[test]
-fn the_version_names_the_locked_transforms() {
+fn the_version_names_the_locked_libraries() {
     let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).unwrap();
-    let package = lock
-        .split("name = \"rustfft\"\nversion = \"")
-        .nth(1)
-        .unwrap();
-    let wanted = format!("rustfft-{}", package.split('"').next().unwrap());
-    assert!(
-        PIPELINE_VERSION.contains(&wanted),
-        "{wanted} may resample otherwise: raise it"
-    );
+    for name in ["rustfft", "symphonia", "rubato"] {
+        let start = format!("name = \"{name}\"\nversion = \"");
+        let package = lock.split(&start).nth(1).unwrap();
+        let wanted = format!("{name}-{}", package.split('"').next().unwrap());
+        assert!(
+            PIPELINE_VERSION.contains(&wanted),
+            "{wanted} may make other samples: raise it"
+        );
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use ossicle::pipeline::guarded;
 use ossicle::resample::Quality;
-use ossicle::{AudioInfo, Clip, Decoder, Error, Request, Result, Source, load};
+use ossicle::{AudioInfo, Choice, Clip, Decoder, Error, Request, Result, Source, load};
 
 use super::heap;
 
@@ -236,6 +236,7 @@ const WHOLE: Request = Request {
     conceal: false,
     strict: false,
     quality: Quality::High,
+    decoder: Choice::Native,
 };
 const CONCEALED: Request = Request {
     conceal: true,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use ossicle::shard::{Access, Checks, Member, Shard, digest, examine, split_name, walk};
-use ossicle::{Error, ErrorKind, Source};
+use ossicle::{Choice, Error, ErrorKind, Source};
 use proptest::prelude::*;
 
 const BLOCK: usize = 512;
@@ -556,7 +556,7 @@ fn what_a_check_finds_names_the_member_and_the_byte_of_the_shard() {
         &ended(&[file("a.wav", b"RIFF"), file("b.wav", b"RIFF")]),
     );
     let checks = Checks {
-        decode: true,
+        decode: Some(Choice::Native),
         ..Checks::default()
     };
     let found = examine(&path, checks).unwrap();

@@ -156,7 +156,7 @@ fn no_damage_makes_an_index_that_of_another_shard() {
     let reasons = || -> Vec<String> {
         let file = File::options().write(true).open(&path).unwrap();
         file.set_modified(time).unwrap();
-        let found = verify(std::slice::from_ref(&path), 1, false, &|_, _| Ok(()));
+        let found = verify(std::slice::from_ref(&path), 1, None, &|_, _| Ok(()));
         let errors = found.into_iter().flat_map(|found| found.unwrap());
         errors.map(|error| error.to_string()).collect()
     };

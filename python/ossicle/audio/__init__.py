@@ -1,5 +1,6 @@
 """Audio: read, written and resampled. Nothing here needs FFmpeg."""
 
+from ossicle.audio.raw import RawFormat
 from ossicle.audio.reading import (
     AudioBatch,
     AudioInfo,
@@ -26,6 +27,7 @@ __all__ = [
     "FloatArray",
     "Gap",
     "Quality",
+    "RawFormat",
     "ShardMember",
     "StreamResampler",
     "as_float32",

@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from ossicle import _native
 from ossicle.audio.arguments import clip_starts, raise_first, thread_count
+from ossicle.audio.decoders import DecoderName, check_decoder
+from ossicle.audio.raw import RawFormat, raw_arguments
 from ossicle.audio.resampling import Quality, check_quality, check_rate
 from ossicle.errors import InvalidArgumentError, check_on_error
 
@@ -136,15 +138,22 @@ class AudioBatch:
         return len(self.lengths)
 
 
-def info(source: AudioSource) -> AudioInfo:
+def info(
+    source: AudioSource, *, raw: RawFormat | None = None, decoder: DecoderName = "native"
+) -> AudioInfo:
     """Reads what the headers say of ``source``.
 
     The length is taken from headers that can be trusted, else from a scan of the packets.
 
+    Args:
+        source: As for `load`.
+        raw: As for `load`.
+        decoder: As for `load`: what it does not decode is an error here too.
+
     Raises:
         AudioError: The child that fits, with the file, the byte and the reason.
     """
-    return AudioInfo(*_native.info(source))
+    return AudioInfo(*_native.info(source, raw_arguments(raw), check_decoder(decoder)))
 
 
 def load(
@@ -159,6 +168,8 @@ def load(
     on_error: Literal["raise"] = "raise",
     quality: Quality = "high",
     strict: bool = False,
+    raw: RawFormat | None = None,
+    decoder: DecoderName = "native",
 ) -> tuple[FloatArray, int]:
     """Decodes ``source``, or a range of it.
 
@@ -181,12 +192,16 @@ def load(
         on_error: ``"raise"``. ``"conceal"``, deprecated, is `load_concealed`.
         quality: How well to resample, as for `resample`.
         strict: Make each remark (`AudioInfo.remarks`) the error that it would be.
+        raw: How ``source`` is stored, where it has no header; None recognises it by its content.
+        decoder: ``"native"``, or ``"symphonia"`` for a second opinion: the same container, trimming
+            and seeking, another codec. ``"both"`` decodes with each and raises where they part.
 
     Returns:
         ``(waveform, sample_rate)``: float32 in [-1, 1], ``(samples,)`` if mono, else
         ``(channels, samples)`` in the order of WAV (FL FR FC LFE BL BR ...).
 
     Raises:
+        DecodersDisagreeError: With ``decoder="both"``: the first sample at which they part.
         AudioError: The child that fits, with the file, the byte and the reason. A clip of more than
             2**32 samples a channel, or more than memory can hold, is an `AudioLimitError`.
     """
@@ -194,7 +209,8 @@ def load(
     conceal = on_error != "raise"
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     arguments = (rate, mono, offset, duration, allow_nonfinite, verify, conceal)
-    waveform, rate, gaps = _native.load(source, *arguments, check_quality(quality), strict)
+    how = (check_quality(quality), strict, raw_arguments(raw), check_decoder(decoder))
+    waveform, rate, gaps = _native.load(source, *arguments, *how)
     if conceal:
         text = 'load(on_error="conceal") is deprecated: call load_concealed'
         warnings.warn(text, DeprecationWarning, stacklevel=2)
@@ -213,6 +229,8 @@ def load_concealed(
     verify: bool = False,
     quality: Quality = "high",
     strict: bool = False,
+    raw: RawFormat | None = None,
+    decoder: DecoderName = "native",
 ) -> ConcealedClip:
     """Decodes ``source``, or a range of it, with silence for what damage has cost.
 
@@ -226,6 +244,8 @@ def load_concealed(
         verify: Decode all of the clip, whatever the range.
         quality: How well to resample.
         strict: Make each remark an error.
+        raw: How ``source`` is stored, where it has no header.
+        decoder: ``"native"`` or ``"symphonia"``; ``"both"`` does not conceal damage.
 
     Returns:
         ``(waveform, sample_rate, gaps)``: as `load` gives them, and each part that is missing.
@@ -235,7 +255,8 @@ def load_concealed(
     """
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     arguments = (rate, mono, offset, duration, allow_nonfinite, verify, True)
-    waveform, rate, gaps = _native.load(source, *arguments, check_quality(quality), strict)
+    how = (check_quality(quality), strict, raw_arguments(raw), check_decoder(decoder))
+    waveform, rate, gaps = _native.load(source, *arguments, *how)
     return ConcealedClip(waveform, rate, [Gap(*gap) for gap in gaps])
 
 
@@ -251,6 +272,8 @@ def load_batch(
     quality: Quality = "high",
     out: FloatArray | None = None,
     strict: bool = False,
+    raw: RawFormat | None = None,
+    decoder: DecoderName = "native",
 ) -> AudioBatch:
     """Decodes many clips to mono at one rate, in one call that releases the GIL.
 
@@ -272,6 +295,8 @@ def load_batch(
             it is the result's ``waveforms``. A clip that is longer than a row ends in an
             `InvalidArgumentError`: ``duration`` sees to it that none is.
         strict: As for `load`.
+        raw: As for `load`, and the same for all sources.
+        decoder: As for `load`; ``"both"`` does not conceal damage.
 
     Raises:
         AudioError: With ``on_error="raise"``, when a clip cannot be decoded. Where memory cannot
@@ -286,9 +311,20 @@ def load_batch(
     rate = check_rate(sample_rate, "sample_rate")
     if out is not None:
         _check_rows(out, len(sources))
-    grade = check_quality(quality)
+    grade, codecs = check_quality(quality), check_decoder(decoder)
     waveforms, lengths, rates, errors, clips = _native.load_batch(
-        sources, rate, starts, duration, count, verify, conceal, grade, out, strict
+        sources,
+        rate,
+        starts,
+        duration,
+        count,
+        verify,
+        conceal,
+        grade,
+        out,
+        strict,
+        raw_arguments(raw),
+        codecs,
     )
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = AudioBatch(waveforms, lengths, rates, errors, gaps)

@@ -12,13 +12,16 @@ import numpy.typing as npt
 
 from ossicle import _native
 from ossicle.audio.waveforms import as_float32, as_planes
-from ossicle.errors import InvalidArgumentError
+from ossicle.errors import InvalidArgumentError, one_of
 
-__all__ = ["Quality", "StreamResampler", "resample"]
+__all__ = ["Engine", "Quality", "StreamResampler", "resample"]
 
 Quality: TypeAlias = Literal["fast", "high", "best"]
 """How well to convert: ``"fast"`` keeps 0.9 of the lower rate's band and rejects 100 dB, ``"high"``
 0.95 and 120 dB, ``"best"`` 0.98 and what float32 can hold."""
+
+Engine: TypeAlias = Literal["native", "rubato"]
+"""Whose resampler converts: ossicle's own, or that of the Rust crate rubato, to compare with."""
 
 
 def resample(
@@ -27,6 +30,7 @@ def resample(
     target_rate: int,
     *,
     quality: Quality = "high",
+    engine: Engine = "native",
 ) -> npt.NDArray[np.float32]:
     """Converts ``waveform`` from ``orig_rate`` to ``target_rate`` Hz, aligned to the sample.
 
@@ -38,6 +42,9 @@ def resample(
         quality: ``"fast"``, ``"high"`` or ``"best"``: flat to 0.9, 0.95 or 0.98 of the lower
             Nyquist frequency; what comes back as an alias or an image is below -100, -120 or
             -140 dB, for any pair of rates.
+        engine: ``"native"``, or ``"rubato"`` for another implementation, to compare with: its
+            samples are as many and lie at the same places, and its filters are its own
+            (docs/resampling.md has the figures).
 
     Returns:
         Same rank, ``ceil(samples * target_rate / orig_rate)`` samples, float32, C-contiguous.
@@ -49,7 +56,7 @@ def resample(
     """
     rates = check_rate(orig_rate, "orig_rate"), check_rate(target_rate, "target_rate")
     planes, is_flat = as_planes(waveform)
-    result = _native.resample(planes, *rates, check_quality(quality))
+    result = _native.resample(planes, *rates, check_quality(quality), check_engine(engine))
     return result[0] if is_flat else result
 
 
@@ -143,10 +150,16 @@ def check_quality(quality: str) -> Quality:
         InvalidArgumentError: There is none.
     """
     # Checked here for what is no text at all; the core names them to Rust's users.
-    for known in get_args(Quality):
-        if quality == known:
-            return cast(Quality, known)
-    raise InvalidArgumentError(f'quality must be "fast", "high" or "best", not {quality!r}')
+    return cast(Quality, one_of("quality", quality, get_args(Quality)))
+
+
+def check_engine(engine: str) -> Engine:
+    """``engine``, if there is such a one.
+
+    Raises:
+        InvalidArgumentError: There is none.
+    """
+    return cast(Engine, one_of("engine", engine, get_args(Engine)))
 
 
 def check_rate(rate: int, name: str) -> int:

@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from ossicle.audio.resampling import Quality
-from ossicle.errors import InvalidKeyError
+from ossicle.audio.decoders import DecoderName
+from ossicle.audio.resampling import Engine, Quality
+from ossicle.errors import InvalidArgumentError, InvalidKeyError, one_of
 
 __all__ = ["AudioCacheKey", "Dtype", "WaveformCacheKey"]
 
@@ -21,6 +22,20 @@ _PROCESSOR_DIGEST = re.compile(r"[0-9a-f]{12,128}\Z")
 _PROCESSOR_DIGITS = 12
 # Above every sense, and short enough for any file name.
 _LARGEST = 2**53
+
+_WORDS: dict[str, tuple[str, ...]] = {
+    "quality": get_args(Quality),
+    "dtype": get_args(Dtype),
+    "decoder": get_args(DecoderName),
+    "engine": get_args(Engine),
+}
+
+
+def _word(name: str, value: object, known: tuple[str, ...]) -> None:
+    try:
+        one_of(name, value, known)
+    except InvalidArgumentError as error:
+        raise InvalidKeyError(error.reason) from None
 
 
 def _digest(name: str, value: object, pattern: re.Pattern[str]) -> None:
@@ -51,6 +66,9 @@ class WaveformCacheKey:
         quality: How, as for `resample`; it counts where ``auto_resample`` is set.
         dtype: What is stored and comes back: ``"float32"``, or ``"float16"``, which takes half the
             room and rounds what is put.
+        decoder: Which decoder made the samples, as for `ossicle.load`.
+        engine: Which resampler did, as for `ossicle.resample`; it counts where ``auto_resample``
+            is set.
 
     Raises:
         InvalidKeyError: A ValueError, for anything that could not be such a key.
@@ -62,6 +80,8 @@ class WaveformCacheKey:
     auto_resample: bool = False
     quality: Quality = "high"
     dtype: Dtype = "float32"
+    decoder: DecoderName = "native"
+    engine: Engine = "native"
 
     def __post_init__(self) -> None:
         _digest("blob_sha", self.blob_sha, _BLOB_DIGEST)
@@ -70,13 +90,14 @@ class WaveformCacheKey:
         object.__setattr__(self, "max_length_ms", _count("max_length_ms", self.max_length_ms, 0))
         if not isinstance(self.auto_resample, bool):
             raise InvalidKeyError(f"auto_resample must be a bool: {self.auto_resample!r}")
-        if self.quality not in get_args(Quality):
-            raise InvalidKeyError(f'quality must be "fast", "high" or "best", not {self.quality!r}')
-        if self.dtype not in get_args(Dtype):
-            raise InvalidKeyError(f'dtype must be "float32" or "float16", not {self.dtype!r}')
+        for name, known in _WORDS.items():
+            _word(name, getattr(self, name), known)
 
     def as_filename(self) -> str:
-        """``<blob_sha>.<rate>.<ms>[.rs[.<quality>]][.f16].wav.npz``; ``high`` is not named."""
+        """``<blob_sha>.<rate>.<ms>[.rs[.<quality>][.<engine>]][.<decoder>][.f16].wav.npz``.
+
+        What is the default is not named: ``high``, and ``native`` twice.
+        """
         return f"{self.blob_sha}.{self._limits()}.wav.npz"
 
     def shard(self) -> str:
@@ -84,10 +105,15 @@ class WaveformCacheKey:
         return self.blob_sha[:2]
 
     def _limits(self) -> str:
-        named = "" if self.quality == "high" else f".{self.quality}"
-        resampled = f".rs{named}" if self.auto_resample else ""
+        how = "".join(
+            f".{word}"
+            for word, default in ((self.quality, "high"), (self.engine, "native"))
+            if word != default
+        )
+        resampled = f".rs{how}" if self.auto_resample else ""
+        decoder = "" if self.decoder == "native" else f".{self.decoder}"
         half = ".f16" if self.dtype == "float16" else ""
-        return f"{self.sample_rate}.{self.max_length_ms}{resampled}{half}"
+        return f"{self.sample_rate}.{self.max_length_ms}{resampled}{decoder}{half}"
 
     def identity(self) -> str:
         """What an entry echoes: the whole key."""
@@ -108,6 +134,9 @@ class AudioCacheKey:
         quality: How, as for `resample`; it counts where ``auto_resample`` is set.
         dtype: What is stored and comes back: ``"float32"``, or ``"float16"``, which takes half the
             room and rounds what is put.
+        decoder: Which decoder made the samples, as for `ossicle.load`.
+        engine: Which resampler did, as for `ossicle.resample`; it counts where ``auto_resample``
+            is set.
 
     Raises:
         InvalidKeyError: A ValueError, for anything that could not be such a key.
@@ -120,6 +149,8 @@ class AudioCacheKey:
     auto_resample: bool = False
     quality: Quality = "high"
     dtype: Dtype = "float32"
+    decoder: DecoderName = "native"
+    engine: Engine = "native"
 
     def __post_init__(self) -> None:
         _digest("processor_sha", self.processor_sha, _PROCESSOR_DIGEST)
@@ -128,7 +159,7 @@ class AudioCacheKey:
         object.__setattr__(self, "max_length_ms", plain.max_length_ms)
 
     def as_filename(self) -> str:
-        """``<blob_sha>.<processor_sha[:12]>.<rate>.<ms>[.rs[.<quality>]][.f16].npz``."""
+        """``<blob_sha>.<processor_sha[:12]>.`` and on as `WaveformCacheKey`'s, without ``.wav``."""
         return self._name(self.processor_sha[:_PROCESSOR_DIGITS])
 
     def shard(self) -> str:
@@ -144,4 +175,4 @@ class AudioCacheKey:
 
     def _waveform(self) -> WaveformCacheKey:
         limits = (self.sample_rate, self.max_length_ms, self.auto_resample, self.quality)
-        return WaveformCacheKey(self.blob_sha, *limits, self.dtype)
+        return WaveformCacheKey(self.blob_sha, *limits, self.dtype, self.decoder, self.engine)

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from errno import EPIPE
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console, ConsoleDimensions
 from rich.progress import Progress
 from typer.core import TyperGroup
 
+from ossicle.audio import RawFormat
 from ossicle.errors import InvalidArgumentError
 from ossicle.progress import bars
 
@@ -155,6 +156,24 @@ def claim_output(claim: Callable[[Path], Any], folder: Path, option: str) -> Non
             claim(folder)
         except InvalidArgumentError as error:
             raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def raw_format(text: str) -> RawFormat:
+    """What ``--raw`` says; exit code 2 where it makes no sense."""
+    try:
+        return RawFormat.parse(text)
+    except InvalidArgumentError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+RawOption = Annotated[
+    RawFormat | None,
+    typer.Option(
+        parser=raw_format,
+        metavar="CODEC:RATE[:CHANNELS[:OFFSET]]",
+        help="Samples without a header, as [bold]pcm_s16le:8000:1[/].",
+    ),
+]
 
 
 def print_losses(losses: Sequence[float]) -> None:

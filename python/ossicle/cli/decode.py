@@ -10,15 +10,25 @@ import typer
 
 import ossicle
 from ossicle.atomic import replacing
+from ossicle.audio.decoders import check_decoder
 from ossicle.audio.resampling import check_quality
-from ossicle.cli.base import app, console, errors, print_labelled, print_remarks, report_errors
+from ossicle.cli.base import (
+    RawOption,
+    app,
+    console,
+    errors,
+    print_labelled,
+    print_remarks,
+    report_errors,
+)
 from ossicle.outputs import refuse_same_file
 
 
 @app.command(
     epilog="Examples:  [bold]ossicle decode talk.m4a talk.wav --rate 16000[/]   ·   "
     "[bold]ossicle decode talk.mp3 cut.npy --offset 60 --duration 5[/]   ·   "
-    "[bold]ossicle decode --conceal damaged.flac what_is_left.wav[/]"
+    "[bold]ossicle decode --conceal damaged.flac what_is_left.wav[/]   ·   "
+    "[bold]ossicle decode --decoder both talk.mp3 talk.wav[/]"
 )
 def decode(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A recording.")],
@@ -39,6 +49,13 @@ def decode(
     strict: Annotated[
         bool, typer.Option("--strict", help="Also make remarks errors (see ossicle info).")
     ] = False,
+    raw: RawOption = None,
+    decoder: Annotated[
+        str,
+        typer.Option(
+            help="[bold]native[/], [bold]symphonia[/], or [bold]both[/]: an error where they part."
+        ),
+    ] = "native",
 ) -> None:
     """Decode a recording, or a range of it, to WAV, FLAC (16 bit) or a NumPy array of float32.
 
@@ -59,6 +76,8 @@ def decode(
             verify=verify,
             quality=check_quality(quality),
             strict=strict,
+            raw=raw,
+            decoder=check_decoder(decoder),
         )
         gaps: list[ossicle.Gap] = more[0] if more else []
         if target.suffix == ".npy":
@@ -66,7 +85,7 @@ def decode(
                 np.save(file, waveform)
         else:
             ossicle.save(target, waveform, rate)
-    _print_warnings(source, offset)
+    _print_warnings(source, offset, raw)
     console.print(f"wrote {target}: {waveform.shape[-1]} samples at {rate} Hz", highlight=False)
     for gap in gaps:
         text = f"samples {gap.start} to {gap.end} are missing: {gap.error}"
@@ -75,10 +94,10 @@ def decode(
         raise typer.Exit(1)
 
 
-def _print_warnings(source: Path, offset: float) -> None:
+def _print_warnings(source: Path, offset: float, raw: ossicle.RawFormat | None) -> None:
     """The remarks on a recording, and an offset past its end."""
     try:
-        facts = ossicle.info(source)
+        facts = ossicle.info(source, raw=raw)
     except ossicle.AudioError:
         return  # reported as damage
     print_remarks(errors, str(source), facts.remarks)

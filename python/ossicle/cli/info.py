@@ -13,7 +13,14 @@ from rich.markup import escape
 from rich.table import Table
 
 import ossicle
-from ossicle.cli.base import app, console, print_labelled, print_remarks, progress_bars
+from ossicle.cli.base import (
+    RawOption,
+    app,
+    console,
+    print_labelled,
+    print_remarks,
+    progress_bars,
+)
 
 
 @app.command(
@@ -22,13 +29,14 @@ from ossicle.cli.base import app, console, print_labelled, print_remarks, progre
 def info(
     files: Annotated[list[Path], typer.Argument(help="Recordings.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    raw: RawOption = None,
 ) -> None:
     """Say what recordings hold, from their headers.
 
     A wrong header of a file whose bytes are whole is a remark. A file that cannot be read is
     reported beside the others; the exit code is then 1.
     """
-    facts = list(_facts(files))
+    facts = list(_facts(files, raw))
     if as_json:
         for fact in facts:
             typer.echo(json.dumps(fact, ensure_ascii=False))
@@ -38,12 +46,12 @@ def info(
         raise typer.Exit(1)
 
 
-def _facts(files: list[Path]) -> Iterator[dict[str, Any]]:
+def _facts(files: list[Path], raw: ossicle.RawFormat | None) -> Iterator[dict[str, Any]]:
     """What each file holds, or the error that it ends in, as JSON's own types."""
     with progress_bars() as progress:
         for file in progress.track(files, description="reading"):
             try:
-                fact = ossicle.info(file)
+                fact = ossicle.info(file, raw=raw)
             except ossicle.AudioError as error:
                 kind = type(error).__name__
                 yield {

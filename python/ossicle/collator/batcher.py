@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from ossicle.audio.decoders import DecoderName
 from ossicle.cache import AudioCache, WaveformCache
 from ossicle.collator.checks import check_limits, check_processor, check_whole_milliseconds
 from ossicle.collator.encode import encode_together
@@ -44,6 +45,7 @@ class Batcher:
         auto_resample: See there.
         loss_on: See there.
         strict: See there.
+        decoder: See there.
 
     Attributes:
         processor: The processor.
@@ -61,6 +63,7 @@ class Batcher:
         auto_resample: bool,
         loss_on: Literal["all", "response"],
         strict: bool,
+        decoder: DecoderName = "native",
     ) -> None:
         check_limits(sample_rate, max_length_seconds, max_length)
         check_processor(processor, sample_rate)
@@ -82,6 +85,7 @@ class Batcher:
             min_samples=self._family.min_samples,
             cache=waveform_cache,
             strict=strict,
+            decoder=decoder,
         )
 
     def read(self, index: int, row: Row) -> BatchRow:

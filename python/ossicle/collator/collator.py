@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from ossicle.audio.decoders import DecoderName, check_decoder
 from ossicle.cache import AudioCache, WaveformCache
 from ossicle.collator.batcher import Batcher
 from ossicle.collator.errors import EmptyBatchError
@@ -56,6 +57,9 @@ class AudioLmCollator:
             share of 1,000; more end the run.
         strict: Make each remark on a file (`ossicle.AudioInfo.remarks`) an
             error; clips that a cache holds are not looked at again.
+        decoder: Which decoder makes the samples, as for `ossicle.load`: ``"native"``,
+            ``"symphonia"``, or ``"both"``, where a clip on which they disagree is a bad row. Caches
+            keep the waveforms of each apart.
         ledger_path: A file that each process, workers too, adds a line of JSON to for each bad row;
             `read_ledger` reads it. ``ledger`` holds those of this process.
 
@@ -81,6 +85,7 @@ class AudioLmCollator:
         ledger_path: str | os.PathLike[str] | None = None,
         feature_cache: AudioCache | None = None,
         strict: bool = False,
+        decoder: DecoderName = "native",
     ) -> None:
         self.batcher = Batcher(
             processor,
@@ -92,6 +97,7 @@ class AudioLmCollator:
             auto_resample=auto_resample,
             loss_on=loss_on,
             strict=strict,
+            decoder=check_decoder(decoder),
         )
         self._faults = Faults(on_error, max_bad_share, ledger_path)
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle.audio import load_batch
+from ossicle.audio.decoders import DecoderName
 from ossicle.audio.resampling import resample
 from ossicle.audio.waveforms import as_float32, check_shape
 from ossicle.cache import AudioCacheKey, WaveformCache, WaveformCacheKey
@@ -35,6 +36,7 @@ class Loader:
         cache: Where waveforms are kept; None for nowhere.
         strict: Whether a remark on a file (`ossicle.AudioInfo.remarks`) is an error; what
             the cache holds is not looked at again.
+        decoder: Which decoder makes the samples, as for `ossicle.load`.
     """
 
     sample_rate: int
@@ -43,6 +45,7 @@ class Loader:
     min_samples: int = 1
     cache: WaveformCache | None = None
     strict: bool = False
+    decoder: DecoderName = "native"
 
     def __call__(self, pairs: Sequence[Pair]) -> list[Sound]:
         """For each recording its waveform ``(samples,)`` or its error, in order."""
@@ -70,6 +73,7 @@ class Loader:
                 sample_rate=self.sample_rate,
                 max_length_ms=round(self.max_length_seconds * 1000),
                 auto_resample=self.auto_resample,
+                decoder=self.decoder,
             )
         except ValueError as error:
             raise RowError(f"{example.name}: {error}", row=example.index) from error
@@ -85,6 +89,7 @@ class Loader:
             sample_rate=plain.sample_rate,
             max_length_ms=plain.max_length_ms,
             auto_resample=plain.auto_resample,
+            decoder=plain.decoder,
         )
 
     def _load(self, recordings: list[Recording]) -> list[Sound]:
@@ -104,6 +109,7 @@ class Loader:
             duration=self.max_length_seconds,
             on_error="collect",
             strict=self.strict,
+            decoder=self.decoder,
         )
         sounds: list[Sound] = []
         for recording, error, padded, length, rate in zip(

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ossicle import _native
 from ossicle.audio import Gap
 from ossicle.audio.arguments import clip_starts, raise_first, thread_count
+from ossicle.audio.raw import RawFormat, raw_arguments
 from ossicle.audio.resampling import Quality, check_quality
 from ossicle.audio.waveforms import as_float32
 from ossicle.errors import InvalidArgumentError, check_on_error
@@ -171,6 +172,7 @@ def load_features(
     quality: Quality = "high",
     out: FloatArray | None = None,
     strict: bool = False,
+    raw: RawFormat | None = None,
 ) -> FeatureBatch:
     """Decodes many clips and makes their features, in one call that releases the GIL.
 
@@ -193,6 +195,7 @@ def load_features(
         out: Where to write, instead of into a new array: ``(B, n_mels, frames)`` float32,
             C-contiguous; only with ``pad_to_seconds``, since nothing else tells the frames before.
         strict: As for `ossicle.load`.
+        raw: As for `ossicle.load_batch`.
 
     Raises:
         AudioError: With ``on_error="raise"``, when a clip cannot be decoded.
@@ -213,7 +216,18 @@ def load_features(
     elif out is not None:
         raise InvalidArgumentError("out needs pad_to_seconds")
     features, lengths, rates, errors, clips = _native.load_features(
-        sources, bands, padded, starts, duration, count, verify, conceal, grade, out, strict
+        sources,
+        bands,
+        padded,
+        starts,
+        duration,
+        count,
+        verify,
+        conceal,
+        grade,
+        out,
+        strict,
+        raw_arguments(raw),
     )
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = FeatureBatch(features, lengths, rates, errors, gaps)

@@ -3,7 +3,14 @@
 from ossicle.shard.index import index_path, index_shards
 from ossicle.shard.pack import PackError, PackResult, pack
 from ossicle.shard.reader import AUDIO_EXTENSIONS, Member, Shard
-from ossicle.shard.verify import Remark, Repair, repair_shard, shard_remarks, verify_shards
+from ossicle.shard.verify import (
+    Remark,
+    Repair,
+    repair_shard,
+    shard_remarks,
+    verify_recordings,
+    verify_shards,
+)
 from ossicle.shard.writer import ShardWriter, WrittenShard
 
 __all__ = [
@@ -21,5 +28,6 @@ __all__ = [
     "pack",
     "repair_shard",
     "shard_remarks",
+    "verify_recordings",
     "verify_shards",
 ]

@@ -207,7 +207,7 @@ class Shard:
             sample_rate: As for `ossicle.load`, like the other arguments.
             extension: As for `member`.
             **options: ``mono``, ``offset``, ``duration``, ``allow_nonfinite``, ``verify``,
-                ``quality`` and ``strict`` of `ossicle.load`.
+                ``quality``, ``strict`` and ``decoder`` of `ossicle.load`.
 
         Raises:
             KeyError, IndexError: There is no such sample.
@@ -248,7 +248,7 @@ class Shard:
             self._shard.check_unchanged()
         except AudioError as error:
             errors.append(error)
-        (found,) = _native.verify_shards([self.path], 1, False, None)
+        (found,) = _native.verify_shards([self.path], 1, False, "native", None)
         return errors + found
 
     def close(self) -> None:

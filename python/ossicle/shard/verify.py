@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ossicle import _native
-from ossicle.audio import ShardMember, info
+from ossicle.audio import RawFormat, ShardMember, info, load_batch
 from ossicle.audio.arguments import thread_count
+from ossicle.audio.decoders import DecoderName, check_decoder
 from ossicle.errors import AudioError
 from ossicle.outputs import refuse_same_file
 from ossicle.progress import Report
@@ -30,8 +32,20 @@ from ossicle.shard.reader import Shard
 if TYPE_CHECKING:
     import polars
 
-__all__ = ["Remark", "Repair", "repair_shard", "shard_remarks", "verify_shards"]
+__all__ = [
+    "Remark",
+    "Repair",
+    "recording_remarks",
+    "repair_shard",
+    "shard_remarks",
+    "verify_recordings",
+    "verify_shards",
+]
 
+# Columns of faults, and Python's types for them.
+_FAULTS = {"shard": str, "member": str, "byte_offset": int, "error": str, "reason": str}
+# Recordings decoded in one call, after which the progress is told.
+_AT_ONCE = 64
 _CONTROL = "the member's name has control characters in it"
 
 
@@ -59,6 +73,7 @@ def verify_shards(
     paths: Shards,
     *,
     decode: bool = False,
+    decoder: DecoderName = "native",
     threads: int | None = None,
     progress: Report | None = None,
 ) -> polars.DataFrame:
@@ -69,6 +84,8 @@ def verify_shards(
         decode: Decode what is audio by its extension too, and compare the checksums that it has
             (FLAC's MD5, the CRCs of Ogg, MP4 and FLAC): finds what was damaged before it was
             packed.
+        decoder: Which decoder does, as for `ossicle.load`: with ``"both"`` a recording on which
+            they disagree, or that the second one cannot decode, is a fault.
         threads: How many shards are read at a time; None takes as many as the process may use.
         progress: As for `index_shards`.
 
@@ -83,33 +100,69 @@ def verify_shards(
 
     shards = list_paths(paths)
     workers = thread_count(threads)
-    found = _native.verify_shards(shards, workers, decode, progress)
+    found = _native.verify_shards(shards, workers, decode, check_decoder(decoder), progress)
     rows = [
         fault_row(path, error)
         for path, errors in zip(shards, found, strict=True)
         for error in errors
     ]
-    schema = {
-        "shard": polars.String,
-        "member": polars.String,
-        "byte_offset": polars.Int64,
-        "error": polars.String,
-        "reason": polars.String,
-    }
-    return polars.DataFrame(rows, schema=schema)
+    return polars.DataFrame(rows, schema=_FAULTS)
+
+
+def verify_recordings(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    decoder: DecoderName = "native",
+    threads: int | None = None,
+    progress: Report | None = None,
+    raw: RawFormat | None = None,
+) -> polars.DataFrame:
+    """Decodes recordings to their ends, with the checksums that they have, and lists all faults.
+
+    Args:
+        paths: Files.
+        decoder: As for `verify_shards`.
+        threads: How many are decoded at a time; None takes as many as the process may use.
+        progress: Is called with the recordings that are done and all of them.
+        raw: How they are stored, where they have no header.
+
+    Returns:
+        As `verify_shards`; ``shard`` is the recording, ``member`` null.
+    """
+    import polars
+
+    files, name = [os.fspath(path) for path in paths], check_decoder(decoder)
+    rows = []
+    for start in range(0, len(files), _AT_ONCE):
+        some = files[start : start + _AT_ONCE]
+        # All of each is decoded, and nothing of it kept.
+        batch = load_batch(
+            some,
+            duration=0.0,
+            threads=threads,
+            verify=True,
+            on_error="collect",
+            decoder=name,
+            raw=raw,
+        )
+        pairs = zip(some, batch.errors, strict=True)
+        rows += [fault_row(path, error) for path, error in pairs if error is not None]
+        if progress is not None:
+            progress(start + len(some), len(files))
+    return polars.DataFrame(rows, schema=_FAULTS)
 
 
 class Remark(NamedTuple):
     """A remark on a recording of a shard, whose bytes are whole.
 
     Attributes:
-        shard: The shard's path.
-        member: The recording's name in it.
+        shard: The path of the shard, or of the recording.
+        member: The recording's name in the shard; None where it is a file of its own.
         remark: As `ossicle.AudioInfo` has it.
     """
 
     shard: str
-    member: str
+    member: str | None
     remark: str
 
 
@@ -129,6 +182,23 @@ def shard_remarks(paths: Shards, *, threads: int | None = None) -> list[Remark]:
     """
     with ThreadPoolExecutor(thread_count(threads), "ossicle-remarks") as pool:
         return [one for found in pool.map(_remarks, list_paths(paths)) for one in found]
+
+
+def recording_remarks(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    threads: int | None = None,
+    raw: RawFormat | None = None,
+) -> list[Remark]:
+    """The remarks on recordings; nothing is decoded. Those that cannot be read have none."""
+    files = [os.fspath(path) for path in paths]
+    with ThreadPoolExecutor(thread_count(threads), "ossicle-remarks") as pool:
+        found = pool.map(lambda path: _remarks_on(path, raw), files)
+        return [
+            Remark(path, None, one)
+            for path, remarks in zip(files, found, strict=True)
+            for one in remarks
+        ]
 
 
 def _remarks(path: str) -> list[Remark]:
@@ -159,9 +229,9 @@ def _has_control_characters(name: str) -> bool:
     return any(unicodedata.category(one) == "Cc" for one in name)
 
 
-def _remarks_on(member: ShardMember) -> tuple[str, ...]:
+def _remarks_on(recording: str | ShardMember, raw: RawFormat | None = None) -> tuple[str, ...]:
     try:
-        return info(member).remarks
+        return info(recording, raw=raw).remarks
     except AudioError:
         return ()
 

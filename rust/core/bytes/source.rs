@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::bytes::raw::RawFormat;
 use crate::error::{Error, ErrorKind, Name, Result};
 use crate::guard::remark::Remarks;
 use crate::guard::room;
@@ -24,8 +26,8 @@ impl<T: Read + Seek + Send + Sync> ReadSeek for T {}
 enum Data<'a> {
     File(File),
     Memory(&'a [u8]),
-    /// And where its byte 0 is.
-    Stream(Box<dyn ReadSeek + 'a>, u64),
+    /// And where its byte 0 is. Twins share it.
+    Stream(Arc<Mutex<Box<dyn ReadSeek + 'a>>>, u64),
 }
 
 /// One input, with the name that its errors carry.
@@ -36,9 +38,11 @@ pub struct Source<'a> {
     /// Steps that are left.
     steps: u64,
     remarks: Remarks,
+    /// Boxed: few have one.
+    raw: Option<Box<RawFormat>>,
 }
 
-impl Source<'static> {
+impl Source<'_> {
     /// Opens the regular file at `path`.
     ///
     /// # Errors
@@ -75,6 +79,7 @@ impl<'a> Source<'a> {
             len,
             steps: STEPS.saturating_add(len.saturating_mul(STEPS_PER_BYTE)),
             remarks: Remarks::default(),
+            raw: None,
         }
     }
 
@@ -91,7 +96,24 @@ impl<'a> Source<'a> {
         let (name, mut stream) = (name.into(), stream);
         let (base, len) = measure(&mut *stream)
             .map_err(|error| Error::io("seek in the stream", error).with_source(name.clone()))?;
+        let stream = Arc::new(Mutex::new(stream));
         Ok(Self::new(name, Data::Stream(stream, base), len))
+    }
+
+    /// Another source of the same bytes, to be read beside this one; its remarks are its own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] when the system has no other handle for a file.
+    pub(crate) fn twin(&self) -> Result<Self> {
+        let data = match &self.data {
+            Data::File(file) => Data::File(file.try_clone().map_err(|error| {
+                Error::io("open the file twice", error).with_source(self.name.clone())
+            })?),
+            Data::Memory(bytes) => Data::Memory(bytes),
+            Data::Stream(stream, base) => Data::Stream(Arc::clone(stream), *base),
+        };
+        let twin = Self::new(self.name.clone(), data, self.len).raw(self.raw_format());
+        Ok(twin.strict(self.remarks.is_strict()))
     }
 
     /// Makes each remark on this source an error, if `is_strict`.
@@ -99,6 +121,18 @@ impl<'a> Source<'a> {
     pub fn strict(mut self, is_strict: bool) -> Self {
         self.remarks = Remarks::new(is_strict);
         self
+    }
+
+    /// Has it read as samples without a header, if `format` describes them: its content is not looked at.
+    #[must_use]
+    pub fn raw(mut self, format: Option<RawFormat>) -> Self {
+        self.raw = format.map(Box::new);
+        self
+    }
+
+    /// What stands in for its header, if it has none.
+    pub(crate) fn raw_format(&self) -> Option<RawFormat> {
+        self.raw.as_deref().copied()
     }
 
     /// Notes what is careless here and is read all the same.
@@ -219,7 +253,8 @@ impl<'a> Source<'a> {
             #[cfg(not(unix))]
             Data::File(file) => read_exact_from(file, offset, buffer),
             Data::Stream(stream, base) => {
-                read_exact_from(stream, base.saturating_add(offset), buffer)
+                let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+                read_exact_from(&mut *stream, base.saturating_add(offset), buffer)
             }
             Data::Memory(bytes) => {
                 let mut rest = bytes.get(offset as usize..).unwrap_or_default();

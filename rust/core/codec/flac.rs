@@ -8,7 +8,7 @@ mod decoder;
 pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod output;
-mod predict;
+pub(crate) mod predict;
 pub(crate) mod stream_info;
 mod subframe;
 

@@ -42,6 +42,11 @@ pub(crate) trait PacketDecoder: Send + Sync {
     /// Tells the place of the next packet among those of its link, from 0 on.
     fn set_packet_number(&mut self, _number: u32) {}
 
+    /// Whether the samples of the last packet have noise that each decoder draws by itself.
+    fn has_noise(&self) -> bool {
+        false
+    }
+
     /// Channels of the stream, where its header tells them.
     fn channels(&self) -> Option<usize> {
         None

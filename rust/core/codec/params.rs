@@ -1,6 +1,7 @@
 //! What is known of a stream before a packet of it is decoded: its codec, and what the decoder is made
 //! from.
 
+use super::adpcm::Adpcm;
 use super::sample::{Order, SampleFormat};
 
 /// Who made the packets; what is known of each stands in the table of [`codec`](super).
@@ -11,10 +12,14 @@ pub(crate) enum Codec {
     Mp3,
     Aac,
     Alac,
+    AmrNb,
+    AmrWb,
     Flac,
     Opus,
     Vorbis,
     Pcm(SampleFormat, Order),
+    /// In blocks of so many bytes, the last of which may be shorter.
+    Adpcm(Adpcm, u32),
     /// One that is not decoded here, by FFmpeg's name.
     Other(&'static str),
 }

@@ -1,6 +1,6 @@
 //! Stored numbers: linear, companded and adaptive.
 
-pub(crate) mod adpcm;
+pub(crate) mod blocks;
 mod decoder;
 
 pub(crate) use decoder::Decoder;

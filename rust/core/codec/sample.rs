@@ -144,18 +144,20 @@ fn push_ordered<const N: usize>(
 }
 
 /// ITU-T G.711, scaled from 13 to 16 bits.
-fn a_law(byte: u8) -> i16 {
+pub(crate) fn a_law(byte: u8) -> i16 {
     let byte = byte ^ 0x55;
     let (segment, step) = (byte >> 4 & 7, i16::from(byte & 15) * 2 + 1);
     let size = match segment {
         0 => step << 3,
+        #[cfg(test)]
+        7 if super::planted::has(super::planted::Bug::ALaw) => (step + 33) << 9,
         _ => (step + 32) << (segment + 2),
     };
     if byte & 0x80 != 0 { size } else { -size }
 }
 
 /// ITU-T G.711, scaled from 14 to 16 bits.
-fn mu_law(byte: u8) -> i16 {
+pub(crate) fn mu_law(byte: u8) -> i16 {
     let byte = !byte;
     let size = (((i16::from(byte & 15) << 3) + 0x84) << (byte >> 4 & 7)) - 0x84;
     if byte & 0x80 != 0 { -size } else { size }

@@ -4,6 +4,7 @@
 
 use super::demuxer::{Demuxer, Packet, Track};
 use super::frames::{self, Frame, Frames, Header as _, find_first, is_container};
+use super::pieces::Bare;
 use super::tags;
 use crate::bytes::source::Source;
 use crate::bytes::window::Window;
@@ -145,18 +146,29 @@ impl<'a> Adts<'a> {
         }
         let end = window.len();
         match find_first::<Header>(&mut window, from, end)? {
-            Some((at, header)) => Self::new(window, at, header).map(Ok),
+            Some((at, header)) => Self::new(window, "aac", at, header).map(Ok),
             None => Ok(Err(window.into_source())),
         }
     }
 
-    fn new(window: Window<'a>, at: u64, header: Header) -> Result<Self> {
+    /// The same of a stream in another container.
+    ///
+    /// # Errors
+    /// Another profile than LC.
+    pub(super) fn bare(mut window: Window<'a>, container: &'static str) -> Result<Option<Self>> {
+        let end = window.len();
+        let found = find_first::<Header>(&mut window, 0, end)?;
+        let new = |(at, header)| Self::new(window, container, at, header);
+        found.map(new).transpose()
+    }
+
+    fn new(window: Window<'a>, container: &'static str, at: u64, header: Header) -> Result<Self> {
         let params = header.params().map_err(|error| error.at_byte(at))?;
         let end = window.len();
         Ok(Self {
             frames: Frames::new(window, at, end, header),
             track: Track {
-                container: "aac",
+                container,
                 params,
                 frames: None,
                 parts: Vec::new(),
@@ -191,6 +203,16 @@ fn other_stream(window: &mut Window<'_>, at: u64) -> Result<Option<&'static str>
         }
     }
     Ok(Some("LOAS"))
+}
+
+impl Bare for Adts<'_> {
+    fn in_file(&self, error: Error) -> Error {
+        self.frames.window().in_file(error)
+    }
+
+    fn file_byte(&self, at: u64) -> u64 {
+        self.frames.window().file_byte(at)
+    }
 }
 
 impl Demuxer for Adts<'_> {

@@ -6,7 +6,8 @@
 use super::chunk::{Chunk, HeaderReader, MAX_CHUNKS};
 use super::extent::Declared;
 use super::pcm::{Coding, Layout, Pcm};
-use crate::codec::pcm::adpcm::{self, Adpcm};
+use crate::codec::adpcm::{self, Adpcm};
+use crate::codec::gsm::Packing;
 use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 
@@ -86,8 +87,12 @@ fn read_common(
         let reason = format!("the codec adpcm_ima_qt of {channels} channels is not decoded here");
         return Err(Error::unsupported(reason));
     }
+    let layout = match layout.coding {
+        Coding::Gsm(packing) => Layout::gsm("aiff", packing, channels, rate)?,
+        _ => layout.of(channels, rate),
+    };
     Ok(Common {
-        layout: layout.of(channels, rate),
+        layout,
         frames: u32::from_be_bytes([f0, f1, f2, f3]),
     })
 }
@@ -116,6 +121,7 @@ fn layout(tag: [u8; 4], bits: u32) -> Result<Layout> {
         b"fl64" | b"FL64" => linear(SampleFormat::Float64, Order::Big),
         b"alaw" | b"ALAW" => linear(SampleFormat::ALaw, Order::Big),
         b"ulaw" | b"ULAW" => linear(SampleFormat::MuLaw, Order::Big),
+        b"agsm" | b"GSM " => Layout::gsm("aiff", Packing::Plain, 1, 0)?,
         b"ima4" => Layout {
             coding: Coding::Adpcm(Adpcm::ImaQuickTime),
             bits: None,

@@ -9,6 +9,7 @@ use super::mp4::boxes::{be32, be64};
 use super::mp4::entry::{apply_aac_config, apply_alac_config, counted, stream_config};
 use crate::bytes::source::Source;
 use crate::bytes::window::Window;
+use crate::codec::amr::{self, frame::Band};
 use crate::codec::params::{Codec, Params};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -69,7 +70,8 @@ pub(crate) fn sniff(source: &mut Source<'_>) -> Result<bool> {
     let head = source.bytes_at(0, 32, &mut scratch)?;
     let is_caf = head.get(..4) == Some(b"caff") && head.get(8..12) == Some(b"desc");
     let codec = head.get(28..32);
-    let is_pcm = codec.is_some_and(|codec| matches!(codec, b"lpcm" | b"alaw" | b"ulaw" | b"ima4"));
+    let is_pcm =
+        codec.is_some_and(|codec| matches!(codec, b"lpcm" | b"alaw" | b"ulaw" | b"ima4" | b"agsm"));
     Ok(is_caf && codec.is_some() && !is_pcm)
 }
 
@@ -437,6 +439,7 @@ fn params(
             let head = window.at(data, 16, 256)?;
             codec_headers::flac(&streaminfo(head, description)?)?
         }
+        b"samr" => amr::params(Band::Narrow),
         b".mp1" => plain(Codec::Mp1),
         b".mp2" => plain(Codec::Mp2),
         b".mp3" => plain(Codec::Mp3),

@@ -6,6 +6,7 @@
 mod chain;
 mod header;
 mod numbers;
+pub(crate) mod packets;
 mod seek;
 
 pub(crate) use self::chain::Stream;

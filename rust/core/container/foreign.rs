@@ -3,8 +3,8 @@
 use crate::bytes::source::Source;
 use crate::error::{Error, Result};
 
-/// Bytes that are looked at: two packets of an MPEG transport stream.
-pub(super) const HEAD_BYTES: usize = 2 * 188 + 1;
+/// Bytes that are looked at.
+pub(super) const HEAD_BYTES: usize = 512;
 
 /// How a file begins, from which byte on, and FFmpeg's short name of it where there is one.
 const KNOWN: &[(usize, &[u8], &str)] = &[
@@ -20,14 +20,14 @@ const KNOWN: &[(usize, &[u8], &str)] = &[
     (0, b"MPCK", "musepack (mpc8)"),
     (0, b"MP+", "musepack (mpc)"),
     (0, b"OFR ", "optimfrog"),
-    (0, b"ajkg", "shorten"),
     (0, b"TWIN97012000", "twinvq (vqf)"),
+    (0, b"#!AMR_MC", "amr_nb of several channels"),
+    (0, b"#!AMR-WB_MC", "amr_wb of several channels"),
     (0, b"#!AMR", "amr"),
     (0, b"#!SILK", "silk"),
     (0, b"\x02#!SILK", "silk"),
     (0, b"DSD ", "dsd (dsf)"),
     (0, b"FRM8", "dsd (dff)"),
-    (0, b"NIST_1A", "nist sphere"),
     (0, b"Creative Voice File", "creative voice (voc)"),
     (8, b"8SVX", "8svx"),
     (0, b"MThd", "midi"),
@@ -65,7 +65,6 @@ pub(super) fn is_sure(head: &[u8]) -> bool {
     KNOWN
         .iter()
         .any(|known| known.1.len() > 2 && begins(head, known))
-        || is_transport(head)
 }
 
 /// Why a file that no reader takes is not read.
@@ -82,15 +81,9 @@ pub(crate) fn refusal(source: &mut Source<'_>) -> Result<Error> {
 
 fn name(head: &[u8]) -> Option<&'static str> {
     let known = KNOWN.iter().find(|known| begins(head, known));
-    known
-        .map(|(_, _, name)| *name)
-        .or(is_transport(head).then_some("mpegts (transport stream)"))
+    known.map(|(_, _, name)| *name)
 }
 
 fn begins(head: &[u8], (at, magic, _): &(usize, &[u8], &str)) -> bool {
     head.get(*at..).is_some_and(|rest| rest.starts_with(magic))
-}
-
-fn is_transport(head: &[u8]) -> bool {
-    [0, 188, 376].iter().all(|at| head.get(*at) == Some(&0x47))
 }

@@ -3,6 +3,8 @@
 //! A frame tells its own length alone, so the way to a frame leads over all headers before it; where
 //! they begin is kept for every [`MARK`]th.
 
+mod seams;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use crate::bytes::window::Window;
 use crate::codec::params::Params;
 use crate::error::{Error, ErrorKind, Result};
 use crate::signal::mix::channels_change;
+use seams::Thread;
 
 /// Frames between two places that are kept.
 const MARK: u64 = 1024;
@@ -71,6 +74,7 @@ pub(super) struct Frame<H> {
     pub(super) begin: u64,
     /// How often the stream has changed before it.
     part: usize,
+    thread: Thread,
 }
 
 /// What the frames have in common up to the next change of the stream: one decoder takes them.
@@ -150,9 +154,9 @@ pub(super) fn find_first<H: Header>(
 ) -> Result<Option<(u64, H)>> {
     let from = from.min(end);
     let ahead = 3 * H::LONGEST + H::BYTES;
-    let bytes = window.at(from, ahead, u64::MAX)?;
-    let bytes = until(bytes, end - from);
-    let is_rest = bytes.len() as u64 == end - from;
+    let rest = window.reach(from, ahead)?.min(end - from);
+    let bytes = until(window.at(from, ahead, u64::MAX)?, rest);
+    let is_rest = bytes.len() as u64 == rest;
     let proof = Proof {
         frames: 3,
         at_end: 1,
@@ -183,8 +187,12 @@ fn find<H: Header>(
     let ahead = MOST_PROOF * H::LONGEST + H::BYTES;
     let mut at = range.start;
     while at < range.end {
-        let bytes = until(window.at(at, SEARCHED + ahead, u64::MAX)?, end - at);
-        let is_rest = bytes.len() as u64 == end - at;
+        let rest = window.reach(at, SEARCHED + ahead)?.min(end - at);
+        if rest == 0 {
+            break;
+        }
+        let bytes = until(window.at(at, SEARCHED + ahead, u64::MAX)?, rest);
+        let is_rest = bytes.len() as u64 == rest;
         let searched = SEARCHED.min(bytes.len()).min((range.end - at) as usize);
         for place in 0..searched {
             let rest = bytes.get(place..).unwrap_or_default();
@@ -248,6 +256,7 @@ impl<'a, H: Header> Frames<'a, H> {
             index: 0,
             begin: 0,
             part: 0,
+            thread: Thread::begin(begin),
         };
         Self {
             window,
@@ -271,17 +280,25 @@ impl<'a, H: Header> Frames<'a, H> {
     /// Bytes between frames that are no tag, a frame that is cut where more are promised, and another
     /// stream after this one that is not decoded here. The next call continues after what was met.
     pub(super) fn next(&mut self) -> Result<Option<Frame<H>>> {
-        while self.place.at < self.end {
+        while self.place.at < self.end() {
             let at = self.place.at;
             let bytes = self.window.at(at, H::BYTES, u64::MAX)?;
             let header = H::parse_like(until(bytes, self.end - at), &self.place.header);
+            self.cross_seam()?;
             match header {
                 Some(header) if !header.is_like(&self.place.header) => self.pass(Some(header))?,
-                Some(header) if header.length() as u64 > self.end - at => self.meet_cut(header)?,
-                Some(header) => return self.take(header).map(Some),
+                Some(header) if header.length() as u64 > self.left(header.length())? => {
+                    self.meet_cut(header)?;
+                }
+                Some(header) => match self.torn(&header)? {
+                    Some(seam) => self.resume(at..self.end(), seam.at)?,
+                    None => return self.take(header).map(Some),
+                },
                 None => self.pass(None)?,
             }
         }
+        self.place.at = self.end();
+        self.cross_seam()?;
         self.total = Some((self.place.index, self.place.begin));
         Ok(None)
     }
@@ -306,6 +323,7 @@ impl<'a, H: Header> Frames<'a, H> {
             at: frame.at + header.length() as u64,
             index: index + 1,
             begin: frame.begin + header.samples(),
+            thread: self.thread_behind(frame.at, frame.begin),
             ..frame
         };
         self.last = frame.at..self.place.at;
@@ -315,8 +333,8 @@ impl<'a, H: Header> Frames<'a, H> {
 
     /// The last frame is not all there: damage if a header promises it, else a writer was stopped.
     fn meet_cut(&mut self, header: H) -> Result<()> {
-        let (at, left) = (self.place.at, self.end - self.place.at);
-        self.place.at = self.end;
+        let (at, left) = (self.place.at, self.left(0)?);
+        self.place.at = self.end();
         if self.place.index >= self.promised {
             let reason = format!("the last {} frame is cut short, and left out", H::NAME);
             return self.remark(Error::corrupt(reason).at_byte(at));
@@ -333,17 +351,17 @@ impl<'a, H: Header> Frames<'a, H> {
     fn pass(&mut self, header: Option<H>) -> Result<()> {
         let at = self.place.at;
         if let Some(behind) = tags::behind(&mut self.window, at)? {
-            self.place.at = behind.min(self.end);
+            self.place.at = behind.min(self.end());
             return Ok(());
         }
         let tail = self.tail()?;
         if at >= tail || self.is_zero(at..tail)? {
-            self.place.at = self.end;
+            self.place.at = self.end();
             return Ok(());
         }
         match header {
             Some(header) if self.is_stream(at)? => self.change(header),
-            _ => self.resume(at..tail),
+            _ => self.resume(at..tail, at + 1),
         }
     }
 
@@ -356,7 +374,7 @@ impl<'a, H: Header> Frames<'a, H> {
             _ => Err(Error::new(ErrorKind::Limit, "the stream changes too often")),
         });
         let params = params.map_err(|error| {
-            self.place.at = self.end;
+            self.place.at = self.end();
             error.at_byte(before.at)
         })?;
         for change in changes(&before.header.params()?, &params) {
@@ -380,8 +398,8 @@ impl<'a, H: Header> Frames<'a, H> {
         Ok(())
     }
 
-    /// Goes on at the next frame after damage.
-    fn resume(&mut self, damaged: Range<u64>) -> Result<()> {
+    /// Goes on at the next frame after damage, which is searched from byte `from` on.
+    fn resume(&mut self, damaged: Range<u64>, from: u64) -> Result<()> {
         let at = damaged.start;
         let place = self.place;
         let proof = |frames, at_end| Proof { frames, at_end };
@@ -389,32 +407,21 @@ impl<'a, H: Header> Frames<'a, H> {
             run(bytes, Some(&place.header), proof(2, 1), is_rest)
                 .or_else(|| run(bytes, None, proof(4, 2), is_rest))
         };
-        let range = at + 1..damaged.end;
-        let found = find(&mut self.window, range, damaged.end, accept)?;
-        let mean = (at - self.first.at) / place.index.max(1);
+        let found = find(&mut self.window, from..damaged.end, damaged.end, accept)?;
         let Some((next, _)) = found else {
-            self.place.at = self.end;
-            let rest = damaged.end - at;
-            // Some writers leave foreign bytes there; what is lost would be as long as a frame.
-            if rest < mean.max(H::BYTES as u64) {
-                return Ok(());
-            }
-            let reason = format!(
-                "{rest} bytes after the last {} frame belong to no frame",
-                H::NAME
-            );
-            return Err(Error::corrupt(reason).at_byte(at));
+            return self.give_up(at..damaged.end.min(self.end()));
         };
+        let (seam, unseen) = self.seams_before(next);
+        let lost = match self.lost_by_time(next)? {
+            Some(lost) => lost,
+            None => self.lost(at..next, unseen),
+        };
+        self.place.at = next;
+        self.skip_frames(lost);
+        if let Some(seam) = seam {
+            return Err(seams::lost_at(&seam));
+        }
         let bytes = next - at;
-        let lost = self.lost(at..next, mean.max(1));
-        self.place = Frame {
-            at: next,
-            index: place.index.saturating_add(lost),
-            begin: place
-                .begin
-                .saturating_add(lost.saturating_mul(place.header.samples())),
-            ..place
-        };
         let reason = format!(
             "{bytes} bytes between {} frames belong to no frame",
             H::NAME
@@ -422,9 +429,45 @@ impl<'a, H: Header> Frames<'a, H> {
         Err(Error::corrupt(reason).at_byte(at))
     }
 
-    /// How many frames lay in the damage, by their usual length: so those after it stay in place.
-    fn lost(&self, damaged: Range<u64>, mean: u64) -> u64 {
-        let round = |bytes: u64| (bytes + mean / 2) / mean;
+    /// Ends the stream where no frame follows `damaged`.
+    fn give_up(&mut self, damaged: Range<u64>) -> Result<()> {
+        let at = damaged.start;
+        let mean = self.mean_length();
+        self.place.at = self.end();
+        if let (Some(seam), _) = self.seams_before(self.place.at) {
+            return Err(seams::lost_at(&seam));
+        }
+        let rest = damaged.end.saturating_sub(at);
+        // Some writers leave foreign bytes there; what is lost would be as long as a frame.
+        if rest < mean.max(H::BYTES as u64) {
+            return Ok(());
+        }
+        let reason = format!(
+            "{rest} bytes after the last {} frame belong to no frame",
+            H::NAME
+        );
+        Err(Error::corrupt(reason).at_byte(at))
+    }
+
+    /// Bytes of a frame, on an average of those so far.
+    fn mean_length(&self) -> u64 {
+        let bytes = self.place.at.saturating_sub(self.first.at);
+        (bytes / self.place.index.max(1)).max(1)
+    }
+
+    /// Counts `lost` frames, as if they had been met.
+    fn skip_frames(&mut self, lost: u64) {
+        let place = &mut self.place;
+        place.index = place.index.saturating_add(lost);
+        let samples = lost.saturating_mul(place.header.samples());
+        place.begin = place.begin.saturating_add(samples);
+    }
+
+    /// How many frames lay in the damage and in `unseen` bytes beside it, by their usual length: so those after it
+    /// stay in place.
+    fn lost(&self, damaged: Range<u64>, unseen: u64) -> u64 {
+        let mean = self.mean_length();
+        let round = |bytes: u64| (bytes + unseen + mean / 2) / mean;
         let length = self.last.end - self.last.start;
         // A frame of another length may be damaged itself: the next one does not begin after it.
         if self.last.end == damaged.start && 4 * length.abs_diff(mean) > mean {
@@ -447,20 +490,25 @@ impl<'a, H: Header> Frames<'a, H> {
     pub(super) fn is_zero(&mut self, range: Range<u64>) -> Result<bool> {
         let mut at = range.start;
         while at < range.end {
-            let bytes = until(self.window.at(at, SEARCHED, u64::MAX)?, range.end - at);
+            let rest = self.window.reach(at, SEARCHED)?.min(range.end - at);
+            let bytes = until(self.window.at(at, SEARCHED, u64::MAX)?, rest);
             if bytes.iter().any(|byte| *byte != 0) {
                 return Ok(false);
             }
-            at += bytes.len().max(1) as u64;
+            if bytes.is_empty() {
+                break;
+            }
+            at += bytes.len() as u64;
         }
         Ok(true)
     }
 
     /// Where the tags at the end of the stream begin.
     pub(super) fn tail(&mut self) -> Result<u64> {
-        let tail = match self.tail {
+        let tail = match self.tail.filter(|_| !self.window.is_joined()) {
             Some(tail) => tail,
-            None if self.end < self.window.len() => self.end,
+            // Tags are of files.
+            None if self.end < self.window.len() || self.window.is_joined() => self.end(),
             None => tags::tail(&mut self.window)?,
         };
         self.tail = Some(tail);
@@ -476,8 +524,13 @@ impl<'a, H: Header> Frames<'a, H> {
 
     /// Lets the stream begin after `frame`, and have as many frames as a header in there promises.
     pub(super) fn begin_behind(&mut self, frame: &Frame<H>, promised: Option<u64>) {
-        let at = (frame.at + frame.header.length() as u64).min(self.end);
-        self.first = Frame { at, ..*frame };
+        let at = (frame.at + frame.header.length() as u64).min(self.end());
+        let thread = Thread::begin(at);
+        self.first = Frame {
+            at,
+            thread,
+            ..*frame
+        };
         self.place = self.first;
         self.last_end = at;
         self.last = at..at;
@@ -487,6 +540,11 @@ impl<'a, H: Header> Frames<'a, H> {
     /// Notes what is careless in the stream.
     pub(super) fn remark(&self, carelessness: Error) -> Result<()> {
         self.window.remark(carelessness)
+    }
+
+    /// The window through which it looks at the stream.
+    pub(super) fn window(&self) -> &Window<'a> {
+        &self.window
     }
 
     /// The first frame of the stream.
@@ -510,7 +568,16 @@ impl<'a, H: Header> Frames<'a, H> {
 
     /// Where the stream ends at the latest.
     pub(super) fn end(&self) -> u64 {
-        self.end
+        self.end.min(self.window.len())
+    }
+
+    /// How many of the `length` bytes that follow are there, or more.
+    fn left(&mut self, length: usize) -> Result<u64> {
+        let at = self.place.at;
+        Ok(self
+            .window
+            .reach(at, length)?
+            .min(self.end.saturating_sub(at)))
     }
 
     /// Where the last frame that was met ends.

@@ -7,6 +7,8 @@ use crate::codec::vorbis::Blocks;
 
 /// Bytes of a packet that tell its length at most: the header of a FLAC frame.
 pub(crate) const HEAD_BYTES: usize = 16;
+/// The same where a packet has several frames, each of which tells its own length.
+const ALL_BYTES: usize = 64 * 1024;
 
 /// The lengths of one track's packets, in order.
 #[derive(Clone, Debug)]
@@ -33,6 +35,14 @@ impl Lengths {
     pub(crate) fn new(params: &Params) -> Self {
         let kind = Kind::of(params).unwrap_or(Kind::Unknown);
         Self { kind, before: None }
+    }
+
+    /// Bytes of a packet that tell its length at most.
+    pub(crate) fn head_bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Told(params) if matches!(params.codec, Codec::AmrNb | Codec::AmrWb) => ALL_BYTES,
+            _ => HEAD_BYTES,
+        }
     }
 
     /// Frames of the next packet, which begins with `head` and has `size` bytes.

@@ -12,6 +12,7 @@ mod tests;
 use super::demuxer::{Demuxer, Packet, Track};
 use super::extent::Declared;
 use super::frames::{Frames, Header as _, Proof, find_first, is_container, run};
+use super::pieces::Bare;
 use super::tags;
 use crate::bytes::source::Source;
 use crate::bytes::window::Window;
@@ -102,7 +103,7 @@ impl<'a> Mpeg<'a> {
             found => found,
         };
         match found {
-            Some((at, header)) => Self::new(window, place.container, at, end, header).map(Ok),
+            Some((at, header)) => Self::tagged(window, place.container, at, end, header).map(Ok),
             None if place.from >= end && place.container == "mp3" => {
                 let reason = "an ID3v2 tag reaches to the end of the file: no audio follows it";
                 Err(Error::corrupt(reason).at_byte(end))
@@ -111,7 +112,25 @@ impl<'a> Mpeg<'a> {
         }
     }
 
-    fn new(
+    /// The same of a stream in another container: frames from the beginning to the end, of which none is a header.
+    ///
+    /// # Errors
+    /// What reading fails with.
+    pub(super) fn bare(mut window: Window<'a>, container: &'static str) -> Result<Option<Self>> {
+        let end = window.len();
+        let found = match find_first::<Header>(&mut window, 0, end)? {
+            None => find_free(&mut window, 0, end)?,
+            found => found,
+        };
+        let new = |(at, header)| {
+            let frames = Frames::new(window, at, end, header);
+            Self::new(frames, container, header)
+        };
+        found.map(new).transpose()
+    }
+
+    /// The stream that begins at `at`, whose first frame may be a header.
+    fn tagged(
         window: Window<'a>,
         container: &'static str,
         at: u64,
@@ -128,8 +147,13 @@ impl<'a> Mpeg<'a> {
             let promised = info.packets.or(has_more.then_some(u64::MAX));
             frames.begin_behind(&first, promised);
         }
-        let info = info.unwrap_or_default();
-        let mut new = Self {
+        let mut new = Self::new(frames, container, header)?;
+        new.use_info(header, at, &info.unwrap_or_default())?;
+        Ok(new)
+    }
+
+    fn new(frames: Frames<'a, Header>, container: &'static str, header: Header) -> Result<Self> {
+        Ok(Self {
             track: Track {
                 container,
                 params: header.params()?,
@@ -140,9 +164,7 @@ impl<'a> Mpeg<'a> {
             declared: None,
             told: false,
             frames,
-        };
-        new.use_info(header, at, &info)?;
-        Ok(new)
+        })
     }
 
     fn use_info(&mut self, header: Header, at: u64, info: &Info) -> Result<()> {
@@ -280,10 +302,11 @@ fn end_of_data(window: &Window<'_>, begin: u64, size: u64, outer_end: Option<u64
 /// to lie where the distance of the first two says.
 fn find_free(window: &mut Window<'_>, from: u64, end: u64) -> Result<Option<(u64, Header)>> {
     let from = from.min(end);
+    let rest = window.reach(from, 4 * LONGEST_FREE)?.min(end - from);
     let bytes = window.at(from, 4 * LONGEST_FREE, u64::MAX)?;
-    let bytes = bytes.get(..(end - from).min(bytes.len() as u64) as usize);
+    let bytes = bytes.get(..rest.min(bytes.len() as u64) as usize);
     let bytes = bytes.unwrap_or_default();
-    let is_rest = bytes.len() as u64 == end - from;
+    let is_rest = bytes.len() as u64 == rest;
     let word = |at: usize| Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
     let proof = Proof {
         frames: 4,
@@ -294,6 +317,16 @@ fn find_free(window: &mut Window<'_>, from: u64, end: u64) -> Result<Option<(u64
         run(bytes, Some(&header), proof, is_rest)
     });
     Ok(header.map(|header| (from, header)))
+}
+
+impl Bare for Mpeg<'_> {
+    fn in_file(&self, error: Error) -> Error {
+        self.frames.window().in_file(error)
+    }
+
+    fn file_byte(&self, at: u64) -> u64 {
+        self.frames.window().file_byte(at)
+    }
 }
 
 impl Demuxer for Mpeg<'_> {

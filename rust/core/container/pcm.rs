@@ -2,10 +2,13 @@
 //!
 //! `wav`, `aiff`, `au` and `caf::pcm` read the headers and give what is described here.
 
+pub(crate) mod packets;
+
 use std::ops::Range;
 
 use super::chunk::HeaderReader;
-use crate::codec::pcm::adpcm::Adpcm;
+use crate::codec::adpcm::Adpcm;
+use crate::codec::gsm::Packing;
 use crate::codec::pcm::check_channels;
 use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
@@ -16,6 +19,7 @@ use crate::info::AudioInfo;
 pub(crate) enum Coding {
     Linear(SampleFormat, Order),
     Adpcm(Adpcm),
+    Gsm(Packing),
 }
 
 /// What a header says.
@@ -26,9 +30,9 @@ pub(crate) struct Layout {
     pub(crate) coding: Coding,
     pub(crate) channels: u32,
     pub(crate) sample_rate: u32,
-    /// Bits of one sample that mean something; `None` for ADPCM.
+    /// Bits of one sample that mean something; `None` for ADPCM and GSM.
     pub(crate) bits: Option<u32>,
-    /// Bytes that are decoded as one: a frame, or a block of ADPCM.
+    /// Bytes that are decoded as one: a frame, or a block of ADPCM or GSM.
     pub(crate) block_bytes: u64,
 }
 
@@ -43,6 +47,31 @@ impl Layout {
             bits: Some(8 * sample.bytes()),
             block_bytes: u64::from(sample.bytes()),
         }
+    }
+
+    /// The layout of GSM 06.10, which has one channel.
+    ///
+    /// # Errors
+    /// When the header declares another number.
+    pub(crate) fn gsm(
+        container: &'static str,
+        packing: Packing,
+        channels: u32,
+        sample_rate: u32,
+    ) -> Result<Self> {
+        if channels != 1 {
+            let name = packing.name();
+            let reason = format!("the codec {name} of {channels} channels is not decoded here");
+            return Err(Error::unsupported(reason));
+        }
+        Ok(Self {
+            container,
+            coding: Coding::Gsm(packing),
+            channels,
+            sample_rate,
+            bits: None,
+            block_bytes: packing.block_bytes(),
+        })
     }
 
     /// For `channels` of what was described for one.
@@ -69,6 +98,7 @@ impl Layout {
         match self.coding {
             Coding::Linear(..) => bytes / self.block_bytes,
             Coding::Adpcm(kind) => kind.frames(bytes, u64::from(self.channels)),
+            Coding::Gsm(packing) => packing.frames(bytes),
         }
     }
 }
@@ -133,6 +163,7 @@ impl Pcm {
         let codec = match self.layout.coding {
             Coding::Linear(sample, order) => sample.name(order),
             Coding::Adpcm(kind) => kind.name(),
+            Coding::Gsm(packing) => packing.name(),
         };
         Ok(AudioInfo {
             sample_rate: self.layout.sample_rate,
@@ -143,6 +174,11 @@ impl Pcm {
             bits_per_sample: self.layout.bits,
             remarks: Vec::new(),
         })
+    }
+
+    /// Whether the header tells how much there is, be it there or not.
+    pub(crate) fn is_promised(&self) -> bool {
+        self.promised > self.data.end - self.data.start
     }
 
     pub(crate) fn check_end(&self) -> Result<()> {

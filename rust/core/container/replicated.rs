@@ -42,7 +42,8 @@ pub(crate) fn heed<'a>(mut inner: Box<dyn Demuxer + 'a>) -> Result<Box<dyn Demux
         return Ok(inner);
     };
     // CAF tells how many frames it counts for a packet, whatever the header says.
-    let (is_bare, counts) = (track.container == "aac", track.container == "caf");
+    let is_bare = matches!(track.container, "aac" | "mpegts");
+    let counts = track.container == "caf";
     if config.replicated != Replicated::Unknown && !(counts && config.is_doubled()) {
         return Ok(inner);
     }

@@ -6,7 +6,8 @@
 use super::chunk::{HeaderReader, MAX_CHUNKS};
 use super::extent::Declared;
 use super::pcm::{Coding, Layout, Pcm};
-use crate::codec::pcm::adpcm::{self, Adpcm};
+use crate::codec::adpcm::{self, Adpcm};
+use crate::codec::gsm::Packing;
 use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 
@@ -275,6 +276,10 @@ fn layout(format: &Format, order: Order, container: &'static str) -> Result<Layo
         (7, 8) => Some(SampleFormat::MuLaw),
         (2, 4) => return adpcm(format, Adpcm::Microsoft, container),
         (0x11, 4) => return adpcm(format, Adpcm::ImaWav, container),
+        (0x31, _) => {
+            let (channels, rate) = (format.channels, format.sample_rate);
+            return Layout::gsm(container, Packing::Microsoft, channels, rate);
+        }
         _ => None,
     };
     let Some(sample) = sample else {
@@ -319,7 +324,6 @@ fn codec_name(tag: u16) -> &'static str {
         0x0011 => "IMA ADPCM",
         0x0022 => "TrueSpeech",
         0x0028 | 0x028F | 0x0065 => "G.722",
-        0x0031 => "GSM 6.10",
         0x0040 | 0x0045 | 0x0064 => "G.726",
         0x0042 => "G.723.1",
         0x0050 => "MPEG layer 1 or 2",

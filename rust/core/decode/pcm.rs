@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::damage::Damage;
 use crate::bytes::source::Source;
+use crate::codec::gsm::{self, Packing};
 use crate::codec::sample::S16;
 use crate::container::pcm::{Coding, Pcm};
 use crate::error::Result;
@@ -61,8 +62,59 @@ impl Pcm {
                     Ok(())
                 })?;
             }
+            Coding::Gsm(packing) => {
+                let range = first..last;
+                self.decode_gsm(source, packing, range, &mut mixer, damage)?;
+            }
         }
         Ok(mixer.into_planes())
+    }
+
+    /// Frames `wanted` of GSM, decoded from the first block on; a frame that is none is silent where one goes on.
+    fn decode_gsm(
+        &self,
+        source: &mut Source<'_>,
+        packing: Packing,
+        wanted: Range<u64>,
+        mixer: &mut Mixer,
+        damage: &mut Damage,
+    ) -> Result<()> {
+        let per_block = self.layout.block_frames();
+        let blocks = if wanted.is_empty() {
+            0
+        } else {
+            wanted.end.div_ceil(per_block)
+        };
+        let (mut decoder, mut begin) = (gsm::Decoder::new(packing), 0);
+        self.read(source, 0..blocks, |at, bytes| {
+            let size = packing.block_bytes() as usize;
+            for (index, block) in bytes.chunks_exact(size).enumerate() {
+                let at = at + (index * size) as u64;
+                let place = |frame: u64| frame.clamp(begin, begin + per_block);
+                let inside = place(wanted.start)..place(wanted.end);
+                match decoder.decode(block) {
+                    Ok(samples) => {
+                        let part = (inside.start - begin) as usize..(inside.end - begin) as usize;
+                        push_block(samples.get(part).unwrap_or(&[]), mixer)?;
+                    }
+                    // What is not wanted has no gap.
+                    Err(error) => {
+                        damage.meet(error.at_byte(at))?;
+                        let origin = self.recording.start;
+                        let missing = inside.start - origin.min(inside.start)
+                            ..inside.end - origin.min(inside.end);
+                        match missing.is_empty() {
+                            true => damage.forget(),
+                            false => {
+                                damage.fill(missing, at, |frames| mixer.push_silence(frames))?
+                            }
+                        }
+                    }
+                }
+                begin += per_block;
+            }
+            Ok(())
+        })
     }
 
     /// Hands blocks `blocks` to `take` in pieces, each with the byte where it lies.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::codec::packet::{Block, PacketDecoder};
 use crate::codec::params::{Codec, Params};
-use crate::codec::{self, aac};
+use crate::codec::{self, Library, aac};
 use crate::container::demuxer::{Demuxer, Packet, Part, Track};
 use crate::container::replicated;
 use crate::decode::damage::Damage;
@@ -30,6 +30,7 @@ const MAX_RESERVED: u64 = 8 << 20;
 pub(crate) struct CodecReader<'a> {
     demuxer: Box<dyn Demuxer + 'a>,
     decoder: Box<dyn PacketDecoder>,
+    library: Library,
     /// What the decoder was made from, as [`Packet::params`] tells it.
     link: Option<Arc<Params>>,
     is_mono: bool,
@@ -45,6 +46,8 @@ pub(crate) struct CodecReader<'a> {
     ahead: Vec<Packet>,
     /// The frame at which the link begins in whose middle decoding began, of Opus.
     begun_at: Option<i64>,
+    /// Parts of the recording with noise that another decoder draws otherwise.
+    noise: Vec<Range<u64>>,
     /// Where the first packet begins, and the frames of a packet, of HE-AAC.
     first_begin: i64,
     packet_frames: u64,
@@ -69,8 +72,12 @@ impl Channels {
 }
 
 impl<'a> CodecReader<'a> {
-    /// Makes the track's decoder.
-    pub(crate) fn open(demuxer: Box<dyn Demuxer + 'a>, remarks: Remarks) -> Result<Self> {
+    /// Makes the track's decoder, of `library`.
+    pub(crate) fn open(
+        demuxer: Box<dyn Demuxer + 'a>,
+        remarks: Remarks,
+        library: Library,
+    ) -> Result<Self> {
         let demuxer = replicated::heed(demuxer)?;
         check_profile(demuxer.track(), &remarks)?;
         let params = &demuxer.track().params;
@@ -78,11 +85,12 @@ impl<'a> CodecReader<'a> {
         if sample_rate == 0 {
             return Err(Error::corrupt("the stream declares a rate of 0 Hz"));
         }
-        let decoder = codec::decoder(params)?;
+        let decoder = codec::decoder(params, library)?;
         let channels = decoder.channels().or(params.channels);
         let mut reader = Self {
             demuxer,
             decoder,
+            library,
             link: None,
             is_mono: false,
             sample_rate,
@@ -95,6 +103,7 @@ impl<'a> CodecReader<'a> {
             remarks,
             ahead: Vec::new(),
             begun_at: None,
+            noise: Vec::new(),
             first_begin: 0,
             packet_frames: 0,
         };
@@ -104,6 +113,21 @@ impl<'a> CodecReader<'a> {
 
     pub(crate) fn sample_rate(&self) -> u32 {
         self.sample_rate
+    }
+
+    /// Channels at the beginning, where they are known.
+    pub(crate) fn channels(&self) -> Option<usize> {
+        self.channels.first
+    }
+
+    /// By how much another right decoder may differ.
+    pub(crate) fn tolerance(&self) -> f32 {
+        self.demuxer.track().params.tolerance()
+    }
+
+    /// Parts of what was decoded with noise that another decoder draws otherwise.
+    pub(crate) fn noise(&self) -> &[Range<u64>] {
+        &self.noise
     }
 
     /// Facts from the headers; where none gives the exact length, packets are counted.
@@ -308,12 +332,9 @@ impl<'a> CodecReader<'a> {
         if is_same {
             return Ok(());
         }
-        self.decoder = codec::decoder(
-            packet
-                .params
-                .as_deref()
-                .unwrap_or(&self.demuxer.track().params),
-        )?;
+        let params = packet.params.as_deref();
+        let params = params.unwrap_or(&self.demuxer.track().params);
+        self.decoder = codec::decoder(params, self.library)?;
         self.decoder.set_mono(self.is_mono);
         self.link.clone_from(&packet.params);
         Ok(())
@@ -363,7 +384,12 @@ impl<'a> CodecReader<'a> {
                 {
                     self.remarks.note(change.at_byte(packet.at))?;
                 }
-                pass.push(&block, begin, packet, mixer)
+                let end = begin.saturating_add(block.frames() as i64);
+                pass.push(&block, begin, packet, mixer)?;
+                if self.decoder.has_noise() {
+                    note_noise(&mut self.noise, begin.max(0) as u64..end.max(0) as u64);
+                }
+                Ok(())
             }
             // After a seek the bit reservoir and the overlap fill up first.
             Err(_) if pass.is_ahead(begin, packet) => {
@@ -388,6 +414,16 @@ fn check_profile(track: &Track, remarks: &Remarks) -> Result<()> {
         remarks.note(Error::corrupt(reason))?;
     }
     Ok(())
+}
+
+/// Adds a part, to the last one where that ends at it.
+fn note_noise(parts: &mut Vec<Range<u64>>, frames: Range<u64>) {
+    match parts.last_mut() {
+        Some(last) if last.end >= frames.start && last.start <= frames.start => {
+            last.end = last.end.max(frames.end);
+        }
+        _ => parts.push(frames),
+    }
 }
 
 fn check_rate(block: &Block<'_>, declared: u32) -> Result<()> {

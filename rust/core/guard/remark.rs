@@ -46,6 +46,11 @@ impl Remarks {
         }
     }
 
+    /// Whether each remark is an error.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.is_strict
+    }
+
     /// Takes `carelessness`, which is an error of a strict reading. The same reason is kept once.
     pub(crate) fn note(&self, carelessness: Error) -> Result<()> {
         if self.is_strict {

@@ -5,10 +5,13 @@
 //! pieces of a [`Stream`]. Rates whose blocks would be too long go by way of another one ([`odd`]).
 
 mod between;
+mod engine;
 mod filter;
 mod odd;
 mod overlap;
 mod quality;
+#[cfg(feature = "rubato")]
+mod second;
 mod stream;
 
 use std::ops::Range;
@@ -21,6 +24,7 @@ use crate::guard::room;
 use crate::idle::Idle;
 use crate::signal::mix::nonfinite_at;
 use crate::signal::plane;
+pub use engine::Engine;
 use odd::Odd;
 use overlap::{OverlapSave, Plan, Real};
 pub use quality::Quality;
@@ -47,11 +51,11 @@ pub fn resampled_frames(frames: u64, from: u32, to: u32) -> u64 {
 /// Converts between one pair of rates, in one quality.
 pub struct Resampler {
     key: (u32, u32, Quality),
-    engine: Box<dyn Engine>,
+    kernel: Box<dyn Kernel>,
 }
 
 /// What converts: all see the same signal, with zeros around it.
-trait Engine: Send {
+trait Kernel: Send {
     /// Samples of its transforms, which is what the memory goes by.
     fn block(&self) -> usize;
     /// Input samples from the newest that was given to the oldest that is waited for, at most.
@@ -72,7 +76,7 @@ trait Engine: Send {
     ) -> Result<bool>;
 }
 
-impl<T: Real> Engine for OverlapSave<T> {
+impl<T: Real> Kernel for OverlapSave<T> {
     fn block(&self) -> usize {
         OverlapSave::block(self)
     }
@@ -102,7 +106,7 @@ impl<T: Real> Engine for OverlapSave<T> {
     }
 }
 
-impl<T: Real> Engine for Odd<T> {
+impl<T: Real> Kernel for Odd<T> {
     fn block(&self) -> usize {
         Odd::block(self)
     }
@@ -129,17 +133,17 @@ impl<T: Real> Engine for Odd<T> {
     }
 }
 
-/// The engine for reduced rates.
-fn engine<T: Real>(
+/// The kernel for reduced rates.
+fn kernel<T: Real>(
     (from, to): (usize, usize),
     quality: Quality,
     plan: Plan<'_, T>,
-) -> Option<Box<dyn Engine>> {
+) -> Option<Box<dyn Kernel>> {
     let band = quality.band(from, to);
     if from.max(to) <= MAX_TERM
-        && let Some(engine) = OverlapSave::new((from, to), &band, 0, plan)
+        && let Some(kernel) = OverlapSave::new((from, to), &band, 0, plan)
     {
-        return Some(Box::new(engine));
+        return Some(Box::new(kernel));
     }
     Some(Box::new(Odd::new(from, to, quality, plan)?))
 }
@@ -160,14 +164,14 @@ impl Resampler {
         check_rate(to)?;
         let divisor = gcd(from, to);
         let rates = ((from / divisor) as usize, (to / divisor) as usize);
-        let engine = match quality {
-            Quality::Fast | Quality::High => engine::<f32>(rates, quality, &mut planner()),
-            Quality::Best => engine::<f64>(rates, quality, &mut planner()),
+        let kernel = match quality {
+            Quality::Fast | Quality::High => kernel::<f32>(rates, quality, &mut planner()),
+            Quality::Best => kernel::<f64>(rates, quality, &mut planner()),
         };
         let reason = || Error::invalid(format!("{from} Hz cannot be converted to {to} Hz"));
         Ok(Self {
             key: (from, to, quality),
-            engine: engine.ok_or_else(reason)?,
+            kernel: kernel.ok_or_else(reason)?,
         })
     }
 
@@ -182,14 +186,14 @@ impl Resampler {
 
     /// Keeps the resampler for the next [`Resampler::checkout`].
     pub fn give_back(self) {
-        if self.engine.block() <= MAX_KEPT_BLOCK {
+        if self.kernel.block() <= MAX_KEPT_BLOCK {
             IDLE.keep(self.key, self);
         }
     }
 
     /// The input samples that output samples `wanted` are made from.
     pub fn input_window(&self, wanted: Range<u64>) -> Range<u64> {
-        self.engine.input_window(&wanted)
+        self.kernel.input_window(&wanted)
     }
 
     /// Output samples `wanted` from `window`, the input from [`Resampler::input_window`] on.
@@ -200,7 +204,7 @@ impl Resampler {
     /// [`ErrorKind::Limit`] where memory cannot hold them: a file of a few bytes may declare a rate of 1 Hz.
     pub fn process(&mut self, window: &[f32], wanted: Range<u64>) -> Result<Vec<f32>> {
         let mut samples = plane::with_capacity(1, length(&wanted))?.remove(0);
-        self.engine.process(window, wanted, &mut samples)?;
+        self.kernel.process(window, wanted, &mut samples)?;
         Ok(samples)
     }
 }
@@ -210,19 +214,20 @@ impl Resampler {
 /// # Errors
 /// As for [`resample_planes`].
 pub fn resample(plane: &[f32], from: u32, to: u32, quality: Quality) -> Result<Vec<f32>> {
-    resample_planes(plane, plane.len(), from, to, quality)
+    resample_planes(plane, plane.len(), (from, to), quality, Engine::Native)
 }
 
-/// Converts planes of `frames` samples that lie end to end, as the result's do.
+/// Converts planes of `frames` samples that lie end to end, as the result's do, by `engine`.
 ///
 /// # Errors
-/// As for [`Resampler::new`]; a sample that is NaN or infinite; a result that memory cannot hold.
+/// As for [`Resampler::new`]; a sample that is NaN or infinite; a result that memory cannot hold; an engine that this
+/// build does not have.
 pub fn resample_planes(
     planes: &[f32],
     frames: usize,
-    from: u32,
-    to: u32,
+    (from, to): (u32, u32),
     quality: Quality,
+    engine: Engine,
 ) -> Result<Vec<f32>> {
     check_rate(from)?;
     check_rate(to)?;
@@ -235,10 +240,15 @@ pub fn resample_planes(
         planes().for_each(|plane| samples.extend_from_slice(plane));
         return Ok(samples);
     }
+    if engine == Engine::Rubato {
+        finite()?;
+        planes().try_for_each(|plane| engine::rubato(plane, (from, to), quality, &mut samples))?;
+        return Ok(samples);
+    }
     let mut resampler = Resampler::checkout(from, to, quality)?;
     let mut is_finite = true;
     for plane in planes() {
-        is_finite &= resampler.engine.process(plane, 0..made, &mut samples)?;
+        is_finite &= resampler.kernel.process(plane, 0..made, &mut samples)?;
     }
     resampler.give_back();
     if !is_finite {
@@ -301,21 +311,21 @@ mod tests {
             .collect()
     }
 
-    /// The largest difference between an engine on this processor's instructions and on none of them.
+    /// The largest difference between a kernel on this processor's instructions and on none of them.
     fn distance<T: Real>(from: usize, to: usize, quality: Quality) -> f32 {
         let mut scalar = FftPlannerScalar::new();
         let mut plain = |size, direction| scalar.plan_fft(size, direction);
-        let made = |engine: Option<Box<dyn Engine>>| {
+        let made = |kernel: Option<Box<dyn Kernel>>| {
             let mut samples = Vec::new();
             let plane = noise(50_000);
             let count = (plane.len() * to / from) as u64;
-            if let Some(mut engine) = engine {
-                engine.process(&plane, 0..count, &mut samples).unwrap();
+            if let Some(mut kernel) = kernel {
+                kernel.process(&plane, 0..count, &mut samples).unwrap();
             }
             samples
         };
-        let ours = made(engine::<T>((from, to), quality, &mut planner()));
-        let plain = made(engine::<T>((from, to), quality, &mut plain));
+        let ours = made(kernel::<T>((from, to), quality, &mut planner()));
+        let plain = made(kernel::<T>((from, to), quality, &mut plain));
         assert!(!ours.is_empty() && ours.len() == plain.len());
         let pairs = ours.iter().zip(&plain);
         pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)

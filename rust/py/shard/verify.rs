@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use ossicle::Error;
 use ossicle::shard::write::Options;
 use ossicle::shard::{repair, verify};
+use ossicle::{Choice, Error};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
+use crate::audio::choice;
 use crate::door;
 use crate::error::to_exception;
 use crate::progress::Teller;
@@ -19,9 +20,12 @@ pub(crate) fn verify_shards<'py>(
     paths: Vec<PathBuf>,
     threads: usize,
     decode: bool,
+    decoder: &str,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyList>> {
     let teller = Teller::new(progress);
+    let decoder = choice(py, decoder)?;
+    let decode = decode.then_some(decoder);
     let found = door::enter_sure(py, || {
         verify(&paths, threads, decode, &|done, total| {
             teller.tell(done, total)
@@ -51,7 +55,10 @@ pub(crate) fn repair_shard(
         ..Options::default()
     };
     let tell = |done, total| teller.tell(done, total);
-    let repaired = door::enter(py, || repair(&path, &target, decode, options, &tell))?;
+    let repaired = door::enter(py, || {
+        let decode = decode.then_some(Choice::Native);
+        repair(&path, &target, decode, options, &tell)
+    })?;
     let written = repaired.written.map(|shard| (shard.samples, shard.bytes));
     let (samples, bytes) = written.unwrap_or_default();
     let errors = to_list(py, &repaired.errors)?;

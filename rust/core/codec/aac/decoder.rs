@@ -1,6 +1,7 @@
 //! The decoder of AAC-LC and HE-AAC.
 
 use super::block::Blocks;
+use super::channel::{Channel, NOISE};
 use super::element::Elements;
 use super::filterbank::{Filterbank, Overlap, Scratch};
 use super::{AacConfig, Fault, LATE_REPLICATION, Replicated, simd};
@@ -20,6 +21,8 @@ pub(crate) struct Decoder {
     overlaps: Vec<Overlap>,
     /// Whether any packet could be decoded.
     has_begun: bool,
+    /// Whether the last packet has noise, and whether the one before it does, with which it overlaps.
+    noise: [bool; 2],
     planes: Vec<Vec<f32>>,
     /// What makes HE-AAC of it.
     elements: Option<Elements>,
@@ -45,6 +48,7 @@ impl Decoder {
             scratch: filterbank.scratch(),
             overlaps: Vec::new(),
             has_begun: false,
+            noise: [false; 2],
             planes: Vec::new(),
             elements: None,
             number: 0,
@@ -132,6 +136,8 @@ impl PacketDecoder for Decoder {
             return Err(self.fail(fault));
         }
         self.has_begun = true;
+        let is_noisy = |channel: &Channel| channel.books.contains(&NOISE);
+        self.noise = [self.blocks.channels.iter().any(is_noisy), self.noise[0]];
         let (planes, channels) = match (&self.elements, &self.blocks.layout) {
             (Some(elements), Some(layout)) => {
                 let is_stereo = self.config.is_stereo(layout);
@@ -155,6 +161,10 @@ impl PacketDecoder for Decoder {
         if let Some(elements) = &mut self.elements {
             elements.reset(false, true);
         }
+    }
+
+    fn has_noise(&self) -> bool {
+        self.noise.contains(&true)
     }
 
     fn channels(&self) -> Option<usize> {

@@ -125,6 +125,11 @@ impl<'a> Bits<'a> {
         Ok(zeros)
     }
 
+    /// Bits that were read or passed over so far.
+    pub(crate) fn place(&self) -> usize {
+        8 * (self.len + self.missing - self.rest.len()) - self.count as usize
+    }
+
     /// # Errors
     /// When more was read than is there.
     #[inline(always)]

@@ -10,7 +10,7 @@ use super::bits::{Bits, REFILLED};
 pub(super) const PAD: usize = 32;
 
 /// Integers that samples are kept in: `i64` only for the side channel of 32-bit stereo.
-pub(super) trait Sample: Copy + Default {
+pub(crate) trait Sample: Copy + Default {
     fn wrap(value: i64) -> Self;
     fn wide(self) -> i64;
     /// The low 32 bits: exact where a sum is known to fit.
@@ -48,7 +48,7 @@ impl Sample for i64 {
 }
 
 /// A linear predictor over the last `N` samples, oldest first.
-pub(super) trait Predictor<S: Sample, const N: usize> {
+pub(crate) trait Predictor<S: Sample, const N: usize> {
     /// `last` is the newest sample again: kept in a register, it need not come back from memory.
     fn next(&self, history: &[Cell<S>; N], last: S, residual: i32) -> S;
 }
@@ -142,14 +142,27 @@ pub(super) fn predict<S: Sample, const N: usize>(
         let parameter = bits.read(parameter_bits) as u32;
         if parameter == (1 << parameter_bits) - 1 {
             escaped(bits, windows, predictor)?;
-        } else if parameter <= MAX_QUICK {
-            rice(bits, windows, parameter, predictor)?;
+            bits.check()?;
         } else {
-            long_rice(bits, windows, parameter, predictor)?;
+            predict_codes(bits, windows, parameter, predictor)?;
         }
-        bits.check()?;
     }
     Ok(())
+}
+
+/// Samples of Rice codes with `parameter` low bits, 31 at most; the first `N` of `windows` are the history.
+pub(crate) fn predict_codes<S: Sample, const N: usize>(
+    bits: &mut Bits<'_>,
+    windows: &[Cell<S>],
+    parameter: u32,
+    predictor: &impl Predictor<S, N>,
+) -> Result<(), Fault> {
+    if parameter <= MAX_QUICK {
+        rice(bits, windows, parameter, predictor)?;
+    } else {
+        long_rice(bits, windows, parameter, predictor)?;
+    }
+    bits.check()
 }
 
 /// Up to here no code that fits the window is of a number beyond 32 bits.

@@ -42,6 +42,19 @@ impl StreamInfo {
         Some(info)
     }
 
+    /// The 34 bytes of a block that tells as much, sizes of frames and blocks left open.
+    pub(crate) fn to_bytes(self) -> [u8; 34] {
+        let mut bytes = [0; 34];
+        bytes[..4].copy_from_slice(&[0, 16, 0xFF, 0xFF]);
+        let packed = u64::from(self.sample_rate) << 44
+            | u64::from(self.channels - 1 & 7) << 41
+            | u64::from(self.bits - 1 & 31) << 36
+            | self.frames;
+        bytes[10..18].copy_from_slice(&packed.to_be_bytes());
+        bytes[18..].copy_from_slice(&self.md5);
+        bytes
+    }
+
     pub(crate) fn check(self) -> Result<Self> {
         let reason = match self {
             Self { sample_rate: 0, .. } => "the FLAC header declares a rate of 0 Hz".to_owned(),

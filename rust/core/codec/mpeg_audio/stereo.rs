@@ -36,10 +36,21 @@ static GAINS: LazyLock<[Vec<[f32; 2]>; 3]> = LazyLock::new(|| {
 /// Sum and difference of two channels, whose gain has been seen to, to the channels.
 #[inline(always)]
 pub(super) fn mid_side([mid, side]: &mut [Spectrum; 2]) {
-    for (mid, side) in mid.iter_mut().zip(side) {
+    for (mid, side) in mid.iter_mut().zip(side.iter_mut()) {
         for (mid, side) in mid.iter_mut().zip(side) {
             (*mid, *side) = (*mid + *side, *mid - *side);
         }
+    }
+    #[cfg(test)]
+    planted(side);
+}
+
+#[cfg(test)]
+fn planted(side: &mut Spectrum) {
+    use crate::codec::planted::{Bug, has};
+
+    if has(Bug::MidSide) {
+        side[0][0] = -side[0][0];
     }
 }
 

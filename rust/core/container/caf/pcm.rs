@@ -5,7 +5,8 @@
 use super::super::chunk::{HeaderReader, MAX_CHUNKS};
 use super::super::extent::Declared;
 use super::super::pcm::{Coding, Layout, Pcm};
-use crate::codec::pcm::adpcm::{self, Adpcm};
+use crate::codec::adpcm::{self, Adpcm};
+use crate::codec::gsm::{FRAME_SAMPLES, Packing};
 use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
 
@@ -54,7 +55,7 @@ pub(crate) fn open(header: &mut HeaderReader<'_, '_>, base: u64) -> Result<Optio
 fn is_done(layout: Option<Layout>, table: Option<Table>) -> bool {
     match layout.map(|layout| layout.coding) {
         Some(Coding::Linear(..)) => true,
-        Some(Coding::Adpcm(_)) => table.is_some(),
+        Some(Coding::Adpcm(_) | Coding::Gsm(_)) => table.is_some(),
         None => false,
     }
 }
@@ -76,10 +77,14 @@ fn read_description(header: &mut HeaderReader<'_, '_>, at: u64) -> Result<Option
     if !(1.0..=f64::from(u32::MAX)).contains(&rate) {
         return Err(header.broken(at, format!("the CAF header declares a rate of {rate} Hz")));
     }
-    let layout = layout.of(channels, rate as u32);
+    let layout = match layout.coding {
+        Coding::Gsm(packing) => Layout::gsm("caf", packing, channels, rate as u32)?,
+        _ => layout.of(channels, rate as u32),
+    };
     let frames = match layout.coding {
         Coding::Linear(..) => 1,
         Coding::Adpcm(_) => 64,
+        Coding::Gsm(_) => FRAME_SAMPLES as u32,
     };
     if (u64::from(packet_bytes), packet_frames) != (layout.block_bytes, frames) {
         let reason = format!(
@@ -111,6 +116,7 @@ fn layout(id: [u8; 4], flags: u32, bits: u32, channels: u32) -> Result<Option<La
         }
         b"alaw" => linear(SampleFormat::ALaw),
         b"ulaw" => linear(SampleFormat::MuLaw),
+        b"agsm" => Layout::gsm("caf", Packing::Plain, 1, 0)?,
         b"ima4" if channels <= adpcm::MAX_CHANNELS => Layout {
             coding: Coding::Adpcm(Adpcm::ImaQuickTime),
             bits: None,

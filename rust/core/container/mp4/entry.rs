@@ -7,6 +7,7 @@ use super::super::codec_headers;
 use super::boxes::{Span, be16, be32, be64, body, children, find};
 use crate::bytes::window::Window;
 use crate::codec::aac::{self, SAMPLE_RATES};
+use crate::codec::amr::{self, frame::Band};
 use crate::codec::opus::{Head, head_of_dops};
 use crate::codec::params::{Codec, Params};
 use crate::codec::sample::{Order, SampleFormat};
@@ -119,6 +120,8 @@ fn describe(sound: Sound, boxes: &[u8], timescale: u64) -> Result<Entry> {
         b"alac" => alac(sound, inner(b"alac"))?,
         b"Opus" => opus(inner(b"dOps"))?,
         b"fLaC" => flac(inner(b"dfLa"))?,
+        b"samr" => (amr::params(Band::Narrow), Lengths::Ticks),
+        b"sawb" => (amr::params(Band::Wide), Lengths::Ticks),
         b"ac-3" => (plain(sound, Codec::Other("ac3")), Lengths::Fixed(1536)),
         b"ec-3" => (plain(sound, Codec::Other("eac3")), Lengths::Ticks),
         b"enca" => return Err(Error::unsupported("the track is encrypted (enca)")),
@@ -136,8 +139,6 @@ fn describe(sound: Sound, boxes: &[u8], timescale: u64) -> Result<Entry> {
 
 fn unknown(kind: &[u8; 4]) -> Error {
     let name = match kind {
-        b"samr" => "amr_nb".into(),
-        b"sawb" => "amr_wb".into(),
         b"ima4" => "adpcm_ima_qt".into(),
         kind => kind.escape_ascii().to_string(),
     };

@@ -48,7 +48,7 @@ impl Stream {
     /// How far the output lags behind the input at most, in samples of the output, until
     /// [`Stream::flush`].
     pub fn latency(&self) -> u64 {
-        let lag = |resampler: &Resampler| resampler.engine.lag() as u64;
+        let lag = |resampler: &Resampler| resampler.kernel.lag() as u64;
         let lag = self.resampler.as_ref().map_or(0, lag);
         resampled_frames(lag, self.rates.0, self.rates.1)
     }
@@ -81,7 +81,7 @@ impl Stream {
             held.extend_from_slice(plane);
         }
         self.given += frames as u64;
-        let settled = |resampler: &Resampler| resampler.engine.settled(self.given);
+        let settled = |resampler: &Resampler| resampler.kernel.settled(self.given);
         self.advance(self.resampler.as_ref().map_or(self.given, settled))
     }
 
@@ -117,17 +117,17 @@ impl Stream {
             self.held.iter_mut().for_each(|held| samples.append(held));
             return Ok(samples);
         };
-        let engine = &mut resampler.engine;
-        let first = engine
+        let kernel = &mut resampler.kernel;
+        let first = kernel
             .input_window(&wanted)
             .start
             .saturating_sub(self.start) as usize;
         for held in &self.held {
             let window = held.get(first..).unwrap_or_default();
-            engine.process(window, wanted.clone(), &mut samples)?;
+            kernel.process(window, wanted.clone(), &mut samples)?;
         }
         self.made = wanted.end;
-        let next = engine.input_window(&(self.made..self.made + 1)).start;
+        let next = kernel.input_window(&(self.made..self.made + 1)).start;
         self.forget(next.min(self.given));
         Ok(samples)
     }

@@ -10,6 +10,7 @@ use super::progress::{Progress, size};
 use super::verify::{Found, with_index};
 use super::write::{Options, Series, Split, Written};
 use super::{Member, extent};
+use crate::decode::Choice;
 use crate::error::{Error, ErrorKind, Name, Result};
 
 /// What became of a damaged shard.
@@ -35,7 +36,7 @@ pub struct Repaired {
 pub fn repair(
     path: &Path,
     target: &Path,
-    decode: bool,
+    decode: Option<Choice>,
     options: Options,
     progress: Progress<'_>,
 ) -> Result<Repaired> {

@@ -14,6 +14,7 @@ use super::stamp::Stamp;
 use super::walk::walk;
 use super::{Member, extent, index};
 use crate::bytes::source::Source;
+use crate::decode::Choice;
 use crate::error::{Error, Name, Result};
 use crate::pipeline::{Request, load};
 use crate::pool;
@@ -28,7 +29,7 @@ use crate::pool;
 pub fn verify(
     shards: &[PathBuf],
     threads: usize,
-    decode: bool,
+    decode: Option<Choice>,
     progress: Progress<'_>,
 ) -> Vec<Result<Vec<Error>>> {
     let paths: Vec<&Path> = shards.iter().map(PathBuf::as_path).collect();
@@ -43,7 +44,7 @@ pub fn verify(
 /// byte of the file once.
 pub(super) fn with_index(
     path: &Path,
-    decode: bool,
+    decode: Option<Choice>,
     on_bytes: &dyn Fn(u64) -> Result<()>,
 ) -> Result<Found> {
     let read = Cell::new(0);
@@ -113,8 +114,9 @@ fn with_fault(fault: Error, mut found: Found) -> Found {
 pub struct Checks<'a> {
     /// The rows of its index: members must lie where these say, with payloads of these digests.
     pub rows: Option<&'a [Row]>,
-    /// Whether what is audio by its extension must decode to its end, with the checksums that it has.
-    pub decode: bool,
+    /// Which decoder must decode what is audio by its extension to its end, with the checksums that it has;
+    /// `None`: none.
+    pub decode: Option<Choice>,
     /// Told of the bytes of each piece that was read; its error ends the examination.
     pub on_bytes: Option<&'a dyn Fn(u64) -> Result<()>>,
 }
@@ -257,12 +259,13 @@ impl Examiner<'_> {
     }
 
     fn decode(&self, member: &Member) -> Result<()> {
-        if !self.checks.decode || !is_audio(&member.name) {
+        let Some(decoder) = self.checks.decode.filter(|_| is_audio(&member.name)) else {
             return Ok(());
-        }
+        };
         let request = Request {
             duration: Some(0.0),
             verify: true,
+            decoder,
             ..Request::default()
         };
         load(self.section(member)?, &request).map(drop)
