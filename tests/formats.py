@@ -26,6 +26,7 @@ CONTAINERS = {
     "ogg": "Ogg",
     "matroska": "Matroska, WebM",
     "mpegts": "MPEG-TS, M2TS",
+    "avi": "AVI, OpenDML too",
     "nistsphere": "NIST SPHERE",
     "shn": "Shorten",
     "raw": "none (`raw=`)",
@@ -44,6 +45,7 @@ ENDS = {
     "ogg": "pre-skip (Opus), the first and last granule positions",
     "matroska": "CodecDelay, DiscardPadding",
     "mpegts": "nothing tells: all that is decoded; timestamps cut nothing",
+    "avi": "the last chunk of the track; start times move nothing",
     "nistsphere": "the header's count, or the file's end; of Shorten the end mark",
     "shn": "the end mark",
     "raw": "the end of the file",
@@ -175,7 +177,7 @@ rate.
 
 {refused}
 
-Likewise HE-AAC (told by the header or by the packets alone), the profiles Main, SSR and LTP of AAC,
+Likewise the profiles Main, SSR and LTP of AAC,
 USAC, AAC with coupling channels, Opus in CAF and ambisonics, encrypted
 tracks, and what is no recording at all: archives, pictures, pages, pointers of Git LFS.
 

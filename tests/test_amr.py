@@ -60,6 +60,7 @@ def compare(band: Band, frames: list[bytes], folder: Path) -> oracle.Array:
     return waveform
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize(("name", "mode", "dtx"), STREAMS)
 def test_every_rate_is_the_references(name: str, mode: int, dtx: bool, folder: Path) -> None:
     band, frames = BANDS[name], encoded(folder, name, mode, dtx)
@@ -67,7 +68,7 @@ def test_every_rate_is_the_references(name: str, mode: int, dtx: bool, folder: P
     assert kinds == {mode} | ({SILENCE[name], 15} if dtx else set())
     waveform = compare(band, frames, folder)
     assert oracle.rms(waveform) > 0.01
-    formats.record("amr", band.codec, band.rate, 1, 0.0)
+    formats.record("amr", band.codec, band.rate, 1, 0.0, folder / "clip.amr")
     if not dtx and (name, mode) not in (("wide", 0), ("wide", 1)):
         # FFmpeg's own decoder computes with floats, and at the lowest rates far from these.
         own = phone_frames.decode(band, folder / "clip.amr", band.codec.replace("_", ""))
@@ -83,6 +84,7 @@ def test_rates_change_from_frame_to_frame(name: str, folder: Path) -> None:
     compare(band, mixed, folder)
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
 @pytest.mark.parametrize("mode", range(8))
 def test_lost_frames_are_made_up_as_by_the_reference(mode: int, share: float, folder: Path) -> None:
@@ -92,6 +94,7 @@ def test_lost_frames_are_made_up_as_by_the_reference(mode: int, share: float, fo
     compare(NARROW, frames, folder)
 
 
+@pytest.mark.sampled(one_in=4)
 @pytest.mark.parametrize("lost", [b"\x74", NOTHING], ids=["lost", "nothing"])
 @pytest.mark.parametrize("mode", range(9))
 def test_lost_frames_of_the_wide_band_are_bridged(mode: int, lost: bytes, folder: Path) -> None:
@@ -126,6 +129,7 @@ def test_noise_after_silence_goes_on_and_fades(name: str, folder: Path) -> None:
 CHANCE = {"narrow": (0, 1, 3, 4, 6, 8), "wide": (3, 4, 7)}
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize(
     ("name", "mode"), [(name, mode) for name in CHANCE for mode in CHANCE[name]]
 )
@@ -186,9 +190,10 @@ def test_in_containers_of_ffmpeg(name: str, suffix: str, folder: Path) -> None:
     expected = phone_frames.decode(band, path)
     np.testing.assert_array_equal(waveform[0], expected)
     np.testing.assert_array_equal(waveform[0], ossicle.load(bare)[0])
-    formats.record(container, band.codec, band.rate, 1, 0.0)
+    formats.record(container, band.codec, band.rate, 1, 0.0, path)
 
 
+@pytest.mark.sampled(one_in=5)
 @pytest.mark.parametrize("timescale", [None, 1_000, 48_000])
 @pytest.mark.parametrize("each", [1, 5, 10])
 @pytest.mark.parametrize("name", BANDS)
@@ -221,7 +226,7 @@ def test_a_type_that_does_not_exist_is_damage_at_its_byte(name: str, folder: Pat
     assert len(gaps) == 1
     np.testing.assert_array_equal(waveform[: 20 * band.samples], whole[: 20 * band.samples])
     end = -10 * band.samples
-    assert oracle.rms(waveform[end:] - whole[end:]) < 0.1 * oracle.rms(whole[end:])
+    assert oracle.rms(waveform[end:] - whole[end:]) < 0.3 * oracle.rms(whole[end:])
 
 
 @pytest.mark.parametrize("name", BANDS)

@@ -40,7 +40,6 @@ const KNOWN: &[(usize, &[u8], &str)] = &[
         b"\x30\x26\xB2\x75\x8E\x66\xCF\x11",
         "asf (windows media)",
     ),
-    (8, b"AVI ", "avi"),
     (0, b"FLV\x01", "flv"),
     (0, b"\x00\x00\x01\xBA", "mpeg (program stream)"),
     (257, b"ustar", "a tar archive"),

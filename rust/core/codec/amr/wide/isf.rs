@@ -279,7 +279,7 @@ fn coefficients<const N: usize, const M: usize, const HALF: usize>(
             even[at].saturating_sub(odd[at]),
         )
     };
-    let sizes = (1..half).map(|at| both(at)).fold(1, |most, (a, b)| {
+    let sizes = (1..half).map(&both).fold(1, |most, (a, b)| {
         most | a.saturating_abs() | b.saturating_abs()
     });
     let down = if may_scale {

@@ -50,7 +50,7 @@ impl Lag {
 
     /// The least of the lags that later subframes tell.
     pub(super) fn least(self) -> i32 {
-        (self.whole - 8).max(SHORTEST).min(LONGEST - 15)
+        (self.whole - 8).clamp(SHORTEST, LONGEST - 15)
     }
 
     /// A lag that is told from `least` on.
