@@ -294,7 +294,7 @@ def test_datasets_audio(
     theirs = dataset.cast_column("audio", datasets.Audio(**feature))[1]["audio"]
     assert theirs["sampling_rate"] == rate
     if sampling_rate in (None, 22_050):
-        # FFmpeg takes 3 dB from one channel that becomes two, and gives them to two that become one.
+        # FFmpeg makes one channel 3 dB quieter as two, and two 3 dB louder as one.
         own, wanted = ossicle.info(path).channels, num_channels or ossicle.info(path).channels
         factor = np.float32(np.sqrt(wanted / own))
         same(ours["array"], theirs["array"] * factor, 4e-5)
