@@ -30,6 +30,7 @@ import peers_pad  # noqa: E402
 import peers_range  # noqa: E402
 import peers_resample  # noqa: E402
 import peers_shard  # noqa: E402
+import peers_speech  # noqa: E402
 import peers_train  # noqa: E402
 import typer  # noqa: E402
 
@@ -49,6 +50,7 @@ app.command("pad")(peers_pad.main)
 app.command("range")(peers_range.main)
 app.command("resample")(peers_resample.main)
 app.command("shard")(peers_shard.main)
+app.command("speech")(peers_speech.main)
 app.command("train")(peers_train.main)
 
 

@@ -50,8 +50,12 @@ again: kept plans and Vorbis code books are warm, ours and the peers'.""".replac
 _TOLERANCE = {"native": 2e-3, "resampled": 1e-2}
 # FFmpeg's own decoder of Opus rounds angles otherwise than libopus, which ours follows.
 _OPUS_TOLERANCE = 3e-2
+# Its decoder of AMR computes with floats, where the reference has 16 bits.
+_AMR_TOLERANCE = 1e-1
 # Frames that some peers leave in at either end.
-_SLACK_FRAMES = {"mp3": 3 * 1152, "aac": 3 * 1024, "vorbis": 1024, "opus": 960}
+_SLACK_FRAMES = {"mp3": 3 * 1152, "aac": 3 * 1024, "vorbis": 1024, "opus": 960} | {
+    "ts-aac": 3 * 1024, "ts-mp3": 3 * 1152, "avi-mp3": 3 * 1152
+}  # fmt: skip
 
 
 def ours(path: str, rate: int, wanted: int) -> Waveform:
@@ -132,11 +136,18 @@ ENCODERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "opus": ("opus", ("-c:a", "libopus", "-b:a", "64k")),
     "alac": ("m4a", ("-c:a", "alac")),
     "aiff": ("aiff", ("-c:a", "pcm_s16be")),
+    "amr": ("amr", ("-c:a", "libopencore_amrnb", "-b:a", "12.2k")),
+    "ts-aac": ("ts", _AAC),
+    "ts-mp3": ("ts", _MP3),
+    "avi": ("avi", _PCM),
+    "avi-mp3": ("avi", _MP3),
 }
 # Seconds, rate and channels: a song, and what speech corpora hold.
 SHAPES = ((120.0, 44_100, 2), (15.0, 16_000, 1), (3.0, 16_000, 1), (1.0, 16_000, 1))
 # Opus knows one rate.
 _OPUS_SHAPES = ((120.0, 48_000, 2), (15.0, 48_000, 1), (3.0, 48_000, 1))
+# Nor does AMR-NB.
+_AMR_SHAPES = ((120.0, 8_000, 1), (15.0, 8_000, 1), (3.0, 8_000, 1))
 _MORE_SHAPES = ((15.0, 44_100, 2), (3.0, 48_000, 1), (15.0, 22_050, 1), (15.0, 8_000, 1))
 
 
@@ -151,7 +162,7 @@ def clips(formats: list[str], quick: bool) -> list[Clip]:
     found = []
     for name in formats:
         shapes = SHAPES + (_MORE_SHAPES if name in ("wav", "flac") else ())
-        shapes = _OPUS_SHAPES if name == "opus" else shapes
+        shapes = {"opus": _OPUS_SHAPES, "amr": _AMR_SHAPES}.get(name, shapes)
         for seconds, rate, channels in shapes:
             length = min(seconds, 10.0) if quick else seconds
             found.append(Clip(name, ENCODERS[name][0], length, rate, channels, ENCODERS[name][1]))
@@ -169,7 +180,7 @@ def objection(clip: Clip, wanted: int, theirs: Waveform, reference: Waveform) ->
         return f"gives {len(theirs)} samples instead of {len(reference)}"
     error = _distance(theirs, reference, slack, pass_band=0.9 if resampled else 1.0)
     within = _TOLERANCE["resampled" if resampled else "native"]
-    within = _OPUS_TOLERANCE if clip.format == "opus" else within
+    within = {"opus": _OPUS_TOLERANCE, "amr": _AMR_TOLERANCE}.get(clip.format, within)
     return None if error < within else f"differs by {error:.1%} of the signal's RMS"
 
 

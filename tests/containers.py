@@ -142,3 +142,43 @@ def caf(
 def packet_table(packets: int, frames: int, priming: int, remainder: int) -> bytes:
     """CAF's chunk ``pakt`` for packets of one size."""
     return b"pakt" + struct.pack(">qqqii", 24, packets, frames, priming, remainder)
+
+
+def wave_format(
+    tag: int, channels: int, bits: int, rate: int, block: int | None = None, more: bytes = b""
+) -> bytes:
+    """The body of a format chunk, of WAV and of AVI."""
+    block = channels * bits // 8 if block is None else block
+    return struct.pack("<HHIIHH", tag, channels, rate, rate * block, block, bits) + more
+
+
+def avi(
+    streams: list[tuple[bytes, bytes]],
+    parts: list[list[bytes]],
+    *,
+    start: int = 0,
+    riff: int | None = None,
+    movi: int | None = None,
+    index: bytes = b"",
+) -> bytes:
+    """AVI of `streams`, a kind and a format each; `parts` but the first are those of OpenDML.
+
+    `riff` and `movi` lie about the sizes of the first part, `start` is the streams' start time.
+    """
+
+    def part(name: bytes, form: bytes, body: bytes, size: int | None = None) -> bytes:
+        made = chunk(name, form + body)
+        return made if size is None else name + struct.pack("<I", size) + made[8:]
+
+    header = chunk(b"avih", struct.pack("<14I", 40_000, 0, 0, 0, 0, 0, len(streams), *[0] * 7))
+    for kind, format_ in streams:
+        facts = struct.pack("<4s4sIHHI8I", kind, b"", 0, 0, 0, 0, 1, 8_000, start, 0, 0, 0, 0, 0)
+        strl = chunk(b"strh", facts + bytes(8)) + chunk(b"strf", format_)
+        header += part(b"LIST", b"strl", strl)
+    first, *rest = parts
+    body = part(b"LIST", b"hdrl", header)
+    body += part(b"LIST", b"movi", b"".join(first), movi) + index
+    found = part(b"RIFF", b"AVI ", body, riff)
+    for more in rest:
+        found += part(b"RIFF", b"AVIX", part(b"LIST", b"movi", b"".join(more)))
+    return found

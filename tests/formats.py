@@ -21,10 +21,12 @@ CONTAINERS = {
     "flac": "FLAC",
     "mp3": "MPEG audio",
     "aac": "ADTS",
+    "amr": "AMR",
     "mp4": "MP4, M4A, MOV, fragmented too",
     "ogg": "Ogg",
     "matroska": "Matroska, WebM",
     "mpegts": "MPEG-TS, M2TS",
+    "avi": "AVI, OpenDML too",
     "nistsphere": "NIST SPHERE",
     "shn": "Shorten",
     "raw": "none (`raw=`)",
@@ -38,10 +40,12 @@ ENDS = {
     "flac": "the last frame, of the last stream in a row",
     "mp3": "the delay and padding of the LAME tag; without it all that is decoded",
     "aac": "nothing tells: all that is decoded",
+    "amr": "the last whole frame",
     "mp4": "the edit list, as FFmpeg 9 reads it; a pause between two edits is silence",
     "ogg": "pre-skip (Opus), the first and last granule positions",
     "matroska": "CodecDelay, DiscardPadding",
     "mpegts": "nothing tells: all that is decoded; timestamps cut nothing",
+    "avi": "the last chunk of the track; start times move nothing",
     "nistsphere": "the header's count, or the file's end; of Shorten the end mark",
     "shn": "the end mark",
     "raw": "the end of the file",
@@ -160,6 +164,12 @@ Any number of channels up to 1,024 in PCM, 255 in Opus and Vorbis, 8 in FLAC, AL
 order of WAV. In ADPCM of Apple (`ima4`) a packet begins by its own header; FFmpeg carries seven
 bits over from the one before it, which no range could.
 
+AMR is decoded with the whole numbers of the 3GPP reference decoders, sample for sample; FFmpeg's
+`amrnb` and `amrwb` compute with floats, and its libopencore is compared with. Each frame depends on
+all before it: a range is decoded from the beginning of the file on, some 2,000 (AMR-NB) or 1,000
+times (AMR-WB) as fast as it plays. Frames that a file says were lost or are bad are made up as the
+reference does, and so are comfort noise and pauses in it.
+
 ## What is not read
 
 Each of these ends in `UnsupportedFormatError`, which names it: never silence, noise or half the
@@ -167,7 +177,7 @@ rate.
 
 {refused}
 
-Likewise HE-AAC (told by the header or by the packets alone), the profiles Main, SSR and LTP of AAC,
+Likewise the profiles Main, SSR and LTP of AAC,
 USAC, AAC with coupling channels, Opus in CAF and ambisonics, encrypted
 tracks, and what is no recording at all: archives, pictures, pages, pointers of Git LFS.
 
@@ -194,6 +204,14 @@ by the reasons of their remarks in `result.json`. The index of a shard keeps rem
 `remarks`.
 
 {remarks}
+
+## Which decoder
+
+Ossicle's own codecs decode all of these (`decoder="native"`). The codecs of the crate symphonia can
+be asked instead, or both and compared: [decoders.md](decoders.md). Native is the default because it
+reads more (symphonia has no Opus, GSM, Shorten, HE-AAC or AMR, and no AAC of more than two
+channels), agrees with FFmpeg on every file above, and is faster: symphonia takes 1.4 to 6 times as
+long on the same packets ([record](../benches/record/2026-12-01-decoders.md)).
 
 ## Where a recording ends
 

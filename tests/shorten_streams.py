@@ -79,7 +79,10 @@ def towards_zero(number: int, by: int) -> int:
 
 @dataclass
 class Settings:
-    """What the head of a stream says; `header` is that of the file that was compressed."""
+    """What the head of a stream says; `header` is that of the file that was compressed.
+
+    With `best` each block has its shortest difference, as a real encoder chooses.
+    """
 
     kind: int = S16LH
     version: int = 2
@@ -88,6 +91,7 @@ class Settings:
     means: int = 4
     header: bytes = b""
     skipped: bytes = b""
+    best: bool = False
 
 
 def encode(
@@ -103,7 +107,7 @@ def encode(
     while at < planes.shape[1]:
         # They become smaller alone: FFmpeg reads no others.
         wanted = min(size, planes.shape[1] - at)
-        if wanted > 9 and random.random() < 0.04:
+        if wanted > 9 and not settings.best and random.random() < 0.04:
             wanted = int(random.integers(3 * wanted // 4, wanted))
         if wanted != size:
             bits.unsigned(BLOCK_SIZE, 2)
@@ -164,7 +168,10 @@ def _block(
     else:
         # Short blocks after a linear one would meet a history that is moved: encoders write none.
         linear = settings.order > 0 and len(block) >= wrap and random.random() < 0.4
+        linear &= not settings.best
         command = LINEAR if linear else int(random.integers(0, 4))
+        if settings.best:
+            command = min(range(4), key=lambda way: _size(channel, block, offset, way))
         if linear:
             order = int(random.integers(1, settings.order + 1))
             coefficients = [int(c) for c in random.integers(-40, 40, order)]
@@ -172,7 +179,8 @@ def _block(
         else:
             residuals = _differences(channel, block, offset, command)
         mean = sum(map(abs, residuals)) / len(residuals)
-        energy = max(0, int(np.log2(mean + 1)) + int(random.integers(-1, 2)))
+        chance = 0 if settings.best else int(random.integers(-1, 2))
+        energy = max(0, int(np.log2(mean + 1)) + chance)
         bits.unsigned(command, 2)
         bits.unsigned(energy + (settings.version == 0), 3)
         if linear:
@@ -192,6 +200,10 @@ def _differences(channel: Channel, block: list[int], offset: int, command: int) 
         guess = (offset, a, 2 * a - b, 3 * (a - b) + c)[command]
         found.append(past[at] - guess)
     return found
+
+
+def _size(channel: Channel, block: list[int], offset: int, command: int) -> int:
+    return sum(map(abs, _differences(channel, block, offset, command)))
 
 
 def _linear(channel: Channel, block: list[int], offset: int, coefficients: list[int]) -> list[int]:

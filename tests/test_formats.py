@@ -27,7 +27,7 @@ REFUSED = {
     "AC-3 in MPEG-TS": ("ts", "-c:a ac3", "ac3"),
     "E-AC-3 in MPEG-TS": ("ts", "-c:a eac3", "eac3"),
     "Opus in MPEG-TS": ("ts", "-c:a libopus", "opus"),
-    "AVI": ("avi", "-c:a pcm_s16le", "avi"),
+    "AC-3 in AVI": ("avi", "-c:a ac3", "ac-3"),
     "Flash video": ("flv", "-c:a libmp3lame -ar 44100", "flv"),
     "G.722 in WAV": ("wav", "-c:a g722 -ar 16000 -ac 1", "g.722"),
     "G.726 in WAV": ("wav", "-c:a g726 -ar 8000 -ac 1", "g.726"),

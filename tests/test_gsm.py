@@ -201,7 +201,7 @@ def test_a_part_of_a_frame_is_none(tmp_path: Path) -> None:
     data = plain(frames(6, 9))
     facts = ossicle.info(data[:-1], raw=RAW)
     assert facts.frames == 8 * 160
-    assert "32 bytes of a frame of 33" in facts.remarks[0]
+    assert "after 32 of the 33 bytes of a frame" in facts.remarks[0]
     # sox counts the pad byte of the chunk in its size.
     path = tmp_path / "clip.wav"
     path.write_bytes(wav(microsoft(frames(6, 6)) + b"\0"))

@@ -96,7 +96,7 @@ def test_a_part_of_a_frame_is_a_remark(tmp_path: Path) -> None:
     raw = RawFormat("pcm_s16be", 16_000, 2)
     facts = ossicle.info(path, raw=raw)
     assert facts.frames == FRAMES
-    assert "3 bytes of a frame of 4" in facts.remarks[0]
+    assert "after 3 of the 4 bytes of a frame" in facts.remarks[0]
     expected = ffmpeg(path, "pcm_s16be", 16_000, 2)
     np.testing.assert_array_equal(ossicle.load(path, mono=False, raw=raw)[0], expected)
     with pytest.raises(ossicle.CorruptAudioError, match="of a frame"):
@@ -133,3 +133,8 @@ def test_commands_take_it(tmp_path: Path) -> None:
     expected, _ = ossicle.load(path, raw=RawFormat("pcm_mulaw", 8_000, 2))
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
     assert run("info", "--raw", "mulaw", path, folder=tmp_path).returncode == 2
+    assert run("verify", "--raw", "pcm_mulaw:8000:2", path, folder=tmp_path).returncode == 0
+    path.write_bytes(path.read_bytes() + b"1")
+    done = run("verify", "--strict", "--raw", "pcm_mulaw:8000:2", path, folder=tmp_path)
+    assert done.returncode == 1
+    assert "after 1 of the 2 bytes of a frame" in done.stderr

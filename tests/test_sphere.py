@@ -138,12 +138,12 @@ def test_a_wrong_count_is_a_remark(tmp_path: Path) -> None:
     for what, (kind, fields, frames) in cases.items():
         path.write_bytes(stored(kind, 2, 8_000, **fields))
         expected = oracle.decode_to("ffmpeg", path, 2)[:, :frames]
-        name = "header counts" if "small" in what else "does not count"
+        name = "counts fewer" if "small" in what else "does not count"
         name = "no sample_byte_format" if "byte_format" in what else name
         careless.check(path, expected, name, what=f"nistsphere | {what}")
     path.write_bytes(stored("s16le", 1, 8_000) + b"\0")
     expected = oracle.decode_to("ffmpeg", path, 1)
-    careless.check(path, expected, "1 bytes follow", what="nistsphere | a byte after the samples")
+    careless.check(path, expected, "last bytes (1)", what="nistsphere | a byte after the samples")
     path.write_bytes(stored("s16le", 1, 8_000, channel_count=None))
     assert "no channel_count" in ossicle.info(path).remarks[0]
     assert ossicle.info(path).frames == FRAMES

@@ -6,6 +6,7 @@
 pub(crate) mod aac;
 pub(crate) mod adpcm;
 pub(crate) mod alac;
+pub(crate) mod amr;
 pub(crate) mod bits;
 pub(crate) mod flac;
 pub(crate) mod gsm;
@@ -23,6 +24,7 @@ pub(crate) mod shorten;
 pub(crate) mod vorbis;
 
 use self::alac::alac_config;
+use self::amr::frame::Band;
 use self::flac::header::FrameHeader;
 use self::packet::PacketDecoder;
 use self::params::{Codec, Params};
@@ -77,7 +79,8 @@ fn row(codec: Codec) -> Row {
     match codec {
         Codec::Aac => Row {
             most_channels: 8,
-            // Overlap of one block; two more cost nothing.
+            // Overlap of one block; two more cost nothing. HE-AAC finds out by reading where to begin: see
+            // `decode::reader::he_aac_start`.
             preroll_frames: |_| 3 * 1024,
             tolerance: LOSSY_TOLERANCE,
             ..Row::new("aac", |params| Ok(Box::new(aac::Decoder::new(params)?)))
@@ -90,6 +93,8 @@ fn row(codec: Codec) -> Row {
             }),
             ..Row::new("alac", |params| Ok(Box::new(alac::Decoder::new(params)?)))
         },
+        Codec::AmrNb => amr(Band::Narrow),
+        Codec::AmrWb => amr(Band::Wide),
         Codec::Flac => Row {
             most_channels: 8,
             packet_frames: |_, data| {
@@ -154,6 +159,18 @@ const MPEG_PREROLL_FRAMES: u64 = 2 * 1152;
 /// Ten times the largest difference between two decoders of a lossy codec that was found (docs/decoders.md).
 const LOSSY_TOLERANCE: f32 = 2e-5;
 
+/// AMR, whose frames each depend on all before them.
+fn amr(band: Band) -> Row {
+    Row {
+        most_channels: 1,
+        preroll_frames: |_| i64::MAX as u64,
+        packet_frames: amr::packet_frames,
+        ..Row::new(band.name(), |params| {
+            Ok(Box::new(amr::Decoder::new(params)?))
+        })
+    }
+}
+
 /// A layer of MPEG audio.
 fn mpeg(name: &'static str, preroll_frames: fn(&Params) -> u64) -> Row {
     Row {
@@ -207,6 +224,7 @@ impl Params {
             channels: channels.filter(|count| *count <= most),
             bits_per_sample: None,
             header: Vec::new(),
+            is_replicated: false,
         }
     }
 

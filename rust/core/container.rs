@@ -4,7 +4,9 @@
 
 mod adts;
 mod aiff;
+mod amr;
 mod au;
+mod avi;
 mod caf;
 mod chunk;
 mod codec_headers;
@@ -21,6 +23,7 @@ mod ogg;
 pub(crate) mod pcm;
 mod pieces;
 mod raw;
+pub(crate) mod replicated;
 pub(crate) mod shorten;
 mod sphere;
 mod tags;
@@ -142,6 +145,12 @@ fn open_packets<'a>(mut source: Source<'a>) -> Result<Box<dyn Demuxer + 'a>> {
     }
     if caf::sniff(&mut source)? {
         return Ok(Box::new(caf::Caf::open(source)?));
+    }
+    if avi::sniff(&mut source)? {
+        return avi::open(source);
+    }
+    if let Some(band) = amr::sniff(&mut source)? {
+        return Ok(Box::new(amr::Amr::open(source, band)?));
     }
     let source = match ts::open(source)? {
         Ok(demuxer) => return Ok(demuxer),

@@ -23,7 +23,7 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::audio::{encode, info, load, load_batch};
+    use super::audio::{encode, info, load, load_batch, load_batch_channels};
     #[pymodule_export]
     use super::cache::Cache;
     #[pymodule_export]
@@ -43,7 +43,7 @@ mod _native {
 
     /// What audio is known by in a shard.
     #[pymodule_export]
-    const AUDIO_EXTENSIONS: [&str; 33] = ossicle::shard::AUDIO_EXTENSIONS;
+    const AUDIO_EXTENSIONS: [&str; 39] = ossicle::shard::AUDIO_EXTENSIONS;
 
     /// What samples without a header can be.
     #[pymodule_export]

@@ -11,6 +11,7 @@ import typer
 from ossicle.audio.decoders import check_decoder
 from ossicle.cli.base import (
     Bars,
+    RawOption,
     app,
     console,
     print_fault,
@@ -47,6 +48,7 @@ def verify(
         bool, typer.Option("--strict", help="Exit with 1 for remarks on recordings, too.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    raw: RawOption = None,
 ) -> None:
     """Read shards and recordings to their last byte and say what is damaged; exit with 1 then.
 
@@ -54,12 +56,15 @@ def verify(
 
     Payloads of shards are compared with the SHA-256 of an index beside the shard (see [bold]ossicle
     index[/]); without one only headers can be checked, and with --decode what the audio says of
-    itself. Recordings of their own, known by their suffix, are decoded.
+    itself. Recordings of their own, known by their suffix, are decoded; with --raw all paths that
+    are no tar are recordings without a header.
     """
     from ossicle.shard import verify as checks
 
-    recordings = [path for path in paths if _is_recording(path)]
-    shards = [path for path in paths if not _is_recording(path)]
+    shards: list[Path] = []
+    recordings: list[Path] = []
+    for path in paths:
+        (recordings if _is_recording(path, raw is not None) else shards).append(path)
     with report_errors(), progress_bars(in_bytes=True) as progress:
         name, bars = check_decoder(decoder), Bars(progress)
         faults = checks.verify_shards(
@@ -77,8 +82,9 @@ def verify(
             decoder=name,
             threads=threads,
             progress=lambda done, total: bars("decode", done, total),
+            raw=raw,
         )
-        remarks += checks.recording_remarks(recordings, threads=threads)
+        remarks += checks.recording_remarks(recordings, threads=threads, raw=raw)
     faults = faults.vstack(more)
     for row in faults.iter_rows(named=True):
         if as_json:
@@ -101,10 +107,11 @@ def verify(
         raise typer.Exit(1)
 
 
-def _is_recording(path: Path) -> bool:
+def _is_recording(path: Path, is_raw: bool) -> bool:
     from ossicle.shard import AUDIO_EXTENSIONS
 
-    return path.suffix[1:].lower() in AUDIO_EXTENSIONS
+    suffix = path.suffix[1:].lower()
+    return suffix != "tar" if is_raw else suffix in AUDIO_EXTENSIONS
 
 
 def _print_remark(remark: Remark, strict: bool) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ossicle import _native
-from ossicle.audio import ShardMember, info, load_batch
+from ossicle.audio import RawFormat, ShardMember, info, load_batch
 from ossicle.audio.arguments import thread_count
 from ossicle.audio.decoders import DecoderName, check_decoder
 from ossicle.errors import AudioError
@@ -115,6 +115,7 @@ def verify_recordings(
     decoder: DecoderName = "native",
     threads: int | None = None,
     progress: Report | None = None,
+    raw: RawFormat | None = None,
 ) -> polars.DataFrame:
     """Decodes recordings to their ends, with the checksums that they have, and lists all faults.
 
@@ -123,6 +124,7 @@ def verify_recordings(
         decoder: As for `verify_shards`.
         threads: How many are decoded at a time; None takes as many as the process may use.
         progress: Is called with the recordings that are done and all of them.
+        raw: How they are stored, where they have no header.
 
     Returns:
         As `verify_shards`; ``shard`` is the recording, ``member`` null.
@@ -135,7 +137,13 @@ def verify_recordings(
         some = files[start : start + _AT_ONCE]
         # All of each is decoded, and nothing of it kept.
         batch = load_batch(
-            some, duration=0.0, threads=threads, verify=True, on_error="collect", decoder=name
+            some,
+            duration=0.0,
+            threads=threads,
+            verify=True,
+            on_error="collect",
+            decoder=name,
+            raw=raw,
         )
         pairs = zip(some, batch.errors, strict=True)
         rows += [fault_row(path, error) for path, error in pairs if error is not None]
@@ -177,12 +185,15 @@ def shard_remarks(paths: Shards, *, threads: int | None = None) -> list[Remark]:
 
 
 def recording_remarks(
-    paths: Sequence[str | os.PathLike[str]], *, threads: int | None = None
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    threads: int | None = None,
+    raw: RawFormat | None = None,
 ) -> list[Remark]:
     """The remarks on recordings; nothing is decoded. Those that cannot be read have none."""
     files = [os.fspath(path) for path in paths]
     with ThreadPoolExecutor(thread_count(threads), "ossicle-remarks") as pool:
-        found = pool.map(_remarks_on, files)
+        found = pool.map(lambda path: _remarks_on(path, raw), files)
         return [
             Remark(path, None, one)
             for path, remarks in zip(files, found, strict=True)
@@ -218,9 +229,9 @@ def _has_control_characters(name: str) -> bool:
     return any(unicodedata.category(one) == "Cc" for one in name)
 
 
-def _remarks_on(recording: str | ShardMember) -> tuple[str, ...]:
+def _remarks_on(recording: str | ShardMember, raw: RawFormat | None = None) -> tuple[str, ...]:
     try:
-        return info(recording).remarks
+        return info(recording, raw=raw).remarks
     except AudioError:
         return ()
 

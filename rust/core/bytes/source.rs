@@ -38,7 +38,8 @@ pub struct Source<'a> {
     /// Steps that are left.
     steps: u64,
     remarks: Remarks,
-    raw: Option<RawFormat>,
+    /// Boxed: few have one.
+    raw: Option<Box<RawFormat>>,
 }
 
 impl Source<'_> {
@@ -125,13 +126,13 @@ impl<'a> Source<'a> {
     /// Has it read as samples without a header, if `format` describes them: its content is not looked at.
     #[must_use]
     pub fn raw(mut self, format: Option<RawFormat>) -> Self {
-        self.raw = format;
+        self.raw = format.map(Box::new);
         self
     }
 
     /// What stands in for its header, if it has none.
     pub(crate) fn raw_format(&self) -> Option<RawFormat> {
-        self.raw
+        self.raw.as_deref().copied()
     }
 
     /// Notes what is careless here and is read all the same.

@@ -9,6 +9,7 @@ use super::mp4::boxes::{be32, be64};
 use super::mp4::entry::{apply_aac_config, apply_alac_config, counted, stream_config};
 use crate::bytes::source::Source;
 use crate::bytes::window::Window;
+use crate::codec::amr::{self, frame::Band};
 use crate::codec::params::{Codec, Params};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -438,6 +439,7 @@ fn params(
             let head = window.at(data, 16, 256)?;
             codec_headers::flac(&streaminfo(head, description)?)?
         }
+        b"samr" => amr::params(Band::Narrow),
         b".mp1" => plain(Codec::Mp1),
         b".mp2" => plain(Codec::Mp2),
         b".mp3" => plain(Codec::Mp3),

@@ -1,12 +1,14 @@
 //! How many frames a packet decodes to, by what it begins with.
 
-use crate::codec::aac;
+use crate::codec::aac::AacConfig;
 use crate::codec::alac::alac_config;
 use crate::codec::params::{Codec, Params};
 use crate::codec::vorbis::Blocks;
 
 /// Bytes of a packet that tell its length at most: the header of a FLAC frame.
 pub(crate) const HEAD_BYTES: usize = 16;
+/// The same where a packet has several frames, each of which tells its own length.
+const ALL_BYTES: usize = 64 * 1024;
 
 /// The lengths of one track's packets, in order.
 #[derive(Clone, Debug)]
@@ -33,6 +35,14 @@ impl Lengths {
     pub(crate) fn new(params: &Params) -> Self {
         let kind = Kind::of(params).unwrap_or(Kind::Unknown);
         Self { kind, before: None }
+    }
+
+    /// Bytes of a packet that tell its length at most.
+    pub(crate) fn head_bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Told(params) if matches!(params.codec, Codec::AmrNb | Codec::AmrWb) => ALL_BYTES,
+            _ => HEAD_BYTES,
+        }
     }
 
     /// Frames of the next packet, which begins with `head` and has `size` bytes.
@@ -100,8 +110,8 @@ impl Kind {
     fn of(params: &Params) -> Option<Self> {
         Some(match params.codec {
             Codec::Aac => {
-                let config = aac::check(&params.header).ok();
-                Self::Constant(config.map_or(1024, |config| u64::from(config.frame_length)))
+                let config = AacConfig::of_params(params).ok();
+                Self::Constant(config.map_or(1024, |config| config.packet_frames()))
             }
             Codec::Alac => {
                 let length = alac_config(&params.header)?.first_chunk();

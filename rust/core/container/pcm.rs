@@ -200,7 +200,11 @@ impl Pcm {
     }
 }
 
-fn check(header: &HeaderReader<'_, '_>, layout: &Layout, at: u64) -> Result<()> {
+/// Refuses a layout that cannot be.
+///
+/// # Errors
+/// No channels, no rate, or blocks that hold nothing.
+pub(super) fn check(header: &HeaderReader<'_, '_>, layout: &Layout, at: u64) -> Result<()> {
     if layout.channels == 0 || layout.sample_rate == 0 {
         let reason = "the header declares no channels or a rate of 0 Hz";
         return Err(header.broken(at, reason));

@@ -29,7 +29,7 @@ pub(crate) fn open(header: &HeaderReader<'_, '_>, format: &RawFormat) -> Result<
     let rest = (header.source_len() - at) % layout.block_bytes;
     if rest > 0 {
         let reason = format!(
-            "the file ends with {rest} bytes of a frame of {}: whole frames are read",
+            "the file ends after {rest} of the {} bytes of a frame: whole frames are read",
             layout.block_bytes
         );
         header.remark(header.source_len() - rest, reason)?;

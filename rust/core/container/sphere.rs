@@ -194,7 +194,9 @@ fn size(
         Some(promised) if promised == there => Ok(Some(promised)),
         Some(promised) if promised < there => {
             let rest = there - promised;
-            let reason = format!("{rest} bytes follow the samples that the SPHERE header counts");
+            let reason = format!(
+                "the SPHERE header counts fewer samples than the file has: its last bytes ({rest}) are not read"
+            );
             header.remark(at + promised, reason)?;
             Ok(Some(promised))
         }

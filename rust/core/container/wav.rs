@@ -172,7 +172,11 @@ struct Format {
     valid_bits: u32,
 }
 
-fn read_format(
+/// Reads a format chunk of `size` bytes at `at`, which AVI has too.
+///
+/// # Errors
+/// When it is cut short, or of a codec that is not decoded here.
+pub(super) fn read_format(
     header: &mut HeaderReader<'_, '_>,
     at: u64,
     size: u32,
@@ -200,7 +204,7 @@ fn read_format(
     if format.tag == EXTENSIBLE
         && let Some(extension) = body.get(FORMAT_BYTES..).and_then(<[u8]>::first_chunk)
     {
-        read_extension(header, at, extension, order, &mut format)?;
+        read_extension(header, at, extension, (order, container), &mut format)?;
     }
     settle(header, at, &mut format)?;
     let layout = layout(&format, order, container)?;
@@ -217,14 +221,14 @@ fn read_extension(
     header: &HeaderReader<'_, '_>,
     at: u64,
     extension: &[u8; 24],
-    order: Order,
+    (order, container): (Order, &str),
     format: &mut Format,
 ) -> Result<()> {
     let &[n0, n1, v0, v1, _, _, _, _, s0, s1, ref guid @ ..] = extension;
     if !SUB_FORMATS.contains(&guid) {
         let bytes = [s0, s1].into_iter().chain(*guid);
         let hex: String = bytes.map(|byte| format!("{byte:02X}")).collect();
-        return Err(refused(&format!("of sub-format {hex}")));
+        return Err(refused(&format!("of sub-format {hex}"), container));
     }
     if order.u16([n0, n1]) < EXTENSION_BYTES {
         let reason = "the WAV format's extension is longer than its size (cbSize) says";
@@ -285,7 +289,7 @@ fn layout(format: &Format, order: Order, container: &'static str) -> Result<Layo
     let Some(sample) = sample else {
         let (tag, bits) = (format.tag, format.bits);
         let name = format!("{} (format tag 0x{tag:04X}, {bits} bits)", codec_name(tag));
-        return Err(refused(&name));
+        return Err(refused(&name, container));
     };
     let layout = Layout::linear(container, sample, order);
     Ok(Layout {
@@ -297,7 +301,7 @@ fn layout(format: &Format, order: Order, container: &'static str) -> Result<Layo
 fn adpcm(format: &Format, kind: Adpcm, container: &'static str) -> Result<Layout> {
     if format.channels > adpcm::MAX_CHANNELS {
         let name = format!("{} of {} channels", kind.name(), format.channels);
-        return Err(refused(&name));
+        return Err(refused(&name, container));
     }
     Ok(Layout {
         container,
@@ -309,8 +313,11 @@ fn adpcm(format: &Format, kind: Adpcm, container: &'static str) -> Result<Layout
     })
 }
 
-fn refused(name: &str) -> Error {
-    Error::unsupported(format!("the codec {name} in WAV is not decoded here"))
+fn refused(name: &str, container: &str) -> Error {
+    let container = if container == "avi" { "AVI" } else { "WAV" };
+    Error::unsupported(format!(
+        "the codec {name} in {container} is not decoded here"
+    ))
 }
 
 /// Names of the format tags that are met with, from Microsoft's `mmreg.h`.

@@ -157,7 +157,7 @@ fn reflection(ratio: i32) -> i32 {
     let size = ratio.abs();
     let size = match size {
         ..11_059 => size << 1,
-        ..20_070 => size + 11_059,
+        11_059..20_070 => size + 11_059,
         _ => (size >> 2) + 26_112,
     };
     if ratio < 0 { -size } else { size }

@@ -3,10 +3,10 @@
 //! Packets of Opus, FLAC and ALAC tell how many frames they are, and so do the tables. Who copies packets from a container
 //! with rounded time stamps (Matroska: milliseconds) writes what the rounding left: packets follow each other all the same.
 
+use super::Mp4;
 use super::edit::Cut;
 use super::entry::Lengths;
 use super::plain::Sample;
-use super::{Mp4, PACKET_HEAD};
 use crate::codec::params::Codec;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -108,8 +108,9 @@ impl Mp4<'_> {
         if !self.is_there(sample) {
             return Ok(None);
         }
-        let size = sample.size.min(PACKET_HEAD) as usize;
-        let bytes = self.window.at(sample.at, size, PACKET_HEAD)?;
+        let most = self.counter.head_bytes() as u64;
+        let size = sample.size.min(most) as usize;
+        let bytes = self.window.at(sample.at, size, size as u64)?;
         let head = bytes.get(..size).unwrap_or(bytes);
         Ok(self.counter.next(head, sample.size as usize))
     }

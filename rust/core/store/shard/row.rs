@@ -15,10 +15,10 @@ use crate::interrupt;
 const PIECE: usize = 1 << 20;
 
 /// What audio is known by in a shard: the last part of an extension, in lower case.
-pub const AUDIO_EXTENSIONS: [&str; 33] = [
-    "aac", "aif", "aifc", "aiff", "alac", "au", "bwf", "caf", "flac", "m2ts", "m4a", "m4b", "mka",
-    "mkv", "mov", "mp1", "mp2", "mp3", "mp4", "nist", "oga", "ogg", "ogv", "opus", "rf64", "shn",
-    "snd", "sph", "w64", "wav", "wave", "weba", "webm",
+pub const AUDIO_EXTENSIONS: [&str; 39] = [
+    "3g2", "3ga", "3gp", "aac", "aif", "aifc", "aiff", "alac", "amr", "au", "avi", "awb", "bwf",
+    "caf", "flac", "m2ts", "m4a", "m4b", "mka", "mkv", "mov", "mp1", "mp2", "mp3", "mp4", "nist",
+    "oga", "ogg", "ogv", "opus", "rf64", "shn", "snd", "sph", "w64", "wav", "wave", "weba", "webm",
 ];
 
 /// Whether a member of this name is audio by its extension.
