@@ -53,7 +53,9 @@ _OPUS_TOLERANCE = 3e-2
 # Its decoder of AMR computes with floats, where the reference has 16 bits.
 _AMR_TOLERANCE = 1e-1
 # Frames that some peers leave in at either end.
-_SLACK_FRAMES = {"mp3": 3 * 1152, "aac": 3 * 1024, "vorbis": 1024, "opus": 960}
+_SLACK_FRAMES = {"mp3": 3 * 1152, "aac": 3 * 1024, "vorbis": 1024, "opus": 960} | {
+    "ts-aac": 3 * 1024, "ts-mp3": 3 * 1152, "avi-mp3": 3 * 1152
+}  # fmt: skip
 
 
 def ours(path: str, rate: int, wanted: int) -> Waveform:
@@ -135,6 +137,10 @@ ENCODERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "alac": ("m4a", ("-c:a", "alac")),
     "aiff": ("aiff", ("-c:a", "pcm_s16be")),
     "amr": ("amr", ("-c:a", "libopencore_amrnb", "-b:a", "12.2k")),
+    "ts-aac": ("ts", _AAC),
+    "ts-mp3": ("ts", _MP3),
+    "avi": ("avi", _PCM),
+    "avi-mp3": ("avi", _MP3),
 }
 # Seconds, rate and channels: a song, and what speech corpora hold.
 SHAPES = ((120.0, 44_100, 2), (15.0, 16_000, 1), (3.0, 16_000, 1), (1.0, 16_000, 1))

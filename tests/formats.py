@@ -177,7 +177,7 @@ rate.
 
 {refused}
 
-Likewise HE-AAC (told by the header or by the packets alone), the profiles Main, SSR and LTP of AAC,
+Likewise the profiles Main, SSR and LTP of AAC,
 USAC, AAC with coupling channels, Opus in CAF and ambisonics, encrypted
 tracks, and what is no recording at all: archives, pictures, pages, pointers of Git LFS.
 

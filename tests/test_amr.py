@@ -68,7 +68,7 @@ def test_every_rate_is_the_references(name: str, mode: int, dtx: bool, folder: P
     assert kinds == {mode} | ({SILENCE[name], 15} if dtx else set())
     waveform = compare(band, frames, folder)
     assert oracle.rms(waveform) > 0.01
-    formats.record("amr", band.codec, band.rate, 1, 0.0)
+    formats.record("amr", band.codec, band.rate, 1, 0.0, folder / "clip.amr")
     if not dtx and (name, mode) not in (("wide", 0), ("wide", 1)):
         # FFmpeg's own decoder computes with floats, and at the lowest rates far from these.
         own = phone_frames.decode(band, folder / "clip.amr", band.codec.replace("_", ""))
@@ -190,7 +190,7 @@ def test_in_containers_of_ffmpeg(name: str, suffix: str, folder: Path) -> None:
     expected = phone_frames.decode(band, path)
     np.testing.assert_array_equal(waveform[0], expected)
     np.testing.assert_array_equal(waveform[0], ossicle.load(bare)[0])
-    formats.record(container, band.codec, band.rate, 1, 0.0)
+    formats.record(container, band.codec, band.rate, 1, 0.0, path)
 
 
 @pytest.mark.sampled(one_in=5)

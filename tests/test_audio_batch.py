@@ -322,3 +322,48 @@ def test_clips_of_real_speech_come_out_in_one_batch() -> None:
         ours, _ = ossicle.load(path, mono=False)
         assert oracle.rms(ours - expected) < 1e-4
         assert np.abs(row[:length]).max() > 0.01
+
+
+def test_all_channels_each_at_its_own_rate(clips: list[Path]) -> None:
+    batch = ossicle.load_batch([*clips, b"nothing"], None, mono=False, on_error="collect")
+    assert batch.channels is not None
+    assert batch.sample_rate is None
+    assert batch.waveforms.shape == (len(clips) + 1, 2, batch.lengths.max())
+    for number, clip in enumerate(clips):
+        expected, rate = ossicle.load(clip, mono=False)
+        assert np.array_equal(batch[number], expected)
+        assert batch.rate_of(number) == rate
+        assert not batch.waveforms[number, :, batch.lengths[number] :].any()
+        assert not batch.waveforms[number, len(expected) :].any()
+    assert batch[-1].shape == (0, 0)
+    assert batch.errors[-1] is not None
+    for threads in (1, 3):
+        again = ossicle.load_batch(clips, None, mono=False, threads=threads)
+        assert np.array_equal(again.waveforms, batch.waveforms[:-1])
+
+
+@pytest.mark.parametrize("rate", [None, 8_000])
+def test_items_are_the_clips(rate: int | None, clips: list[Path]) -> None:
+    starts = [0.01 * number for number in range(len(clips))]
+    batch = ossicle.load_batch(clips, rate, offsets=starts, duration=0.1)
+    found = list(batch)
+    assert len(found) == len(clips)
+    for number, (clip, start) in enumerate(zip(clips, starts, strict=True)):
+        expected, own = ossicle.load(clip, rate, offset=start, duration=0.1)
+        assert np.array_equal(found[number], expected)
+        assert np.array_equal(batch[number - len(clips)], expected)
+        assert batch.rate_of(number) == own
+    with pytest.raises(IndexError):
+        batch[len(clips)]
+
+
+def test_out_is_for_mono_float32(clips: list[Path]) -> None:
+    out = np.zeros((1, 50_000), np.float32)
+    for options in ({"mono": False}, {"dtype": "int16"}):
+        with pytest.raises(ossicle.InvalidArgumentError, match="out holds mono float32"):
+            ossicle.load_batch(clips[:1], out=out, **options)
+
+
+def test_a_batch_of_all_channels_that_does_not_fit(clips: list[Path]) -> None:
+    batch = ossicle.load_batch([], mono=False)
+    assert batch.waveforms.shape == (0, 0, 0)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import os
 import pathlib
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -164,3 +166,80 @@ def test_bytes_are_read_in_place(make_clip) -> None:
     with pytest.raises(ossicle.AudioError) as caught:
         ossicle.load(b"nothing that is audio, to be sure")
     assert caught.value.source == "<bytes>"
+
+
+def audio_dict(path: Path) -> dict[str, Any]:
+    return {"bytes": path.read_bytes(), "path": "elsewhere.wav"}
+
+
+MORE_SOURCES: dict[str, Callable[[Path], Any]] = {
+    "dict-bytes": audio_dict,
+    "dict-path": lambda path: {"bytes": None, "path": str(path)},
+    "open-file": lambda path: fsspec.open(path, "rb"),
+    "memory-file": lambda path: in_memory(path),
+    "hf-decoder": lambda path: types.SimpleNamespace(_hf_encoded=audio_dict(path)),
+}
+
+
+def in_memory(path: Path) -> Any:
+    files = fsspec.filesystem("memory")
+    files.pipe("/clip", path.read_bytes())
+    return fsspec.open("memory://clip", "rb")
+
+
+@pytest.mark.parametrize("kind", MORE_SOURCES)
+def test_other_holders_of_recordings(kind: str, path: Path) -> None:
+    expected, rate = ossicle.load(path, mono=False)
+    source = MORE_SOURCES[kind](path)
+    waveform, got = ossicle.load(source, mono=False)
+    assert got == rate
+    assert np.array_equal(waveform, expected)
+    assert ossicle.info(source) == ossicle.info(path)
+    batch = ossicle.load_batch([source, path])
+    assert np.array_equal(batch[0], batch[1])
+    features = ossicle.load_features([source, path]).input_features
+    assert np.array_equal(features[0], features[1])
+
+
+def test_samples_in_a_dict() -> None:
+    samples = np.random.default_rng(0).uniform(-2, 2, (2, 5_000)).astype(np.float32)
+    source = {"array": samples, "sampling_rate": 44_100, "path": None}
+    assert np.array_equal(ossicle.load(source, mono=False)[0], samples)
+    facts = ossicle.info(source)
+    assert (facts.frames, facts.channels, facts.num_frames, facts.num_channels) == (
+        *(5_000, 2),
+        *(5_000, 2),
+    )
+    found, _ = ossicle.load(source, 16_000, mono=False, offset=0.02)
+    assert np.array_equal(found, ossicle.resample(samples, 44_100, 16_000)[:, 320:])
+
+
+def test_an_open_file_is_closed(path: Path) -> None:
+    source = fsspec.open(path, "rb")
+    ossicle.load(source)
+    assert not source.fobjects
+    missing = fsspec.open(path.parent / "missing.wav", "rb")
+    with pytest.raises(ossicle.AudioIOError, match=r"missing\.wav"):
+        ossicle.load(missing)
+    batch = ossicle.load_batch([path, missing, path], on_error="collect")
+    assert [error is None for error in batch.errors] == [True, False, True]
+    assert not source.fobjects
+    with pytest.raises(ossicle.InvalidArgumentError, match="mode 'rt'"):
+        ossicle.load(fsspec.open(path, "rt"))
+
+
+@pytest.mark.parametrize("audio", [{}, {"path": None, "bytes": None}, {"array": [0.5]}])
+def test_dicts_without_a_recording(audio: dict[str, Any]) -> None:
+    with pytest.raises(ossicle.InvalidArgumentError, match="an audio dict"):
+        ossicle.load(audio)
+
+
+def test_bytes_that_are_a_path_are_not_read_as_one(path: Path, tmp_path: Path) -> None:
+    """Bytes may come from a stranger, and would name any file of this machine."""
+    for name in (os.fsencode(path), b"/nowhere.wav", b"./a.wav"):
+        with pytest.raises(ossicle.InvalidArgumentError, match=r"use os\.fsdecode"):
+            ossicle.load(name)
+    samples = b"/bcd" * 100
+    raw = ossicle.RawFormat("pcm_u8", 8_000)
+    assert ossicle.load(samples, raw=raw)[0].shape == (400,)
+    assert ossicle.load(os.fsdecode(os.fsencode(path)))[1] == 22_050

@@ -59,7 +59,7 @@ def check(path: Path, channels: int, *, is_lossless: bool) -> None:
     assert clip.shape == waveform.shape
     distance = oracle.rms(waveform - clip)
     assert distance == 0 if is_lossless else distance < 1e-4
-    formats.record("avi", info.codec, rate, channels, distance)
+    formats.record("avi", info.codec, rate, channels, distance, path)
 
 
 @pytest.mark.sampled(one_in=9)

@@ -754,9 +754,6 @@ def test_a_file_that_ends_in_a_tag_is_one_error_at_once(plain: bytes, tmp_path: 
     assert len(ossicle.load(plain + empty_ape)[0]) == len(ossicle.load(plain)[0])
 
 
-# HE-AAC that an LC header hides.
-
-
 def adts_frames(data: bytes) -> list[bytes]:
     frames, at = [], 0
     while at < len(data):
@@ -764,47 +761,6 @@ def adts_frames(data: bytes) -> list[bytes]:
         frames.append(data[at : at + length])
         at += length
     return frames
-
-
-def with_extension(frame: bytes, kind: int) -> bytes:
-    """An extension in front of the block's end: 1101 and 1110 are spectral band replication."""
-    bits = unpack(frame[7:]).rstrip("0")
-    assert bits.endswith("111")
-    payload = f"{kind:04b}" + "1" + "0" * 80
-    payload += "0" * (-len(payload) % 8)
-    block = pack(bits[:-3] + f"110{len(payload) // 8:04b}" + payload + "111")
-    head = int.from_bytes(frame[:7], "big")
-    head = head & ~(0x1FFF << 13) | (7 + len(block)) << 13
-    return head.to_bytes(7, "big") + block
-
-
-def probed_rate(path: Path) -> int:
-    """What the system's FFmpeg takes for the rate once it has looked at the packets."""
-    command = ["ffprobe", "-v", "error", "-show_entries", "stream=sample_rate", "-of", "csv=p=0"]
-    done = subprocess.run([*command, path], capture_output=True, text=True, check=True)
-    return int(done.stdout)
-
-
-@pytest.mark.sampled(one_in=5)
-@pytest.mark.skipif("system" not in oracle.decoders(), reason="no ffprobe")
-@pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("rate", [16_000, 22_050, 24_000, 32_000, 44_100])
-def test_hidden_he_aac_is_named(rate: int, channels: int, make_clip, tmp_path: Path) -> None:
-    options = f"{AAC} -b:a 48k -f adts"
-    clip = make_clip("aac", rate=rate, channels=channels, frames=rate, options=options)
-    frames = adts_frames(clip.read_bytes())
-    for kind, is_sbr in ((13, True), (14, True), (0, False)):
-        path = tmp_path / f"{kind}.aac"
-        path.write_bytes(b"".join(with_extension(frame, kind) for frame in frames))
-        assert (probed_rate(path) == 2 * rate) == is_sbr
-        if is_sbr:
-            with pytest.raises(ossicle.UnsupportedFormatError, match="HE-AAC"):
-                ossicle.info(path)
-            with pytest.raises(ossicle.UnsupportedFormatError, match="HE-AAC"):
-                ossicle.load(path)
-        else:
-            assert ossicle.info(path).sample_rate == rate
-            assert np.array_equal(ossicle.load(path)[0], ossicle.load(clip)[0])
 
 
 def test_other_streams_of_aac_are_named(make_clip, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use ossicle::pipeline::guarded;
 use ossicle::{Clip, Damage, Decoder, Error, Request, Result, Source, load};
 
-pub use seal::{opus_stream, sealed_flac, sealed_ogg};
+pub use seal::{he_aac_stream, opus_stream, sealed_flac, sealed_ogg};
 
 /// Memory of one call: this, twice the input, and three times the samples.
 const SPARE_BYTES: usize = 64 << 20;

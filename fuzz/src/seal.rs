@@ -148,3 +148,27 @@ fn page(flags: u8, position: u64, number: u32, packet: &[u8]) -> Vec<u8> {
     seal_page(&mut page);
     page
 }
+
+/// Spectral band replication and parametric stereo, each with its length before it, in sound packets of silence in ADTS.
+pub fn he_aac_stream(bytes: &[u8]) -> Vec<u8> {
+    /// Payloads shorter than that are told in another way.
+    const LEAST: usize = 13;
+    let (mut stream, mut rest) = (Vec::new(), bytes);
+    while let Some((&length, behind)) = rest.split_first() {
+        let (payload, behind) = behind.split_at(behind.len().min(usize::from(length)));
+        rest = behind;
+        let mut payload = payload.to_vec();
+        payload.resize(payload.len().max(LEAST), 0);
+        let escape = (payload.len() - LEAST) as u8;
+        let size = 7 + 6 + payload.len() + 1;
+        // 22.05 kHz, one channel.
+        let head = [0xFF, 0xF1, 0x5C, 0x40 | (size >> 11) as u8, (size >> 3) as u8];
+        stream.extend(head);
+        stream.extend([(size << 5) as u8 | 0x1F, 0xFC]);
+        // One channel without bands, a fill element, and in it what says that it is replication.
+        stream.extend([0, 0xC8, 0, 6, 0xF0 | escape >> 4, escape << 4 | 0xD]);
+        stream.extend(payload);
+        stream.push(0x0E);
+    }
+    stream
+}

@@ -6,7 +6,6 @@ that need them, when they are first used.
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +43,7 @@ from ossicle.errors import (
     NonFiniteSampleError,
     UnsupportedFormatError,
 )
+from ossicle.extras import import_with_extra
 from ossicle.features.fingerprint import processor_sha256
 from ossicle.features.mel import FeatureBatch, load_features, log_mel_batch, log_mel_spectrogram
 from ossicle.shard import Shard, ShardWriter, index_shards, repair_shard, verify_shards
@@ -88,7 +88,7 @@ def __getattr__(name: str) -> Any:
         return StreamResampler
     if name not in _LAZY:
         raise AttributeError(f"module 'ossicle' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+    return getattr(import_with_extra(_LAZY[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -27,6 +27,7 @@ __all__ = [
     "info",
     "load",
     "load_batch",
+    "load_batch_channels",
     "load_features",
     "log_mel",
     "reopen_member",
@@ -166,7 +167,7 @@ def load(
 ) -> tuple[NDArray[np.float32], int, list[tuple[int, int, AudioError]]]: ...
 def load_batch(
     sources: Sequence[AudioSource],
-    sample_rate: int,
+    sample_rate: int | None,
     offsets: Sequence[float],
     duration: float | None,
     threads: int,
@@ -179,6 +180,25 @@ def load_batch(
     decoder: str,
 ) -> tuple[
     NDArray[np.float32],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    list[AudioError | None],
+    list[list[tuple[int, int, AudioError]]],
+]: ...
+def load_batch_channels(
+    sources: Sequence[AudioSource],
+    sample_rate: int | None,
+    offsets: Sequence[float],
+    duration: float | None,
+    threads: int,
+    verify: bool,
+    conceal: bool,
+    quality: str,
+    strict: bool,
+    raw: tuple[str, int, int, int] | None,
+    decoder: str,
+) -> tuple[
+    tuple[NDArray[np.float32], NDArray[np.int64]],
     NDArray[np.int64],
     NDArray[np.int64],
     list[AudioError | None],

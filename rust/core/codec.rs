@@ -79,7 +79,8 @@ fn row(codec: Codec) -> Row {
     match codec {
         Codec::Aac => Row {
             most_channels: 8,
-            // Overlap of one block; two more cost nothing.
+            // Overlap of one block; two more cost nothing. HE-AAC finds out by reading where to begin: see
+            // `decode::reader::he_aac_start`.
             preroll_frames: |_| 3 * 1024,
             tolerance: LOSSY_TOLERANCE,
             ..Row::new("aac", |params| Ok(Box::new(aac::Decoder::new(params)?)))
@@ -223,6 +224,7 @@ impl Params {
             channels: channels.filter(|count| *count <= most),
             bits_per_sample: None,
             header: Vec::new(),
+            is_replicated: false,
         }
     }
 

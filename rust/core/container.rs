@@ -23,6 +23,7 @@ mod ogg;
 pub(crate) mod pcm;
 mod pieces;
 mod raw;
+pub(crate) mod replicated;
 pub(crate) mod shorten;
 mod sphere;
 mod tags;

@@ -27,18 +27,36 @@ pub(crate) fn zeros<'py>(py: Python<'py>, shape: &[usize]) -> PyResult<Result<Bo
     }
 }
 
+/// What a clip was decoded to: its samples, or the planes of its channels.
+pub(crate) trait Decoded: Default {
+    /// Samples a channel.
+    fn frames(&self) -> usize;
+}
+
+impl Decoded for Vec<f32> {
+    fn frames(&self) -> usize {
+        self.len()
+    }
+}
+
+impl Decoded for Vec<Vec<f32>> {
+    fn frames(&self) -> usize {
+        self.first().map_or(0, Vec::len)
+    }
+}
+
 /// The array that `make` makes for rows as long as the longest of `planes`.
 ///
 /// While memory cannot hold it, the longest clip of all becomes an error, and its plane empty.
-pub(crate) fn fitted<'py>(
+pub(crate) fn fitted<'py, P: Decoded>(
     py: Python<'py>,
     inputs: &[&Input],
-    planes: &mut [Vec<f32>],
+    planes: &mut [P],
     rows: &mut [Result<Row>],
     make: impl Fn(usize) -> PyResult<Result<Bound<'py, PyAny>>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     loop {
-        let lengths = planes.iter().map(Vec::len).enumerate();
+        let lengths = planes.iter().map(P::frames).enumerate();
         let (longest, length) = lengths.max_by_key(|(_, length)| *length).unwrap_or((0, 0));
         let error = match make(length)? {
             Ok(array) => return Ok(array),
@@ -55,7 +73,7 @@ pub(crate) fn fitted<'py>(
         if length == 0 {
             return Err(raise(py, &error));
         }
-        *plane = Vec::new();
+        *plane = P::default();
         *row = Err(too_long(input, length));
     }
 }

@@ -1,7 +1,7 @@
 //! `info`, `load`, `load_batch`: conversions around one GIL-free call each.
 
 use numpy::{
-    IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray2, PyReadwriteArray2,
+    IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray2, PyReadwriteArray2,
     PyUntypedArrayMethods,
 };
 use ossicle::pipeline::Row;
@@ -9,7 +9,7 @@ use ossicle::{Choice, Clip, Decoder, Error, Gap, Request, Result, pipeline, pool
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::array::{fitted, zeros};
+use crate::array::{Decoded, fitted, zeros};
 use crate::door;
 use crate::error::{raise, to_exception};
 use crate::resample::quality;
@@ -158,13 +158,13 @@ pub(crate) type Batch<'py, A = Bound<'py, PyArray2<f32>>> = (
     Vec<Gaps<'py>>,
 );
 
-/// Many clips at one rate, mono, padded with zeros to the longest, or to the rows of `out`.
+/// Many clips, mono, padded with zeros to the longest, or to the rows of `out`; each at its own rate without one.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn load_batch<'py>(
     py: Python<'py>,
     sources: Vec<Bound<'py, PyAny>>,
-    sample_rate: u32,
+    sample_rate: Option<u32>,
     offsets: Vec<f64>,
     duration: Option<f64>,
     threads: usize,
@@ -181,7 +181,7 @@ pub(crate) fn load_batch<'py>(
         .map(|source| Input::new(source, raw.as_ref()))
         .collect::<PyResult<Vec<_>>>()?;
     let request = Request {
-        sample_rate: Some(sample_rate),
+        sample_rate,
         duration,
         verify,
         conceal,
@@ -190,11 +190,7 @@ pub(crate) fn load_batch<'py>(
         decoder: choice(py, decoder)?,
         ..Request::default()
     };
-    let clips = inputs
-        .iter()
-        .zip(offsets)
-        .map(|(input, offset)| (input, Request { offset, ..request }))
-        .collect();
+    let clips = placed(&inputs, offsets, request);
     match out {
         Some(out) => {
             let rows = decode_into(py, clips, &mut out.try_readwrite()?, threads)?;
@@ -207,13 +203,75 @@ pub(crate) fn load_batch<'py>(
     }
 }
 
+/// Waveforms `(B, C, T)`, and the channels of each clip `(B,)`.
+type Channels<'py> = (Bound<'py, PyArray3<f32>>, Bound<'py, PyArray1<i64>>);
+
+/// The same with all channels of each clip, padded with silent ones to the most.
+#[pyfunction]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn load_batch_channels<'py>(
+    py: Python<'py>,
+    sources: Vec<Bound<'py, PyAny>>,
+    sample_rate: Option<u32>,
+    offsets: Vec<f64>,
+    duration: Option<f64>,
+    threads: usize,
+    verify: bool,
+    conceal: bool,
+    quality: &str,
+    strict: bool,
+    raw: Option<RawArguments>,
+    decoder: &str,
+) -> PyResult<Batch<'py, Channels<'py>>> {
+    let inputs = sources
+        .iter()
+        .map(|source| Input::new(source, raw.as_ref()))
+        .collect::<PyResult<Vec<_>>>()?;
+    let request = Request {
+        sample_rate,
+        mono: false,
+        duration,
+        verify,
+        conceal,
+        strict,
+        quality: self::quality(py, quality)?,
+        decoder: choice(py, decoder)?,
+        ..Request::default()
+    };
+    let clips = placed(&inputs, offsets, request);
+    let (inputs, mut planes, mut rows) = decode_by(py, clips, threads, |clip| clip.planes)?;
+    let (count, most) = (planes.len(), planes.iter().map(Vec::len).max().unwrap_or(0));
+    let waveforms = fitted(py, &inputs, &mut planes, &mut rows, |width| {
+        zeros(py, &[count, most, width])
+    })?;
+    let waveforms = waveforms.cast_into::<PyArray3<f32>>()?;
+    let width = waveforms.shape()[2];
+    let channels: Vec<i64> = planes.iter().map(|planes| planes.len() as i64).collect();
+    for planes in &mut planes {
+        planes.resize_with(most, Vec::new);
+    }
+    {
+        let mut writable = waveforms.readwrite();
+        let samples = writable.as_slice_mut()?;
+        let planes = planes.into_iter().flatten().collect();
+        door::enter_sure(py, || pipeline::stack(planes, samples, width, threads))?;
+    }
+    batch(py, (waveforms, channels.into_pyarray(py)), rows)
+}
+
 pub(crate) type Clips<'a> = Vec<(&'a Input, Request)>;
 
+/// Inputs, each with the request that begins at its own offset.
+fn placed(inputs: &[Input], offsets: Vec<f64>, request: Request) -> Clips<'_> {
+    let of = |(input, offset)| (input, Request { offset, ..request });
+    inputs.iter().zip(offsets).map(of).collect()
+}
+
 /// Waveforms `(B, T)`, and what became of each.
-type Decoded<'py> = (Bound<'py, PyArray2<f32>>, Vec<Result<Row>>);
+type Mono<'py> = (Bound<'py, PyArray2<f32>>, Vec<Result<Row>>);
 
 /// Opened by the thread that decodes it: no more files are open at once than threads.
-fn decode<'py>(py: Python<'py>, clips: Clips<'_>, threads: usize) -> PyResult<Decoded<'py>> {
+fn decode<'py>(py: Python<'py>, clips: Clips<'_>, threads: usize) -> PyResult<Mono<'py>> {
     let (inputs, mut planes, mut rows) = decode_apart(py, clips, threads)?;
     let count = planes.len();
     let waveforms = fitted(py, &inputs, &mut planes, &mut rows, |width| {
@@ -230,36 +288,51 @@ fn decode<'py>(py: Python<'py>, clips: Clips<'_>, threads: usize) -> PyResult<De
 }
 
 /// Inputs, and what became of each: its samples, none of an error, and the rest.
-type Apart<'a> = (Vec<&'a Input>, Vec<Vec<f32>>, Vec<Result<Row>>);
+type Apart<'a, P> = (Vec<&'a Input>, Vec<P>, Vec<Result<Row>>);
 
 /// Decodes each clip into a plane of its own.
 pub(crate) fn decode_apart<'a>(
     py: Python<'_>,
     clips: Clips<'a>,
     threads: usize,
-) -> PyResult<Apart<'a>> {
+) -> PyResult<Apart<'a, Vec<f32>>> {
+    decode_by(py, clips, threads, first_plane)
+}
+
+/// Decodes each clip by itself; `take` says what of it is kept.
+fn decode_by<'a, P: Decoded>(
+    py: Python<'_>,
+    clips: Clips<'a>,
+    threads: usize,
+    take: impl Fn(Clip) -> P,
+) -> PyResult<Apart<'a, P>> {
     let inputs = clips.iter().map(|(input, _)| *input).collect();
     let one = |(input, request): (&Input, Request)| ossicle::load(input.open()?, &request);
     let weight = |(input, _): &(&Input, Request)| input.bytes();
     let clips = door::enter_sure(py, || {
         pool::each_heaviest_first(clips, threads, weight, one)
     })?;
+    let parted = |clip| parted(clip, &take);
     let (planes, rows) = clips.into_iter().map(parted).unzip();
     Ok((inputs, planes, rows))
 }
 
-fn parted(clip: Result<Clip>) -> (Vec<f32>, Result<Row>) {
-    let clip = match clip {
+fn parted<P: Decoded>(clip: Result<Clip>, take: impl Fn(Clip) -> P) -> (P, Result<Row>) {
+    let mut clip = match clip {
         Ok(clip) => clip,
-        Err(error) => return (Vec::new(), Err(error)),
+        Err(error) => return (P::default(), Err(error)),
     };
-    let plane = clip.planes.into_iter().next().unwrap_or_default();
     let row = Row {
-        length: plane.len(),
+        length: clip.planes.first().map_or(0, Vec::len),
         native_rate: clip.native_rate,
-        gaps: clip.gaps,
+        gaps: std::mem::take(&mut clip.gaps),
     };
-    (plane, Ok(row))
+    (take(clip), Ok(row))
+}
+
+/// Of a clip that is mono: its samples.
+fn first_plane(clip: Clip) -> Vec<f32> {
+    clip.planes.into_iter().next().unwrap_or_default()
 }
 
 /// The same into the rows of `out`.

@@ -2,18 +2,14 @@
 
 from ossicle.audio.raw import RawFormat
 from ossicle.audio.reading import (
-    AudioBatch,
-    AudioInfo,
     AudioSource,
-    ConcealedClip,
-    FloatArray,
-    Gap,
     ShardMember,
     info,
     load,
     load_batch,
     load_concealed,
 )
+from ossicle.audio.records import AudioBatch, AudioInfo, ConcealedClip, FloatArray, Gap
 from ossicle.audio.remarks import count_reasons, reason_of
 from ossicle.audio.resampling import Quality, StreamResampler, resample
 from ossicle.audio.waveforms import as_float32

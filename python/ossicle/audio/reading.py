@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,28 +16,33 @@ import numpy.typing as npt
 from ossicle import _native
 from ossicle.audio.arguments import clip_starts, raise_first, thread_count
 from ossicle.audio.decoders import DecoderName, check_decoder
+from ossicle.audio.keywords import names_keywords
 from ossicle.audio.raw import RawFormat, raw_arguments
+from ossicle.audio.records import AudioBatch, AudioInfo, ConcealedClip, FloatArray, Gap
 from ossicle.audio.resampling import Quality, check_quality, check_rate
+from ossicle.audio.sample_types import SampleType, as_type, check_type
+from ossicle.audio.sources import Opened
 from ossicle.errors import InvalidArgumentError, check_on_error
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from ossicle.errors import AudioError
-
 __all__ = [
-    "AudioBatch",
-    "AudioInfo",
     "AudioSource",
-    "ConcealedClip",
-    "FloatArray",
-    "Gap",
     "ShardMember",
     "info",
     "load",
     "load_batch",
     "load_concealed",
 ]
+
+
+class OpenFile(Protocol):
+    """What is needed of an ``fsspec.OpenFile``."""
+
+    fs: Any
+
+    def open(self) -> Any: ...
 
 
 class BinaryFile(Protocol):
@@ -48,96 +52,20 @@ class BinaryFile(Protocol):
     def seek(self, offset: int, whence: int, /) -> int: ...
 
 
-AudioSource: TypeAlias = "str | os.PathLike[str] | Buffer | BinaryFile | _native.ShardMember"
+AudioSource: TypeAlias = (
+    "str | os.PathLike[str] | Buffer | BinaryFile | OpenFile | _native.ShardMember"
+    " | Mapping[str, Any]"
+)
 """A path; bytes, bytearray, memoryview or a NumPy uint8 array (read in place, never copied, and not
-to be written to meanwhile); a binary file object, read from where it stands; a shard's member."""
-
-FloatArray: TypeAlias = npt.NDArray[np.float32]
+to be written to meanwhile); a binary file object, read from where it stands; an
+``fsspec.OpenFile``; a shard's member; an audio dict of Hugging Face ``datasets`` (``bytes``,
+``path``, or ``array`` and ``sampling_rate``)."""
 
 ShardMember = _native.ShardMember
 """A member of a shard that can be read as a file is: what `ossicle.Shard.member` gives."""
 
 
-@dataclass(frozen=True, slots=True)
-class AudioInfo:
-    """What is known of a clip without decoding it.
-
-    Attributes:
-        sample_rate: Frames per second, in Hz.
-        channels: Channels of the first audio track.
-        frames: Samples per channel that `load` returns at the native rate, exactly.
-        container: Container by FFmpeg's short name: ``wav``, ``flac``, ``ogg``, ``mp4`` ...
-        codec: Codec by FFmpeg's short name: ``pcm_s16le``, ``flac``, ``vorbis``, ``aac`` ...
-        bits_per_sample: Bits of one sample before it became a float; None for lossy codecs.
-        remarks: Wrong headers, flags and timestamps of a file whose bytes are whole: a short
-            sentence each, with the byte. ``load(..., strict=True)`` makes each of them an error.
-    """
-
-    sample_rate: int
-    channels: int
-    frames: int
-    container: str
-    codec: str
-    bits_per_sample: int | None
-    remarks: tuple[str, ...] = ()
-
-    @property
-    def duration(self) -> float:
-        """Length in seconds; by the first rate where the stream changes it, which is a remark."""
-        return self.frames / self.sample_rate
-
-
-class Gap(NamedTuple):
-    """A part of a recording that damage has cost.
-
-    Attributes:
-        start: Its first sample, counted in the result.
-        end: One after its last. Up to the end of the result it is silence; samples after that are
-            missing. ``end == start`` is bytes that belong to no packet and may hide a loss.
-        error: What was met, with the byte and the reason.
-    """
-
-    start: int
-    end: int
-    error: AudioError
-
-
-class ConcealedClip(NamedTuple):
-    """What `load_concealed` gives.
-
-    Attributes:
-        waveform: ``(samples,)`` or ``(channels, samples)`` float32.
-        sample_rate: In Hz.
-        gaps: What damage has cost, in the order of time.
-    """
-
-    waveform: FloatArray
-    sample_rate: int
-    gaps: list[Gap]
-
-
-@dataclass(frozen=True, slots=True)
-class AudioBatch:
-    """Clips side by side.
-
-    Attributes:
-        waveforms: ``(B, T)`` float32, mono, padded with zeros to the longest clip.
-        lengths: ``(B,)`` int64, samples of each clip; 0 where it failed.
-        sample_rates: ``(B,)`` int64, the rate in Hz that each source has itself; 0 where it failed.
-        errors: For each clip None, or the error that it ended in.
-        gaps: For each clip what damage has cost it; empty lists unless ``on_error="conceal"``.
-    """
-
-    waveforms: FloatArray
-    lengths: npt.NDArray[np.int64]
-    sample_rates: npt.NDArray[np.int64]
-    errors: list[AudioError | None]
-    gaps: list[list[Gap]]
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-
+@names_keywords
 def info(
     source: AudioSource, *, raw: RawFormat | None = None, decoder: DecoderName = "native"
 ) -> AudioInfo:
@@ -153,9 +81,12 @@ def info(
     Raises:
         AudioError: The child that fits, with the file, the byte and the reason.
     """
-    return AudioInfo(*_native.info(source, raw_arguments(raw), check_decoder(decoder)))
+    how = (raw_arguments(raw), check_decoder(decoder))
+    with Opened([source], is_raw=raw is not None) as (plain,):
+        return AudioInfo(*_native.info(plain, *how))
 
 
+@names_keywords
 def load(
     source: AudioSource,
     sample_rate: int | None = None,
@@ -170,7 +101,8 @@ def load(
     strict: bool = False,
     raw: RawFormat | None = None,
     decoder: DecoderName = "native",
-) -> tuple[FloatArray, int]:
+    dtype: SampleType = "float32",
+) -> tuple[npt.NDArray[Any], int]:
     """Decodes ``source``, or a range of it.
 
     A range equals the same slice of the whole clip, and no more than it needs is decoded. Lost or
@@ -180,7 +112,7 @@ def load(
 
     Args:
         source: A path, bytes in place, or a binary file object, of which no more is read than the
-            headers and the range need.
+            headers and the range need; an audio dict of ``datasets``; an ``fsspec.OpenFile``.
         sample_rate: Rate of the result in Hz; None keeps the native one.
         mono: Take the mean of the channels (before resampling), else keep them all.
         offset: Where to begin, in seconds: sample ``round(offset * rate)`` of the result's rate.
@@ -195,10 +127,12 @@ def load(
         raw: How ``source`` is stored, where it has no header; None recognises it by its content.
         decoder: ``"native"``, or ``"symphonia"`` for a second opinion: the same container, trimming
             and seeking, another codec. ``"both"`` decodes with each and raises where they part.
+        dtype: ``"float32"``; ``"int16"``, which is ``rint(x * 32768)``, clipped, and gives the
+            samples of a 16-bit source as they are stored; or ``"float16"``, rounded to the nearest.
 
     Returns:
-        ``(waveform, sample_rate)``: float32 in [-1, 1], ``(samples,)`` if mono, else
-        ``(channels, samples)`` in the order of WAV (FL FR FC LFE BL BR ...).
+        ``(waveform, sample_rate)``: float32 in [-1, 1], or of ``dtype``; ``(samples,)`` if mono,
+        else ``(channels, samples)`` in the order of WAV (FL FR FC LFE BL BR ...).
 
     Raises:
         DecodersDisagreeError: With ``decoder="both"``: the first sample at which they part.
@@ -206,18 +140,20 @@ def load(
             2**32 samples a channel, or more than memory can hold, is an `AudioLimitError`.
     """
     check_on_error(on_error, "raise", "conceal")
-    conceal = on_error != "raise"
+    conceal, kind = on_error != "raise", check_type(dtype)
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     arguments = (rate, mono, offset, duration, allow_nonfinite, verify, conceal)
     how = (check_quality(quality), strict, raw_arguments(raw), check_decoder(decoder))
-    waveform, rate, gaps = _native.load(source, *arguments, *how)
+    with Opened([source], is_raw=raw is not None) as (plain,):
+        waveform, rate, gaps = _native.load(plain, *arguments, *how)
     if conceal:
         text = 'load(on_error="conceal") is deprecated: call load_concealed'
-        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        warnings.warn(text, DeprecationWarning, stacklevel=3)
         return ConcealedClip(waveform, rate, [Gap(*gap) for gap in gaps])  # type: ignore[return-value]
-    return waveform, rate
+    return as_type(waveform, kind), rate
 
 
+@names_keywords
 def load_concealed(
     source: AudioSource,
     sample_rate: int | None = None,
@@ -256,14 +192,17 @@ def load_concealed(
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     arguments = (rate, mono, offset, duration, allow_nonfinite, verify, True)
     how = (check_quality(quality), strict, raw_arguments(raw), check_decoder(decoder))
-    waveform, rate, gaps = _native.load(source, *arguments, *how)
+    with Opened([source], is_raw=raw is not None) as (plain,):
+        waveform, rate, gaps = _native.load(plain, *arguments, *how)
     return ConcealedClip(waveform, rate, [Gap(*gap) for gap in gaps])
 
 
+@names_keywords
 def load_batch(
     sources: Sequence[AudioSource],
-    sample_rate: int = 16_000,
+    sample_rate: int | None = 16_000,
     *,
+    mono: bool = True,
     offsets: Sequence[float] | None = None,
     duration: float | None = None,
     threads: int | None = None,
@@ -274,12 +213,16 @@ def load_batch(
     strict: bool = False,
     raw: RawFormat | None = None,
     decoder: DecoderName = "native",
+    dtype: SampleType = "float32",
 ) -> AudioBatch:
-    """Decodes many clips to mono at one rate, in one call that releases the GIL.
+    """Decodes many clips, in one call that releases the GIL.
 
     Args:
         sources: Paths, bytes or file objects, as for `load`.
-        sample_rate: Rate of the result in Hz.
+        sample_rate: Rate of the result in Hz; None keeps each clip's own
+            (`AudioBatch.sample_rates`).
+        mono: Take the mean of the channels, ``(B, T)``, else keep them all: ``(B, C, T)``, and
+            `AudioBatch.channels` says how many are each clip's own.
         offsets: Where to begin in each clip, in seconds; None begins at 0.
         duration: How much to take of each, in seconds; None takes all.
         threads: Threads to use; None takes one for each processor that this process may use, and
@@ -297,6 +240,7 @@ def load_batch(
         strict: As for `load`.
         raw: As for `load`, and the same for all sources.
         decoder: As for `load`; ``"both"`` does not conceal damage.
+        dtype: As for `load`; with ``out`` only ``"float32"``.
 
     Raises:
         AudioError: With ``on_error="raise"``, when a clip cannot be decoded. Where memory cannot
@@ -304,36 +248,35 @@ def load_batch(
         InvalidArgumentError: An argument is invalid; nothing was decoded.
     """
     check_on_error(on_error, "raise", "collect", "conceal")
-    conceal = on_error == "conceal"
+    conceal, kind = on_error == "conceal", check_type(dtype)
     sources = list(sources)
     starts = clip_starts(offsets, len(sources))
     count = thread_count(threads)
-    rate = check_rate(sample_rate, "sample_rate")
+    rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     if out is not None:
-        _check_rows(out, len(sources))
+        _check_rows(out, len(sources), is_plain=mono and kind == "float32")
     grade, codecs = check_quality(quality), check_decoder(decoder)
-    waveforms, lengths, rates, errors, clips = _native.load_batch(
-        sources,
-        rate,
-        starts,
-        duration,
-        count,
-        verify,
-        conceal,
-        grade,
-        out,
-        strict,
-        raw_arguments(raw),
-        codecs,
-    )
+    where = (rate, starts, duration, count, verify, conceal, grade)
+    how = (strict, raw_arguments(raw), codecs)
+    channels = None
+    with Opened(sources, is_raw=raw is not None) as plain:
+        if mono:
+            found = _native.load_batch(plain, *where, out, *how)
+            waveforms, lengths, rates, errors, clips = found
+        else:
+            every = _native.load_batch_channels(plain, *where, *how)
+            (waveforms, channels), lengths, rates, errors, clips = every
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
-    batch = AudioBatch(waveforms, lengths, rates, errors, gaps)
+    samples = as_type(waveforms, kind)
+    batch = AudioBatch(samples, lengths, rates, errors, gaps, rate, channels)
     if on_error == "raise":
         raise_first(batch.errors)
     return batch
 
 
-def _check_rows(out: FloatArray, count: int) -> None:
+def _check_rows(out: FloatArray, count: int, *, is_plain: bool) -> None:
+    if not is_plain:
+        raise InvalidArgumentError("out holds mono float32: leave out mono=False and dtype")
     if not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.ndim != 2:
         raise InvalidArgumentError("out must be a two-dimensional float32 array")
     if len(out) != count:

@@ -5,12 +5,14 @@ docs/resampling.md says how good each quality is, and how far from other resampl
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Literal, TypeAlias, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from ossicle import _native
+from ossicle.audio.keywords import names_keywords
 from ossicle.audio.waveforms import as_float32, as_planes
 from ossicle.errors import InvalidArgumentError, one_of
 
@@ -24,6 +26,7 @@ Engine: TypeAlias = Literal["native", "rubato"]
 """Whose resampler converts: ossicle's own, or that of the Rust crate rubato, to compare with."""
 
 
+@names_keywords
 def resample(
     waveform: npt.ArrayLike,
     orig_rate: int,
@@ -169,7 +172,9 @@ def check_rate(rate: int, name: str) -> int:
         InvalidArgumentError: It is no whole number of 1 to 768,000 Hz.
     """
     # Checked here so that the message names the argument; the core checks again for Rust's users.
-    if isinstance(rate, bool) or not 1 <= rate <= 768_000 or int(rate) != rate:
+    given: object = rate
+    is_number = isinstance(given, Real) and not isinstance(given, bool)
+    if not is_number or not 1 <= rate <= 768_000 or int(rate) != rate:
         raise InvalidArgumentError(
             f"{name} must be a whole number from 1 to 768,000 Hz, not {rate!r}"
         )

@@ -10,12 +10,14 @@ import numpy.typing as npt
 
 from ossicle import _native
 from ossicle.atomic import replacing
+from ossicle.audio.keywords import names_keywords
 from ossicle.audio.resampling import check_rate
 from ossicle.audio.waveforms import as_planes
 
 __all__ = ["encode", "save"]
 
 
+@names_keywords
 def encode(
     waveform: npt.ArrayLike,
     sample_rate: int,
@@ -42,6 +44,7 @@ def encode(
     return _native.encode(planes, rate, container, bits_per_sample)
 
 
+@names_keywords
 def save(
     path: str | os.PathLike[str],
     waveform: npt.ArrayLike,

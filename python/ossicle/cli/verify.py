@@ -61,8 +61,10 @@ def verify(
     """
     from ossicle.shard import verify as checks
 
-    recordings = [path for path in paths if _is_recording(path, raw is not None)]
-    shards = [path for path in paths if path not in recordings]
+    shards: list[Path] = []
+    recordings: list[Path] = []
+    for path in paths:
+        (recordings if _is_recording(path, raw is not None) else shards).append(path)
     with report_errors(), progress_bars(in_bytes=True) as progress:
         name, bars = check_decoder(decoder), Bars(progress)
         faults = checks.verify_shards(

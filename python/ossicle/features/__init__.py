@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
+from ossicle.extras import import_with_extra
 from ossicle.features.fingerprint import processor_sha256
 from ossicle.features.mel import (
     FeatureBatch,
@@ -29,4 +29,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name != "WhisperFeatures":  # its module imports transformers
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module("ossicle.features.whisper").WhisperFeatures
+    return import_with_extra("ossicle.features.whisper").WhisperFeatures

@@ -18,8 +18,10 @@ import numpy.typing as npt
 from ossicle import _native
 from ossicle.audio import Gap
 from ossicle.audio.arguments import clip_starts, raise_first, thread_count
+from ossicle.audio.keywords import names_keywords
 from ossicle.audio.raw import RawFormat, raw_arguments
 from ossicle.audio.resampling import Quality, check_quality
+from ossicle.audio.sources import Opened
 from ossicle.audio.waveforms import as_float32
 from ossicle.errors import InvalidArgumentError, check_on_error
 
@@ -95,6 +97,7 @@ class FeatureBatch:
         return (columns < self.frames[:, None]).astype(np.int32)
 
 
+@names_keywords
 def log_mel_spectrogram(
     waveform: npt.ArrayLike, *, n_mels: int = 80, pad_to_seconds: float | None = 30.0
 ) -> FloatArray:
@@ -120,6 +123,7 @@ def log_mel_spectrogram(
     return features
 
 
+@names_keywords
 def log_mel_batch(
     waveforms: Sequence[npt.ArrayLike] | FloatArray,
     lengths: Sequence[int] | IntArray | None = None,
@@ -159,6 +163,7 @@ def log_mel_batch(
     return compute_features(clips, _samples_to_pad_to(pad_to_seconds), _bands(n_mels), threads, out)
 
 
+@names_keywords
 def load_features(
     sources: Sequence[AudioSource],
     *,
@@ -215,20 +220,10 @@ def load_features(
         out = _array((len(sources), bands, padded // HOP_LENGTH), out)
     elif out is not None:
         raise InvalidArgumentError("out needs pad_to_seconds")
-    features, lengths, rates, errors, clips = _native.load_features(
-        sources,
-        bands,
-        padded,
-        starts,
-        duration,
-        count,
-        verify,
-        conceal,
-        grade,
-        out,
-        strict,
-        raw_arguments(raw),
-    )
+    where = (bands, padded, starts, duration, count, verify, conceal, grade, out)
+    with Opened(sources, is_raw=raw is not None) as plain:
+        found = _native.load_features(plain, *where, strict, raw_arguments(raw))
+    features, lengths, rates, errors, clips = found
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     batch = FeatureBatch(features, lengths, rates, errors, gaps)
     if on_error == "raise":

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ossicle import _native
 from ossicle.audio import load, load_concealed
+from ossicle.audio.notebook import table
 from ossicle.errors import AudioError, InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -121,6 +122,14 @@ class Shard:
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self._shard.find(key) is not None
 
+    def _repr_html_(self) -> str:
+        shown = range(min(len(self), 20))
+        rows = [(self.key(n), ", ".join(self.extensions(n)) or "-") for n in shown]
+        more = f", the first {len(rows)} shown" if len(rows) < len(self) else ""
+        bytes_of_all = sum(member.size for member in self.members())
+        facts = f"{len(self):,} samples{more}, {bytes_of_all:,} bytes of members"
+        return table(("key", "members"), rows, caption=f"{self.path}: {facts}")
+
     @property
     def identity(self) -> str:
         """What tells the shard from another one that lies at its path later."""
@@ -207,7 +216,7 @@ class Shard:
             sample_rate: As for `ossicle.load`, like the other arguments.
             extension: As for `member`.
             **options: ``mono``, ``offset``, ``duration``, ``allow_nonfinite``, ``verify``,
-                ``quality``, ``strict`` and ``decoder`` of `ossicle.load`.
+                ``quality``, ``strict``, ``decoder`` and ``dtype`` of `ossicle.load`.
 
         Raises:
             KeyError, IndexError: There is no such sample.

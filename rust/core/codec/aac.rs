@@ -1,13 +1,15 @@
-//! AAC of the LC profile: what a stream says of itself, here, and a decoder.
+//! AAC of the LC profile, and HE-AAC, which adds spectral band replication and parametric stereo to it: what a stream
+//! says of itself, here, and a decoder.
 //!
-//! Format: ISO/IEC 14496-3, sections 1.6.2.1 (`AudioSpecificConfig`) and 4.4 (`raw_data_block`). Of
-//! HE-AAC only half of the rate would come out: it is refused.
+//! Format: ISO/IEC 14496-3, sections 1.6.2.1 (`AudioSpecificConfig`) and 4.4 (`raw_data_block`).
 
 mod bands;
 mod block;
 mod channel;
 mod codebooks;
+mod codes;
 mod decoder;
+mod element;
 mod filterbank;
 mod huffman;
 mod layout;
@@ -16,15 +18,23 @@ mod noise;
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod oracle;
 mod pair;
+mod ps;
 mod pulse;
+mod qmf;
+mod sbr;
+mod simd;
 mod tns;
 mod windows;
 
 use crate::codec::bits::{Bits, Short};
+use crate::codec::params::Params;
 use crate::error::{Error, Result};
 use layout::Layout;
 
 pub(crate) use decoder::Decoder;
+
+/// Packets within which HE-AAC shows what its header keeps to itself.
+pub(crate) const PACKETS_SHOWING_SBR: u32 = 2;
 
 const AAC_LC: u32 = 2;
 const SBR: u32 = 5;
@@ -36,18 +46,29 @@ pub(crate) const SAMPLE_RATES: [u32; 13] = [
     7_350,
 ];
 
-/// An AAC-LC stream that can be decoded here.
+/// Whether a stream is HE-AAC, by its header.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Replicated {
+    No,
+    Yes,
+    /// Only the packets tell.
+    Unknown,
+}
+
+/// A stream of AAC-LC, or of HE-AAC, that can be decoded here.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AacConfig {
-    /// In Hz.
-    pub(crate) sample_rate: u32,
+    /// Of what AAC-LC makes, in Hz; replication doubles it.
+    core_rate: u32,
     /// The elements of a packet and their channels; only the packets tell where there is none.
-    pub(crate) layout: Option<Layout>,
-    /// Frames in a packet.
-    pub(crate) frame_length: u32,
-    /// Whether the header says that there is no spectral band replication. If not, only the packets
-    /// tell whether the stream is HE-AAC.
-    pub(crate) is_plain: bool,
+    layout: Option<Layout>,
+    /// Frames in a packet, of AAC-LC.
+    frame_length: u32,
+    pub(crate) replicated: Replicated,
+    /// Whether replication leaves the rate as it is.
+    is_half: bool,
+    /// Whether one channel may become two: wherever nothing says that it does not, as packets may tell at any time.
+    may_be_stereo: bool,
     /// Whether the header says that another coder's stream is at the core, which LC never has.
     pub(crate) depends_on_core: bool,
 }
@@ -62,7 +83,9 @@ struct Declared {
     program: Option<Layout>,
     frame_length: u32,
     sbr: Option<bool>,
-    ps: bool,
+    ps: Option<bool>,
+    /// Whether the rate after replication is no higher than before.
+    is_half: bool,
     /// A flag that makes no sense of LC.
     depends_on_core: bool,
 }
@@ -89,6 +112,28 @@ impl Fault {
 }
 
 impl AacConfig {
+    /// What a track says: by its header, or by its rate and channels alone.
+    ///
+    /// # Errors
+    /// As for [`check`].
+    pub(crate) fn of_params(params: &Params) -> Result<Self> {
+        let config = match (params.header.as_slice(), params.sample_rate) {
+            ([], 0) => {
+                let reason = "the AAC header (AudioSpecificConfig) is missing";
+                return Err(Error::corrupt(reason));
+            }
+            ([], rate) => {
+                let core_rate = rate >> u32::from(params.is_replicated);
+                Self::of(core_rate, params.channels.unwrap_or(0))
+            }
+            (header, _) => check(header)?,
+        };
+        Ok(match params.is_replicated {
+            true => config.shown_replicated(),
+            false => config,
+        })
+    }
+
     /// A stream of which no more is known; of 0 channels where only the packets tell.
     fn of(sample_rate: u32, channels: usize) -> Self {
         let configuration = match channels {
@@ -97,17 +142,55 @@ impl AacConfig {
             fewer => fewer as u32,
         };
         Self {
-            sample_rate,
+            core_rate: sample_rate,
             layout: Layout::of(configuration),
             frame_length: 1024,
-            is_plain: false,
+            replicated: Replicated::Unknown,
+            is_half: false,
+            may_be_stereo: true,
             depends_on_core: false,
         }
     }
 
-    /// Channels, where the header tells.
+    /// The same where packets show what the header keeps to itself.
+    pub(crate) fn shown_replicated(mut self) -> Self {
+        self.replicated = Replicated::Yes;
+        self
+    }
+
+    /// Whether the rate is twice that of AAC-LC.
+    pub(crate) fn is_doubled(&self) -> bool {
+        self.replicated == Replicated::Yes && !self.is_half
+    }
+
+    /// Of what comes out, in Hz.
+    pub(crate) fn sample_rate(&self) -> u32 {
+        self.core_rate << u32::from(self.is_doubled())
+    }
+
+    /// Frames in a packet, of what comes out.
+    pub(crate) fn packet_frames(&self) -> u64 {
+        u64::from(self.frame_length) << u32::from(self.is_doubled())
+    }
+
+    /// Frames in a packet, of AAC-LC.
+    pub(crate) fn core_frames(&self) -> u64 {
+        u64::from(self.frame_length)
+    }
+
+    /// Whether one channel becomes two.
+    fn is_stereo(&self, layout: &Layout) -> bool {
+        self.replicated == Replicated::Yes && self.may_be_stereo && layout.channels == 1
+    }
+
+    /// Channels of what comes out, where the header tells.
     pub(crate) fn channels(&self) -> Option<usize> {
-        self.layout.as_ref().map(|layout| layout.channels)
+        let layout = self.layout.as_ref()?;
+        Some(if self.is_stereo(layout) {
+            2
+        } else {
+            layout.channels
+        })
     }
 }
 
@@ -126,8 +209,10 @@ pub(crate) fn check(config: &[u8]) -> Result<AacConfig> {
 /// Whether `packet`, a `raw_data_block` of the stream, says that the stream is HE-AAC: its header alone
 /// does not, where spectral band replication was added to an LC stream. `None` where it is damaged.
 pub(crate) fn has_sbr(config: &AacConfig, packet: &[u8]) -> Option<bool> {
-    if config.is_plain {
-        return Some(false);
+    match config.replicated {
+        Replicated::No => return Some(false),
+        Replicated::Yes => return Some(true),
+        Replicated::Unknown => {}
     }
     match block::Blocks::new(config).read(packet) {
         Ok(()) => Some(false),
@@ -136,14 +221,9 @@ pub(crate) fn has_sbr(config: &AacConfig, packet: &[u8]) -> Option<bool> {
     }
 }
 
-/// The error for a stream in which [`has_sbr`] is so.
-pub(crate) fn he_aac() -> Error {
-    unsupported("HE-AAC (SBR)")
-}
-
 fn unsupported(what: &str) -> Error {
     Error::unsupported(format!(
-        "{what} is not decoded here (of AAC, only the LC profile is)"
+        "{what} is not decoded here (of AAC, only LC and HE-AAC are)"
     ))
 }
 
@@ -179,8 +259,8 @@ impl Declared {
         };
         if matches!(object_type, SBR | PS) {
             declared.sbr = Some(true);
-            declared.ps = object_type == PS;
-            read_rate(bits)?;
+            declared.ps = (object_type == PS).then_some(true);
+            declared.is_half = read_rate(bits)? <= declared.sample_rate;
             declared.object_type = read_object_type(bits)?;
         }
         if declared.object_type == AAC_LC {
@@ -233,20 +313,21 @@ impl Declared {
             return Ok(());
         }
         let sbr = bits.need_flag()?;
-        // At the rate of the core there is nothing to replicate: only the packets tell.
-        let is_sure = !sbr || read_rate(bits)? != self.sample_rate;
-        self.sbr = is_sure.then_some(sbr);
-        self.ps = sbr && bits.need(11)? == SYNC_PS && bits.need_flag()?;
+        if !sbr {
+            self.sbr = Some(false);
+            return Ok(());
+        }
+        let rate = read_rate(bits)?;
+        self.is_half = rate <= self.sample_rate;
+        // At the rate of the core only the packets tell.
+        self.sbr = (rate != self.sample_rate).then_some(true);
+        if bits.need(11)? == SYNC_PS {
+            self.ps = Some(bits.need_flag()?);
+        }
         Ok(())
     }
 
     fn check(self) -> Result<AacConfig> {
-        if self.ps {
-            return Err(unsupported("HE-AAC v2 (PS)"));
-        }
-        if self.sbr == Some(true) {
-            return Err(he_aac());
-        }
         if self.object_type != AAC_LC {
             return Err(unsupported(&profile_name(self.object_type)));
         }
@@ -263,10 +344,16 @@ impl Declared {
             )));
         }
         Ok(AacConfig {
-            sample_rate: self.sample_rate,
+            core_rate: self.sample_rate,
             layout,
             frame_length: self.frame_length,
-            is_plain: self.sbr == Some(false),
+            replicated: match self.sbr {
+                Some(true) => Replicated::Yes,
+                Some(false) => Replicated::No,
+                None => Replicated::Unknown,
+            },
+            is_half: self.is_half,
+            may_be_stereo: self.ps != Some(false),
             depends_on_core: self.depends_on_core,
         })
     }
@@ -349,19 +436,13 @@ mod tests {
             }
         }
         let escape = check(&pack(&[(2, 5), (15, 4), (44_056, 24), (1, 4), (0, 3)])).unwrap();
-        assert_eq!(escape.sample_rate, 44_056);
+        assert_eq!(escape.sample_rate(), 44_056);
         // The two bytes that every MP4 of 44.1 kHz stereo has.
         assert_eq!(check(&[0x12, 0x10]).unwrap().channels(), Some(2));
     }
 
     #[test]
     fn other_profiles_are_named() {
-        assert!(
-            refused(&[(5, 5), (7, 4), (2, 4), (4, 4), (2, 5), (0, 3)]).starts_with("HE-AAC (SBR)")
-        );
-        assert!(
-            refused(&[(29, 5), (7, 4), (1, 4), (4, 4), (2, 5), (0, 3)]).starts_with("HE-AAC v2")
-        );
         assert!(refused(&[(31, 5), (10, 6), (3, 4), (2, 4), (0, 8)]).contains("xHE-AAC (USAC)"));
         for (object_type, name) in [
             (1, "AAC Main"),
@@ -404,27 +485,60 @@ mod tests {
         let program = [&head[..], &PROGRAM, &[(0, 8), (0, 8)]].concat();
         assert_eq!(check(&pack(&program)).unwrap().channels(), Some(6));
         let short = check(&pack(&[(2, 5), (3, 4), (2, 4), (1, 1), (0, 2)])).unwrap();
-        assert_eq!(short.frame_length, 960);
+        assert_eq!(short.packet_frames(), 960);
         assert!(check_adts(1, 4, 0).unwrap().channels().is_none());
     }
 
     #[test]
     fn the_signalling_behind_the_config_is_seen() {
-        let with = |fields: &[(u32, usize)]| [&LC_44K_STEREO, fields].concat();
-        let sbr = [(0x2B7, 11), (5, 5), (1, 1), (3, 4)];
-        assert!(refused(&with(&sbr)).starts_with("HE-AAC (SBR)"));
-        let ps = [&sbr[..], &[(0x548, 11), (1, 1)]].concat();
-        assert!(refused(&with(&ps)).starts_with("HE-AAC v2"));
+        let of = |fields: &[(u32, usize)]| check(&pack(&[&LC_44K_STEREO, fields].concat()));
+        let replicated = |fields: &[(u32, usize)]| of(fields).unwrap().replicated;
+        let sbr = [(0x2B7, 11), (5, 5), (1, 1), (1, 4)];
+        assert_eq!(of(&sbr).unwrap().sample_rate(), 88_200);
         // Of the stream's own rate; after a word of padding, and after a byte of foreign bytes.
         let same_rate = [(0x2B7, 11), (5, 5), (1, 1), (4, 4), (0, 8)];
-        assert!(!check(&pack(&with(&same_rate))).unwrap().is_plain);
+        let shown = of(&same_rate).unwrap();
+        assert_eq!(shown.replicated, Replicated::Unknown);
+        assert_eq!(shown.shown_replicated().sample_rate(), 44_100);
         for padding in [(0, 5), (0, 32), (0xA5, 8)] {
             let late = [&[padding], &sbr[..], &[(0, 9)]].concat();
-            assert!(refused(&with(&late)).starts_with("HE-AAC (SBR)"));
+            assert_eq!(replicated(&late), Replicated::Yes);
         }
         let none = [(0x2B7, 11), (5, 5), (0, 1)];
-        assert!(check(&pack(&with(&none))).unwrap().is_plain);
-        assert!(!check(&pack(&with(&[(0, 32)]))).unwrap().is_plain);
+        assert_eq!(replicated(&none), Replicated::No);
+        assert_eq!(replicated(&[(0, 32)]), Replicated::Unknown);
+    }
+
+    /// One channel becomes two unless the header says that it does not: packets may tell of stereo at any time.
+    #[test]
+    fn he_aac_doubles_the_rate_and_one_channel() {
+        let of = |fields: &[(u32, usize)]| check(&pack(fields)).unwrap();
+        let version_1 = of(&[(5, 5), (7, 4), (2, 4), (4, 4), (2, 5), (0, 3)]);
+        let version_2 = of(&[(29, 5), (7, 4), (1, 4), (4, 4), (2, 5), (0, 3)]);
+        for config in [&version_1, &version_2] {
+            assert_eq!((config.sample_rate(), config.channels()), (44_100, Some(2)));
+            assert_eq!(config.packet_frames(), 2048);
+        }
+        let mono = [
+            (2, 5),
+            (7, 4),
+            (1, 4),
+            (0, 3),
+            (0x2B7, 11),
+            (5, 5),
+            (1, 1),
+            (4, 4),
+        ];
+        for (flag, channels) in [(0, 1), (1, 2)] {
+            let config = of(&[&mono[..], &[(0x548, 11), (flag, 1)]].concat());
+            assert_eq!(
+                (config.sample_rate(), config.channels()),
+                (44_100, Some(channels))
+            );
+        }
+        // The rate stays where the header says so.
+        let half = of(&[(5, 5), (4, 4), (2, 4), (4, 4), (2, 5), (0, 3)]);
+        assert_eq!((half.sample_rate(), half.packet_frames()), (44_100, 1024));
     }
 
     /// A core coder that is not there: FFmpeg reads LC of 44.1 kHz in stereo from each of these.
@@ -437,14 +551,15 @@ mod tests {
         ] {
             let config_read = check(config).unwrap();
             assert_eq!(
-                (config_read.sample_rate, config_read.channels()),
+                (config_read.sample_rate(), config_read.channels()),
                 (44_100, Some(2))
             );
-            assert_eq!(config_read.is_plain, config.len() > 2);
+            let is_plain = config_read.replicated == Replicated::No;
+            assert_eq!(is_plain, config.len() > 2);
             assert!(config_read.depends_on_core);
         }
-        let replicated = check(&[0x12, 0x12, 0x56, 0xE5, 0x98, 0x80]).unwrap_err();
-        assert!(replicated.reason().starts_with("HE-AAC (SBR)"));
+        let replicated = check(&[0x12, 0x12, 0x56, 0xE5, 0x98, 0x80]).unwrap();
+        assert_eq!(replicated.replicated, Replicated::Yes);
     }
 
     /// A mono frame of silence, and what comes in front of its end.
@@ -500,7 +615,7 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(config in prop::collection::vec(any::<u8>(), 0..20)) {
             if let Ok(config) = check(&config) {
-                prop_assert!(config.sample_rate > 0 && config.channels().is_none_or(|count| count > 0));
+                prop_assert!(config.sample_rate() > 0 && config.channels().is_none_or(|count| count > 0));
             }
         }
     }

@@ -19,6 +19,29 @@ pub(crate) trait PacketDecoder: Send + Sync {
         false
     }
 
+    /// Whether what goes from packet to packet may last any time: decoding then begins where
+    /// [`skim`](Self::skim) finds that all of it was told.
+    fn remembers_far(&self) -> bool {
+        false
+    }
+
+    /// As [`reset`](Self::reset), where packets come before the next one that are not heard.
+    fn begin_inside(&mut self) {
+        self.reset();
+    }
+
+    /// Reads a packet without decoding it; whether all was told since decoding began that later packets build upon,
+    /// but for what fades away.
+    ///
+    /// # Errors
+    /// As for [`decode`](Self::decode).
+    fn skim(&mut self, _packet: &[u8]) -> Result<bool> {
+        Ok(true)
+    }
+
+    /// Tells the place of the next packet among those of its link, from 0 on.
+    fn set_packet_number(&mut self, _number: u32) {}
+
     /// Whether the samples of the last packet have noise that each decoder draws by itself.
     fn has_noise(&self) -> bool {
         false

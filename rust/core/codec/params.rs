@@ -35,6 +35,8 @@ pub(crate) struct Params {
     pub(crate) bits_per_sample: Option<u32>,
     /// The codec's own header; empty where it has none.
     pub(crate) header: Vec<u8>,
+    /// Of AAC, whether the packets show that it is HE-AAC, of which the header need not tell.
+    pub(crate) is_replicated: bool,
 }
 
 impl Params {

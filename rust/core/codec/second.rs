@@ -15,6 +15,7 @@ use symphonia::core::errors::Error as Fault;
 use symphonia::core::packet::PacketRef;
 use symphonia::core::units::{Duration, Timestamp};
 
+use super::aac::{AacConfig, Replicated};
 use super::adpcm::Adpcm;
 use super::alac::alac_config;
 use super::packet::{Block, PacketDecoder, damaged, not_here};
@@ -139,6 +140,14 @@ fn theirs(params: &Params) -> Result<AudioCodecParameters> {
         // Not one of 33 files of 3 to 8 channels came out as FFmpeg, libvorbis and we decode it.
         let reason = "symphonia decodes Vorbis with more than two channels to wrong samples";
         return Err(Error::unsupported(reason));
+    }
+    let is_replicated = |params| {
+        let config = AacConfig::of_params(params);
+        config.is_ok_and(|config| config.replicated == Replicated::Yes)
+    };
+    if params.codec == Codec::Aac && is_replicated(params) {
+        // Half of the rate, and of the sound.
+        return Err(Error::unsupported("symphonia does not decode HE-AAC"));
     }
     let mut theirs = AudioCodecParameters::new();
     theirs.for_codec(id).with_sample_rate(params.sample_rate);

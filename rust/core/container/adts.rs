@@ -12,9 +12,6 @@ use crate::codec::aac::{self, AacConfig};
 use crate::codec::params::{Codec, Params};
 use crate::error::{Error, Result};
 
-/// Packets that are searched for spectral band replication.
-const SEARCHED: usize = 8;
-
 /// The fixed header and the length, 56 bits.
 #[derive(Clone, Copy)]
 struct Header(u64);
@@ -44,6 +41,13 @@ impl Header {
 
     fn has_one_block(self) -> bool {
         self.bits(54, 2) == 0
+    }
+
+    /// What MP4 has in the place of this header.
+    fn audio_specific_config(self) -> Vec<u8> {
+        let (kind, rate) = (self.profile() + 1, self.rate_index());
+        let word = kind << 11 | rate << 7 | self.channel_configuration() << 3;
+        (word as u16).to_be_bytes().to_vec()
     }
 
     fn config(self) -> Result<AacConfig> {
@@ -109,15 +113,17 @@ impl frames::Header for Header {
             return Err(Error::unsupported(reason));
         }
         let config = self.config()?;
-        Ok(Params::new(
-            Codec::Aac,
-            config.sample_rate,
-            config.channels(),
-        ))
+        let params = Params::new(Codec::Aac, config.sample_rate(), config.channels());
+        // Without channels in it, the packets tell them.
+        let header = (config.channels().is_some()).then(|| self.audio_specific_config());
+        Ok(Params {
+            header: header.unwrap_or_default(),
+            ..params
+        })
     }
 }
 
-/// A stream of AAC-LC in ADTS.
+/// A stream of AAC in ADTS.
 pub(crate) struct Adts<'a> {
     frames: Frames<'a, Header>,
     track: Track,
@@ -158,15 +164,9 @@ impl<'a> Adts<'a> {
 
     fn new(window: Window<'a>, container: &'static str, at: u64, header: Header) -> Result<Self> {
         let params = header.params().map_err(|error| error.at_byte(at))?;
-        let config = header.config()?;
         let end = window.len();
-        let mut frames = Frames::new(window, at, end, header);
-        if has_sbr(&mut frames, &config)? {
-            return Err(aac::he_aac().at_byte(at));
-        }
-        frames.seek(0)?;
         Ok(Self {
-            frames,
+            frames: Frames::new(window, at, end, header),
             track: Track {
                 container,
                 params,
@@ -175,20 +175,6 @@ impl<'a> Adts<'a> {
             },
         })
     }
-}
-
-/// Whether one of the first packets says so.
-fn has_sbr(frames: &mut Frames<'_, Header>, config: &AacConfig) -> Result<bool> {
-    for _ in 0..SEARCHED {
-        // Damage is for whoever reads the packets.
-        let Ok(Some(frame)) = frames.next() else {
-            break;
-        };
-        if aac::has_sbr(config, block(frames, &frame)?) == Some(true) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// The raw data block of `frame`.

@@ -24,6 +24,7 @@ pub(crate) fn flac(stream_info: &[u8]) -> Result<Params> {
         channels: Some((packed >> 41 & 7) as usize + 1),
         bits_per_sample: Some((packed >> 36 & 31) as u32 + 1),
         header: stream_info.to_vec(),
+        is_replicated: false,
     })
 }
 

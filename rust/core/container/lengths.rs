@@ -1,6 +1,6 @@
 //! How many frames a packet decodes to, by what it begins with.
 
-use crate::codec::aac;
+use crate::codec::aac::AacConfig;
 use crate::codec::alac::alac_config;
 use crate::codec::params::{Codec, Params};
 use crate::codec::vorbis::Blocks;
@@ -110,8 +110,8 @@ impl Kind {
     fn of(params: &Params) -> Option<Self> {
         Some(match params.codec {
             Codec::Aac => {
-                let config = aac::check(&params.header).ok();
-                Self::Constant(config.map_or(1024, |config| u64::from(config.frame_length)))
+                let config = AacConfig::of_params(params).ok();
+                Self::Constant(config.map_or(1024, |config| config.packet_frames()))
             }
             Codec::Alac => {
                 let length = alac_config(&params.header)?.first_chunk();

@@ -1,5 +1,6 @@
 //! From a track's packets to samples: exact trimming, exact ranges, and errors that say where.
 
+mod he_aac_start;
 mod opus_start;
 mod pass;
 mod presentation;
@@ -11,7 +12,8 @@ use std::sync::Arc;
 use crate::codec::packet::{Block, PacketDecoder};
 use crate::codec::params::{Codec, Params};
 use crate::codec::{self, Library, aac};
-use crate::container::demuxer::{Demuxer, Packet, Part};
+use crate::container::demuxer::{Demuxer, Packet, Part, Track};
+use crate::container::replicated;
 use crate::decode::damage::Damage;
 use crate::error::{Error, Result};
 use crate::guard::remark::Remarks;
@@ -21,8 +23,6 @@ use crate::signal::mix::{Mixer, channels_change};
 use pass::Pass;
 pub(crate) use rates::Place;
 
-/// Packets within which HE-AAC shows what its header keeps to itself.
-const PACKETS_SHOWING_SBR: u32 = 2;
 /// Samples reserved at most on a header's word, of all planes together.
 const MAX_RESERVED: u64 = 8 << 20;
 
@@ -48,6 +48,9 @@ pub(crate) struct CodecReader<'a> {
     begun_at: Option<i64>,
     /// Parts of the recording with noise that another decoder draws otherwise.
     noise: Vec<Range<u64>>,
+    /// Where the first packet begins, and the frames of a packet, of HE-AAC.
+    first_begin: i64,
+    packet_frames: u64,
 }
 
 /// How many channels a recording has.
@@ -71,11 +74,12 @@ impl Channels {
 impl<'a> CodecReader<'a> {
     /// Makes the track's decoder, of `library`.
     pub(crate) fn open(
-        mut demuxer: Box<dyn Demuxer + 'a>,
+        demuxer: Box<dyn Demuxer + 'a>,
         remarks: Remarks,
         library: Library,
     ) -> Result<Self> {
-        check_profile(&mut *demuxer, &remarks)?;
+        let demuxer = replicated::heed(demuxer)?;
+        check_profile(demuxer.track(), &remarks)?;
         let params = &demuxer.track().params;
         let sample_rate = params.sample_rate;
         if sample_rate == 0 {
@@ -83,7 +87,7 @@ impl<'a> CodecReader<'a> {
         }
         let decoder = codec::decoder(params, library)?;
         let channels = decoder.channels().or(params.channels);
-        Ok(Self {
+        let mut reader = Self {
             demuxer,
             decoder,
             library,
@@ -100,7 +104,11 @@ impl<'a> CodecReader<'a> {
             ahead: Vec::new(),
             begun_at: None,
             noise: Vec::new(),
-        })
+            first_begin: 0,
+            packet_frames: 0,
+        };
+        reader.measure()?;
+        Ok(reader)
     }
 
     pub(crate) fn sample_rate(&self) -> u32 {
@@ -229,6 +237,9 @@ impl<'a> CodecReader<'a> {
         let params = &self.demuxer.track().params;
         if params.codec == Codec::Opus {
             return self.start_opus(wanted);
+        }
+        if self.decoder.remembers_far() {
+            return self.start_he_aac(wanted);
         }
         let needed_from = wanted.start as i64 - params.preroll_frames() as i64;
         let mut pass = Pass::new(wanted);
@@ -363,6 +374,7 @@ impl<'a> CodecReader<'a> {
             return pass.advance(begin, frames);
         }
         self.follow(packet)?;
+        self.number_packet(begin);
         let rate = self.rate_here();
         match self.decoder.decode(&packet.data) {
             Ok(block) => {
@@ -391,30 +403,17 @@ impl<'a> CodecReader<'a> {
     }
 }
 
-/// Refuses the profiles of AAC that would be decoded to half of their rate or to noise.
-fn check_profile(demuxer: &mut dyn Demuxer, remarks: &Remarks) -> Result<()> {
-    let params = &demuxer.track().params;
+/// Refuses the profiles of AAC that are not decoded here, and notes what is careless in the header.
+fn check_profile(track: &Track, remarks: &Remarks) -> Result<()> {
+    let params = &track.params;
     if params.codec != Codec::Aac || params.header.is_empty() {
         return Ok(());
     }
-    let config = aac::check(&params.header)?;
-    if config.depends_on_core {
+    if aac::check(&params.header)?.depends_on_core {
         let reason = "the AAC header depends on a core coder that AAC LC does not have";
         remarks.note(Error::corrupt(reason))?;
     }
-    if config.is_plain {
-        return Ok(());
-    }
-    for _ in 0..PACKETS_SHOWING_SBR {
-        // What is damaged is met again, and says so.
-        let Ok(Some(packet)) = demuxer.next_packet() else {
-            break;
-        };
-        if aac::has_sbr(&config, &packet.data) == Some(true) {
-            return Err(aac::he_aac().at_byte(packet.at));
-        }
-    }
-    demuxer.seek(i64::MIN)
+    Ok(())
 }
 
 /// Adds a part, to the last one where that ends at it.

@@ -28,7 +28,7 @@ pub use audit::{Fault, FaultKind};
 pub use prune::{Listed, Pruned};
 
 /// What made the waveforms: an entry from another version is a miss. Raise what changes the samples.
-pub const PIPELINE_VERSION: &str = "decoder=aac-1+alac-1+amr-1+flac-1+gsm-1+mp3-1+opus-1+pcm-2+shorten-1+vorbis-1+demux-3 \
+pub const PIPELINE_VERSION: &str = "decoder=aac-2+alac-1+amr-1+flac-1+gsm-1+mp3-1+opus-1+pcm-2+shorten-1+vorbis-1+demux-3 \
                                     second=symphonia-0.6.1 \
                                     resampler=fast-1+high-1+best-1+rustfft-6.4.1 quality=high \
                                     second-resampler=rubato-5.1.0 \

@@ -4,27 +4,30 @@ use super::bands::Bands;
 use super::channel::Channel;
 use super::layout::Layout;
 use super::noise::Noise;
-use super::{AacConfig, Fault, pair};
+use super::sbr::Extent;
+use super::{AacConfig, Fault, Replicated, pair};
 use crate::codec::bits::Bits;
 
 /// Reads packets; nothing of one is kept for the next but the room.
 pub(super) struct Blocks {
     pub(super) bands: Bands,
-    /// Whether the header says that there is no spectral band replication.
-    is_plain: bool,
+    replicated: Replicated,
     /// Unknown until a packet tells, where the header does not.
     pub(super) layout: Option<Layout>,
     /// By their places in the output.
     pub(super) channels: Vec<Channel>,
+    /// Where the packet tells of the replication of each element.
+    pub(super) extents: Vec<Option<Extent>>,
 }
 
 impl Blocks {
     pub(super) fn new(config: &AacConfig) -> Self {
         let mut blocks = Self {
-            bands: Bands::new(config.sample_rate, config.frame_length),
-            is_plain: config.is_plain,
+            bands: Bands::new(config.core_rate, config.frame_length),
+            replicated: config.replicated,
             layout: None,
             channels: Vec::new(),
+            extents: Vec::new(),
         };
         blocks.set(config.layout.clone());
         blocks
@@ -33,6 +36,8 @@ impl Blocks {
     fn set(&mut self, layout: Option<Layout>) {
         let count = layout.as_ref().map_or(0, |layout| layout.channels);
         self.channels = vec![Channel::new(); count];
+        let elements = layout.as_ref().map_or(0, |layout| layout.elements.len());
+        self.extents = vec![None; elements];
         self.layout = layout;
     }
 
@@ -40,14 +45,19 @@ impl Blocks {
     pub(super) fn read(&mut self, packet: &[u8]) -> Result<(), Fault> {
         let mut bits = Bits::new(packet);
         let noise = Noise::of(packet);
-        let (mut seen, mut is_replicated) = (0, false);
+        let (mut seen, mut last) = (0, None);
+        self.extents.fill(None);
         loop {
             match bits.need(3)? {
-                kind @ (0 | 1 | 3) => seen |= self.read_element(kind, &mut bits, noise, seen)?,
+                kind @ (0 | 1 | 3) => {
+                    let index = self.read_element(kind, &mut bits, noise, seen)?;
+                    last = Some(index);
+                    seen |= 1 << index;
+                }
                 2 => return Err(Fault::COUPLED),
                 4 => skip_data(&mut bits)?,
                 5 => self.read_program(&mut bits)?,
-                6 => is_replicated |= skip_fill(&mut bits)?,
+                6 => self.read_fill(&mut bits, last)?,
                 _ => break,
             }
         }
@@ -59,20 +69,33 @@ impl Blocks {
             return Err(Fault::CHANGED);
         }
         // Believed of a whole packet only: of a damaged one it may be chance.
-        match is_replicated && !self.is_plain {
+        let is_replicated = self.extents.iter().any(Option::is_some);
+        match self.replicated == Replicated::Unknown && is_replicated {
             true => Err(Fault::REPLICATED),
             false => Ok(()),
         }
     }
 
-    /// Reads the channels of an element; tells its bit among those seen.
+    /// Passes over a `fill_element`, and remembers where replication is in it, which is that of the element before.
+    fn read_fill(&mut self, bits: &mut Bits<'_>, last: Option<usize>) -> Result<(), Fault> {
+        let extent = skip_fill(bits)?;
+        if let (Some(to), Replicated::Yes | Replicated::Unknown) = (
+            last.and_then(|last| self.extents.get_mut(last)),
+            self.replicated,
+        ) {
+            *to = extent.or(*to);
+        }
+        Ok(())
+    }
+
+    /// Reads the channels of an element; tells its place in the layout.
     fn read_element(
         &mut self,
         kind: u32,
         bits: &mut Bits<'_>,
         noise: Noise,
         seen: u32,
-    ) -> Result<u32, Fault> {
+    ) -> Result<usize, Fault> {
         let tag = bits.need(4)?;
         let layout = self.layout.as_ref().ok_or(Fault::CHANGED)?;
         let index = layout.find(kind, tag, seen).ok_or(Fault::CHANGED)?;
@@ -88,7 +111,7 @@ impl Blocks {
             channel.read(bits, &self.bands, None)?;
             noise.fill(channel, number, &self.bands, |_| false);
         }
-        Ok(1 << index)
+        Ok(index)
     }
 
     /// A program that comes again, or for the first time.
@@ -103,16 +126,22 @@ impl Blocks {
     }
 }
 
-/// Passes over a `fill_element`; tells whether there is spectral band replication in it.
-fn skip_fill(bits: &mut Bits<'_>) -> Result<bool, Fault> {
-    const REPLICATION: [u32; 2] = [13, 14];
+/// Passes over a `fill_element`; tells where there is spectral band replication in it.
+fn skip_fill(bits: &mut Bits<'_>) -> Result<Option<Extent>, Fault> {
+    const REPLICATION: u32 = 13;
+    const WITH_CHECKSUM: u32 = 14;
     let mut bytes = bits.need(4)?;
     if bytes == 15 {
         bytes = 14 + bits.need(8)?;
     }
-    let is_replicated = bytes > 0 && REPLICATION.contains(&bits.peek(4));
+    let (begin, kind) = (bits.at + 4, bits.peek(4));
     bits.skip(8 * bytes as usize)?;
-    Ok(is_replicated)
+    let is_replication = bytes > 0 && matches!(kind, REPLICATION | WITH_CHECKSUM);
+    Ok(is_replication.then_some(Extent {
+        begin,
+        end: bits.at,
+        has_checksum: kind == WITH_CHECKSUM,
+    }))
 }
 
 /// `data_stream_element`.

@@ -386,6 +386,37 @@ proptest! {
     }
 }
 
+/// A packet of silence in one channel with this payload of replication, of 13 bytes or more.
+fn silence_with(payload: &[u8]) -> Vec<u8> {
+    let escape = (payload.len() - 13) as u8;
+    let head = [0, 0xC8, 0, 6, 0xF0 | escape >> 4, escape << 4 | 0xD];
+    [&head[..], payload, &[0x0E]].concat()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    /// Headers and levels of all kinds, mostly legal as far as they go.
+    #[test]
+    fn any_replication_is_survived(
+        rate in rates(), is_mono: bool,
+        header in any::<[u8; 3]>(),
+        payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 13..200), 1..12),
+    ) {
+        let params = Params { is_replicated: true, ..params(rate, 1) };
+        let mut decoder = Decoder::new(&Params { sample_rate: 2 * rate, ..params }).unwrap();
+        decoder.set_mono(is_mono);
+        for (n, mut payload) in payloads.into_iter().enumerate() {
+            // A header in the first packet, which has none of the rarer fields.
+            payload[0] = if n == 0 { 0x80 | header[0] >> 1 } else { payload[0] & 0x7F };
+            payload[1] = if n == 0 { header[1] } else { payload[1] };
+            payload[2] = if n == 0 { 0 } else { payload[2] };
+            if let Ok(samples) = decode(&mut decoder, &silence_with(&payload)) {
+                prop_assert!(samples.iter().all(|sample| sample.is_finite()));
+            }
+        }
+    }
+}
+
 #[test]
 fn every_bit_of_a_packet_may_be_flipped() {
     for packet in packets(44_100, 2, 7, true).iter().take(3) {

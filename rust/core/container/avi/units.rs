@@ -33,7 +33,7 @@ impl<'a> Units<'a> {
     /// A profile that is not decoded here.
     pub(super) fn new(file: Window<'a>, walk: Chunks, header: Vec<u8>) -> Result<Self> {
         let config = aac::check(&header)?;
-        let params = Params::new(Codec::Aac, config.sample_rate, config.channels());
+        let params = Params::new(Codec::Aac, config.sample_rate(), config.channels());
         Ok(Self {
             file,
             marks: vec![walk.clone()],
@@ -44,7 +44,7 @@ impl<'a> Units<'a> {
                 frames: None,
                 parts: Vec::new(),
             },
-            frames: u64::from(config.frame_length),
+            frames: config.packet_frames(),
             next: 0,
             ahead: None,
         })

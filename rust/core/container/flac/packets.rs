@@ -92,5 +92,6 @@ fn params(info: &StreamInfo) -> Params {
         channels: Some(info.channels as usize),
         bits_per_sample: Some(info.bits),
         header: info.to_bytes().to_vec(),
+        is_replicated: false,
     }
 }

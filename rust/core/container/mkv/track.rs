@@ -4,7 +4,7 @@
 use super::super::codec_headers;
 use super::ebml::{self, Element, each_child};
 use crate::bytes::window::Window;
-use crate::codec::aac::SAMPLE_RATES;
+use crate::codec::aac::{AacConfig, Replicated, SAMPLE_RATES};
 use crate::codec::opus::Head;
 use crate::codec::params::{Codec, Params};
 use crate::codec::sample::{Order, SampleFormat};
@@ -186,7 +186,7 @@ impl Entry {
             "A_MPEG/L3" => plain(Codec::Mp3),
             "A_MS/ACM" => self.acm(plain)?,
             name if name == "A_AAC" || name.starts_with("A_AAC/") => {
-                with(Codec::Aac, &self.aac_config())
+                self.aac(with(Codec::Aac, &self.aac_config()))
             }
             name if name.starts_with("A_PCM/") => plain(self.pcm()?),
             name => return Err(refused(name)),
@@ -265,6 +265,17 @@ impl Entry {
             bits_per_sample: bits.or(params.bits_per_sample),
             ..params
         })
+    }
+
+    /// HE-AAC has another rate, and may have other channels, than the track tells, which are those of its core.
+    fn aac(&self, mut params: Params) -> Params {
+        if let Ok(config) = AacConfig::of_params(&params)
+            && config.replicated == Replicated::Yes
+        {
+            params.sample_rate = config.sample_rate();
+            params.channels = config.channels().or(params.channels);
+        }
+        params
     }
 
     /// The codec's own configuration; the old identifiers have it in their names.

@@ -6,7 +6,7 @@
 use super::super::codec_headers;
 use super::boxes::{Span, be16, be32, be64, body, children, find};
 use crate::bytes::window::Window;
-use crate::codec::aac::SAMPLE_RATES;
+use crate::codec::aac::{self, SAMPLE_RATES};
 use crate::codec::amr::{self, frame::Band};
 use crate::codec::opus::{Head, head_of_dops};
 use crate::codec::params::{Codec, Params};
@@ -298,17 +298,27 @@ fn descriptor(bytes: &[u8]) -> Option<(u8, &[u8])> {
 
 fn aac(sound: Sound, config: &[u8]) -> (Params, Lengths) {
     let mut params = plain(sound, Codec::Aac);
-    let short = apply_aac_config(&mut params, config);
-    (params, Lengths::Fixed(if short { 960 } else { 1024 }))
+    let frames = apply_aac_config(&mut params, config);
+    (params, Lengths::Fixed(frames))
 }
 
 /// Takes rate and channels from an `AudioSpecificConfig` (ISO/IEC 14496-3, section 1.6.2.1), since
-/// sample entries end at 65,535 Hz; tells whether its frames have 960 samples instead of 1024.
-pub(crate) fn apply_aac_config(params: &mut Params, config: &[u8]) -> bool {
+/// sample entries end at 65,535 Hz; tells the frames of its packets.
+pub(crate) fn apply_aac_config(params: &mut Params, config: &[u8]) -> u64 {
     if config.is_empty() {
-        return false;
+        return 1024;
     }
     params.header = config.to_vec();
+    if let Ok(config) = aac::check(config) {
+        params.sample_rate = config.sample_rate();
+        params.channels = config.channels();
+        return config.packet_frames();
+    }
+    apply_foreign_config(params, config)
+}
+
+/// The same of a profile that is not decoded here.
+fn apply_foreign_config(params: &mut Params, config: &[u8]) -> u64 {
     let word = config
         .iter()
         .take(8)
@@ -334,7 +344,7 @@ pub(crate) fn apply_aac_config(params: &mut Params, config: &[u8]) -> bool {
         11 => Some(7),
         count => counted(count),
     };
-    bits(1) == 1
+    if bits(1) == 1 { 960 } else { 1024 }
 }
 
 fn mpeg(sound: Sound, codec: Codec) -> (Params, Lengths) {

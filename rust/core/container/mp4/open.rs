@@ -10,6 +10,7 @@ use super::table::{Sizes, cut};
 use super::{FAR, Mp4, PACKET_HEAD, Track, lengths};
 use crate::bytes::source::Source;
 use crate::bytes::window::Window;
+use crate::codec::aac::{self, AacConfig};
 use crate::codec::params::Codec;
 use crate::codec::{mpeg_audio, opus};
 use crate::container::demuxer::Part;
@@ -197,6 +198,7 @@ impl<'a> Mp4<'a> {
             is_lost: false,
         };
         mp4.heed_mpeg_header()?;
+        mp4.heed_replication()?;
         mp4.trim(moov, trak.span)?;
         Ok(mp4)
     }
@@ -227,6 +229,52 @@ impl<'a> Mp4<'a> {
             self.lengths = Lengths::Fixed(header.frames());
         }
         Ok(())
+    }
+
+    /// Doubles rate and lengths where the packets show that the stream is HE-AAC and its header does not.
+    fn heed_replication(&mut self) -> Result<()> {
+        let params = &self.track.params;
+        if params.codec != Codec::Aac {
+            return Ok(());
+        }
+        // What is not decoded here is refused later.
+        let Ok(config) = aac::check(&params.header) else {
+            return Ok(());
+        };
+        if config.replicated != aac::Replicated::Unknown || !self.shows_replication(&config)? {
+            return Ok(());
+        }
+        let config = config.shown_replicated();
+        let params = &mut self.track.params;
+        params.is_replicated = true;
+        params.sample_rate = config.sample_rate();
+        params.channels = config.channels();
+        self.scales.rate = u64::from(config.sample_rate()).max(1);
+        self.lengths = Lengths::Fixed(config.packet_frames());
+        self.counter = lengths::Lengths::new(&self.track.params);
+        Ok(())
+    }
+
+    fn shows_replication(&mut self, config: &AacConfig) -> Result<bool> {
+        let mut shows = false;
+        for _ in 0..aac::PACKETS_SHOWING_SBR {
+            let sample = match (self.plain.len(), &mut self.fragments) {
+                (0, Some(fragments)) => fragments.next(&mut self.window),
+                _ => self.plain.next(&mut self.window, 1),
+            };
+            // What is broken is told when it is read.
+            let Ok(Some(sample)) = sample else { break };
+            let size = sample.size as usize;
+            let Ok(bytes) = self.window.at(sample.at, size, u64::MAX) else {
+                break;
+            };
+            shows |= aac::has_sbr(config, bytes) == Some(true);
+        }
+        self.plain.go_to(0);
+        if let Some(fragments) = &mut self.fragments {
+            fragments.rewind();
+        }
+        Ok(shows)
     }
 
     fn first_of_fragments(&mut self) -> Result<Option<Sample>> {
