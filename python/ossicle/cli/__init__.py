@@ -16,7 +16,7 @@ import ossicle
 # The order of these is that of --help.
 # isort: off
 from ossicle.cli import info, decode, features, demo, index, shard, verify, repair, cache
-from ossicle.cli import corpus, train, experiment, extract, manifest
+from ossicle.cli import corpus, train, experiment, extract, manifest, data
 
 # isort: on
 from ossicle.cli.base import app, console, errors
@@ -25,6 +25,7 @@ __all__ = [
     "app",
     "cache",
     "corpus",
+    "data",
     "decode",
     "demo",
     "experiment",

@@ -1,14 +1,16 @@
 """Rows of data in all the forms that people have them: what everything else reads them with.
 
 `COLUMNS` is the one table of the names that columns have. A manifest is read by `read_manifest`, a
-recording in any form that a row may hold is a `Recording`. A row has one number everywhere: its
+recording in any form that a row may hold is a `Recording`. `read` takes everything else: files,
+folders, frames and data sets become `Rows` of one schema. A row has one number everywhere: its
 place among the rows, from 0.
 """
 
 from __future__ import annotations
 
+from ossicle.data.check import CheckResult, check
 from ossicle.data.clips import Clip, clips_of, manifest_sha256, read_manifest
-from ossicle.data.columns import COLUMNS
+from ossicle.data.columns import COLUMNS, SCHEMA
 from ossicle.data.errors import (
     DataError,
     ManifestError,
@@ -17,10 +19,15 @@ from ossicle.data.errors import (
     SampleError,
 )
 from ossicle.data.manifests import ManifestRow, manifest_rows
+from ossicle.data.read import read
 from ossicle.data.recordings import Recording, Samples, recording_of
+from ossicle.data.rows import Rows, SpeechRow, write_faults
+from ossicle.data.split import split
 
 __all__ = [
     "COLUMNS",
+    "SCHEMA",
+    "CheckResult",
     "Clip",
     "DataError",
     "ManifestError",
@@ -28,11 +35,17 @@ __all__ = [
     "MetadataError",
     "MissingStageError",
     "Recording",
+    "Rows",
     "SampleError",
     "Samples",
+    "SpeechRow",
+    "check",
     "clips_of",
     "manifest_rows",
     "manifest_sha256",
+    "read",
     "read_manifest",
     "recording_of",
+    "split",
+    "write_faults",
 ]

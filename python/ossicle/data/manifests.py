@@ -9,24 +9,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ossicle.data.columns import column_of, names_of
+from ossicle.data.delimited import dialect_of
 from ossicle.data.errors import ManifestError
+from ossicle.data.opening import lines_of, open_file, table_rows, unreadable
 from ossicle.data.tables import collect_table, scan_table
-from ossicle.errors import AudioFileNotFoundError, AudioIOError
 
 __all__ = [
     "AudioRow",
     "ManifestRow",
     "audio_rows",
     "count_rows",
+    "json_rows",
     "manifest_path",
     "manifest_rows",
     "unreadable",
 ]
 
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
+_DELIMITED = (".csv", ".tsv")
 
 
 class ManifestRow(NamedTuple):
@@ -75,8 +78,9 @@ def count_rows(path: Path) -> int:
         AudioIOError, ManifestError: As of `manifest_rows`.
     """
     if path.suffix.lower() in _JSON_LINES:
-        with _open(path) as file:
-            return sum(1 for line in file if line.strip())
+        return sum(1 for line in lines_of(path) if line.strip())
+    if path.suffix.lower() in _DELIMITED:
+        return sum(1 for _ in table_rows(path, dialect_of(path.suffix.lower())))
     import polars
 
     return int(collect_table(_scan(path).select(polars.len()), str(path)).item())
@@ -90,7 +94,11 @@ def manifest_rows(path: Path) -> Iterator[ManifestRow | ManifestError]:
         ManifestError: It has the suffix of no format that is read here, or is broken as a whole.
     """
     if path.suffix.lower() in _JSON_LINES:
-        yield from _json_rows(path)
+        yield from json_rows(path)
+        return
+    if path.suffix.lower() in _DELIMITED:
+        for row in table_rows(path, dialect_of(path.suffix.lower())):
+            yield row if isinstance(row, ManifestError) else ManifestRow(*row)
         return
     rows = collect_table(_scan(path), str(path)).iter_rows(named=True)
     for number, fields in enumerate(rows):
@@ -128,7 +136,9 @@ def audio_rows(
         is_any = True
         name = row.fields[column]
         if not isinstance(name, str) or not name or "\0" in name:
-            why = f"{column!r} holds {name!r}, not the path of a recording"
+            # Bytes of recordings are not printed.
+            what = repr(name) if isinstance(name, str | int | float) else f"a {type(name).__name__}"
+            why = f"{column!r} holds {what}, not the path of a recording"
             yield ManifestError(why, source=str(path), row=row.number, line=row.line)
             continue
         yield AudioRow(*row, name, path.parent / name)
@@ -138,21 +148,13 @@ def audio_rows(
         raise ManifestError(why, source=str(path))
 
 
-def unreadable(path: Path, error: OSError) -> AudioIOError:
-    """The error of ours that says what the system's does."""
-    kind = AudioFileNotFoundError if isinstance(error, FileNotFoundError) else AudioIOError
-    new = kind(f"cannot read the file: {error.strerror}", source=str(path))
-    new.errno = error.errno
-    return new
-
-
-def _json_rows(path: Path) -> Iterator[ManifestRow | ManifestError]:
+def json_rows(path: Path) -> Iterator[ManifestRow | ManifestError]:
+    """The rows of JSON lines in a file of any name, as of `manifest_rows`."""
     number = 0
-    with _open(path) as file:
-        for line, content in enumerate(file, 1):
-            if content.strip():
-                yield _json_row(path, number, line, content)
-                number += 1
+    for line, content in enumerate(lines_of(path), 1):
+        if content.strip():
+            yield _json_row(path, number, line, content)
+            number += 1
 
 
 def _json_row(path: Path, number: int, line: int, content: bytes) -> ManifestRow | ManifestError:
@@ -166,13 +168,6 @@ def _json_row(path: Path, number: int, line: int, content: bytes) -> ManifestRow
     return ManifestRow(number, line, fields)
 
 
-def _open(path: Path) -> IO[bytes]:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
 def _scan(path: Path) -> Any:
-    _open(path).close()
-    return scan_table(path, str(path), as_text=True)
+    open_file(path).close()
+    return scan_table(path, str(path))

@@ -1,0 +1,113 @@
+"""Tar shards as webdataset writes them: members of one key are one sample.
+
+Format: `ossicle.shard` has it. A sample's ``txt`` is its text, its ``json`` gives columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ossicle import _native
+from ossicle.data.errors import ManifestError
+from ossicle.data.formats.parquet import contents
+from ossicle.data.members import shard_at
+from ossicle.data.pieces import Found, Piece, pieces_of
+from ossicle.data.rows import Rows, SpeechRow
+
+__all__ = ["read_shards", "write_shard"]
+
+_AUDIO = frozenset(_native.AUDIO_EXTENSIONS)
+_TEXTS = ("txt", "text", "transcript")
+# Members that are no facts of a row.
+_LARGEST = 1 << 16
+
+
+def read_shards(path: Path) -> Iterator[Found]:
+    """The samples of a shard, or of all in a folder."""
+    start = 0
+    for tar in sorted(path.glob("*.tar")) if path.is_dir() else [path]:
+        shard = shard_at(str(tar))
+        for found in pieces_of(_samples(shard, tar, start), str(tar)):
+            yield _with_members(found) if isinstance(found, Piece) else found
+        start += len(shard)
+
+
+def _with_members(piece: Piece) -> Piece:
+    """The column of shard and member, which comes as two."""
+    import polars as pl
+
+    member = pl.col("audio_member").is_not_null()
+    fields = pl.struct(pl.col("audio_shard").alias("shard"), pl.col("audio_member").alias("member"))
+    audio = pl.when(member).then(fields).alias("audio")
+    frame = piece.frame.with_columns(pl.col("audio_shard", "audio_member").cast(pl.String))
+    frame = frame.with_columns(audio).drop("audio_shard", "audio_member")
+    return Piece(frame, piece.numbers, piece.lines, piece.nested - {"audio"})
+
+
+def _samples(
+    shard: _native.Shard, tar: Path, start: int
+) -> Iterator[tuple[int, None, Mapping[str, Any]] | ManifestError]:
+    for number, sample in enumerate(shard):
+        key = sample.pop("__key__")
+        try:
+            audio = [one for one in sample if one.rpartition(".")[2] in _AUDIO]
+            if len(audio) > 1:
+                raise ValueError(f"several members are audio: {', '.join(audio)}")
+            facts = _facts(sample)
+        except (ValueError, RecursionError) as error:
+            yield ManifestError(f"sample {key!r}: {error}", source=str(tar), row=start + number)
+            continue
+        member = shard.member(number, audio[0]) if audio else None
+        name = None if member is None else member.name
+        row = {**facts, "id": facts.get("id", key)}
+        for used in ("audio", "wav", "path", "audio_path", "audio_filepath"):
+            # Where it came from: the recording is in the shard.
+            if used in row and name is not None:
+                row[f"packed_{used}"] = row.pop(used)
+        yield start + number, None, {**row, "audio_shard": str(tar), "audio_member": name}
+
+
+def _facts(sample: Mapping[str, Any]) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    if "json" in sample:
+        found = json.loads(bytes(sample["json"]))
+        facts = found if isinstance(found, dict) else {"json": found}
+    for extension, data in sample.items():
+        if extension in _TEXTS:
+            facts["text"] = bytes(data).decode()
+        elif extension != "json" and extension.rpartition(".")[2] not in _AUDIO:
+            if len(data) > _LARGEST:
+                continue
+            try:
+                facts.setdefault(extension, bytes(data).decode())
+            except UnicodeDecodeError:
+                continue
+    return facts
+
+
+def write_shard(rows: Rows, path: Path, *, max_bytes: int | None = None) -> None:
+    """Writes a tar, or a pattern of tars, the recordings as they are, each with its row as JSON."""
+    writer = _native.ShardWriter(path, max_bytes, None, True, False, False)
+    try:
+        for row in rows:
+            writer.write(row["id"] or f"{row.number:09d}", _members(row))
+        writer.finish()
+    except BaseException:
+        writer.discard()
+        raise
+
+
+def _members(row: SpeechRow) -> list[tuple[str, Any]]:
+    if isinstance(row["audio"], list):
+        raise ManifestError("several recordings, of which a sample has one", row=row.number)
+    members: list[tuple[str, Any]] = []
+    if row["audio"] is not None:
+        name, data = contents(row)
+        members.append((Path(name).suffix[1:].lower() or "wav", data))
+    known = {name: row[name] for name in row if name not in ("audio", "id")}
+    known = {name: value for name, value in known.items() if value is not None}
+    text = json.dumps(known, ensure_ascii=False, default=str)
+    return [*members, ("json", text.encode())]

@@ -1,0 +1,117 @@
+"""Files of rows, opened: plain or compressed with gzip, errors with their names."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from ossicle.data.delimited import Dialect, records
+from ossicle.data.errors import ManifestError
+from ossicle.errors import AudioFileNotFoundError, AudioIOError
+
+__all__ = ["head_of", "lines_of", "open_file", "read_text", "table_rows", "unreadable"]
+
+
+def unreadable(path: Path, error: OSError) -> AudioIOError:
+    """The error of ours that says what the system's does."""
+    kind = AudioFileNotFoundError if isinstance(error, FileNotFoundError) else AudioIOError
+    why = error.strerror or str(error)
+    new = kind(f"cannot read the file: {why}", source=str(path))
+    new.errno = error.errno
+    return new
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """A file, unpacked where its name ends in ``.gz``.
+
+    Raises:
+        AudioIOError: It cannot be opened.
+    """
+    try:
+        return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def head_of(path: Path, size: int) -> bytes:
+    """The beginning of a file.
+
+    Raises:
+        AudioIOError: It cannot be read.
+    """
+    with open_file(path) as file:
+        try:
+            return file.read(size)
+        except (OSError, EOFError, zlib.error) as error:
+            raise unreadable(path, _of_system(error)) from error
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """The lines of a file, with their ends.
+
+    Raises:
+        AudioIOError: It cannot be read to its end.
+    """
+    with open_file(path) as file:
+        try:
+            yield from file
+        except (OSError, EOFError, zlib.error) as error:
+            raise unreadable(path, _of_system(error)) from error
+
+
+def _of_system(error: Exception) -> OSError:
+    return error if isinstance(error, OSError) else OSError(str(error))
+
+
+def read_text(path: Path) -> str:
+    """The whole of a file of UTF-8.
+
+    Raises:
+        AudioIOError: It cannot be read.
+        ManifestError: It is no UTF-8.
+    """
+    try:
+        return b"".join(lines_of(path)).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        reason = f"not UTF-8: {error.reason} at byte {error.start}"
+        raise ManifestError(reason, source=str(path)) from error
+
+
+def table_rows(
+    path: Path, dialect: Dialect, header: list[str] | None = None
+) -> Iterator[tuple[int, int, dict[str, str | None]] | ManifestError]:
+    """The rows of a CSV or TSV: number, line and fields, or what is wrong with each.
+
+    Args:
+        path: The file.
+        dialect: How fields are told apart.
+        header: Names of the columns, where the first line has none.
+
+    Raises:
+        AudioIOError: It cannot be read.
+        ManifestError: It has no header, or a name stands in it twice.
+    """
+    source = str(path)
+    found = records(lines_of(path), dialect)
+    names = header
+    if names is None:
+        first = next(found, None)
+        if first is None:
+            raise ManifestError("the file is empty", source=source)
+        if first.fields is None:
+            raise ManifestError(f"the header: {first.fault}", source=source, line=first.line)
+        names = [one or "" for one in first.fields]
+    double = next((name for at, name in enumerate(names) if name in names[:at]), None)
+    if double is not None:
+        raise ManifestError("the column is in the header twice", source=source, column=double)
+    for number, one in enumerate(found):
+        if one.fields is None:
+            yield ManifestError(one.fault or "", source=source, row=number, line=one.line)
+        elif len(one.fields) != len(names):
+            why = f"the number of fields is not the header's: {len(one.fields)}, not {len(names)}"
+            yield ManifestError(why, source=source, row=number, line=one.line)
+        else:
+            yield number, one.line, dict(zip(names, one.fields, strict=True))

@@ -1,0 +1,229 @@
+"""Rows on their way in: tables of some thousand rows, made of whatever a format gives.
+
+A column has one type. What has none of the plain ones (lists, objects, texts among numbers) is kept
+as JSON text, and its name in `Piece.nested`, so that it comes out as it went in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ossicle.data.errors import ManifestError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Found", "Piece", "joined", "pieces_of", "to_json"]
+
+SIZE = 1 << 13
+"""Rows of a piece."""
+_BIGGEST = 2**63
+# Integers up to here are themselves as float64.
+_EXACT = 2**53
+
+
+@dataclass
+class Piece:
+    """Some rows that follow each other.
+
+    Attributes:
+        frame: Their columns.
+        numbers: Of each row, its place in the source, from 0.
+        lines: Of each row, its line, from 1, where the source has lines.
+        nested: The columns whose texts are JSON.
+    """
+
+    frame: pl.DataFrame
+    numbers: Sequence[int]
+    lines: Sequence[int | None] | None = None
+    nested: frozenset[str] = field(default_factory=frozenset)
+
+    def line(self, at: int) -> int | None:
+        """The line of the row at a place of the piece."""
+        return None if self.lines is None else self.lines[at]
+
+    def take(self, places: Sequence[int]) -> Piece:
+        """The rows at some places."""
+        return Piece(
+            self.frame[list(places)],
+            [self.numbers[at] for at in places],
+            None if self.lines is None else [self.lines[at] for at in places],
+            self.nested,
+        )
+
+
+Found: TypeAlias = "Piece | ManifestError"
+"""What a reader gives: rows, and what is wrong with others."""
+
+
+def pieces_of(
+    rows: Iterable[tuple[int, int | None, Mapping[str, Any]] | ManifestError], source: str
+) -> Iterator[Found]:
+    """Pieces of rows that come one by one.
+
+    Args:
+        rows: Number, line and values of each, or what is wrong with it.
+        source: For errors.
+    """
+    numbers: list[int] = []
+    lines: list[int | None] = []
+    values: list[Mapping[str, Any]] = []
+    for row in rows:
+        if isinstance(row, ManifestError):
+            yield row
+            continue
+        numbers.append(row[0])
+        lines.append(row[1])
+        values.append(row[2])
+        if len(values) == SIZE:
+            yield from _made(numbers, lines, values, source)
+            numbers, lines, values = [], [], []
+    if values:
+        yield from _made(numbers, lines, values, source)
+
+
+def joined(pieces: Sequence[Piece]) -> Piece:
+    """One piece of many; a column that has another type in each becomes what holds them all."""
+    import polars as pl
+
+    nested = frozenset(name for piece in pieces for name in piece.nested)
+    kinds: dict[str, set[Any]] = {}
+    for piece in pieces:
+        for name, kind in piece.frame.schema.items():
+            kinds.setdefault(name, set()).add(kind)
+    wanted = {name: _common(found) for name, found in kinds.items()}
+    nested |= {name for name, kind in wanted.items() if kind is None}
+    frames = [_as(piece, wanted, nested) for piece in pieces]
+    frame = pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
+    numbers = [number for piece in pieces for number in piece.numbers]
+    lines = [piece.line(at) for piece in pieces for at in range(len(piece.numbers))]
+    return Piece(frame, numbers, lines, nested)
+
+
+def to_json(value: Any) -> str | None:
+    """JSON text of a value; None stays None."""
+    return None if value is None else json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: arrays and numbers of NumPy, dates."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise TypeError("bytes where JSON is needed")
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _made(
+    numbers: list[int], lines: list[int | None], values: list[Mapping[str, Any]], source: str
+) -> Iterator[Found]:
+    import polars as pl
+
+    names = dict.fromkeys(name for row in values for name in row)
+    nested = set()
+    columns = {}
+    try:
+        for name in names:
+            series, is_nested = _series(name, [row.get(name) for row in values])
+            columns[str(name)] = series
+            nested |= {str(name)} if is_nested else set()
+    except (UnicodeEncodeError, TypeError) as error:
+        if len(values) == 1:
+            reason = f"it holds what no column can: {error}"
+            yield ManifestError(reason, source=source, row=numbers[0], line=lines[0])
+            return
+        middle = len(values) // 2
+        yield from _made(numbers[:middle], lines[:middle], values[:middle], source)
+        yield from _made(numbers[middle:], lines[middle:], values[middle:], source)
+        return
+    has_lines = any(line is not None for line in lines)
+    frame = pl.DataFrame(columns) if columns else pl.DataFrame(height=len(values))
+    yield Piece(frame, numbers, lines if has_lines else None, frozenset(nested))
+
+
+def _series(name: str, values: list[Any]) -> tuple[pl.Series, bool]:
+    import polars as pl
+
+    kinds = {type(value) for value in values} - {type(None)}
+    if not kinds:
+        return pl.Series(name, values, pl.Null), False
+    if kinds == {str}:
+        return pl.Series(name, values, pl.String), False
+    if kinds == {bool}:
+        return pl.Series(name, values, pl.Boolean), False
+    if kinds == {int} and all(one is None or -_BIGGEST <= one < _BIGGEST for one in values):
+        return pl.Series(name, values, pl.Int64), False
+    if kinds == {float} or (
+        kinds == {int, float}
+        and all(not isinstance(one, int) or abs(one) <= _EXACT for one in values)
+    ):
+        return pl.Series(name, values, pl.Float64), False
+    if kinds == {bytes}:
+        return pl.Series(name, values, pl.Binary), False
+    if kinds == {dict} and _is_audio(values):
+        fields = [one and {"bytes": one.get("bytes"), "path": one.get("path")} for one in values]
+        return pl.Series(name, fields, pl.Struct({"bytes": pl.Binary, "path": pl.String})), False
+    return pl.Series(name, [to_json(one) for one in values], pl.String), True
+
+
+def _is_audio(values: list[Any]) -> bool:
+    """Dicts of bytes and a path, as Hugging Face has them, some with bytes."""
+    dicts = [one for one in values if one is not None]
+    plain = (bytes, type(None)), (str, type(None))
+    return any(isinstance(one.get("bytes"), bytes) for one in dicts) and all(
+        one.keys() <= {"bytes", "path"}
+        and isinstance(one.get("bytes"), plain[0])
+        and isinstance(one.get("path"), plain[1])
+        for one in dicts
+    )
+
+
+def _common(kinds: set[Any]) -> Any:
+    """The type that holds all, None is JSON text."""
+    import polars as pl
+
+    kinds = kinds - {pl.Null}
+    if len(kinds) <= 1:
+        return next(iter(kinds), pl.Null())
+    if all(kind.is_numeric() for kind in kinds):
+        return pl.Float64()
+    for kind in kinds:
+        if kind == pl.Struct({"bytes": pl.Binary, "path": pl.String}) and kinds == {
+            kind,
+            pl.String(),
+        }:
+            return kind
+    if kinds == {pl.String(), pl.List(pl.String)}:
+        return pl.List(pl.String)
+    return None
+
+
+def _as(piece: Piece, wanted: Mapping[str, Any], nested: frozenset[str]) -> pl.DataFrame:
+    import polars as pl
+
+    frame = piece.frame
+    changed = []
+    for name, kind in frame.schema.items():
+        target = wanted[name]
+        if name in nested:
+            if name not in piece.nested and kind != pl.Null:
+                texts = [to_json(value) for value in frame[name].to_list()]
+                changed.append(pl.Series(name, texts, pl.String))
+            elif kind == pl.Null:
+                changed.append(frame[name].cast(pl.String))
+        elif kind != target:
+            changed.append(_cast(frame[name], target))
+    return frame.with_columns(changed) if changed else frame
+
+
+def _cast(series: pl.Series, target: Any) -> pl.Series:
+    import polars as pl
+
+    if series.dtype != pl.String:
+        return series.cast(target)
+    values: list[Any] = series.to_list()
+    if isinstance(target, pl.List):
+        return pl.Series(series.name, [None if one is None else [one] for one in values], target)
+    dicts = [None if one is None else {"bytes": None, "path": one} for one in values]
+    return pl.Series(series.name, dicts, target)

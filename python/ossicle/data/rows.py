@@ -1,0 +1,262 @@
+"""Rows of one schema, read as they are needed and kept as columns."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ossicle.atomic import write_text
+from ossicle.data.columns import SCHEMA
+from ossicle.data.errors import ManifestError
+from ossicle.data.members import member_of
+from ossicle.data.pieces import Found, Piece, joined
+from ossicle.data.recordings import Recording, recording_of
+from ossicle.data.registry import write
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Rows", "SpeechRow", "write_faults"]
+
+
+class SpeechRow(Mapping[str, Any]):
+    """One row: a mapping of the schema's columns, then of its facts, as Python's own values.
+
+    The columns of the schema are attributes too: ``row.text``. ``row["audio"]`` is a path, a list
+    of them, ``{"bytes", "path"}``, or a member of a shard; ``row["messages"]`` a list.
+
+    Attributes:
+        number: Its place in the source, from 0; rows at fault count.
+    """
+
+    __slots__ = ("_at", "_piece")
+
+    def __init__(self, piece: Piece, at: int) -> None:
+        self._piece, self._at = piece, at
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._piece.frame.columns:
+            raise KeyError(name)
+        value = self._piece.frame[name][self._at]
+        if hasattr(value, "to_list"):
+            value = value.to_list()
+        if name == "audio":
+            return member_of(value)
+        if name in self._piece.nested and value is not None:
+            return json.loads(value)
+        return value
+
+    def __getattr__(self, name: str) -> Any:
+        if name in SCHEMA:
+            return self[name]
+        raise AttributeError(f"a row has no {name!r}; its facts are row[name]")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._piece.frame.columns)
+
+    def __len__(self) -> int:
+        return self._piece.frame.width
+
+    @property
+    def number(self) -> int:
+        """Its place in the source."""
+        return self._piece.numbers[self._at]
+
+    @property
+    def recordings(self) -> list[Recording]:
+        """What `ossicle.load` can take, with the name of each."""
+        found = self["audio"]
+        if found is None:
+            return []
+        return [recording_of(one) for one in (found if isinstance(found, list) else [found])]
+
+    def __repr__(self) -> str:
+        known = {name: self[name] for name in self if self._piece.frame[name][self._at] is not None}
+        return f"<row {self.number}: {', '.join(f'{n}={_short(v)}' for n, v in known.items())}>"
+
+
+class Rows:
+    """Rows of the schema `ossicle.data.SCHEMA`, and the facts beside them.
+
+    They are read as far as they are asked for: iterating gives the first row after some thousand
+    are read; ``len``, ``frame`` and ``faults`` read all.
+
+    Attributes:
+        source: What errors call it.
+        format: The name of the format that it was read in.
+    """
+
+    def __init__(self, source: str, kind: str, start: Callable[[], Iterable[Found]]) -> None:
+        self.source, self.format = source, kind
+        self._coming: Iterator[Found] | None = iter(start())
+        self._pieces: list[Piece] = []
+        self._faults: list[ManifestError] = []
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece], source: str, kind: str) -> Rows:
+        """Rows that are at hand."""
+        return cls(source, kind, lambda: pieces)
+
+    def __len__(self) -> int:
+        return len(self._whole().numbers)
+
+    def __iter__(self) -> Iterator[SpeechRow]:
+        for piece in self.pieces():
+            for at in range(len(piece.numbers)):
+                yield SpeechRow(piece, at)
+
+    def __getitem__(self, index: int) -> SpeechRow:
+        if index >= 0:
+            before = 0
+            for piece in self.pieces():
+                if index < before + len(piece.numbers):
+                    return SpeechRow(piece, index - before)
+                before += len(piece.numbers)
+            raise IndexError(f"row {index} of {before}")
+        if index < -len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        return SpeechRow(self._whole(), len(self) + index)
+
+    def pieces(self) -> Iterator[Piece]:
+        """The rows in pieces, as they were read; those that are read already come first."""
+        at = 0
+        while True:
+            # Others may read on, or join what is read, between two pieces.
+            if at >= len(self._pieces) and not self._read_one():
+                return
+            if self._coming is None and len(self._pieces) == 1 and at:
+                return
+            yield self._pieces[at]
+            at += 1
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """All rows: the columns of the schema, then the facts. ``messages`` are JSON text."""
+        return self._whole().frame
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """Of each row, its place in the source, from 0; rows at fault count."""
+        return self._whole().numbers
+
+    @property
+    def nested(self) -> frozenset[str]:
+        """The columns of the frame whose texts are JSON."""
+        return self._whole().nested
+
+    @property
+    def faults(self) -> list[ManifestError]:
+        """What is wrong with each row that is not among these, in the order of the source."""
+        self._whole()
+        return self._faults
+
+    def take(self, places: Sequence[int]) -> Rows:
+        """The rows at some places, in this order."""
+        return Rows.of([self._whole().take(places)], self.source, self.format)
+
+    def count(self, faults: Sequence[ManifestError] | None = None) -> str:
+        """A line for people: rows read, rows kept, faults with their reasons.
+
+        Args:
+            faults: Those that are counted, where a check found more than `faults`.
+        """
+        faults = self.faults if faults is None else faults
+        reasons = Counter(_reason(fault) for fault in faults)
+        whole, lost = len(self) + len(self.faults), len(faults)
+        kept = whole - lost
+        why = "; ".join(f"{count:,} x {reason}" for reason, count in reasons.most_common(5))
+        return f"{whole:,} rows = {kept:,} kept + {lost:,} faults" + (why and f" ({why})")
+
+    def write(
+        self,
+        path: str | os.PathLike[str],
+        format: str | None = None,  # noqa: A002  (the word that people know)
+        **options: Any,
+    ) -> int:
+        """Writes the rows in a format; paths under the folder of the output are relative to it.
+
+        Args:
+            path: A file or, for formats that are folders, a folder.
+            format: Its name; None takes that of the path's ending.
+            **options: Of the format; docs/data.md has them.
+
+        Returns:
+            How many rows were written: all of them.
+
+        Raises:
+            ManifestError: The format cannot hold a row, or cannot be written.
+        """
+        write(self, Path(path), format, options)
+        return len(self)
+
+    def __repr__(self) -> str:
+        read = sum(len(piece.numbers) for piece in self._pieces)
+        more = "" if self._coming is None else " so far"
+        count = f"{read:,} rows, {len(self._faults):,} faults{more}"
+        return f"<Rows {self.source!r} ({self.format}): {count}>"
+
+    def _read_one(self) -> bool:
+        """Reads the next piece; whether there was one."""
+        while self._coming is not None:
+            found = next(self._coming, None)
+            if found is None:
+                self._coming = None
+            elif isinstance(found, ManifestError):
+                self._faults.append(found)
+            else:
+                self._pieces.append(found)
+                return True
+        return False
+
+    def _whole(self) -> Piece:
+        while self._read_one():
+            pass
+        if len(self._pieces) != 1:
+            self._pieces = [_ordered(joined(self._pieces))]
+        return self._pieces[0]
+
+
+def write_faults(path: str | os.PathLike[str], faults: Iterable[ManifestError]) -> None:
+    """Writes faults as JSON lines: ``source``, ``row``, ``line``, ``reason``."""
+    kept = ("source", "row", "line", "reason")
+    lines = [json.dumps({name: getattr(fault, name) for name in kept}) for fault in faults]
+    write_text(path, "".join(line + "\n" for line in lines))
+
+
+def _ordered(piece: Piece) -> Piece:
+    """The schema's columns first, all of them, also of no rows."""
+    import polars as pl
+
+    frame = piece.frame
+    lacking = [
+        pl.lit(None, dtype=_type_of(name)).alias(name) for name in SCHEMA if name not in frame
+    ]
+    frame = frame.with_columns(lacking) if lacking else frame
+    facts = [name for name in frame.columns if name not in SCHEMA]
+    frame = frame.select([*SCHEMA, *facts])
+    return Piece(frame, piece.numbers, piece.lines, piece.nested | {"messages"})
+
+
+def _type_of(name: str) -> Any:
+    import polars as pl
+
+    if name in ("offset", "duration"):
+        return pl.Float64
+    return pl.Int64 if name in ("channel", "sample_rate") else pl.String
+
+
+def _reason(fault: ManifestError) -> str:
+    """Without what differs from row to row, as far as that is at its end."""
+    return fault.reason.partition(":")[0].partition("; ")[0]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict) and "bytes" in value:
+        size = 0 if value["bytes"] is None else len(value["bytes"])
+        return f"<{size:,} bytes of {value.get('path')!r}>"
+    text = repr(value)
+    return text if len(text) < 80 else text[:77] + "..."
