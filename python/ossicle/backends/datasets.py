@@ -92,7 +92,8 @@ class Decoded:
         if wanted is None or wanted == len(planes):
             return planes
         if wanted == 1:
-            return planes.mean(axis=0, keepdims=True, dtype=np.float32)
+            mean: FloatArray = planes.mean(axis=0, keepdims=True, dtype=np.float32)
+            return mean
         if len(planes) == 1:
             return np.repeat(planes, wanted, axis=0)
         text = f"a recording of {len(planes)} channels cannot be given as {wanted}"

@@ -19,7 +19,7 @@ def facts_of(source: AudioSource) -> AudioInfo:
 
 
 def read_frames(
-    source: AudioSource, start: int = 0, stop: int | None = None, *, rate: int | None = None
+    source: AudioSource, start: int = 0, stop: int | None = None, *, facts: AudioInfo | None = None
 ) -> tuple[FloatArray, int]:
     """Samples ``start`` to ``stop`` of all channels, ``(channels, samples)``, and their rate.
 
@@ -27,11 +27,10 @@ def read_frames(
         source: As for `ossicle.load`.
         start: The first sample, from 0.
         stop: One after the last; None: to the end. Fewer are given where the recording ends.
-        rate: That of the recording in Hz, where it is known already.
+        facts: Those of the recording, where they are known already.
     """
     if start == 0 and stop is None:
         return load(source, mono=False)
-    if rate is None:
-        rate = facts_of(source).sample_rate
+    rate = (facts or facts_of(source)).sample_rate
     duration = None if stop is None else max(0, stop - start) / rate
     return load(source, mono=False, offset=start / rate, duration=duration)

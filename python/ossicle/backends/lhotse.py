@@ -53,10 +53,11 @@ class OssicleBackend(AudioBackend):  # type: ignore[misc]
             )
         if not offset and duration is None:
             return read_frames(source)
-        rate = facts_of(source).sample_rate
+        facts = facts_of(source)
+        rate = facts.sample_rate
         start = compute_num_samples(offset, rate) if offset else 0
         stop = None if duration is None else start + compute_num_samples(duration, rate)
-        return read_frames(source, start, stop, rate=rate)
+        return read_frames(source, start, stop, facts=facts)
 
     def supports_info(self) -> bool:
         """It does."""

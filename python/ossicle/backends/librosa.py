@@ -71,7 +71,8 @@ def _range(path: AudioSource, offset: float, duration: float | None) -> tuple[An
         raise InvalidArgumentError("offset and duration must not be negative")
     if not offset and duration is None:
         return read_frames(path)
-    rate = facts_of(path).sample_rate
+    facts = facts_of(path)
+    rate = facts.sample_rate
     start = int(offset * rate)
     stop = None if duration is None else start + int(duration * rate)
-    return read_frames(path, start, stop, rate=rate)
+    return read_frames(path, start, stop, facts=facts)

@@ -53,7 +53,7 @@ def read(
     is_plain = frames < 0 and start == 0 and stop is None and dtype.startswith("float")
     facts = None if is_plain else facts_of(file)
     first, end = (0, None) if facts is None else _bounds(facts.frames, frames, start, stop)
-    planes, rate = read_frames(file, first, end, rate=facts and facts.sample_rate)
+    planes, rate = read_frames(file, first, end, facts=facts)
     samples = _typed(planes, dtype, facts).T
     if fill_value is not None:
         wanted = max(frames, 0) if stop is None else max(0, (end or 0) - first)

@@ -106,7 +106,7 @@ def load(
         raise InvalidArgumentError(f"{text}, not {frame_offset} and {num_frames}")
     facts = None if normalize else facts_of(uri)
     stop = None if num_frames == -1 else frame_offset + num_frames
-    planes, rate = read_frames(uri, frame_offset, stop, rate=facts and facts.sample_rate)
+    planes, rate = read_frames(uri, frame_offset, stop, facts=facts)
     tensor = torch.from_numpy(planes if facts is None else _stored(planes, facts))
     return (tensor if channels_first else tensor.T.contiguous()), rate
 
