@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ def test_rows_are_of_one_schema_and_lazy(folder: Path) -> None:
     assert rows[1].recordings[0].source == str(folder / "1.wav")
     waveform, _ = ossicle.load(rows[1].audio, offset=rows[1].offset, duration=rows[1].duration)
     assert len(waveform) == RATE // 2
+    again = pickle.loads(pickle.dumps(rows))
+    assert (values(again), again.faults) == (values(rows), [])
     with pytest.raises(IndexError):
         rows[3]
     with pytest.raises(AttributeError, match="snr"):
@@ -258,6 +261,23 @@ def test_what_is_in_memory(folder: Path) -> None:
     assert "not a mapping but int" in read([7]).faults[0].reason
     with pytest.raises(ManifestError, match="holds no rows"):
         read(7)
+
+
+def test_arrays_and_bytes_of_rows_in_memory(folder: Path) -> None:
+    array = np.linspace(-1, 1, 1_000, dtype=np.float32)
+    data = (folder / "0.wav").read_bytes()
+    rows = read([
+        {"audio": {"array": array, "sampling_rate": RATE, "path": "x.wav"}, "text": "a"},
+        {"audio": {"array": np.stack([array, array], 1), "sampling_rate": RATE}},
+        {"audio": {"array": array}}, {"audio": data}, {"audio": {"bytes": data, "path": None}},
+        {"audio": str(folder / "0.wav")},
+    ])  # fmt: skip
+    assert [fault.row for fault in rows.faults] == [1, 2]
+    assert "transpose" in rows.faults[0].reason
+    np.testing.assert_array_equal(ossicle.load(rows[0].recordings[0].source)[0], array)
+    assert [len(ossicle.load(row.recordings[0].source)[0]) for row in rows] == [
+        1_000, RATE, RATE, RATE,
+    ]  # fmt: skip
 
 
 def test_names_can_be_told(folder: Path) -> None:

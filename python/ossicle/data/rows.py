@@ -193,6 +193,10 @@ class Rows:
         write(self, Path(path), format, options)
         return len(self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process gets the rows, not the way to read them.
+        return _again, (self._whole(), self.faults, self.source, self.format)
+
     def __repr__(self) -> str:
         read = sum(len(piece.numbers) for piece in self._pieces)
         more = "" if self._coming is None else " so far"
@@ -225,6 +229,10 @@ def write_faults(path: str | os.PathLike[str], faults: Iterable[ManifestError]) 
     kept = ("source", "row", "line", "reason")
     lines = [json.dumps({name: getattr(fault, name) for name in kept}) for fault in faults]
     write_text(path, "".join(line + "\n" for line in lines))
+
+
+def _again(piece: Piece, faults: list[ManifestError], source: str, kind: str) -> Rows:
+    return Rows(source, kind, lambda: [piece, *faults])
 
 
 def _ordered(piece: Piece) -> Piece:
