@@ -373,6 +373,23 @@ def test_what_is_wrong_with_a_conversation_is_told() -> None:
     assert rows[1].audio == ["a", "b"]
 
 
+def test_headers_that_are_odd(folder: Path) -> None:
+    path = folder / "m.csv"
+    path.write_text(",path,text\n0,0.wav,a\n1,a\0.wav,b\n")
+    rows = read(path)
+    assert values(rows) == [{"audio": str(folder / "0.wav"), "text": "a", "column_0": "0"}]
+    assert rows.faults[0].reason == "the path of the recording holds a NUL"
+    for text, reason in (
+        ("path,text\r0.wav,a\r", "carriage returns alone"),
+        ("path,path\n", "twice"),
+        ("", "the file is empty"),
+        ('"path,text\n', "the header: a quote is opened"),
+    ):
+        path.write_bytes(text.encode())
+        with pytest.raises(ManifestError, match=reason):
+            read(path).frame  # noqa: B018
+
+
 def test_what_is_compressed(folder: Path) -> None:
     path = folder / "m.csv.gz"
     path.write_bytes(gzip.compress(b"path,text\n0.wav,a\n"))

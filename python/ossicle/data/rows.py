@@ -259,7 +259,7 @@ def _type_of(name: str) -> Any:
 
 def _reason(fault: ManifestError) -> str:
     """Without what differs from row to row, as far as that is at its end."""
-    return fault.reason.partition(":")[0].partition("; ")[0]
+    return fault.reason.partition(": ")[0].partition("; ")[0]
 
 
 def _short(value: Any) -> str:
