@@ -14,6 +14,8 @@ __all__ = ["SampleType", "as_type", "check_type"]
 SampleType: TypeAlias = Literal["float32", "int16", "float16"]
 """``"float32"`` with full scale at 1, ``"int16"`` with full scale at 32,768, ``"float16"``."""
 
+DEFAULT: Final[SampleType] = "float32"
+
 _FULL_SCALE: Final = np.float32(32_768)
 
 
@@ -23,6 +25,8 @@ def check_type(dtype: Any) -> SampleType:
     Raises:
         InvalidArgumentError: They may not.
     """
+    if dtype is DEFAULT:
+        return DEFAULT  # at once: it is asked for each clip
     try:
         name = np.dtype(dtype).name
     except TypeError:
