@@ -118,7 +118,7 @@ def test_torchaudio_refuses(arguments: tuple[int, int], path: Path) -> None:
 @pytest.mark.parametrize("sr", [None, 22_050, 16_000, 44_100])
 @pytest.mark.parametrize("mono", [True, False])
 @pytest.mark.parametrize(
-    "span", [(0.0, None), (0.5, None), (0.123456, 0.5), (0.0, 0.77), (9.0, 1.0)]
+    "span", [(0.0, None), (0.5, None), (0.12348, 0.5), (0.0, 0.77), (9.0, 1.0)]
 )
 def test_librosa_load(path: Path, sr: int | None, mono: bool, span: tuple[float, float]) -> None:
     librosa = pytest.importorskip("librosa")
@@ -164,7 +164,7 @@ SOUNDFILE_RANGES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.sampled(one_in=11)
+@pytest.mark.sampled(one_in=7)
 @pytest.mark.parametrize("options", SOUNDFILE_RANGES, ids=str)
 @pytest.mark.parametrize("dtype", ["float64", "float32", "int32", "int16"])
 @pytest.mark.parametrize("always_2d", [True, False])

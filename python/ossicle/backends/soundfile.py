@@ -78,7 +78,8 @@ def _typed(planes: FloatArray, dtype: str, facts: AudioInfo | None) -> npt.NDArr
         text = f"{facts.codec} has no integers: read it as float32, or ossicle.load(dtype='int16')"
         raise InvalidArgumentError(text)
     bits = np.iinfo(dtype).bits
-    scaled = np.ldexp(planes.astype(np.float64), bits - 1)
+    # A power of two is exact; only int32's largest value needs more than float32.
+    scaled = np.ldexp(planes if bits == 16 else planes.astype(np.float64), bits - 1)
     whole = np.rint(scaled) if facts.bits_per_sample is None else np.floor(scaled)
     limit = 2.0 ** (bits - 1)
     return np.clip(whole, -limit, limit - 1).astype(dtype)
