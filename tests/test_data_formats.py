@@ -7,7 +7,6 @@ import gzip
 import importlib
 import io
 import json
-import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +19,7 @@ from commands import run
 
 import ossicle
 from ossicle.data import ManifestError, Rows, check, read, split
-from ossicle.data.known import FORMATS
 
-PAGE = Path(__file__).parents[1] / "docs" / "data.md"
 RATE = 16_000
 
 
@@ -441,16 +438,6 @@ def test_the_commands(folder: Path) -> None:
     assert run("data", "show", "none", folder=folder).returncode == 1
     for command in ("show", "convert", "check", "split"):
         assert "Examples" in run("data", command, "--help", folder=folder).stdout
-
-
-def test_the_page_lists_every_format() -> None:
-    if not PAGE.exists():
-        pytest.skip("no page")
-    page = PAGE.read_text(encoding="utf-8")
-    listed = re.findall(r"^\| `([a-z-]+)` \|.*\| (yes|no) \| (yes|no) \|$", page, re.MULTILINE)
-    known = [(one.name, *("yes" if how else "no" for how in (one.read, one.write)))
-             for one in FORMATS.values()]  # fmt: skip
-    assert sorted(listed) == sorted(known)
 
 
 def test_gzip_is_no_format_of_its_own(folder: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ def test_rows_are_of_one_schema_and_lazy(folder: Path) -> None:
     assert rows[1].recordings[0].source == str(folder / "1.wav")
     waveform, _ = ossicle.load(rows[1].audio, offset=rows[1].offset, duration=rows[1].duration)
     assert len(waveform) == RATE // 2
+    again = pickle.loads(pickle.dumps(rows))
+    assert (values(again), again.faults) == (values(rows), [])
     with pytest.raises(IndexError):
         rows[3]
     with pytest.raises(AttributeError, match="snr"):
@@ -260,6 +263,23 @@ def test_what_is_in_memory(folder: Path) -> None:
         read(7)
 
 
+def test_arrays_and_bytes_of_rows_in_memory(folder: Path) -> None:
+    array = np.linspace(-1, 1, 1_000, dtype=np.float32)
+    data = (folder / "0.wav").read_bytes()
+    rows = read([
+        {"audio": {"array": array, "sampling_rate": RATE, "path": "x.wav"}, "text": "a"},
+        {"audio": {"array": np.stack([array, array], 1), "sampling_rate": RATE}},
+        {"audio": {"array": array}}, {"audio": data}, {"audio": {"bytes": data, "path": None}},
+        {"audio": str(folder / "0.wav")},
+    ])  # fmt: skip
+    assert [fault.row for fault in rows.faults] == [1, 2]
+    assert "transpose" in rows.faults[0].reason
+    np.testing.assert_array_equal(ossicle.load(rows[0].recordings[0].source)[0], array)
+    assert [len(ossicle.load(row.recordings[0].source)[0]) for row in rows] == [
+        1_000, RATE, RATE, RATE,
+    ]  # fmt: skip
+
+
 def test_names_can_be_told(folder: Path) -> None:
     path = folder / "m.csv"
     path.write_text("my,other,text,t2\n0.wav,7,a,b\n")
@@ -351,6 +371,23 @@ def test_what_is_wrong_with_a_conversation_is_told() -> None:
     assert rows[0].messages == [{"role": "user", "content": "say"},
                                 {"role": "assistant", "content": "done"}]  # fmt: skip
     assert rows[1].audio == ["a", "b"]
+
+
+def test_headers_that_are_odd(folder: Path) -> None:
+    path = folder / "m.csv"
+    path.write_text(",path,text\n0,0.wav,a\n1,a\0.wav,b\n")
+    rows = read(path)
+    assert values(rows) == [{"audio": str(folder / "0.wav"), "text": "a", "column_0": "0"}]
+    assert rows.faults[0].reason == "the path of the recording holds a NUL"
+    for text, reason in (
+        ("path,text\r0.wav,a\r", "carriage returns alone"),
+        ("path,path\n", "twice"),
+        ("", "the file is empty"),
+        ('"path,text\n', "the header: a quote is opened"),
+    ):
+        path.write_bytes(text.encode())
+        with pytest.raises(ManifestError, match=reason):
+            read(path).frame  # noqa: B018
 
 
 def test_what_is_compressed(folder: Path) -> None:

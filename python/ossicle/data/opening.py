@@ -103,7 +103,10 @@ def table_rows(
             raise ManifestError("the file is empty", source=source)
         if first.fields is None:
             raise ManifestError(f"the header: {first.fault}", source=source, line=first.line)
-        names = [one or "" for one in first.fields]
+        # The first column of a table that pandas has written has often no name.
+        names = [one or f"column_{at}" for at, one in enumerate(first.fields)]
+        if any("\r" in name for name in names):
+            raise ManifestError("its lines end in carriage returns alone", source=source, line=1)
     double = next((name for at, name in enumerate(names) if name in names[:at]), None)
     if double is not None:
         raise ManifestError("the column is in the header twice", source=source, column=double)

@@ -193,6 +193,10 @@ class Rows:
         write(self, Path(path), format, options)
         return len(self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process gets the rows, not the way to read them.
+        return _again, (self._whole(), self.faults, self.source, self.format)
+
     def __repr__(self) -> str:
         read = sum(len(piece.numbers) for piece in self._pieces)
         more = "" if self._coming is None else " so far"
@@ -227,6 +231,10 @@ def write_faults(path: str | os.PathLike[str], faults: Iterable[ManifestError]) 
     write_text(path, "".join(line + "\n" for line in lines))
 
 
+def _again(piece: Piece, faults: list[ManifestError], source: str, kind: str) -> Rows:
+    return Rows(source, kind, lambda: [piece, *faults])
+
+
 def _ordered(piece: Piece) -> Piece:
     """The schema's columns first, all of them, also of no rows."""
     import polars as pl
@@ -251,7 +259,7 @@ def _type_of(name: str) -> Any:
 
 def _reason(fault: ManifestError) -> str:
     """Without what differs from row to row, as far as that is at its end."""
-    return fault.reason.partition(":")[0].partition("; ")[0]
+    return fault.reason.partition(": ")[0].partition("; ")[0]
 
 
 def _short(value: Any) -> str:

@@ -191,6 +191,8 @@ class _Fit:
         return frame.select(pl.coalesce(pl.col("duration"), from_end).alias("duration")).to_series()
 
     def _check(self, columns: dict[str, pl.Series]) -> None:
+        import polars as pl
+
         for name, least in (("offset", 0.0), ("duration", 0.0), ("channel", 0), ("sample_rate", 1)):
             series = columns[name]
             bad = series < least
@@ -198,6 +200,10 @@ class _Fit:
                 bad = bad | series.is_nan() | series.is_infinite()
             for place in bad.fill_null(value=False).arg_true().to_list():
                 self._fault(place, f"{name} is {series[place]}")
+        if columns["audio"].dtype == pl.String:
+            nul = columns["audio"].str.contains("\0", literal=True).fill_null(value=False)
+            for place in nul.arg_true().to_list():
+                self._fault(place, "the path of the recording holds a NUL")
         empty = columns["audio"].is_null() & columns["text"].is_null()
         for place in (empty & columns["messages"].is_null()).arg_true().to_list():
             self._fault(

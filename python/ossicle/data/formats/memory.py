@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
+from ossicle.audio import encode
 from ossicle.data.errors import ManifestError
 from ossicle.data.formats.json_lines import objects
 from ossicle.data.formats.parquet import pieces_of_frame
@@ -123,7 +126,10 @@ def _objects(source: Iterable[Any]) -> Iterator[Any]:
             reason = found.reason.replace("a JSON object", "a mapping")
             yield ManifestError(reason, source="the rows", row=number)
         else:
-            yield number, None, {name: _plain(value) for name, value in found[2].items()}
+            try:
+                yield number, None, {name: _plain(value) for name, value in found[2].items()}
+            except ValueError as error:
+                yield ManifestError(str(error), source="the rows", row=number)
 
 
 def _plain(value: Any) -> Any:
@@ -132,4 +138,20 @@ def _plain(value: Any) -> Any:
         return value.__fspath__()
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
+    if isinstance(value, Mapping) and value.get("bytes") is None and "array" in value:
+        return {"bytes": _wav(value), "path": value.get("path")}
     return _value(value)
+
+
+def _wav(audio: Mapping[str, Any]) -> bytes:
+    """An audio dict of decoded samples as a file of them, to the bit where they are float32.
+
+    Raises:
+        ValueError: It is no waveform, or has no rate.
+    """
+    array = np.asarray(audio["array"])
+    if array.ndim == 2 and array.shape[0] > array.shape[1]:
+        raise ValueError(
+            f"an array of shape {array.shape}, where channels come first: transpose it"
+        )
+    return encode(array, audio.get("sampling_rate") or 0, "wav", bits_per_sample=32)
