@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ossicle.atomic import write_text
+from ossicle.data.arrays import Ints
 from ossicle.data.columns import SCHEMA
 from ossicle.data.errors import ManifestError
 from ossicle.data.members import member_of
@@ -64,7 +65,7 @@ class SpeechRow(Mapping[str, Any]):
     @property
     def number(self) -> int:
         """Its place in the source."""
-        return self._piece.numbers[self._at]
+        return int(self._piece.numbers[self._at])
 
     @property
     def recordings(self) -> list[Recording]:
@@ -139,7 +140,7 @@ class Rows:
         return self._whole().frame
 
     @property
-    def numbers(self) -> Sequence[int]:
+    def numbers(self) -> Sequence[int] | Ints:
         """Of each row, its place in the source, from 0; rows at fault count."""
         return self._whole().numbers
 
