@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.parametrize(
     ("name", "package"),
-    [("WhisperFeatures", "transformers"), ("ContinuousAudioIO", "torch")],
+    [("WhisperFeatures", "transformers"), ("ContinuousAudioIO", "torch"), ("torch", "torch")],
 )
 def test_a_missing_package(name: str, package: str) -> None:
     code = f"import sys; sys.modules[{package!r}] = None\nimport ossicle\nossicle.{name}"

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ossicle import _native, moved
 from ossicle.audio import (
     AudioBatch,
+    AudioDecoder,
     AudioInfo,
     ConcealedClip,
     Gap,
     RawFormat,
+    blocks,
     info,
     load,
     load_batch,
@@ -82,7 +84,13 @@ _LAZY = {
 }
 
 
+# Rooms that `import ossicle` does not import, and that are at hand as its attributes all the same.
+_ROOMS = frozenset({"backends", "torch"})
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_with_extra(f"ossicle.{name}")
     if name == "Resampler":
         moved.warn_renamed("ossicle.Resampler", "ossicle.StreamResampler")
         return StreamResampler
@@ -99,6 +107,7 @@ __all__ = [
     "AudioBatch",
     "AudioCache",
     "AudioCacheKey",
+    "AudioDecoder",
     "AudioError",
     "AudioFileNotFoundError",
     "AudioIOError",
@@ -129,6 +138,7 @@ __all__ = [
     "__build__",
     "__version__",
     "audio_lengths",
+    "blocks",
     "index_shards",
     "info",
     "load",

@@ -1,5 +1,6 @@
 """Audio: read, written and resampled. Nothing here needs FFmpeg."""
 
+from ossicle.audio.pieces import AudioDecoder, blocks
 from ossicle.audio.raw import RawFormat
 from ossicle.audio.reading import (
     AudioSource,
@@ -17,6 +18,7 @@ from ossicle.audio.writing import encode, save
 
 __all__ = [
     "AudioBatch",
+    "AudioDecoder",
     "AudioInfo",
     "AudioSource",
     "ConcealedClip",
@@ -27,6 +29,7 @@ __all__ = [
     "ShardMember",
     "StreamResampler",
     "as_float32",
+    "blocks",
     "count_reasons",
     "encode",
     "info",
