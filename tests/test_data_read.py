@@ -327,6 +327,22 @@ def test_values_of_many_types_in_one_column_are_kept(folder: Path) -> None:
     assert read([{"text": "\ud800"}, {"text": "b"}]).frame["text"].to_list() == ["b"]
 
 
+def test_iterations_go_on_where_the_rest_is_read_meanwhile() -> None:
+    count = 30_000
+    rows = read([{"text": str(n)} for n in range(count)])
+    other = iter(rows)
+    found = []
+    for n, row in enumerate(rows):
+        found.append(row.text)
+        if n == 9_000:
+            assert next(other).text == "0"
+            assert len(rows) == count  # joins what is read
+        if n == 20_000:
+            assert rows[-1].number == count - 1
+    assert found == [str(n) for n in range(count)]
+    assert [row.text for row in other] == found[1:]
+
+
 TALK = [{"role": "user", "content": [{"type": "audio"}, {"type": "text", "text": "what?"}]},
         {"role": "assistant", "content": "one"}]  # fmt: skip
 

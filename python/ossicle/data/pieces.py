@@ -49,6 +49,11 @@ class Piece:
         found = None if self.lines is None else self.lines[at]
         return int(found) if found else None
 
+    def rest(self, start: int) -> Piece:
+        """The rows from a place on."""
+        lines = None if self.lines is None else self.lines[start:]
+        return Piece(self.frame[start:], self.numbers[start:], lines, self.nested)
+
     def take(self, places: Sequence[int]) -> Piece:
         """The rows at some places."""
         return Piece(

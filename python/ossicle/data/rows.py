@@ -124,15 +124,14 @@ class Rows:
 
     def pieces(self) -> Iterator[Piece]:
         """The rows in pieces, as they were read; those that are read already come first."""
-        at = 0
+        done = 0
         while True:
-            # Others may read on, or join what is read, between two pieces.
-            if at >= len(self._pieces) and not self._read_one():
+            rest = self._from(done)
+            if rest is not None:
+                yield rest
+                done += len(rest.numbers)
+            elif not self._read_one():
                 return
-            if self._coming is None and len(self._pieces) == 1 and at:
-                return
-            yield self._pieces[at]
-            at += 1
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -203,6 +202,18 @@ class Rows:
         more = "" if self._coming is None else " so far"
         count = f"{read:,} rows, {len(self._faults):,} faults{more}"
         return f"<Rows {self.source!r} ({self.format}): {count}>"
+
+    def _from(self, row: int) -> Piece | None:
+        """The rows from one on, of those that are read, in one piece.
+
+        Pieces may be joined between two steps of an iteration: rows are counted, not pieces.
+        """
+        before = 0
+        for piece in self._pieces:
+            if row < before + len(piece.numbers):
+                return piece if row == before else piece.rest(row - before)
+            before += len(piece.numbers)
+        return None
 
     def _read_one(self) -> bool:
         """Reads the next piece; whether there was one."""
