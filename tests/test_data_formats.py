@@ -247,6 +247,15 @@ def test_shards_of_webdataset(folder: Path) -> None:
     ]  # fmt: skip
 
 
+def test_ids_that_are_no_keys_come_back(folder: Path) -> None:
+    rows = read([{"id": one, "audio": "0.wav", "text": "x"} for one in ("c.0", "a/b c", "d")],
+                root=folder)  # fmt: skip
+    rows.write(folder / "o.tar")
+    again = read(folder / "o.tar")
+    assert again.frame["id"].to_list() == ["c.0", "a/b c", "d"]
+    assert ossicle.Shard(folder / "o.tar").keys() == ["c_0", "a_b c", "d"]
+
+
 def _librispeech(folder: Path) -> list[tuple[str, str]]:
     for speaker in (19, 26):
         here = folder / "dev" / str(speaker) / "198"

@@ -56,7 +56,7 @@ def check(path: Path, rate: int, channels: int, *, container: str = "") -> oracl
         assert distance < TOLERANCE, version
         if container:
             name = "aac (HE v2)" if path.name.startswith("v2") else "aac (HE v1)"
-            formats.record(container, name, rate, channels, distance)
+            formats.record(container, name, rate, channels, distance, path)
     mono, _ = ossicle.load(path)
     assert np.abs(mono - waveform.mean(axis=0)).max() < 1e-6
     return waveform

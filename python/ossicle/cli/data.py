@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ossicle.cli.base import app, console, print_labelled, progress_bars, report_errors
+from ossicle.cli.base import app, console, errors, print_labelled, progress_bars, report_errors
 from ossicle.outputs import refuse_same_file
 
 if TYPE_CHECKING:
@@ -212,7 +212,10 @@ def _read(source: Path, form: str | None, root: Path | None, column: list[str] |
     from ossicle.data import read
 
     columns = dict(one.partition("=")[::2] for one in column or [])
-    return read(source, form, root=root, columns=columns)
+    with errors.status("reading"):
+        rows = read(source, form, root=root, columns=columns)
+        len(rows)  # reads all
+    return rows
 
 
 def _facts(rows: Rows) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
+from ossicle.data.arrays import Ints
 from ossicle.data.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -32,25 +35,31 @@ class Piece:
     Attributes:
         frame: Their columns.
         numbers: Of each row, its place in the source, from 0.
-        lines: Of each row, its line, from 1, where the source has lines.
+        lines: Of each row, its line, from 1, where the source has lines; 0 is none.
         nested: The columns whose texts are JSON.
     """
 
     frame: pl.DataFrame
-    numbers: Sequence[int]
-    lines: Sequence[int | None] | None = None
+    numbers: Sequence[int] | Ints
+    lines: Sequence[int | None] | Ints | None = None
     nested: frozenset[str] = field(default_factory=frozenset)
 
     def line(self, at: int) -> int | None:
         """The line of the row at a place of the piece."""
-        return None if self.lines is None else self.lines[at]
+        found = None if self.lines is None else self.lines[at]
+        return int(found) if found else None
+
+    def rest(self, start: int) -> Piece:
+        """The rows from a place on."""
+        lines = None if self.lines is None else self.lines[start:]
+        return Piece(self.frame[start:], self.numbers[start:], lines, self.nested)
 
     def take(self, places: Sequence[int]) -> Piece:
         """The rows at some places."""
         return Piece(
             self.frame[list(places)],
-            [self.numbers[at] for at in places],
-            None if self.lines is None else [self.lines[at] for at in places],
+            [int(self.numbers[at]) for at in places],
+            None if self.lines is None else [self.line(at) for at in places],
             self.nested,
         )
 
@@ -98,9 +107,23 @@ def joined(pieces: Sequence[Piece]) -> Piece:
     nested |= {name for name, kind in wanted.items() if kind is None}
     frames = [_as(piece, wanted, nested) for piece in pieces]
     frame = pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
-    numbers = [number for piece in pieces for number in piece.numbers]
-    lines = [piece.line(at) for piece in pieces for at in range(len(piece.numbers))]
-    return Piece(frame, numbers, lines, nested)
+    # Millions of rows: no object for each.
+    numbers = _ints([piece.numbers for piece in pieces])
+    if all(piece.lines is None for piece in pieces):
+        return Piece(frame, numbers, None, nested)
+    none = np.zeros(1, np.int64)
+    lines = [
+        np.repeat(none, len(one.numbers))
+        if one.lines is None
+        else [line or 0 for line in one.lines]
+        for one in pieces
+    ]
+    return Piece(frame, numbers, _ints(lines), nested)
+
+
+def _ints(parts: Sequence[Any]) -> Ints:
+    whole = [np.asarray(part, np.int64) for part in parts]
+    return np.concatenate(whole) if whole else np.empty(0, np.int64)
 
 
 def to_json(value: Any) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ossicle.atomic import write_text
+from ossicle.data.arrays import Ints
 from ossicle.data.columns import SCHEMA
 from ossicle.data.errors import ManifestError
 from ossicle.data.members import member_of
@@ -64,7 +65,7 @@ class SpeechRow(Mapping[str, Any]):
     @property
     def number(self) -> int:
         """Its place in the source."""
-        return self._piece.numbers[self._at]
+        return int(self._piece.numbers[self._at])
 
     @property
     def recordings(self) -> list[Recording]:
@@ -123,15 +124,14 @@ class Rows:
 
     def pieces(self) -> Iterator[Piece]:
         """The rows in pieces, as they were read; those that are read already come first."""
-        at = 0
+        done = 0
         while True:
-            # Others may read on, or join what is read, between two pieces.
-            if at >= len(self._pieces) and not self._read_one():
+            rest = self._from(done)
+            if rest is not None:
+                yield rest
+                done += len(rest.numbers)
+            elif not self._read_one():
                 return
-            if self._coming is None and len(self._pieces) == 1 and at:
-                return
-            yield self._pieces[at]
-            at += 1
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -139,7 +139,7 @@ class Rows:
         return self._whole().frame
 
     @property
-    def numbers(self) -> Sequence[int]:
+    def numbers(self) -> Sequence[int] | Ints:
         """Of each row, its place in the source, from 0; rows at fault count."""
         return self._whole().numbers
 
@@ -202,6 +202,18 @@ class Rows:
         more = "" if self._coming is None else " so far"
         count = f"{read:,} rows, {len(self._faults):,} faults{more}"
         return f"<Rows {self.source!r} ({self.format}): {count}>"
+
+    def _from(self, row: int) -> Piece | None:
+        """The rows from one on, of those that are read, in one piece.
+
+        Pieces may be joined between two steps of an iteration: rows are counted, not pieces.
+        """
+        before = 0
+        for piece in self._pieces:
+            if row < before + len(piece.numbers):
+                return piece if row == before else piece.rest(row - before)
+            before += len(piece.numbers)
+        return None
 
     def _read_one(self) -> bool:
         """Reads the next piece; whether there was one."""

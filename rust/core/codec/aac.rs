@@ -128,10 +128,15 @@ impl AacConfig {
             }
             (header, _) => check(header)?,
         };
-        Ok(match params.is_replicated {
+        let config = match params.is_replicated {
             true => config.shown_replicated(),
             false => config,
-        })
+        };
+        // Digital radio has them. No decoder at hand reads them, to compare with.
+        if config.replicated == Replicated::Yes && config.frame_length == 960 {
+            return Err(unsupported("HE-AAC with frames of 960 samples"));
+        }
+        Ok(config)
     }
 
     /// A stream of which no more is known; of 0 channels where only the packets tell.
@@ -486,6 +491,13 @@ mod tests {
         assert_eq!(check(&pack(&program)).unwrap().channels(), Some(6));
         let short = check(&pack(&[(2, 5), (3, 4), (2, 4), (1, 1), (0, 2)])).unwrap();
         assert_eq!(short.packet_frames(), 960);
+        let replicated = pack(&[(5, 5), (7, 4), (2, 4), (4, 4), (2, 5), (1, 1), (0, 2)]);
+        let params = Params {
+            header: replicated,
+            ..Params::new(crate::codec::params::Codec::Aac, 44_100, Some(2))
+        };
+        let error = AacConfig::of_params(&params).unwrap_err();
+        assert!(error.reason().contains("960"), "{error}");
         assert!(check_adts(1, 4, 0).unwrap().channels().is_none());
     }
 

@@ -93,21 +93,29 @@ def write_shard(rows: Rows, path: Path, *, max_bytes: int | None = None) -> None
     writer = _native.ShardWriter(path, max_bytes, None, True, False, False)
     try:
         for row in rows:
-            writer.write(row["id"] or f"{row.number:09d}", _members(row))
+            key = _key(row)
+            writer.write(key, _members(row, key))
         writer.finish()
     except BaseException:
         writer.discard()
         raise
 
 
-def _members(row: SpeechRow) -> list[tuple[str, Any]]:
+def _key(row: SpeechRow) -> str:
+    """Without dots, at which webdataset ends a key; the id itself is in the JSON."""
+    name = row["id"] or f"{row.number:09d}"
+    return "".join("_" if one in "./\\" or not one.isprintable() else one for one in name)
+
+
+def _members(row: SpeechRow, key: str) -> list[tuple[str, Any]]:
     if isinstance(row["audio"], list):
         raise ManifestError("several recordings, of which a sample has one", row=row.number)
     members: list[tuple[str, Any]] = []
     if row["audio"] is not None:
         name, data = contents(row)
         members.append((Path(name).suffix[1:].lower() or "wav", data))
-    known = {name: row[name] for name in row if name not in ("audio", "id")}
+    left = ("audio", "id") if row["id"] in (None, key) else ("audio",)
+    known = {name: row[name] for name in row if name not in left}
     known = {name: value for name, value in known.items() if value is not None}
     text = json.dumps(known, ensure_ascii=False, default=str)
     return [*members, ("json", text.encode())]

@@ -47,8 +47,8 @@ impl StreamInfo {
         let mut bytes = [0; 34];
         bytes[..4].copy_from_slice(&[0, 16, 0xFF, 0xFF]);
         let packed = u64::from(self.sample_rate) << 44
-            | u64::from(self.channels - 1 & 7) << 41
-            | u64::from(self.bits - 1 & 31) << 36
+            | u64::from(self.channels - 1) << 41
+            | u64::from(self.bits - 1) << 36
             | self.frames;
         bytes[10..18].copy_from_slice(&packed.to_be_bytes());
         bytes[18..].copy_from_slice(&self.md5);
