@@ -23,6 +23,10 @@ ADVICE = {
         "Check that the file exists, its permissions and the free space; `errno` has the number of "
         "the operating system. A missing file is an `AudioFileNotFoundError`.",
     ),
+    "AudioFileNotFoundError": (
+        "There is no such file or folder.",
+        "Correct the path; paths of a manifest are relative to its folder.",
+    ),
     "UnsupportedFormatError": (
         "A container, codec or profile that is not decoded; the message names it.",
         "Convert the file, for example by `ffmpeg -i IN OUT.flac`; "
@@ -36,6 +40,11 @@ ADVICE = {
     "DecodeError": (
         "The data of a packet are invalid.",
         "As for `CorruptAudioError`.",
+    ),
+    "DecodersDisagreeError": (
+        'With `decoder="both"`, two decoders make different samples of a file.',
+        "Listen to both (`decoder=\"native\"`, `\"symphonia\"`), and report the file: one of the "
+        "decoders has a fault. [decoders.md](decoders.md) says what counts as a difference.",
     ),
     "NonFiniteSampleError": (
         "A decoded sample is NaN or infinite.",
@@ -298,6 +307,7 @@ _KINDS = {
     "Unsupported": "UnsupportedFormatError",
     "Decode": "DecodeError",
     "Corrupt": "CorruptAudioError",
+    "Disagree": "DecodersDisagreeError",
     "NonFinite": "NonFiniteSampleError",
     "Limit": "AudioLimitError",
     "InvalidArgument": "InvalidArgumentError",
