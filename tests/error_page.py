@@ -43,8 +43,8 @@ ADVICE = {
     ),
     "DecodersDisagreeError": (
         'With `decoder="both"`, two decoders make different samples of a file.',
-        "Listen to both (`decoder=\"native\"`, `\"symphonia\"`), and report the file: one of the "
-        "decoders has a fault. [decoders.md](decoders.md) says what counts as a difference.",
+        "Compare both (`decoder=`), and report the file: one of the decoders has a fault. "
+        " [decoders.md](decoders.md) says what counts as a difference.",
     ),
     "NonFiniteSampleError": (
         "A decoded sample is NaN or infinite.",
