@@ -101,7 +101,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError("--write-docs runs what the pages are made of: name no tests")
     functions = [item for item in items if isinstance(item, pytest.Function)]
     # What is careless is told to docs/formats.md by way of careless.py.
-    writers = PAGES.keys() | {"careless"}
+    writers = PAGES.keys() | {"careless", "resampling"}
     items[:] = [item for item in functions if vars(item.module).keys() & writers]
 
 

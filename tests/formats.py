@@ -129,7 +129,7 @@ def page(found: list[pages.Finding]) -> str:
     ends = ["| container | where the recording ends |", "|---|---|"]
     ends += [f"| {CONTAINERS[name]} | {ENDS[name]} |" for name in order]
     refused = ["| what | the error says |", "|---|---|"]
-    refused += [f"| {f[1]} | {f[2]} |" for f in sorted(f for f in found if f[0] == "refused")]
+    refused += [f"| {f[1]} | {f[2]} |" for f in sorted({f for f in found if f[0] == "refused"})]
     remarks = ["| container | what is wrong | the remark |", "|---|---|---|"]
     remarks += sorted({f"| {f[1]} | {f[2]} |" for f in found if f[0] == "remark"})
     total = sum(row.cases for row in found_rows.values())

@@ -137,7 +137,11 @@ def audio_rows(
         name = row.fields[column]
         if not isinstance(name, str) or not name or "\0" in name:
             # Bytes of recordings are not printed.
-            what = repr(name) if isinstance(name, str | int | float) else f"a {type(name).__name__}"
+            what = (
+                repr(name)
+                if isinstance(name, str | int | float | None)
+                else f"a {type(name).__name__}"
+            )
             why = f"{column!r} holds {what}, not the path of a recording"
             yield ManifestError(why, source=str(path), row=row.number, line=row.line)
             continue
