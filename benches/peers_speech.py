@@ -78,7 +78,7 @@ def _shorten(numbers: streams.Ints, header: bytes = b"") -> bytes:
 
 def _amr(mono: streams.Ints) -> bytes:
     raw = ("-f", "s16le", "-ar", "16000", "-ac", "1", "-i", "-")
-    options = "-c:a libopencore_amrnb -ar 8000 -b:a 12.2k -f amr -".split()
+    options = ["-c:a", "libopencore_amrnb", "-ar", "8000", "-b:a", "12.2k", "-f", "amr", "-"]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *raw, *options]
     samples = mono.astype("<i2").tobytes()
     return subprocess.run(command, input=samples, capture_output=True, check=True).stdout
