@@ -55,7 +55,7 @@ NOTHING = b"\x7c"
 
 
 def speech(rate: int, seconds: float, seed: int = 0) -> npt.NDArray[np.int16]:
-    """Voices and pauses: pulses through formants that wander, with noise behind them."""
+    """Voices and pauses: pulses through formants that move, and noise."""
     random = np.random.default_rng(seed)
     count = int(rate * seconds)
     time = np.arange(count) / rate

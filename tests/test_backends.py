@@ -54,7 +54,7 @@ def test_torchaudio_load(path: Path, start: int, count: int | None, channels_fir
     torchaudio = pytest.importorskip("torchaudio")
     arguments = (start, -1 if count is None else count)
     ours, rate = backends.torchaudio.load(path, *arguments, channels_first=channels_first)
-    if start >= 30_011:  # torchcodec refuses a range behind the end
+    if start >= 30_011:  # torchcodec refuses a range after the end
         assert ours.shape[1 if channels_first else 0] == 0
         return
     theirs, expected = torchaudio.load(path, *arguments, channels_first=channels_first)

@@ -87,7 +87,7 @@ def test_kaldi_as_it_is_written_by_hand(folder: Path) -> None:
     told = "\n".join(str(fault) for fault in rows.faults)
     assert [fault.row for fault in rows.faults] == [2, 3, 4, 5, 6, None]
     for part in ("a pipe, which is not run: sox", "in no wav.scp: rec9", "are numbers: rec2 x 1",
-                 "inside of an archive", "twice: u2", "in no segments: u9"):  # fmt: skip
+                 "inside of an archive", "duplicate id: u2", "in no segments: u9"):  # fmt: skip
         assert part in told, part
     for name in ("segments", "reco2file_and_channel"):
         (made / name).unlink()

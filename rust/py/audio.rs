@@ -176,10 +176,7 @@ pub(crate) fn load_batch<'py>(
     raw: Option<RawArguments>,
     decoder: &str,
 ) -> PyResult<Batch<'py>> {
-    let inputs = sources
-        .iter()
-        .map(|source| Input::new(source, raw.as_ref()))
-        .collect::<PyResult<Vec<_>>>()?;
+    let inputs = Input::all(&sources, raw.as_ref())?;
     let request = Request {
         sample_rate,
         duration,
@@ -223,10 +220,7 @@ pub(crate) fn load_batch_channels<'py>(
     raw: Option<RawArguments>,
     decoder: &str,
 ) -> PyResult<Batch<'py, Channels<'py>>> {
-    let inputs = sources
-        .iter()
-        .map(|source| Input::new(source, raw.as_ref()))
-        .collect::<PyResult<Vec<_>>>()?;
+    let inputs = Input::all(&sources, raw.as_ref())?;
     let request = Request {
         sample_rate,
         mono: false,
@@ -262,7 +256,7 @@ pub(crate) fn load_batch_channels<'py>(
 pub(crate) type Clips<'a> = Vec<(&'a Input, Request)>;
 
 /// Inputs, each with the request that begins at its own offset.
-fn placed(inputs: &[Input], offsets: Vec<f64>, request: Request) -> Clips<'_> {
+pub(crate) fn placed(inputs: &[Input], offsets: Vec<f64>, request: Request) -> Clips<'_> {
     let of = |(input, offset)| (input, Request { offset, ..request });
     inputs.iter().zip(offsets).map(of).collect()
 }

@@ -7,7 +7,7 @@ use ossicle::{Request, Result, features, pool};
 use pyo3::prelude::*;
 
 use crate::array::{fitted, zeros};
-use crate::audio::{Batch, Clips, batch, decode_apart};
+use crate::audio::{Batch, Clips, batch, decode_apart, placed};
 use crate::door;
 use crate::error::raise;
 use crate::source::{Input, RawArguments};
@@ -51,10 +51,7 @@ pub(crate) fn load_features<'py>(
     strict: bool,
     raw: Option<RawArguments>,
 ) -> PyResult<Batch<'py, Features<'py>>> {
-    let inputs = sources
-        .iter()
-        .map(|source| Input::new(source, raw.as_ref()));
-    let inputs = inputs.collect::<PyResult<Vec<_>>>()?;
+    let inputs = Input::all(&sources, raw.as_ref())?;
     let request = Request {
         duration,
         verify,
@@ -63,8 +60,7 @@ pub(crate) fn load_features<'py>(
         quality: crate::resample::quality(py, quality)?,
         ..features::request()
     };
-    let requests = offsets.iter().map(|&offset| Request { offset, ..request });
-    let clips = inputs.iter().zip(requests).collect();
+    let clips = placed(&inputs, offsets, request);
     let mel = LogMel::new(n_mels).map_err(|error| raise(py, &error))?;
     let (array, rows) = match (padded, out) {
         (Some(padded), Some(out)) => {

@@ -42,6 +42,15 @@ impl Input {
         Ok(Self { kind, raw })
     }
 
+    /// The same of each of `objects`.
+    pub(crate) fn all(
+        objects: &[Bound<'_, PyAny>],
+        raw: Option<&RawArguments>,
+    ) -> PyResult<Vec<Self>> {
+        let inputs = objects.iter().map(|object| Self::new(object, raw));
+        inputs.collect()
+    }
+
     /// How much there is to decode, as far as that is known without opening it.
     pub(crate) fn bytes(&self) -> u64 {
         self.kind.bytes()

@@ -43,7 +43,7 @@ def _utterances(folder: Path) -> Iterator[tuple[int, int, Mapping[str, Any]] | M
     for number, (line, key, rest) in enumerate(_table(source)):
         try:
             if key in seen:
-                raise ValueError(f"the id is there twice: {key}")
+                raise ValueError(f"duplicate id: {key}")
             seen.add(key)
             recording, place = _segment(rest) if source == segments else (key, {})
             path = _path(recording, wavs)
@@ -150,7 +150,7 @@ def write_kaldi(rows: Rows, folder: Path) -> None:
 def _key(row: SpeechRow, keys: set[str]) -> str:
     key = row["id"] or f"utt{row.number:09d}"
     if not key.isprintable() or " " in key or key in keys:
-        what = "is there twice" if key in keys else "has spaces"
+        what = "is a duplicate" if key in keys else "has spaces"
         raise ManifestError(f"the id {key!r} {what}, which Kaldi refuses", row=row.number)
     keys.add(key)
     return str(key)
