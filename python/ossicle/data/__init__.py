@@ -20,8 +20,9 @@ from ossicle.data.errors import (
 )
 from ossicle.data.manifests import ManifestRow, manifest_rows
 from ossicle.data.read import read
-from ossicle.data.recordings import Recording, Samples, recording_of
+from ossicle.data.recordings import Recording, Samples, recording_of, recordings_of
 from ossicle.data.rows import Rows, SpeechRow, write_faults
+from ossicle.data.segments import Segment
 from ossicle.data.split import split
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Rows",
     "SampleError",
     "Samples",
+    "Segment",
     "SpeechRow",
     "check",
     "clips_of",
@@ -46,6 +48,7 @@ __all__ = [
     "read",
     "read_manifest",
     "recording_of",
+    "recordings_of",
     "split",
     "write_faults",
 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from ossicle.audio import AudioInfo, ShardMember, info, load
 from ossicle.audio.resampling import check_rate
 from ossicle.audio.waveforms import check_shape
 from ossicle.data.columns import COLUMNS, column_of
+from ossicle.data.segments import Segment, segment_of
 from ossicle.errors import InvalidArgumentError
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
     "header_of",
     "is_recording",
     "recording_of",
+    "recordings_of",
     "samples_at",
+    "segments",
     "sources_of",
 ]
 
@@ -45,17 +48,48 @@ class Samples:
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording of a row.
+    """One recording of a row, or the segment of one.
 
     Attributes:
         source: What `ossicle.load_batch` takes, or `Samples`.
         name: The file, for messages; ``<bytes>`` or ``<array>`` where there is none.
-        blob_sha: SHA-256 of the file in hex, where the row tells it.
+        blob_sha: SHA-256 of the whole file in hex, where the row tells it.
+        segment: The part of the file that is meant.
     """
 
     source: Any
     name: str
     blob_sha: Any = None
+    segment: Segment = Segment()
+
+
+def segments(recordings: Sequence[Recording]) -> dict[str, Any]:
+    """Of recordings, the arguments ``offsets``, ``duration`` and ``channel`` of `load_batch`."""
+    parts = [one.segment for one in recordings]
+    return {
+        "offsets": [part.offset for part in parts],
+        "duration": [part.duration for part in parts],
+        "channel": [part.channel for part in parts],
+    }
+
+
+def recordings_of(row: Mapping[str, Any]) -> list[Recording]:
+    """The recordings of a row, each with the segment that the row says.
+
+    Of a row with several recordings ``offset``, ``duration`` and ``channel`` are lists as long as
+    theirs, or each recording is a dict with its own; one number beside several recordings is no
+    segment of any: a ``duration`` is a fact about the row then, the others are refused.
+
+    Raises:
+        InvalidArgumentError: A recording or a segment is none.
+    """
+    sources = sources_of(row)
+    parts = segment_of(row, len(sources))
+    found = []
+    for (column, source), part in zip(sources, parts, strict=True):
+        recording = recording_of(source, column)
+        found.append(replace(recording, segment=part.within(recording.segment)))
+    return found
 
 
 def sources_of(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -124,6 +158,10 @@ def _without_path(found: Any) -> Recording | None:
 
 
 def _of_dict(found: Mapping[str, Any]) -> Recording:
+    return replace(_whole_of_dict(found), segment=segment_of(found, 1)[0])
+
+
+def _whole_of_dict(found: Mapping[str, Any]) -> Recording:
     path, data, array = (found.get(key) for key in ("path", "bytes", "array"))
     if data is not None:
         return Recording(data, str(path) if path else "<bytes>")

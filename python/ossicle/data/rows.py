@@ -15,7 +15,7 @@ from ossicle.data.columns import SCHEMA
 from ossicle.data.errors import ManifestError
 from ossicle.data.members import member_of
 from ossicle.data.pieces import Found, Piece, joined
-from ossicle.data.recordings import Recording, recording_of
+from ossicle.data.recordings import Recording, recordings_of
 from ossicle.data.registry import write
 
 if TYPE_CHECKING:
@@ -69,11 +69,9 @@ class SpeechRow(Mapping[str, Any]):
 
     @property
     def recordings(self) -> list[Recording]:
-        """What `ossicle.load` can take, with the name of each."""
-        found = self["audio"]
-        if found is None:
-            return []
-        return [recording_of(one) for one in (found if isinstance(found, list) else [found])]
+        """What `ossicle.load` can take, with the name and the segment of each."""
+        names = ("audio", "offset", "duration", "channel")
+        return recordings_of({name: self[name] for name in names})
 
     def __repr__(self) -> str:
         known = {name: self[name] for name in self if self._piece.frame[name][self._at] is not None}
