@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -10,10 +11,11 @@ from ossicle import _native
 from ossicle.data.segments import Segment, segment_of
 from ossicle.errors import InvalidArgumentError
 
-__all__ = ["SEGMENT", "member_of", "pointer_in", "shard_at", "split_name"]
+__all__ = ["SEGMENT", "member_of", "pointer_in", "pointer_in_json", "shard_at", "split_name"]
 
 SEGMENT: Final = "segment"
 """The field of a sample's JSON that says which part it is, of which recording of its shard."""
+_QUOTED: Final = f'"{SEGMENT}"'.encode()
 _FIELDS: Final = frozenset(["member", *Segment._fields])
 
 
@@ -40,6 +42,16 @@ def pointer_in(facts: Any) -> tuple[str | None, Segment] | None:
     member = found.get("member")
     is_one = member is None or isinstance(member, str)
     return (member, segment_of({"offset": 0.0, **said}, 1)[0]) if is_one else None
+
+
+def pointer_in_json(data: bytes) -> tuple[str | None, Segment] | None:
+    """`pointer_in` of what a sample's JSON holds; what is no JSON says nothing."""
+    if _QUOTED not in data:
+        return None
+    try:
+        return pointer_in(json.loads(data))
+    except (ValueError, RecursionError):
+        return None
 
 
 @lru_cache(maxsize=16)
