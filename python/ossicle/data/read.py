@@ -12,10 +12,11 @@ from ossicle.data.errors import ManifestError
 from ossicle.data.formats.memory import in_memory
 from ossicle.data.known import FORMATS
 from ossicle.data.pieces import Found
+from ossicle.data.reading import Reading
 from ossicle.data.recognise import recognise
 from ossicle.data.registry import format_named
 from ossicle.data.rows import Rows
-from ossicle.data.schema import Reading, in_schema
+from ossicle.data.schema import in_schema
 from ossicle.errors import AudioFileNotFoundError
 
 __all__ = ["read"]
