@@ -14,6 +14,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from ossicle.stream.errors import StreamError
@@ -56,7 +57,7 @@ class _Begun:
     def tasks(self, count: int) -> list[Callable[[], None]]:
         parts = self.work.parts(count)
         self._left = max(len(parts), 1)
-        return [lambda part=part: self._do(part) for part in parts] or [lambda: self._do(None)]
+        return [partial(self._do, part) for part in parts] or [partial(self._do, None)]
 
     def _do(self, part: Callable[[], None] | None) -> None:
         try:
@@ -221,9 +222,7 @@ class Engine:
             raise StreamError(f"the thread {dead[0]} of the stream has ended without an error")
 
 
-def _plan(
-    board: _Board, begin: Callable[[threading.Event], Iterator[Work]], threads: int
-) -> None:
+def _plan(board: _Board, begin: Callable[[threading.Event], Iterator[Work]], threads: int) -> None:
     error = None
     try:
         _run(board, begin(board.stop), threads)

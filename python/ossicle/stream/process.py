@@ -1,7 +1,7 @@
 """An engine in a child process, which leaves the interpreter of the parent alone.
 
-The parent asks for one batch at a time; the child reads ahead, as far as its engine goes. Arrays are
-handed over in shared memory.
+The parent asks for one batch at a time; the child reads ahead as far as its engine does. Arrays
+are handed over in shared memory.
 """
 
 from __future__ import annotations
@@ -194,13 +194,16 @@ class _PackedBatch(Work):
     slots: Slots
 
     def parts(self, count: int) -> Sequence[Callable[[], None]]:
+        """Those of the batch."""
         return self.work.parts(count)
 
     def finish(self) -> None:
+        """That of the batch."""
         self.work.finish()
         self.nbytes = self.work.nbytes
 
     def give(self) -> Packed:
+        """The batch as it is sent."""
         return pack(self.work.give(), self.slots)
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from ossicle.stream.tensors import has_gpu, pinned
 
 if TYPE_CHECKING:
     from ossicle.data.recordings import Recording
+    from ossicle.stream.plan import Plan, PlannedBatch
 
 __all__ = ["Collate", "Planned", "ReadBatch", "Reader", "Run"]
 
@@ -37,7 +39,9 @@ Given = TypeVar("Given")
 class Collate(Protocol):
     """Makes a batch of rows; or, if ``takes_samples``, of ``(waveform, sample_rate, metadata)``."""
 
-    def __call__(self, rows: list[Any], /) -> Any: ...
+    def __call__(self, rows: list[Any], /) -> Any:
+        """The batch of some rows."""
+        ...
 
 
 class Planned(NamedTuple):
@@ -47,13 +51,19 @@ class Planned(NamedTuple):
         source: Of each row the source, ``(B,)``.
         row: Its number there, ``(B,)``.
         epoch: Of the batch.
-        step: Of the batch in its epoch.
+        step: Of the process in the epoch, from 0; after a resume with another number of processes
+            as if it had been theirs from the beginning.
     """
 
     source: Sequence[int]
     row: Sequence[int]
     epoch: int
     step: int
+
+    @classmethod
+    def of(cls, batch: PlannedBatch, step: int) -> Planned:
+        """A batch of a plan."""
+        return cls(batch.source.tolist(), batch.row.tolist(), batch.epoch, step)
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ class Reader:
         pins: Whether batches are to be in pinned memory where there is a GPU.
     """
 
-    plan: Any
+    plan: Plan
     decoding: Decoding
     collate: Collate | None
     faults: Faults
@@ -147,12 +157,14 @@ class ReadBatch(Work):
         self._arrays: dict[str, Any] = {}
 
     def parts(self, count: int) -> list[Callable[[], None]]:
+        """The decoding of about as many runs of recordings."""
         total = len(self._recordings)
         edges = [total * part // count for part in range(count + 1)]
-        pairs = zip(edges[:-1], edges[1:], strict=True)
-        return [partial(self._decode, first, last) for first, last in pairs if first < last]
+        runs = [(first, last) for first, last in pairwise(edges) if first < last]
+        return [partial(self._decode, first, last) for first, last in runs]
 
     def finish(self) -> None:
+        """Replaces what could not be decoded, and makes one array of all clips."""
         for place, clip in enumerate(self._clips):
             if isinstance(clip, AudioError):
                 self._replace(place, clip)
@@ -166,6 +178,7 @@ class ReadBatch(Work):
             self.nbytes = sum(clip.array.nbytes for clip in self._clips)
 
     def give(self) -> Any:
+        """The batch, collated; its faults are entered."""
         batch = self._collate()
         return pinned(batch) if self._reader.pins and has_gpu() else batch
 
@@ -249,14 +262,11 @@ class Run:
 
     def __call__(self, stop: threading.Event) -> Iterator[ReadBatch]:
         """Each of them, to be read."""
-        plan = self.reader.plan
-        count = plan.steps(self.epoch, 1)
+        place = (self.rank, self.world_size, self.start)
         for step in range(self.steps):
-            place = (self.start + step * self.world_size + self.rank) % count
-            found = plan.batch(self.epoch, place, 0, 1)
+            found = self.reader.plan.batch(self.epoch, step, *place)
             number = self.start // self.world_size + step
-            planned = Planned(found.source.tolist(), found.row.tolist(), self.epoch, number)
-            yield ReadBatch(self.reader, planned, stop)
+            yield ReadBatch(self.reader, Planned.of(found, number), stop)
 
 
 def _tried(ask: Callable[[], Given], stop: threading.Event) -> Given:

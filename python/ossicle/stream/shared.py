@@ -212,7 +212,8 @@ def _bytes_of(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
 def _tensor(array: npt.NDArray[Any], dtype: str) -> torch.Tensor:
     import torch
 
-    return as_tensor(array).view(getattr(torch, dtype)).squeeze(-1)
+    tensor: torch.Tensor = as_tensor(array).view(getattr(torch, dtype)).squeeze(-1)
+    return tensor
 
 
 def _unnamed_file() -> int:
@@ -220,5 +221,3 @@ def _unnamed_file() -> int:
         return os.memfd_create("ossicle-stream", os.MFD_CLOEXEC)
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
-
-
