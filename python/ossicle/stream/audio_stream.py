@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,15 +12,13 @@ from ossicle.errors import InvalidArgumentError, check_on_error, one_of
 from ossicle.faults import Fault, Faults
 from ossicle.stream.decoding import Decoding, Waveforms
 from ossicle.stream.engine import Engine
-from ossicle.stream.errors import StreamError
+from ossicle.stream.errors import FORKED, StreamError
 from ossicle.stream.process import Child, ChildEngine
 from ossicle.stream.reading import Collate, Reader, Run
 from ossicle.stream.tensors import conversion, has_gpu, pinned
 from ossicle.stream.turns import check_ranks, distributed
 
 if TYPE_CHECKING:
-    import os
-
     from ossicle.stream.plan import Plan
 
 __all__ = ["AudioStream"]
@@ -97,6 +96,7 @@ class AudioStream:
             convert=conversion(),
         )
         self._rank, self._world_size = rank, world_size
+        self._process = os.getpid()
         self._start = self._done = 0
         self._engine: Engine | ChildEngine | None = None
         self._child: Child | None = None
@@ -106,8 +106,12 @@ class AudioStream:
         return self.plan.steps(self.epoch, self._ranks()[1], self._start)
 
     def __iter__(self) -> Iterator[Any]:
-        """The rest of the epoch; an iteration that was begun before ends."""
-        _check_worker()
+        """The rest of the epoch; an iteration that was begun before ends.
+
+        Raises:
+            StreamError: This process is a fork of the one that made the stream.
+        """
+        self._check_process()
         self._stop()
         rank, world_size = self._ranks()
         self._done = self._start
@@ -155,6 +159,12 @@ class AudioStream:
     def ledger(self) -> list[Fault]:
         """The bad rows that this process has met; yours to clear."""
         return self._faults.ledger
+
+    def _check_process(self) -> None:
+        # Polars hangs in a fork, and so might any lock.
+        if os.getpid() != self._process:
+            raise StreamError(FORKED)
+        _check_worker()
 
     def _begin(self, run: Run) -> Engine | ChildEngine:
         if self._isolation == "thread":

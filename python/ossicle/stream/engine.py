@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-from ossicle.stream.errors import StreamError
+from ossicle.stream.errors import FORKED, StreamError
 
 __all__ = ["Engine", "Work"]
 
@@ -196,7 +196,7 @@ class Engine:
             StreamError: The engine cannot go on.
         """
         if os.getpid() != self._process:
-            raise StreamError("the threads of a stream do not survive a fork: iterate over it anew")
+            raise StreamError(FORKED)
         board = self._board
         with board.changed:
             while not board.ready:

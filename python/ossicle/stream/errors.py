@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["StreamError"]
+from typing import Final
+
+__all__ = ["FORKED", "StreamError"]
+
+FORKED: Final = (
+    "a stream does not survive a fork: make it in the process that iterates over it, or start that "
+    'process by "spawn"; a DataLoader around a stream needs num_workers=0'
+)
 
 
 class StreamError(RuntimeError):

@@ -20,7 +20,7 @@ from multiprocessing.reduction import recv_handle, send_handle
 from typing import TYPE_CHECKING, Any
 
 from ossicle.stream.engine import Engine, Work
-from ossicle.stream.errors import StreamError
+from ossicle.stream.errors import FORKED, StreamError
 from ossicle.stream.shared import Packed, Slots, Views, pack
 from ossicle.stream.tensors import TensorLater, as_tensor
 
@@ -157,7 +157,7 @@ class ChildEngine:
         """
         child = self._child
         if os.getpid() != child.owner:
-            raise StreamError("the process of a stream is not that of a fork: iterate over it anew")
+            raise StreamError(FORKED)
         if self._is_at_end:
             raise StopIteration
         while True:
