@@ -29,7 +29,7 @@ from ossicle.errors import (
 )
 from ossicle.outputs import refuse_same_file
 from ossicle.pooled import in_order
-from ossicle.shard.sounds import Sound, as_flac, as_it_is, cut_out, part_of
+from ossicle.shard.sounds import EncodedSound, as_flac, as_it_is, cut_out, part_of
 from ossicle.shard.tasks import PackError, Task, census_of, invalid, tasks_of
 from ossicle.shard.writer import ShardWriter, WrittenShard, json_bytes
 
@@ -81,7 +81,7 @@ class _Packed(NamedTuple):
     """A row that is ready to be written."""
 
     task: Task
-    sound: Callable[[], Sound]
+    sound: Callable[[], EncodedSound]
     json: bytes
     seconds: float
 
@@ -91,7 +91,7 @@ class _Kept(NamedTuple):
 
     task: Task
     part: Segment | None
-    sound: Callable[[], Sound]
+    sound: Callable[[], EncodedSound]
     seconds: float
 
 
@@ -334,7 +334,7 @@ class _Store:
         said = _segment(part, self._held[task.place] if is_held else None)
         return _json_of(task, task.row | {SEGMENT: said})
 
-    def _count(self, sound: Sound) -> None:
+    def _count(self, sound: EncodedSound) -> None:
         self.recordings += 1
         self.clipped += sound.clipped
         whole = len(self._writer.shards)
@@ -415,7 +415,7 @@ def _kept_one(task: Task, once: _Once, group: _Group) -> _Kept:
     return _Kept(task, part, lambda: once(task), frames / header.sample_rate)
 
 
-def _whole(task: Task, rate: int | None, *, mono: bool) -> Sound:
+def _whole(task: Task, rate: int | None, *, mono: bool) -> EncodedSound:
     if rate is None:
         return as_it_is(task.recording)
     return as_flac(task.recording, None, rate, mono=mono)
@@ -424,11 +424,11 @@ def _whole(task: Task, rate: int | None, *, mono: bool) -> Sound:
 class _Once:
     """What a function gives at its first call, or raises at each."""
 
-    def __init__(self, make: Callable[[Task], Sound]) -> None:
+    def __init__(self, make: Callable[[Task], EncodedSound]) -> None:
         self._make = make
-        self._made: Sound | AudioError | None = None
+        self._made: EncodedSound | AudioError | None = None
 
-    def __call__(self, task: Task) -> Sound:
+    def __call__(self, task: Task) -> EncodedSound:
         if self._made is None:
             try:
                 self._made = self._make(task)

@@ -16,7 +16,7 @@ from ossicle.errors import AudioError, AudioIOError, InvalidArgumentError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Sound", "as_flac", "as_it_is", "cut_out", "part_of"]
+__all__ = ["EncodedSound", "as_flac", "as_it_is", "cut_out", "part_of"]
 
 _STEP: Final = 32_768.0
 _FLAC_CHANNELS: Final = 8
@@ -24,7 +24,7 @@ _FLAC_CHANNELS: Final = 8
 _SUFFIXES: Final = {"mp4": "m4a", "matroska": "mka", "adts": "aac", "mpeg": "mp3", "aiff": "aif"}
 
 
-class Sound(NamedTuple):
+class EncodedSound(NamedTuple):
     """A recording, or a part of one, as a file.
 
     Attributes:
@@ -66,7 +66,7 @@ def _is_all(segment: Segment, header: Header) -> bool:
     return is_mono and segment.frames(header.frames, header.sample_rate) == header.frames
 
 
-def as_it_is(recording: Recording) -> Sound:
+def as_it_is(recording: Recording) -> EncodedSound:
     """The file unchanged, once its headers have been read.
 
     Raises:
@@ -88,7 +88,7 @@ def as_it_is(recording: Recording) -> Sound:
     except AudioError as error:
         error.source = recording.name
         raise
-    return Sound(extension or _suffix(facts), data, facts.frames, facts.sample_rate)
+    return EncodedSound(extension or _suffix(facts), data, facts.frames, facts.sample_rate)
 
 
 def _suffix(facts: AudioInfo) -> str:
@@ -117,7 +117,7 @@ def _read(path: Path, start: int = 0, size: int = -1) -> bytes:
         raise unreadable(path, error) from error
 
 
-def cut_out(recording: Recording, segment: Segment) -> Sound:
+def cut_out(recording: Recording, segment: Segment) -> EncodedSound:
     """A segment at the recording's rate, losslessly of what is lossless.
 
     FLAC of 16 bits where samples have 16 or fewer, and of lossy codecs, whose samples are rounded;
@@ -134,7 +134,7 @@ def cut_out(recording: Recording, segment: Segment) -> Sound:
     extension = "flac" if is_flac else "wav"
     data = encode(planes, rate, extension, bits_per_sample=depth)  # type: ignore[arg-type]
     clipped = _count_clipped(planes) if depth == 16 else 0
-    return Sound(extension, data, planes.shape[-1], rate, clipped)
+    return EncodedSound(extension, data, planes.shape[-1], rate, clipped)
 
 
 def _depth(facts: AudioInfo) -> int:
@@ -146,7 +146,7 @@ def _depth(facts: AudioInfo) -> int:
 
 def as_flac(
     recording: Recording, segment: Segment | None, rate: int, *, mono: bool = True
-) -> Sound:
+) -> EncodedSound:
     """FLAC of 16 bits at a rate; the checksum of a whole recording is compared on the way.
 
     Args:
@@ -163,23 +163,15 @@ def as_flac(
     else:
         waveform, _ = _load(recording, segment, rate, mono=mono)
     data = encode(waveform, rate, "flac")
-    return Sound("flac", data, waveform.shape[-1], rate, _count_clipped(waveform))
+    return EncodedSound("flac", data, waveform.shape[-1], rate, _count_clipped(waveform))
 
 
 def _load(
     recording: Recording, segment: Segment, rate: int | None, *, mono: bool
 ) -> tuple[npt.NDArray[np.float32], int]:
-    if segment.channel is None:
-        return load(
-            recording.source, rate, mono=mono, offset=segment.offset, duration=segment.duration
-        )
-    return load(
-        recording.source,
-        rate,
-        offset=segment.offset,
-        duration=segment.duration,
-        channel=segment.channel,
-    )
+    chosen: dict[str, Any] = {"offset": segment.offset, "duration": segment.duration}
+    chosen |= {"mono": mono} if segment.channel is None else {"channel": segment.channel}
+    return load(recording.source, rate, **chosen)
 
 
 def _count_clipped(waveform: npt.NDArray[np.float32]) -> int:

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 from ossicle.audio import ShardMember
 from ossicle.data.columns import COLUMNS, value_of
 from ossicle.data.errors import ManifestError
-from ossicle.data.members import member_of
 from ossicle.data.pieces import Piece
-from ossicle.data.recordings import Recording, recordings_of
+from ossicle.data.recordings import Recording
 from ossicle.data.sources import RowSource, SourceRow
 from ossicle.errors import AudioError, InvalidArgumentError
 
@@ -157,7 +156,7 @@ def invalid(error: ManifestError) -> InvalidArgumentError:
 
 
 def _task(row: SourceRow, told: Mapping[str, str], keys: _Keys) -> Task:
-    found = _recordings(row)
+    found = row.recordings
     if len(found) != 1:
         what = f"{len(found)} recordings" if found else "no recording"
         why = f"row {row.number} has {what}, and a sample has one"
@@ -171,11 +170,6 @@ def _task(row: SourceRow, told: Mapping[str, str], keys: _Keys) -> Task:
     names = {name for one in _SEGMENT for name in (*COLUMNS[one], told.get(one))}
     parts = frozenset(name for name in fields.keys() & names if name is not None)
     return Task(row.number, _audio_of(row, told), recording, key, fields, parts)
-
-
-def _recordings(row: SourceRow) -> list[Recording]:
-    known = {name: row.known.get(name) for name in ("audio", "offset", "duration", "channel")}
-    return recordings_of(known | {"audio": member_of(known["audio"])})
 
 
 def _audio_of(row: SourceRow, told: Mapping[str, str]) -> str | None:
