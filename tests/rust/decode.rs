@@ -1,6 +1,6 @@
 //! Decoding without the guard that turns panics into errors: there must be none to turn.
 
-use ossicle::{Decoder, Mix, Request, Result, Source, load};
+use ossicle::{Decoder, ErrorKind, Mix, Request, Result, Source, load};
 use proptest::prelude::*;
 
 fn wav(channels: u16, rate: u32, samples: &[i16]) -> Vec<u8> {
@@ -69,6 +69,12 @@ proptest! {
             let expected = wanted.clone().map(|i| f32::from(samples[i * count + channel]) / 32_768.0);
             prop_assert_eq!(plane, &expected.collect::<Vec<_>>());
         }
+        for (channel, plane) in planes.iter().enumerate() {
+            let one = open()?.decode(range.clone(), Mix::One(channel))?;
+            prop_assert_eq!(&one[..], std::slice::from_ref(plane));
+        }
+        let lacking = open()?.decode(range.clone(), Mix::One(count)).map_err(|error| error.kind());
+        prop_assert_eq!(lacking, Err(ErrorKind::InvalidArgument));
         let mono = open()?.decode(range, Mix::Mean)?;
         for (index, mean) in mono[0].iter().enumerate() {
             let sum: f64 = planes.iter().map(|plane| f64::from(plane[index])).sum();
