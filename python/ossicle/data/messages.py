@@ -13,6 +13,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ossicle.data.columns import COLUMNS
+from ossicle.data.uris import data_of
+
 __all__ = ["CONVERSATIONS", "Conversation", "conversation_of"]
 
 CONVERSATIONS = ("messages", "conversations", "prompt", "completion")
@@ -31,6 +34,8 @@ _ROLES = {
 }
 _MARK = re.compile(r"(<audio>)")
 _AUDIO_PARTS = ("audio", "audio_url", "input_audio")
+_SOURCES = (*_AUDIO_PARTS, "url", "path")
+_SEGMENT = tuple(name for key in ("offset", "end", "duration", "channel") for name in COLUMNS[key])
 
 
 class Conversation(NamedTuple):
@@ -38,11 +43,11 @@ class Conversation(NamedTuple):
 
     Attributes:
         messages: None where there is no conversation.
-        audio: The recordings that its parts name, in order.
+        audio: The recordings that its parts name, in order: paths, URIs, bytes or audio dicts.
     """
 
     messages: list[dict[str, Any]] | None
-    audio: list[str]
+    audio: list[Any]
 
 
 def conversation_of(row: Mapping[str, Any], recordings: int | None = None) -> Conversation:
@@ -58,7 +63,7 @@ def conversation_of(row: Mapping[str, Any], recordings: int | None = None) -> Co
     found = _messages(row)
     if found is None:
         return Conversation(None, [])
-    audio: list[str] = []
+    audio: list[Any] = []
     made = [_message(message, audio) for message in found]
     places = sum(_is_place(part) for one in made for part in _parts(one))
     if audio and recordings:
@@ -93,7 +98,7 @@ def _turns(found: Any, role: str) -> Sequence[Any]:
     return found
 
 
-def _message(message: Any, audio: list[str]) -> dict[str, Any]:
+def _message(message: Any, audio: list[Any]) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         raise ValueError("a message is no object")
     known = {key: value for key, value in message.items() if value is not None}
@@ -129,7 +134,7 @@ def _marked(text: str) -> str | list[dict[str, Any]]:
     return parts
 
 
-def _part(part: Any, audio: list[str]) -> dict[str, Any]:
+def _part(part: Any, audio: list[Any]) -> dict[str, Any]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
     if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
@@ -137,26 +142,31 @@ def _part(part: Any, audio: list[str]) -> dict[str, Any]:
     known = {key: value for key, value in part.items() if value is not None}
     if known["type"] not in _AUDIO_PARTS:
         return known
-    source = next(
-        (
-            known[key]
-            for key in ("audio", "audio_url", "input_audio", "url", "path")
-            if key in known
-        ),
-        None,
-    )
-    if isinstance(source, Mapping):
-        source = source.get("url") or source.get("path")
-        if source is None:
-            raise ValueError(f"a part of type {known['type']!r} names no path and no url")
-    if source is not None and not isinstance(source, str):
-        raise ValueError(f"a part of type {known['type']!r} holds a {type(source).__name__}")
-    if source is not None and source.startswith("data:"):
-        raise ValueError("a part holds its audio as a data: URL, which is not read")
+    names = (*_SOURCES, *_SEGMENT)
+    source = _source(known)
     if source is not None:
-        audio.append(source)
-    names = (*_AUDIO_PARTS, "url", "path")
+        said = {key: known[key] for key in _SEGMENT if key in known}
+        audio.append(source if not said else {**_as_dict(source), **said})
     return {"type": "audio", **{k: v for k, v in known.items() if k not in names and k != "type"}}
+
+
+def _source(part: Mapping[str, Any]) -> Any:
+    """The recording that a part names: a path, a URI or an audio dict; None where it names none."""
+    source = next((part[key] for key in _SOURCES if key in part), None)
+    if isinstance(source, Mapping) and source.get("bytes") is None:
+        data = source.get("data")
+        source = data_of(data) if isinstance(data, str) else source.get("url") or source.get("path")
+        if source is None:
+            raise ValueError(f"a part of type {part['type']!r} names no path and no url")
+    if source is not None and not isinstance(source, str | bytes | Mapping):
+        raise ValueError(f"a part of type {part['type']!r} holds a {type(source).__name__}")
+    return source
+
+
+def _as_dict(source: Any) -> Mapping[str, Any]:
+    if isinstance(source, Mapping):
+        return source
+    return {"bytes": source} if isinstance(source, bytes) else {"path": source}
 
 
 def _parts(message: Mapping[str, Any]) -> Sequence[Any]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ossicle.audio import ShardMember, info, load
 from ossicle.audio.resampling import check_rate
 from ossicle.audio.waveforms import check_shape
-from ossicle.data.columns import COLUMNS, column_of
+from ossicle.data.columns import COLUMNS, CUT_FROM, column_of, is_cut
 from ossicle.data.segments import Segment, segment_of
 from ossicle.errors import InvalidArgumentError
 
@@ -83,8 +83,13 @@ def recordings_of(row: Mapping[str, Any]) -> list[Recording]:
     Raises:
         InvalidArgumentError: A recording or a segment is none.
     """
+    # A row of `Rows` knows them: its facts may have the names of segments.
+    known = getattr(row, "recordings", None)
+    if known is not None:
+        return list(known)
     sources = sources_of(row)
-    parts = segment_of(row, len(sources))
+    cut = is_cut(row, (source for _, source in sources))
+    parts = segment_of(row, len(sources), CUT_FROM if cut else ())
     found = []
     for (column, source), part in zip(sources, parts, strict=True):
         recording = recording_of(source, column)
@@ -163,6 +168,7 @@ def _of_dict(found: Mapping[str, Any]) -> Recording:
 
 def _whole_of_dict(found: Mapping[str, Any]) -> Recording:
     path, data, array = (found.get(key) for key in ("path", "bytes", "array"))
+    path = path or found.get("audio_filepath")
     if data is not None:
         return Recording(data, str(path) if path else "<bytes>")
     if array is not None and found.get("sampling_rate") is not None:

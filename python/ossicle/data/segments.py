@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from ossicle.data.columns import column_of
@@ -31,16 +31,22 @@ class Segment(NamedTuple):
         return self == Segment()
 
     def within(self, inner: Segment) -> Segment:
-        """What a row says (this) and what its audio dict says (``inner``): one of them, or alike.
+        """What a row says (this) and what its audio dict says (``inner``), together.
 
         Raises:
-            InvalidArgumentError: They say different things.
+            InvalidArgumentError: They say different things of one field.
         """
-        if self.is_whole or self == inner:
-            return inner
-        if inner.is_whole:
-            return self
-        raise InvalidArgumentError(f"the row says {self}, and its audio {inner}: give one of them")
+        differ = self.offset and inner.offset and self.offset != inner.offset
+        for own, its in ((self.duration, inner.duration), (self.channel, inner.channel)):
+            differ = differ or (own is not None and its is not None and own != its)
+        if differ:
+            why = f"the row says {self}, and its audio {inner}: give one of them"
+            raise InvalidArgumentError(why)
+        return Segment(
+            self.offset or inner.offset,
+            inner.duration if self.duration is None else self.duration,
+            inner.channel if self.channel is None else self.channel,
+        )
 
     def at_most(self, seconds: float | None) -> Segment:
         """The same, no longer than some seconds."""
@@ -61,19 +67,22 @@ class Segment(NamedTuple):
         return ", ".join(f"{name}={value:g}" for name, value in said.items())
 
 
-def segment_of(row: Mapping[str, Any], count: int) -> list[Segment]:
+def segment_of(row: Mapping[str, Any], count: int, without: Collection[str] = ()) -> list[Segment]:
     """The segments that a row, or an audio dict, says of its recordings.
 
     Args:
         row: Values by column; `ossicle.data.COLUMNS` has the names.
         count: How many recordings it has.
+        without: Names of the table that say nothing here: `CUT_FROM` of clips that are cut already.
 
     Raises:
         InvalidArgumentError: A value is no time and no channel, or there are not as many as
             recordings.
     """
-    offsets, ends, durations = (_numbers(row, one, count) for one in ("offset", "end", "duration"))
-    channels = _numbers(row, "channel", count)
+    offsets, ends, durations, channels = (
+        _numbers(row, column_of(one, row, without=without), one, count)
+        for one in ("offset", "end", "duration", "channel")
+    )
     found = []
     for offset, end, duration, channel in zip(offsets, ends, durations, channels, strict=True):
         start = 0.0 if offset is None else offset
@@ -86,8 +95,9 @@ def segment_of(row: Mapping[str, Any], count: int) -> list[Segment]:
     return found
 
 
-def _numbers(row: Mapping[str, Any], meaning: str, count: int) -> list[float | None]:
-    name = column_of(meaning, row)
+def _numbers(
+    row: Mapping[str, Any], name: str | None, meaning: str, count: int
+) -> list[float | None]:
     value = None if name is None else row[name]
     if value is None or (isinstance(value, str) and not value.strip()):
         return [None] * count
