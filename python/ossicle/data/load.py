@@ -7,12 +7,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ossicle.audio import FloatArray, info, load_batch
+from ossicle.audio import FloatArray, load_batch
 from ossicle.audio.decoders import DecoderName
 from ossicle.audio.raw import RawFormat
 from ossicle.audio.resampling import resample
 from ossicle.audio.waveforms import as_planes
-from ossicle.data.recordings import Recording, Samples
+from ossicle.data.recordings import Recording, Samples, header_of
 from ossicle.data.segments import Segment
 from ossicle.errors import AudioError, DecodeError, InvalidArgumentError, NonFiniteSampleError
 
@@ -116,8 +116,8 @@ class _Loader(NamedTuple):
         segment = recording.segment
         try:
             if not segment.is_whole and len(waveform) < asked.samples(rate):
-                facts = info(recording.source, raw=self.raw, decoder=self.decoder)
-                segment.check(facts.frames / facts.sample_rate)
+                header = header_of(recording, self.raw)
+                segment.check(header.frames / header.sample_rate)
         except AudioError as error:
             return _named(error, recording)
         native = native if recording.wanted_rate is None else rate
