@@ -43,6 +43,16 @@ class Segment(NamedTuple):
         """Whether it is all of the recording."""
         return self == Segment()
 
+    @property
+    def said(self) -> dict[str, float | None]:
+        """The columns that say it: ``offset``, ``duration`` and ``channel``, None of what is not.
+
+        An offset of 0 tells a segment at the beginning from the rounded length of the whole.
+        """
+        is_there = self.offset or (self.duration is not None and not self.may_be_whole)
+        offset = self.offset if is_there else None
+        return {"offset": offset, "duration": self.duration, "channel": self.channel}
+
     def within(self, inner: Segment) -> Segment:
         """What a row says (this) and what its audio dict says (``inner``), together.
 
