@@ -32,8 +32,8 @@ class Work(ABC):
     """Of the batch, once it is finished."""
 
     @abstractmethod
-    def parts(self, count: int) -> Sequence[Callable[[], None]]:
-        """What is to be done first, in any order, by about ``count`` threads."""
+    def parts(self, number: int) -> Sequence[Callable[[], None]]:
+        """What is to be done first, in any order, by about ``number`` threads."""
 
     @abstractmethod
     def finish(self) -> None:
@@ -55,7 +55,7 @@ class _Begun:
         self._lock = threading.Lock()
 
     def tasks(self, count: int) -> list[Callable[[], None]]:
-        parts = self.work.parts(count)
+        parts = self.work.parts(number)
         self._left = max(len(parts), 1)
         return [partial(self._do, part) for part in parts] or [partial(self._do, None)]
 
