@@ -195,6 +195,11 @@ class AudioStream:
             engine.close()
 
     @property
+    def has_own_ranks(self) -> bool:
+        """Whether ``rank`` and ``world_size`` were told, and ``torch.distributed`` is not asked."""
+        return self._rank is not None
+
+    @property
     def rank(self) -> int:
         """The number of this process."""
         return self._ranks()[0]

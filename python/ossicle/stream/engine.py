@@ -55,7 +55,7 @@ class _Begun:
         self._lock = threading.Lock()
 
     def tasks(self, count: int) -> list[Callable[[], None]]:
-        parts = self.work.parts(number)
+        parts = self.work.parts(count)
         self._left = max(len(parts), 1)
         return [partial(self._do, part) for part in parts] or [partial(self._do, None)]
 

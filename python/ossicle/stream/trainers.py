@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,7 @@ def stream_dataloader(trainer: Any, stream: AudioStream) -> _Loader:
     """
     # Batches that were trained on are not read again to be skipped.
     trainer.args.ignore_data_skip = True
+    _check_shared(trainer, stream)
     for callback in list(trainer.callback_handler.callbacks):
         if isinstance(callback, StreamCallback):
             trainer.remove_callback(callback)
@@ -112,3 +114,13 @@ class _Loader:
     @property
     def _accumulation(self) -> int:
         return int(self._trainer.args.gradient_accumulation_steps)
+
+
+def _check_shared(trainer: Any, stream: AudioStream) -> None:
+    sizes = [f"get_{kind}_size" for kind in ("tp", "cp", "sp")]
+    shared = math.prod(getattr(trainer, size)() for size in sizes if hasattr(trainer, size))
+    if shared > 1 and not stream.has_own_ranks:
+        raise InvalidArgumentError(
+            f"{shared} processes work on the same batch here: pass rank and world_size to "
+            "AudioStream, counted in groups of such processes"
+        )
