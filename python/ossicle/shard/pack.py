@@ -19,7 +19,7 @@ from ossicle.audio.resampling import check_rate
 from ossicle.data.errors import ManifestError
 from ossicle.data.members import SEGMENT
 from ossicle.data.read import source_of_rows
-from ossicle.data.recordings import header_of
+from ossicle.data.recordings import header_of, part_of
 from ossicle.data.segments import Segment
 from ossicle.errors import (
     AudioError,
@@ -29,7 +29,7 @@ from ossicle.errors import (
 )
 from ossicle.outputs import refuse_same_file
 from ossicle.pooled import in_order
-from ossicle.shard.sounds import EncodedSound, as_flac, as_it_is, cut_out, part_of
+from ossicle.shard.sounds import EncodedSound, as_flac, as_it_is, cut_out
 from ossicle.shard.tasks import PackError, Task, census_of, invalid, tasks_of
 from ossicle.shard.writer import ShardWriter, WrittenShard, json_bytes
 
@@ -345,8 +345,8 @@ class _Store:
 
 def _segment(part: Segment | None, member: str | None) -> dict[str, Any]:
     """What the JSON says of a segment."""
-    offset, duration, channel = (part or Segment())[:3]
-    said = {"member": member, "offset": offset, "duration": duration, "channel": channel}
+    segment = part or Segment()
+    said = {"member": member, **segment.said, "offset": segment.offset}
     return {name: value for name, value in said.items() if value is not None}
 
 

@@ -372,7 +372,7 @@ def _within(
     offset, duration = options.get("offset", 0.0), options.get("duration")
     part = segment.inside(offset, duration, rate)
     chosen = {**options, "offset": part.offset, "duration": part.duration}
-    return chosen if part.channel is None else {"channel": part.channel, **chosen}
+    return chosen if part.channel is None else {**chosen, "channel": part.channel, "mono": True}
 
 
 def _reopen(

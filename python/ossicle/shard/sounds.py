@@ -9,14 +9,14 @@ import numpy as np
 
 from ossicle.audio import AudioInfo, ShardMember, encode, info, load
 from ossicle.data.opening import unreadable
-from ossicle.data.recordings import Header, Recording, header_of
+from ossicle.data.recordings import Recording
 from ossicle.data.segments import Segment
 from ossicle.errors import AudioError, AudioIOError, InvalidArgumentError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["EncodedSound", "as_flac", "as_it_is", "cut_out", "part_of"]
+__all__ = ["EncodedSound", "as_flac", "as_it_is", "cut_out"]
 
 _STEP: Final = 32_768.0
 _FLAC_CHANNELS: Final = 8
@@ -40,30 +40,6 @@ class EncodedSound(NamedTuple):
     frames: int
     sample_rate: int
     clipped: int = 0
-
-
-def part_of(recording: Recording) -> Segment | None:
-    """The segment of a recording that is less than all of it, by its headers; else None.
-
-    Raises:
-        AudioError: The recording cannot be read.
-        InvalidArgumentError: The segment begins where the recording has ended, or its channel is
-            none of the recording's.
-    """
-    segment = recording.segment
-    if segment.is_whole:
-        return None
-    header = header_of(recording)
-    if segment.offset and segment.offset >= header.frames / header.sample_rate:
-        seconds = header.frames / header.sample_rate
-        why = f"the segment begins at {segment.offset:g} s, but its recording is {seconds:g} s long"
-        raise InvalidArgumentError(why, source=recording.name)
-    return None if _is_all(segment, header) else segment
-
-
-def _is_all(segment: Segment, header: Header) -> bool:
-    is_mono = segment.channel is None or header.channels == 1
-    return is_mono and segment.frames(header.frames, header.sample_rate) == header.frames
 
 
 def as_it_is(recording: Recording) -> EncodedSound:
@@ -169,9 +145,14 @@ def as_flac(
 def _load(
     recording: Recording, segment: Segment, rate: int | None, *, mono: bool
 ) -> tuple[npt.NDArray[np.float32], int]:
-    chosen: dict[str, Any] = {"offset": segment.offset, "duration": segment.duration}
-    chosen |= {"mono": mono} if segment.channel is None else {"channel": segment.channel}
-    return load(recording.source, rate, **chosen)
+    return load(
+        recording.source,
+        rate,
+        mono=mono or segment.channel is not None,
+        offset=segment.offset,
+        duration=segment.duration,
+        channel=segment.channel,
+    )
 
 
 def _count_clipped(waveform: npt.NDArray[np.float32]) -> int:

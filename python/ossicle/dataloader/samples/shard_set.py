@@ -15,7 +15,7 @@ from ossicle.audio.resampling import check_rate
 from ossicle.data.columns import value_of
 from ossicle.data.errors import ManifestError, MetadataError, SampleError
 from ossicle.data.npz import read_npy, read_npz
-from ossicle.data.recordings import Recording, header_of, samples_at
+from ossicle.data.recordings import Recording, header_of, part_of, samples_at
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.shard import Shard
 from ossicle.shard.index import Shards, list_paths
@@ -199,18 +199,22 @@ def decode(
     """
     import torch
 
-    source, segment = recording.source, recording.segment
+    source = recording.source
     try:
-        rate = sample_rate
-        if not segment.is_whole and rate is None:
-            rate = info(source).sample_rate
-        part = segment if rate is None else segment.inside(offset, duration, rate)
-        chosen: dict[str, Any] = {"offset": offset, "duration": duration, "mono": mono}
-        if not segment.is_whole:
-            chosen |= {"offset": part.offset, "duration": part.duration}
-        if segment.channel is not None:
-            chosen["channel"] = segment.channel
-        waveform, rate = load(source, sample_rate, **chosen)
+        part = part_of(recording)
+        if part is None:
+            waveform, rate = load(source, sample_rate, mono=mono, offset=offset, duration=duration)
+        else:
+            rate = info(source).sample_rate if sample_rate is None else sample_rate
+            inside = part.inside(offset, duration, rate)
+            waveform, rate = load(
+                source,
+                sample_rate,
+                mono=mono or part.channel is not None,
+                offset=inside.offset,
+                duration=inside.duration,
+                channel=inside.channel,
+            )
     except AudioError as error:
         raise sample_error(error, wav_id) from error
     return torch.from_numpy(np.atleast_2d(waveform)), rate
