@@ -195,8 +195,11 @@ def seconds_of(known: pl.Series, recordings: Callable[[list[int]], list[Recordin
         known: Of each row, null where nothing is known.
         recordings: Gives the recordings of rows.
     """
-    seconds = known.fill_null(float("nan")).to_numpy().astype(np.float64)
+    seconds: Floats = known.to_numpy()  # null is NaN
     lacking = np.flatnonzero(np.isnan(seconds))
+    if not len(lacking):
+        return seconds
+    seconds = seconds.copy()
     chunks = [lacking[at : at + 256].tolist() for at in range(0, len(lacking), 256)]
     with ThreadPoolExecutor(thread_count(None), thread_name_prefix="ossicle-lengths") as pool:
         found = pool.map(lambda rows: [_length(one) for one in recordings(rows)], chunks)
