@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 import ossicle
 import ossicle.data
+from ossicle.data import members
 from ossicle.dataloader import WebDatasetLoader
 from ossicle.shard import PackResult, Shard, ShardWriter, pack
 
@@ -300,3 +302,36 @@ def test_samples_that_point_to_nothing_say_so(tmp_path: Path) -> None:
     lengths = ossicle.audio_lengths(tmp_path / "a.tar", on_error="collect")
     assert "no such member" in str(lengths.errors[0])
     assert len(lengths) == 3
+
+
+def test_a_shard_that_was_rewritten_is_an_error_or_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tar"
+
+    def write(level: float, samples: int) -> None:
+        with ShardWriter(path, overwrite=True) as writer:
+            for number in range(samples):
+                sound = ossicle.audio.encode(np.full(80, level + number / 64, np.float32), 8_000)
+                writer.write({"__key__": f"k{number}", "wav": sound, "txt": "a"})
+
+    def first(rows: ossicle.data.Rows) -> float:
+        return float(ossicle.load(rows[0].recordings[0].source)[0][0])
+
+    write(0.25, 2)
+    old = ossicle.data.read(path)
+    pickled = pickle.dumps(old)
+    assert first(old) == 0.25
+    write(0.5, 2)
+    with pytest.raises(ossicle.AudioIOError, match=r"changed|another"):
+        first(old)
+    # In a process that knows nothing of it, rows bring along what they were read from.
+    monkeypatch.setattr(members, "_IDENTITIES", {})
+    with pytest.raises(ossicle.AudioIOError, match=r"changed|another"):
+        first(pickle.loads(pickled))
+    monkeypatch.setattr(members, "_IDENTITIES", {})
+    new = ossicle.data.read(path)
+    assert (len(new), first(new)) == (2, 0.5)
+    write(0.125, 1)
+    assert first(ossicle.data.read(path)) == 0.125
+    assert ossicle.audio_lengths(path).samples.tolist() == [80]
