@@ -1,5 +1,7 @@
 """What `save` writes, other decoders read, and so do we."""
 
+import ast
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -134,3 +136,14 @@ def test_what_opus_cannot_hold_is_refused() -> None:
             encode(waveform, rate, "opus", **options)
     with pytest.raises(ossicle.InvalidArgumentError, match="bitrate is for opus"):
         encode(np.zeros(9), 16_000, "flac", bitrate=64_000)
+
+
+def test_the_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[1] / "docs" / "saving.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(block, names)
+    last, _, told = block.strip().splitlines()[-1].partition("  # ")
+    assert eval(last, names) == ast.literal_eval(told)
+    assert sorted(one.suffix for one in tmp_path.iterdir()) == [".flac", ".opus", ".wav"]
