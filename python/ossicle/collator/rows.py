@@ -21,13 +21,14 @@ _REMOVED_COLUMNS_HINT = (
 )
 
 
-def read_row(index: int, row: Row) -> Example:
+def read_row(index: int, row: Row, *, needs_text: bool = True) -> Example:
     """Reads one row.
 
     Args:
         index: Its place in the batch.
         row: One recording or a list of them under ``wav``, ``audio_path``, ``audio``, ``path`` or
             ``audio_filepath``, ``text`` or ``messages``, and optionally ``audio_blob_sha``.
+        needs_text: Whether a row without text and messages is refused.
 
     Raises:
         RowError: It lacks something, or holds what cannot be used.
@@ -38,16 +39,14 @@ def read_row(index: int, row: Row) -> Example:
         )
     messages = _messages(index, row)
     sources = sources_of({**row, "messages": messages})
-    _check_keys(index, row, sources, messages)
+    _check_keys(index, row, sources, needs_text=needs_text and messages is None)
     recordings = tuple(_recordings(index, sources, value_of("sha256", row)))
-    text = None if messages is not None else _text(index, row["text"])
+    text = None if messages is not None else _text(index, row.get("text"))
     return Example(index, recordings, text, messages, row)
 
 
-def _check_keys(
-    index: int, row: Row, sources: list[tuple[str, Any]], messages: list[dict[str, Any]] | None
-) -> None:
-    lacks_text = messages is None and row.get("text") is None
+def _check_keys(index: int, row: Row, sources: list[tuple[str, Any]], *, needs_text: bool) -> None:
+    lacks_text = needs_text and row.get("text") is None
     missing = ["audio_path"] * (not sources) + ["text"] * lacks_text
     if missing:
         # With neither left it is most likely not the data that is at fault.
@@ -78,6 +77,8 @@ def _recordings(index: int, sources: Sequence[tuple[str, Any]], digests: Any) ->
 
 
 def _text(index: int, text: Any) -> str:
+    if text is None:
+        return ""
     if not isinstance(text, str):
         kind = type(text).__name__
         raise RowError(f"row {index} of the batch: text cannot be a {kind}", row=index)
