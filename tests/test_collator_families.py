@@ -193,8 +193,10 @@ def test_a_processor_of_no_known_family_works() -> None:
             return known(text=text, audio=audio, **more)
 
     rows = [row_of("Qwen2Audio"), row_of("Qwen2Audio", 9_000, "three")]
-    got, wanted = collator_of(Other())(rows), collator_of(known)(rows)
+    got, wanted = (collator_of(one, loss_on="all")(rows) for one in (Other(), known))
     assert all(torch.equal(got[key], wanted[key]) for key in wanted)
+    audio = known.tokenizer.convert_tokens_to_ids("<|AUDIO|>")
+    assert not (collator_of(Other())(rows)["labels"] == audio).any()
     with pytest.raises(ClipTooShortError):
         collator_of(Other())([row_of("Qwen2Audio", 320)])
 
