@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ossicle
+import ossicle.data
 from ossicle import audio_lengths
 from ossicle.errors import (
     AudioFileNotFoundError,
@@ -171,7 +174,110 @@ def test_rows_without_audio(row: Any, reason: str) -> None:
         audio_lengths([row])
 
 
-@pytest.mark.parametrize("rows", ["a.wav", Path("a.wav"), b"RIFF", {"audio_path": "a.wav"}])
+SEGMENTS = [(0.0, None), (0.1, 0.2), (0.033_3, 0.000_03), (0.25, 9.0), (7.0, 1.0), (0.0, 0.0)]
+
+
+@pytest.mark.parametrize("rate", [None, 16_000, 44_100, 11_025])
+def test_segments_are_as_long_as_what_is_decoded_of_them(
+    clips: list[Path], rate: int | None
+) -> None:
+    cases = [(clip, *part) for clip in clips for part in SEGMENTS]
+    rows = [{"audio": clip, "offset": start, "duration": length} for clip, start, length in cases]
+    decoded = [ossicle.load(clip, rate, offset=o, duration=d)[0] for clip, o, d in cases]
+    wanted = [len(waveform) for waveform in decoded]
+    assert audio_lengths(rows, sample_rate=rate).samples.tolist() == wanted
+    # By their end, in the dict of the recording, and of samples at hand.
+    ends = [
+        {"path": str(clip), "start": o} | ({} if d is None else {"end": o + d})
+        for clip, o, d in cases
+    ]
+    assert audio_lengths(ends, sample_rate=rate).samples == pytest.approx(wanted, abs=1)
+    dicts = [{"audio": {"path": str(clip), "offset": o, "duration": d}} for clip, o, d in cases]
+    assert audio_lengths(dicts, sample_rate=rate).samples.tolist() == wanted
+    frame = pl.DataFrame([row | {"audio": str(row["audio"]), "text": "x"} for row in rows])
+    found = audio_lengths(frame, sample_rate=rate)
+    assert found.samples.tolist() == wanted
+    native = [ossicle.load(clip, offset=o, duration=d) for clip, o, d in cases]
+    assert found.seconds.tolist() == [len(waveform) / rate for waveform, rate in native]
+
+
+@settings(max_examples=40)
+@given(
+    frames=st.integers(0, 3_000),
+    native=st.sampled_from([8_000, 11_025, 44_100]),
+    rate=st.sampled_from([None, 8_000, 16_000, 48_000]),
+    offset=st.floats(0, 0.4),
+    duration=st.none() | st.floats(0, 0.4),
+)
+def test_any_segment(
+    frames: int, native: int, rate: int | None, offset: float, duration: float | None
+) -> None:
+    data = ossicle.audio.encode(np.zeros(frames, np.float32), native)
+    waveform, _ = ossicle.load(data, rate, offset=offset, duration=duration)
+    row = {"audio": data, "offset": offset, "duration": duration}
+    assert audio_lengths([row], sample_rate=rate).samples.tolist() == [len(waveform)]
+
+
+def test_a_channel_is_as_long_as_its_recording_and_has_to_be_there(clips: list[Path]) -> None:
+    rows = [{"audio": clips[0], "channel": channel} for channel in (0, 1, 2)]
+    lengths = audio_lengths(rows, on_error="collect")
+    assert lengths.samples.tolist() == [ossicle.info(clips[0]).frames] * 2 + [-1]
+    assert "channel 2 of a recording of 2 channels" in str(lengths.errors[2])
+    array = {"array": np.zeros((2, 80), np.float32), "sampling_rate": 8_000}
+    rows = [{"audio": array, "channel": 1, "offset": 0.005}]
+    assert audio_lengths(rows).samples.tolist() == [40]
+
+
+def test_whatever_holds_rows(clips: list[Path], tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"audio": str(clips[0]), "offset": 0.1, "duration": 0.2},
+        {"audio": str(clips[1])},
+        {"text": "no sound"},
+        {"audio": str(tmp_path / "gone.wav")},
+        {"snr": 3},
+    ]
+    wanted = [4_410 * 2, 9_001, 0, -1, -1]
+    path = tmp_path / "m.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    for source in (path, str(path), pl.DataFrame(rows), pd.DataFrame(rows)):
+        lengths = audio_lengths(source, on_error="collect")
+        assert lengths.samples.tolist() == wanted
+        assert [type(error) for error in lengths.errors[2:]] == [
+            type(None),
+            AudioFileNotFoundError,
+            InvalidArgumentError,
+        ]
+        with pytest.raises(AudioFileNotFoundError) as caught:
+            audio_lengths(source)
+        assert caught.value.__notes__ == ["in row 3"]
+    # Rows have those that fit, and lists of them too.
+    fitting = ossicle.data.read(path)
+    for given_rows in (fitting, list(fitting), fitting.take([0, 1, 2, 3])):
+        found = audio_lengths(given_rows, on_error="collect")
+        assert found.samples.tolist() == wanted[:4]
+        assert len(found) == len(given_rows)
+    columns = {"audio": [str(clips[1])] * 2, "offset": [0.0, 0.1], "duration": [0.1, None]}
+    assert audio_lengths(columns).samples.tolist() == [2_205, 9_001 - 2_205]
+    # A line that is none keeps its place.
+    path.write_text(f"no json\n\n{json.dumps(rows[1])}\n")
+    assert audio_lengths(path, on_error="collect").samples.tolist() == [-1, 9_001]
+    with pytest.raises(InvalidArgumentError, match="no row names a recording; the columns are"):
+        audio_lengths(pl.DataFrame({"text": ["a"], "my_path": ["b"]}))
+    with pytest.raises(InvalidArgumentError, match="must be a list"):
+        audio_lengths(str(clips[0]))
+
+
+def test_an_index_with_segments_of_recordings_is_read(clips: list[Path]) -> None:
+    facts = ossicle.info(clips[1])
+    frame = pl.DataFrame(
+        {"audio": [str(clips[1])], "frames": [facts.frames], "sample_rate": [facts.sample_rate]}
+    )
+    assert audio_lengths(frame).samples.tolist() == [facts.frames]
+    cut = frame.with_columns(offset=pl.lit(0.1), duration=pl.lit(0.1))
+    assert audio_lengths(cut).samples.tolist() == [2_205]
+
+
+@pytest.mark.parametrize("rows", [Path("a.wav"), "a.wav", b"RIFF", {"audio_path": "a.wav"}])
 def test_one_row_is_no_list_of_rows(rows: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="must be a list"):
         audio_lengths(rows)

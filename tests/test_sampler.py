@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from ossicle import DurationBatchSampler
 from ossicle.errors import InvalidArgumentError
-from ossicle.stream.plan import _rows_that_fit
+from ossicle.stream.budgets import _rows_that_fit
 
 Batches = list[list[int]]
 

@@ -19,7 +19,7 @@ from typing import Final
 __all__ = ["MOVED", "install", "warn_renamed"]
 
 MOVED: Final[dict[str, str]] = {
-    "ossicle.batch_plan": "ossicle.stream.plan",
+    "ossicle.batch_plan": "ossicle.stream.budgets",
     "ossicle.collator.calls": "ossicle.collator.encode",
     "ossicle.collator.faults": "ossicle.faults",
     "ossicle.continuous_io": "ossicle.espnet",

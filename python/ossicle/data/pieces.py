@@ -7,6 +7,7 @@ as JSON text, and its name in `Piece.nested`, so that it comes out as it went in
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -37,12 +38,15 @@ class Piece:
         numbers: Of each row, its place in the source, from 0.
         lines: Of each row, its line, from 1, where the source has lines; 0 is none.
         nested: The columns whose texts are JSON.
+        absent: Of columns that some rows do not have at all, which do not: their null is none of
+            the source. It is kept where rows are as they came.
     """
 
     frame: pl.DataFrame
     numbers: Sequence[int] | Ints
     lines: Sequence[int | None] | Ints | None = None
     nested: frozenset[str] = field(default_factory=frozenset)
+    absent: Mapping[str, Sequence[bool]] = field(default_factory=dict)
 
     def line(self, at: int) -> int | None:
         """The line of the row at a place of the piece."""
@@ -162,7 +166,13 @@ def _made(
         return
     has_lines = any(line is not None for line in lines)
     frame = pl.DataFrame(columns) if columns else pl.DataFrame(height=len(values))
-    yield Piece(frame, numbers, lines if has_lines else None, frozenset(nested))
+    yield Piece(frame, numbers, lines if has_lines else None, frozenset(nested), _absent(values))
+
+
+def _absent(values: list[Mapping[str, Any]]) -> dict[str, list[bool]]:
+    counts = Counter(name for row in values for name in row)
+    some = [name for name, count in counts.items() if count < len(values)]
+    return {str(name): [name not in row for row in values] for name in some}
 
 
 def _series(name: str, values: list[Any]) -> tuple[pl.Series, bool]:

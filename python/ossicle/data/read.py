@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ from ossicle.data.columns import SCHEMA
 from ossicle.data.errors import ManifestError
 from ossicle.data.formats.memory import in_memory
 from ossicle.data.known import FORMATS
-from ossicle.data.pieces import Found
 from ossicle.data.recognise import recognise
 from ossicle.data.registry import format_named
 from ossicle.data.rows import Rows
-from ossicle.data.schema import Reading, in_schema
+from ossicle.data.schema import Reading
+from ossicle.data.sources import RowSource
 from ossicle.errors import AudioFileNotFoundError
 
-__all__ = ["read"]
+__all__ = ["read", "source_of_rows"]
 
 
 def read(
@@ -45,13 +45,27 @@ def read(
         AudioFileNotFoundError: There is no such file.
         ManifestError: Nothing is known that reads it; the message lists what is.
     """
+    if isinstance(source, Rows):
+        return source
+    found = source_of_rows(source, format, root=root, columns=columns)
+    return Rows(found.name, found.format, found.in_schema)
+
+
+def source_of_rows(
+    source: Any,
+    format: str | None = None,  # noqa: A002  (the word that people know)
+    *,
+    root: str | os.PathLike[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> RowSource:
+    """What `read` reads, before its rows are in the schema; the arguments and errors are its."""
     told = dict(columns or {})
     unknown = [name for name in told if name not in (*SCHEMA, "end")]
     if unknown:
         why = f"no column of the schema is called {unknown[0]!r}; they are {', '.join(SCHEMA)}"
         raise ManifestError(why)
     if isinstance(source, Rows):
-        return source
+        return RowSource(source.source, source.format, source.found, None)
     base = None if root is None else os.fspath(root)
     if isinstance(source, str | os.PathLike):
         return _from_path(Path(source), format, base, told)
@@ -61,10 +75,12 @@ def read(
         why = f"a {type(source).__name__} holds no rows; a path of {known} does, or a frame, a "
         raise ManifestError(why + "datasets object, a mapping of columns, or rows as mappings")
     name, start = found
-    return _rows(f"the {name}", name, start, Reading(f"the {name}", base, told))
+    return RowSource(f"the {name}", name, start, Reading(f"the {name}", base, told))
 
 
-def _from_path(path: Path, kind: str | None, root: str | None, told: Mapping[str, str]) -> Rows:
+def _from_path(
+    path: Path, kind: str | None, root: str | None, told: Mapping[str, str]
+) -> RowSource:
     if "://" in str(path) or ":/" in str(path):
         raise ManifestError("a URL, which is not read: download it first", source=str(path))
     if not path.exists():
@@ -79,8 +95,4 @@ def _from_path(path: Path, kind: str | None, root: str | None, told: Mapping[str
     base = "" if base == "." else base
     reader = chosen.read
     reading = Reading(str(path), base or None, told, chosen.facts)
-    return _rows(str(path), chosen.name, lambda: reader(path), reading)
-
-
-def _rows(source: str, name: str, start: Callable[[], Iterable[Found]], reading: Reading) -> Rows:
-    return Rows(source, name, lambda: in_schema(start(), reading))
+    return RowSource(str(path), chosen.name, lambda: reader(path), reading)

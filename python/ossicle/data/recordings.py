@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ossicle.audio import AudioInfo, ShardMember, info, load
+from ossicle.audio import ShardMember, info, load
 from ossicle.audio.resampling import check_rate
 from ossicle.audio.waveforms import check_shape
 from ossicle.data.columns import COLUMNS, column_of
@@ -60,7 +60,7 @@ class Recording:
     source: Any
     name: str
     blob_sha: Any = None
-    segment: Segment = Segment()
+    segment: Segment = Segment()  # noqa: RUF009  (it never changes)
 
 
 def segments(recordings: Sequence[Recording]) -> dict[str, Any]:
@@ -176,24 +176,6 @@ def _whole_of_dict(found: Mapping[str, Any]) -> Recording:
     )
 
 
-def samples_at(source: Any, facts: AudioInfo | Header, sample_rate: int) -> int:
-    """Samples a channel that `ossicle.load` gives of the whole recording at ``sample_rate``.
-
-    Args:
-        source: What `ossicle.load` takes; of a file object, as it stood before its header was read.
-        facts: What its headers say.
-        sample_rate: In Hz.
-
-    Raises:
-        AudioError: It cannot be decoded, which is tried where the headers may not tell.
-    """
-    # A stream that changes its rate has a remark, and each of its parts is resampled by itself.
-    if facts.remarks:
-        waveform, _ = load(source, sample_rate)
-        return len(waveform)
-    return -(-facts.frames * sample_rate // facts.sample_rate)
-
-
 class Header(NamedTuple):
     """What is known of a recording without decoding it.
 
@@ -201,23 +183,60 @@ class Header(NamedTuple):
         sample_rate: Its own, in Hz.
         frames: Its samples a channel.
         remarks: The remarks on it, as `ossicle.AudioInfo` has them.
+        channels: How many it has.
     """
 
     sample_rate: int
     frames: int
     remarks: tuple[str, ...] = ()
+    channels: int = 1
 
 
 def header_of(recording: Recording) -> Header:
-    """Its rate, its length and the remarks on it; nothing is decoded.
+    """Rate, length and channels of the whole recording and the remarks on it, without decoding.
 
     Raises:
         AudioError: It cannot be read.
-        InvalidArgumentError: It is an array that is no waveform.
+        InvalidArgumentError: It is an array that is no waveform, or lacks the segment's channel.
     """
-    if not isinstance(recording.source, Samples):
-        facts = info(recording.source)
-        return Header(facts.sample_rate, facts.frames, facts.remarks)
-    shape = recording.source.array.shape
+    header = _header(recording.source)
+    channel = recording.segment.channel
+    if channel is not None and channel >= header.channels:
+        why = f"channel {channel} of a recording of {header.channels} channels"
+        raise InvalidArgumentError(why, source=recording.name)
+    return header
+
+
+def _header(source: Any) -> Header:
+    if not isinstance(source, Samples):
+        facts = info(source)
+        return Header(facts.sample_rate, facts.frames, facts.remarks, facts.channels)
+    shape = source.array.shape
     check_shape(shape)
-    return Header(check_rate(recording.source.sample_rate, "sampling_rate"), int(shape[-1]))
+    channels = shape[0] if len(shape) == 2 else 1
+    return Header(check_rate(source.sample_rate, "sampling_rate"), shape[-1], (), channels)
+
+
+def samples_at(recording: Recording, header: Header, sample_rate: int | None = None) -> int:
+    """Samples a channel that `ossicle.load` gives of a recording's segment.
+
+    Args:
+        recording: A file object in it is read from where it stood when its header was.
+        header: What `header_of` gave.
+        sample_rate: In Hz; None is the recording's own.
+
+    Raises:
+        AudioError: It cannot be decoded, which is tried where the headers may not tell.
+    """
+    if sample_rate is None:
+        return recording.segment.frames(header.frames, header.sample_rate)
+    # A stream that changes its rate has a remark, and each of its parts is resampled by itself.
+    if header.remarks:
+        offset, duration, channel = recording.segment
+        chosen: dict[str, Any] = {} if channel is None else {"channel": channel}
+        waveform, _ = load(
+            recording.source, sample_rate, offset=offset, duration=duration, **chosen
+        )
+        return len(waveform)
+    whole = -(-header.frames * sample_rate // header.sample_rate)
+    return recording.segment.frames(whole, sample_rate)

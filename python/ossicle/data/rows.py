@@ -131,6 +131,11 @@ class Rows:
             elif not self._read_one():
                 return
 
+    def found(self) -> Iterator[Found]:
+        """All rows and faults."""
+        yield self._whole()
+        yield from self._faults
+
     @property
     def frame(self) -> pl.DataFrame:
         """All rows: the columns of the schema, then the facts. ``messages`` are JSON text."""

@@ -1,134 +1,504 @@
-"""Which rows may share a batch: what every epoch of a data set has in common.
+"""The one order of samples: which clips each batch has, as a function of seed, epoch and number.
 
-A plan sorts the rows into groups, and says how a sequence of all rows, group after group, is cut
-into batches. An epoch shuffles the rows inside of each group and takes the batches in an order of
-its own. So every epoch has the same number of batches, of the same sizes, and none can break the
-budget, whatever the shuffle.
+A plan draws clips from its sources, some ten thousand at a time (a window), puts those of like
+length into batches, and shuffles blocks of neighbouring batches. Nothing else of an epoch has to be
+known for that: any place can be reached at once. Batches are numbered over all processes: of
+``world_size``, process ``rank`` takes the batches ``rank``, ``rank + world_size``, ...
 """
 
 from __future__ import annotations
 
+import bisect
+import hashlib
+import warnings
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from threading import RLock
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BatchPlan", "plan_packed", "plan_padded"]
+from ossicle.errors import InvalidArgumentError, one_of
+from ossicle.stream.batches import (
+    BatchRule,
+    RowCount,
+    Seconds,
+    count_batches,
+    make_batches,
+    rule_of,
+)
+from ossicle.stream.budgets import Floats
+from ossicle.stream.mixing import Mixture, apportion, interleaved, shares_of
+from ossicle.stream.permutation import Ints, RunPermutation, random_bits
+from ossicle.stream.sources import Source
+from ossicle.stream.state import StreamState
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+__all__ = ["Plan", "PlannedBatch"]
+
+_VERSION = 1
+# What the randomness is for.
+_ORDER, _MIX, _TURNS, _REPLACE = range(4)
+# Windows, and epochs' numbers of batches, that are kept.
+_WINDOWS, _EPOCHS = 4, 8
+# Clips that are looked at to find one in the place of another.
+_PROBES = 4_096
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BatchPlan:
-    """How rows become batches.
+@dataclass(frozen=True, eq=False)
+class PlannedBatch:
+    """The clips of a batch.
 
     Attributes:
-        rows: ``(N,)`` the numbers of the rows that are in batches.
-        groups: ``(N,)`` the group of each, from 0.
-        places: ``(N,)`` in which order the grouped rows are taken.
-        offsets: ``(B + 1,)`` where each batch begins in what was taken, and the end.
+        source: ``(B,)`` int32, the source of each clip.
+        row: ``(B,)`` int64, its row there.
+        number: Of the batch in its epoch, over all processes.
+        epoch: The epoch that it is of.
     """
 
-    rows: Ints
-    groups: Ints
-    places: Ints
-    offsets: Ints
+    source: npt.NDArray[np.int32]
+    row: Ints
+    number: int
+    epoch: int
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.row)
 
-    def arrange(self, keys: npt.NDArray[np.uint64] | Floats) -> Ints:
-        """``(N,)`` numbers of rows, batch after batch, sorted by ``keys`` inside of each group."""
-        grouped = self.rows[np.lexsort((keys, self.groups))]
-        return grouped[self.places]
 
-    def with_single(self, rows: Ints) -> BatchPlan:
-        """This plan and after it each of ``rows`` in a batch of its own."""
-        count, behind = len(self.rows), np.arange(1, len(rows) + 1)
-        first = self.groups.max(initial=-1)
-        return BatchPlan(
-            np.concatenate([self.rows, rows]),
-            np.concatenate([self.groups, first + behind]),
-            np.concatenate([self.places, count - 1 + behind]),
-            np.concatenate([self.offsets, count + behind]),
+class _Draws(NamedTuple):
+    """Clips of a window, in the order that they were drawn in."""
+
+    source: npt.NDArray[np.int32]
+    row: Ints
+    costs: Floats
+
+
+class _Window(NamedTuple):
+    """Clips of a window, batch after batch."""
+
+    source: npt.NDArray[np.int32]
+    row: Ints
+    offsets: Ints
+
+
+class _Pool:
+    """The rows of a source that are drawn, and what they cost."""
+
+    def __init__(self, source: Source, rule: BatchRule, on_too_long: str) -> None:
+        self.rows: npt.NDArray[np.int32 | np.int64] | None = None
+        self.costs = _costs(source, rule)
+        if source.where is not None:
+            self._keep(source.kept)
+        self.dropped = 0
+        if self.costs is not None:
+            self._check(source, rule, on_too_long)
+        self.count = len(source) if self.rows is None else len(self.rows)
+
+    def number(self, places: Ints) -> Ints:
+        """The numbers of the rows at some places among those that are drawn."""
+        return places if self.rows is None else self.rows[places].astype(np.int64)
+
+    def cost(self, rows: Ints) -> Floats:
+        """What rows cost."""
+        return np.ones(len(rows)) if self.costs is None else self.costs[rows]
+
+    def _keep(self, rows: Ints) -> None:
+        small = len(rows) == 0 or int(rows[-1]) < 2**31
+        self.rows = rows.astype(np.int32) if small else rows
+
+    def _check(self, source: Source, rule: BatchRule, on_too_long: str) -> None:
+        assert self.costs is not None
+        costs = self.costs if self.rows is None else self.costs[self.rows]
+        unknown = np.flatnonzero(~(np.isfinite(costs) & (costs >= 0)))
+        if len(unknown):
+            raise InvalidArgumentError(
+                f"{len(unknown)} of {len(costs)} rows of {source.name} have no length, the first "
+                f"is {_name(source, self.number(unknown[:1]))}: leave them out by where="
+            )
+        long = np.flatnonzero(costs > rule.budget)
+        if not len(long):
+            return
+        facts = (
+            f"{len(long)} of {len(costs)} rows of {source.name} are longer than the budget of "
+            f"{rule.budget:g} ({_name(source, self.number(long[:1]))} has {costs[long[0]]:g})"
         )
+        if on_too_long == "raise":
+            advice = 'raise the budget, or pass on_too_long="alone" or "drop"'
+            raise InvalidArgumentError(f"{facts}: {advice}")
+        fate = "get batches of their own" if on_too_long == "alone" else "are left out"
+        warnings.warn(f"{facts} and {fate}", UserWarning, stacklevel=4)
+        if on_too_long == "drop":
+            self.dropped = len(long)
+            self._keep(self.number(np.flatnonzero(costs <= rule.budget)))
 
 
-def plan_padded(rows: Ints, costs: Floats, budget: float, most: int, slack: float) -> BatchPlan:
-    """Batches whose longest row times their number of rows is at most ``budget``.
+class Plan:
+    """Which clips each batch has, over all processes, epochs and resumes.
 
-    From the longest row on, a group is the rows that are shorter by no more than the share
-    ``slack``, as many of them as fill whole batches at the group's longest; the rest of them begin
-    the next group. Where there are too few for one batch, rows that are shorter still fill it.
-
-    Args:
-        rows: ``(N,)`` numbers of the rows.
-        costs: ``(N,)`` the cost of each, at least 0 and at most ``budget``.
-        budget: The most that a batch may cost.
-        most: The most rows of a batch.
-        slack: 0 to 1, 1 not included.
-    """
-    order = np.argsort(-costs, kind="stable")
-    falling = -costs[order]
-    sizes: list[int] = []
-    lengths: list[int] = []
-    start = 0
-    while start < len(order):
-        longest = -float(falling[start])
-        full = _rows_that_fit(longest, budget, most)
-        limit = falling[start] * (1 - slack)
-        similar = int(np.searchsorted(falling, limit, side="right")) - start
-        taken = min(max(similar // full, 1) * full, len(order) - start)
-        sizes += [full] * (taken // full) + [taken % full] * (taken % full > 0)
-        lengths.append(taken)
-        start += taken
-    groups = np.repeat(np.arange(len(lengths)), lengths)
-    return BatchPlan(rows[order], groups, np.arange(len(order)), _offsets(sizes))
-
-
-def plan_packed(rows: Ints, costs: Floats, budget: float, most: int) -> BatchPlan:
-    """The fewest batches such that rows of any length mix and no sum can exceed ``budget``.
-
-    With ``count`` batches, the longest ``count`` rows are a group, the next longest another, and
-    each batch has one row of each group. The most that a batch may come to is then the sum of the
-    groups' longest rows: less than the mean over all batches and one longest row.
+    An epoch's order is a function of the sources, the settings, ``seed`` and the epoch alone. Clips
+    of a source come in a random order without repetition; where an epoch takes more or fewer than
+    the source has, the next goes on where it stopped, so that all come equally often. The order
+    runs on from epoch to epoch: where processes have no batch left in a last step, they take the
+    first of the next epoch, which then begins after these. So every process takes as many steps,
+    nothing is left out or repeated, and any number of processes can go on from any place.
 
     Args:
-        rows: ``(N,)`` numbers of the rows.
-        costs: ``(N,)`` the cost of each, at least 0 and at most ``budget``.
-        budget: The most that the costs of a batch may sum up to.
-        most: The most rows of a batch.
+        sources: A `Source`, or several; or what a `Source` is made of.
+        batch: `Seconds`, `Tokens`, or a number of rows.
+        window: Rows that are planned together. More pad less; what is drawn from is the same.
+        run: How many neighbouring rows stay together in the shuffle, so that they can be read at
+            once. With budgets they are spread over a window by their lengths.
+        sync: Batches of like length that follow each other: a multiple of the processes, so that
+            those of a step get batches of like length.
+        seed: Of the order, at least 0.
+        temperature: The exponent of the sources' sizes: their shares of the draws are ``weight *
+            rows ** temperature``. 1 draws all rows equally often, 0 all sources; between them
+            small sources are raised. None is 1 where no source has a weight, and 0 otherwise.
+        epoch_rows: Draws of an epoch; None takes as many as there are rows.
+        on_too_long: What becomes of rows that cost more than the budget: ``"raise"``, ``"alone"``
+            in a batch of their own, or ``"drop"``; the latter two warn.
+
+    Attributes:
+        sources: The sources.
+        rows: Draws of an epoch.
+        windows: Windows of an epoch.
+
+    Raises:
+        InvalidArgumentError: An argument makes no sense, a row is too long or has no length, or
+            there is nothing to draw.
     """
-    order = np.argsort(-costs, kind="stable")
-    count = _fewest(costs[order], budget, most)
-    numbers = np.arange(len(order))
-    batches = numbers % max(count, 1)
-    sizes = np.bincount(batches, minlength=count)
-    places = np.argsort(batches, kind="stable")
-    return BatchPlan(rows[order], numbers // max(count, 1), places, _offsets(sizes))
+
+    def __init__(
+        self,
+        sources: Any,
+        batch: BatchRule | int,
+        *,
+        window: int = 65_536,
+        run: int = 1,
+        sync: int = 8,
+        seed: int = 0,
+        temperature: float | None = None,
+        epoch_rows: int | None = None,
+        on_too_long: Literal["raise", "alone", "drop"] = "raise",
+    ) -> None:
+        _check(window=window, run=run, sync=sync)
+        if seed < 0:
+            raise InvalidArgumentError(f"seed must be at least 0, not {seed}")
+        self.sources = _sources_of(sources)
+        self.seed, self._rule = int(seed), rule_of(batch)
+        self._run, self._sync = run, sync
+        one_of("on_too_long", on_too_long, ("raise", "alone", "drop"))
+        self._pools = [_Pool(source, self._rule, on_too_long) for source in self.sources]
+        sizes = [pool.count for pool in self._pools]
+        shares = shares_of(sizes, [source.weight for source in self.sources], temperature)
+        self.rows = sum(sizes) if epoch_rows is None else epoch_rows
+        _check(epoch_rows=self.rows)
+        self._mixture = Mixture(apportion(shares, self.rows))
+        self._ends = _ends(self.rows, window, self._rule)
+        self._settings = {"batch": repr(self._rule), "window": window, "run": run, "sync": sync}
+        self._forget()
+
+    def __repr__(self) -> str:
+        names = ", ".join(source.name for source in self.sources)
+        return f"<Plan of {names}: {self.rows:,} rows an epoch, {self._rule}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        gone = ("_lock", "_kept", "_numbers")
+        return {name: value for name, value in self.__dict__.items() if name not in gone}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    @property
+    def windows(self) -> int:
+        """Windows of an epoch."""
+        return len(self._ends) - 1
+
+    @property
+    def shares(self) -> list[float]:
+        """Each source's share of the draws of an epoch."""
+        return [quota / self.rows for quota in self._mixture.quotas]
+
+    @cached_property
+    def sha256(self) -> str:
+        """64 hex digits over all that the order depends on: seed, settings, rows and lengths."""
+        digest = hashlib.sha256()
+        digest.update(f"{_VERSION},{self.seed},{self.rows},{self._mixture.quotas}".encode())
+        digest.update(repr(sorted(self._settings.items())).encode())
+        for source, pool in zip(self.sources, self._pools, strict=True):
+            source.update(digest)
+            digest.update(f"{pool.count},".encode())
+            for array in (pool.rows, pool.costs):
+                digest.update(b"" if array is None else array.tobytes())
+        return digest.hexdigest()
+
+    def batches(self, epoch: int) -> int:
+        """How many batches an epoch has, over all processes.
+
+        Of budgets, each window of the epoch is planned for it, once.
+        """
+        return self._count_all(epoch)
+
+    def steps(self, epoch: int, world_size: int = 1, start: int = 0) -> int:
+        """How many steps every process takes through an epoch.
+
+        Args:
+            epoch: The epoch.
+            world_size: How many processes take turns.
+            start: Batches of the epoch that were taken before.
+        """
+        _check(world_size=world_size)
+        return -(-max(self.batches(epoch) - start, 0) // world_size)
+
+    def batch(
+        self, epoch: int, step: int, rank: int = 0, world_size: int = 1, start: int = 0
+    ) -> PlannedBatch:
+        """The batch of a process in a step; beyond the end of an epoch it is one of the next.
+
+        Args:
+            epoch: The epoch.
+            step: From 0.
+            rank: The number of the process.
+            world_size: How many processes take turns.
+            start: Batches of the epoch that were taken before step 0.
+        """
+        if not 0 <= rank < world_size or min(epoch, step, start) < 0:
+            raise InvalidArgumentError(
+                f"there is no batch at epoch {epoch}, step {step}, rank {rank} of {world_size}"
+            )
+        epoch, number, window, place = self._locate(epoch, start + step * world_size + rank)
+        made = self._window(epoch, window)
+        part = slice(*made.offsets[place : place + 2].tolist())
+        return PlannedBatch(made.source[part], made.row[part], number, epoch)
+
+    def state(self, epoch: int, consumed: int) -> StreamState:
+        """The state after some batches of an epoch, over all processes.
+
+        Beyond the end of the epoch they are batches of the next.
+        """
+        epoch, number, window, place = self._locate(epoch, consumed)
+        return StreamState(self.sha256, epoch, number, window, place)
+
+    def resume(self, state: StreamState | Mapping[str, Any]) -> tuple[int, int]:
+        """The epoch of a state, and its batches that were consumed; the place is found at once.
+
+        Raises:
+            InvalidArgumentError: It is no state, or one of another plan.
+        """
+        state = state if isinstance(state, StreamState) else StreamState.of(state)
+        if state.plan_sha256 != self.sha256:
+            raise InvalidArgumentError(
+                "the state is of another plan: its sources, their lengths, or settings differ"
+            )
+        first = state.consumed - state.batch
+        is_place = state.window < self.windows and first >= state.window
+        if not is_place or state.batch >= self._count(state.epoch, state.window):
+            raise InvalidArgumentError(f"the plan has no such place: {state.as_dict()}")
+        self._learn(state.epoch, state.window, first)
+        return state.epoch, state.consumed
+
+    def replacement(self, source: int, row: int, attempt: int = 1) -> tuple[int, int]:
+        """Another clip of the same source, of like length and no longer where there is one.
+
+        Args:
+            source: The source of the clip that cannot be used.
+            row: Its row.
+            attempt: From 1; each is another draw.
+
+        Returns:
+            Source and row: a function of the seed, the source, the row and the attempt.
+
+        Raises:
+            InvalidArgumentError: The source has no other row.
+        """
+        pool = self._pools[source]
+        if pool.count < 2:
+            raise InvalidArgumentError(f"{self.sources[source].name} has no other row")
+        key = (self.seed, _REPLACE, source, row, attempt)
+        bits = random_bits(np.arange(_PROBES), *key) >> np.uint64(1)
+        rows = pool.number((bits % np.uint64(pool.count)).astype(np.int64))
+        rows = rows[rows != row]
+        costs, own = pool.cost(rows), float(pool.cost(np.array([row]))[0])
+        padding = getattr(self._rule, "padding", 0.0)
+        similar = np.flatnonzero((costs <= own) & (costs >= own * (1 - padding)))
+        if len(similar):
+            return source, int(rows[similar[0]])
+        # None so long: the nearest that is shorter, and the shortest where all are longer.
+        return source, int(rows[np.argmin(np.where(costs <= own, own - costs, costs + own + 1))])
+
+    def costs(self, batch: PlannedBatch) -> Floats:
+        """``(B,)`` what each clip of a batch costs, in seconds or tokens; 1 of batches of rows."""
+        found = np.empty(len(batch))
+        for source, pool in enumerate(self._pools):
+            own = batch.source == source
+            found[own] = pool.cost(batch.row[own])
+        return found
+
+    def _forget(self) -> None:
+        self._lock = RLock()
+        self._kept: OrderedDict[tuple[int, int], _Window] = OrderedDict()
+        self._numbers: OrderedDict[int, tuple[list[int], list[int]]] = OrderedDict()
+
+    def _draws(self, epoch: int, window: int) -> _Draws:
+        """The clips of a window, source after source."""
+        parts = self._drawn(epoch, window)
+        source = np.repeat(np.arange(len(parts), dtype=np.int32), [len(one) for one in parts])
+        costs = [pool.cost(part) for pool, part in zip(self._pools, parts, strict=True)]
+        return _Draws(source, np.concatenate(parts), np.concatenate(costs))
+
+    def _drawn(self, epoch: int, window: int) -> list[Ints]:
+        first, last = map(self._mixture.taken, self._ends[window : window + 2])
+        return [
+            self._rows(source, epoch * quota + begin, epoch * quota + end)
+            for source, (quota, begin, end) in enumerate(
+                zip(self._mixture.quotas, first, last, strict=True)
+            )
+        ]
+
+    def _rows(self, source: int, first: int, last: int) -> Ints:
+        """Draws of a source, counted over all epochs; it has epochs of its own, of all its rows."""
+        pool = self._pools[source]
+        parts = [np.empty(0, np.int64)]
+        while first < last:
+            own, place = divmod(first, pool.count)
+            count = min(last - first, pool.count - place)
+            order = RunPermutation(pool.count, self._run, self.seed, _ORDER, source, own)
+            parts.append(pool.number(order(np.arange(place, place + count))))
+            first += count
+        return np.concatenate(parts)
+
+    def _mixed(self, draws: _Draws, epoch: int, window: int) -> _Draws:
+        if len(self.sources) == 1:
+            return draws
+        counts = np.bincount(draws.source, minlength=len(self.sources))
+        rows = np.split(draws.row, np.cumsum(counts)[:-1])
+        starts = self._mixture.taken(self._ends[window])
+        key = (self.seed, _MIX, epoch)
+        order = interleaved(starts, self._mixture.quotas, rows, self._run > 1, *key)
+        return _Draws(draws.source[order], draws.row[order], draws.costs[order])
+
+    def _window(self, epoch: int, window: int) -> _Window:
+        with self._lock:
+            found = self._kept.get((epoch, window))
+            if found is None:
+                draws = self._mixed(self._draws(epoch, window), epoch, window)
+                key = (self.seed, _TURNS, epoch, window)
+                order, offsets = make_batches(self._rule, draws.costs, self._sync, *key)
+                found = _Window(draws.source[order], draws.row[order], offsets)
+                self._kept[epoch, window] = found
+                if len(self._kept) > _WINDOWS:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end((epoch, window))
+            return found
+
+    def _count(self, epoch: int, window: int) -> int:
+        """Batches of a window."""
+        if isinstance(self._rule, RowCount):
+            return -(-(self._ends[window + 1] - self._ends[window]) // self._rule.budget)
+        made = self._kept.get((epoch, window))
+        if made is not None:
+            return len(made.offsets) - 1
+        return count_batches(self._rule, self._draws(epoch, window).costs, self._sync)
+
+    def _locate(self, epoch: int, number: int) -> tuple[int, int, int, int]:
+        """Where a batch is: its epoch and number there, its window and place there."""
+        with self._lock:
+            while True:
+                window, first = self._known(epoch, number)
+                while window < self.windows:
+                    count = self._count(epoch, window)
+                    if number < first + count:
+                        return epoch, number, window, number - first
+                    window, first = window + 1, first + count
+                    self._learn(epoch, window, first)
+                epoch, number = epoch + 1, number - first
+
+    def _count_all(self, epoch: int) -> int:
+        if isinstance(self._rule, RowCount):
+            return -(-self.rows // self._rule.budget)
+        with self._lock:
+            window, first = self._known(epoch, 1 << 62)
+            while window < self.windows:
+                first += self._count(epoch, window)
+                window += 1
+                self._learn(epoch, window, first)
+            return first
+
+    def _known(self, epoch: int, number: int) -> tuple[int, int]:
+        """The last window that is known to begin at or before a batch, and its first batch."""
+        if isinstance(self._rule, RowCount):
+            each = self._count(epoch, 0)
+            window = min(number // each, self.windows)
+            return (
+                (window, window * each)
+                if window < self.windows
+                else (window, self._count_all(epoch))
+            )
+        windows, firsts = self._numbers_of(epoch)
+        at = bisect.bisect_right(firsts, number) - 1
+        return windows[at], firsts[at]
+
+    def _learn(self, epoch: int, window: int, first: int) -> None:
+        """Notes the number of a window's first batch."""
+        with self._lock:
+            windows, firsts = self._numbers_of(epoch)
+            at = bisect.bisect_left(windows, window)
+            if at == len(windows) or windows[at] != window:
+                windows.insert(at, window)
+                firsts.insert(at, first)
+            if firsts[at] != first or sorted(firsts) != firsts:
+                raise InvalidArgumentError(f"window {window} begins elsewhere than the state says")
+
+    def _numbers_of(self, epoch: int) -> tuple[list[int], list[int]]:
+        with self._lock:
+            found = self._numbers.setdefault(epoch, ([0], [0]))
+            self._numbers.move_to_end(epoch)
+            if len(self._numbers) > _EPOCHS:
+                self._numbers.popitem(last=False)
+            return found
 
 
-def _rows_that_fit(longest: float, budget: float, most: int) -> int:
-    """The largest n, from 1 to ``most``, such that n times ``longest`` is at most ``budget``."""
-    fitting = int(min(budget / longest, most)) if longest > 0 else most
-    # The quotient may be off by a rounding.
-    fitting += (fitting + 1) * longest <= budget
-    fitting -= fitting * longest > budget
-    return max(1, min(fitting, most))
+def _sources_of(sources: Any) -> tuple[Source, ...]:
+    if isinstance(sources, Source):
+        return (sources,)
+    if (
+        isinstance(sources, Sequence)
+        and sources
+        and all(isinstance(one, Source) for one in sources)
+    ):
+        return tuple(sources)
+    return (Source(sources),)
 
 
-def _fewest(falling: Floats, budget: float, most: int) -> int:
-    """By bisection: the bound falls as batches are added."""
-    least, enough = -(-len(falling) // most), len(falling)
-    while least < enough:
-        middle = (least + enough) // 2
-        if float(falling[::middle].sum()) <= budget:
-            enough = middle
-        else:
-            least = middle + 1
-    return enough
+def _costs(source: Source, rule: BatchRule) -> Floats | None:
+    if isinstance(rule, RowCount):
+        return None
+    if isinstance(rule, Seconds):
+        return source.seconds if rule.cut_at is None else np.minimum(source.seconds, rule.cut_at)
+    import polars as pl
+
+    tokens = pl.col(rule.tokens) if isinstance(rule.tokens, str) else rule.tokens
+    return source.evaluate(tokens.cast(pl.Float64)).fill_null(float("nan")).to_numpy()
 
 
-def _offsets(sizes: list[int] | npt.NDArray[np.int64]) -> Ints:
-    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+def _ends(rows: int, window: int, rule: BatchRule) -> list[int]:
+    """Where windows begin in the draws of an epoch, and the end."""
+    if isinstance(rule, RowCount):
+        size = max(window // rule.budget, 1) * rule.budget
+        return [*range(0, rows, size), rows]
+    count = -(-rows // window)
+    return [number * rows // count for number in range(count + 1)]
+
+
+def _name(source: Source, rows: Ints) -> str:
+    [name] = source.ids(rows)
+    return f"row {rows[0]} ({name})"
+
+
+def _check(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if isinstance(number, bool) or number != int(number) or number < 1:
+            raise InvalidArgumentError(f"{name} must be a whole number of at least 1, not {number}")

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle.errors import InvalidArgumentError
-from ossicle.stream.plan import BatchPlan, plan_packed, plan_padded
+from ossicle.stream.budgets import BatchPlan, plan_packed, plan_padded
 from ossicle.stream.turns import Turns
 
 if TYPE_CHECKING:

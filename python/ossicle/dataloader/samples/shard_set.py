@@ -15,7 +15,7 @@ from ossicle.audio.resampling import check_rate
 from ossicle.data.columns import value_of
 from ossicle.data.errors import ManifestError, MetadataError, SampleError
 from ossicle.data.npz import read_npy, read_npz
-from ossicle.data.recordings import samples_at
+from ossicle.data.recordings import Header, Recording, samples_at
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.shard import Shard
 from ossicle.shard.index import Shards, list_paths
@@ -126,7 +126,8 @@ class ShardSet:
             return facts.frames
         shard, number = self.place(sample)
         try:
-            return samples_at(shard.member(number), facts, self.sample_rate)
+            header = Header(facts.sample_rate, facts.frames, facts.remarks, facts.channels)
+            return samples_at(Recording(shard.member(number), key), header, self.sample_rate)
         except AudioError as error:
             raise sample_error(error, key) from error
 

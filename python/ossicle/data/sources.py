@@ -1,0 +1,109 @@
+"""The rows of a source one after the other, as they came and as what they mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ossicle.data.errors import ManifestError
+from ossicle.data.pieces import Found, Piece
+from ossicle.data.schema import Reading, in_schema
+
+__all__ = ["RowSource", "SourceRow"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """A row.
+
+    Attributes:
+        number: Its place in the source, from 0; rows at fault count.
+        line: Its line, from 1, where the source has lines.
+        known: The columns of the schema.
+        fields: The row as it came, by the names of the source.
+    """
+
+    number: int
+    line: int | None
+    known: Mapping[str, Any]
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """A source of rows, which can be read several times.
+
+    Attributes:
+        name: What errors call it.
+        format: The name of its format.
+        start: Begins to read: rows as they came, in pieces, and faults.
+        reading: What is to be known to bring them into the schema; None where they are in it.
+    """
+
+    name: str
+    format: str
+    start: Callable[[], Iterable[Found]]
+    reading: Reading | None
+
+    def in_schema(self) -> Iterator[Found]:
+        """Pieces in the schema, and faults."""
+        found = self.start()
+        return iter(found) if self.reading is None else in_schema(found, self.reading)
+
+    def rows(self, *, as_they_came: bool = False) -> Iterator[SourceRow | ManifestError]:
+        """The rows and the faults in the order of the source; nothing is kept of them.
+
+        Args:
+            as_they_came: Give `SourceRow.fields` of the source; else they are those of the schema.
+        """
+        waiting: list[ManifestError] = []
+        for found in self.start():
+            if isinstance(found, ManifestError):
+                waiting.append(found)
+            else:
+                yield from self._in_order(found, waiting, as_they_came)
+                waiting = []
+        yield from sorted(waiting, key=_number)
+
+    def _in_order(
+        self, piece: Piece, faults: list[ManifestError], as_they_came: bool
+    ) -> Iterator[SourceRow | ManifestError]:
+        """A piece's rows, with the faults that come before, among and after them."""
+        fitted = [piece] if self.reading is None else list(in_schema([piece], self.reading))
+        faults += [one for one in fitted if isinstance(one, ManifestError)]
+        pieces = [one for one in fitted if isinstance(one, Piece)]
+        faults.sort(key=_number)
+        at = 0
+        for row in _rows(piece if as_they_came else None, pieces):
+            while at < len(faults) and _number(faults[at]) < row.number:
+                yield faults[at]
+                at += 1
+            yield row
+        yield from faults[at:]
+
+
+def _number(fault: ManifestError) -> int:
+    return -1 if fault.row is None else fault.row
+
+
+def _rows(raw: Piece | None, fitted: list[Piece]) -> Iterator[SourceRow]:
+    """The rows of pieces in the schema, side by side with what they were."""
+    came = iter(()) if raw is None else zip(map(int, raw.numbers), _fields(raw), strict=True)
+    for piece in fitted:
+        for at, known in enumerate(_fields(piece)):
+            number, fields = int(piece.numbers[at]), known
+            if raw is not None:
+                fields = next(fields for own, fields in came if own == number)
+            yield SourceRow(number, piece.line(at), known, fields)
+
+
+def _fields(piece: Piece) -> Iterator[dict[str, Any]]:
+    for at, row in enumerate(piece.frame.iter_rows(named=True)):
+        for name in piece.nested & row.keys():
+            row[name] = None if row[name] is None else json.loads(row[name])
+        for name, lacking in piece.absent.items():
+            if lacking[at]:
+                del row[name]
+        yield row
