@@ -380,7 +380,7 @@ def test_what_is_wrong_with_a_conversation_is_told() -> None:
         {"conversations": [{"from": "human", "value": "<audio><audio>"}], "audios": ["a"]},
         {"messages": [{"content": "x"}]}, {"messages": "x"},
         {"messages": [{"role": "user", "content": [
-            {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]}]},
+            {"type": "input_audio", "input_audio": {"format": "wav"}}]}]},
         {"prompt": "say", "completion": "done"}, {"audios": ["a", "b"], "text": "x"},
     ])  # fmt: skip
     told = [fault.reason for fault in rows.faults]

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ossicle.audio.decoders import DecoderName
+from ossicle.audio.raw import RawFormat
 from ossicle.cache import AudioCache, WaveformCache
+from ossicle.cache.digests import Digests
 from ossicle.collator.checks import (
     check_limits,
     check_processor,
@@ -38,6 +40,7 @@ from ossicle.collator.rows import read_row
 from ossicle.collator.shorten import Shortener
 from ossicle.collator.sound import Loader, place_of
 from ossicle.collator.types import BatchRow, Encoding, Example, Pair, Prompt, Request, Row, Waveform
+from ossicle.data.recordings import Recording
 from ossicle.errors import AudioError
 
 __all__ = ["Batch", "Batcher", "Errors"]
@@ -79,6 +82,7 @@ class Batcher:
         for_generation: See there.
         strict: See there.
         decoder: See there.
+        raw: See there.
 
     Attributes:
         processor: The processor.
@@ -100,12 +104,14 @@ class Batcher:
         for_generation: bool,
         strict: bool,
         decoder: DecoderName = "native",
+        raw: RawFormat | None = None,
     ) -> None:
         check_limits(sample_rate, max_length_seconds, max_length)
         check_processor(processor, sample_rate)
         check_loss_on(loss_on)
         check_too_long(too_long)
-        if waveform_cache is not None or feature_cache is not None:
+        kept = feature_cache if waveform_cache is None else waveform_cache
+        if kept is not None:
             check_whole_milliseconds(max_length_seconds)
         self.processor, self.too_long = processor, too_long
         self._family = family_of(processor)
@@ -124,8 +130,10 @@ class Batcher:
             auto_resample=auto_resample,
             min_samples=self._family.min_samples,
             cache=waveform_cache,
+            digests=None if kept is None else Digests(kept.root),
             strict=strict,
             decoder=decoder,
+            raw=raw,
         )
 
     def read(self, index: int, row: Row) -> BatchRow:
@@ -143,7 +151,8 @@ class Batcher:
             RowError: It is not of the form that is asked for.
         """
         needs_text = self._family.has_placeholder or not self._for_generation
-        return read_row(index, row, needs_text=needs_text)
+        placeholder = getattr(self.processor, "audio_token", None)
+        return read_row(index, row, needs_text=needs_text, placeholder=placeholder)
 
     def prompts(self, examples: Sequence[Example]) -> tuple[list[BatchRow], Errors]:
         """The rows with their prompts, and the errors of those that have none."""
@@ -174,12 +183,12 @@ class Batcher:
         loaded, errors = [], Errors()
         for place, item in enumerate(items):
             own: list[Waveform] = []
-            for _ in item.example.recordings:
+            for recording in item.example.recordings:
                 sound = next(sounds)
                 if not isinstance(sound, AudioError):
                     own.append(sound)
                 elif place not in errors:
-                    errors[place] = _with_note(sound, item.example.index)
+                    errors[place] = _with_note(sound, item.example.index, recording)
             loaded.append(replace(item, sounds=tuple(own)))
         return loaded, errors
 
@@ -219,6 +228,8 @@ class Batcher:
         audio = token_id(self.processor, "audio_token")
         if "input_ids" not in encoding.text:
             return None
+        if not request.waveforms:
+            return [[] for _ in items]
         if self._family.counts is not None:
             samples = [len(waveform) for waveform in request.waveforms]
             batch = {**encoding.text, **encoding.sound}
@@ -240,7 +251,7 @@ class Batcher:
                 if count <= 0 and place not in errors:
                     why = "the clip is too short for one audio token"
                     error = ClipTooShortError(why, **place_of(recording))
-                    errors[place] = _with_note(error, item.example.index)
+                    errors[place] = _with_note(error, item.example.index, recording)
         return errors
 
     def finish(self, items: list[BatchRow], request: Request, encoding: Encoding) -> Batch:
@@ -326,6 +337,7 @@ class Batcher:
         return {name: value for name, value in text.items() if name not in _NOT_FOR_THE_MODEL}
 
 
-def _with_note(error: AudioError, index: int) -> AudioError:
-    error.add_note(f"in row {index} of the batch")
+def _with_note(error: AudioError, index: int, recording: Recording) -> AudioError:
+    part = "" if recording.segment.is_whole else f" ({recording.segment})"
+    error.add_note(f"in row {index} of the batch{part}")
     return error

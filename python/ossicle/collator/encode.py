@@ -36,7 +36,7 @@ def encode_together(request: Request) -> Encoding:
     side = {"padding_side": "left"} if request.for_generation else {}
     batch = request.processor(
         text=[prompt.text for prompt in request.prompts],
-        audio=request.waveforms,
+        audio=request.waveforms or None,
         sampling_rate=request.sample_rate,
         return_tensors="pt",
         text_kwargs={**_TEXT_KWARGS, **side},

@@ -121,6 +121,7 @@ _FLAMINGO = Family(
     transcribes=True,
     most_clips=1,
     hears=_windows,
+    needs_audio=True,
     features_mask="input_features_mask",
 )
 _GRANITE = Family(
@@ -142,6 +143,7 @@ FAMILIES: dict[str, Family] = {
         most_clips=1,
         most_labels=MOST_LABELS,
         hears=_window,
+        needs_audio=True,
         is_whisper_mel=True,
     ),
     "VoxtralProcessor": Family(
@@ -157,6 +159,7 @@ FAMILIES: dict[str, Family] = {
         has_placeholder=False,
         takes_messages=False,
         most_clips=1,
+        needs_audio=True,
     ),
     "GraniteSpeechProcessor": _GRANITE,
     "Gemma3nProcessor": Family(
@@ -196,6 +199,7 @@ FAMILIES: dict[str, Family] = {
         counts=_by_chunks("input_features_mask"),
         transcribes=True,
         most_clips=1,
+        needs_audio=True,
         features_mask="input_features_mask",
     ),
     "Gemma4Processor": Family(

@@ -54,7 +54,8 @@ class Example:
     @property
     def name(self) -> str:
         """For messages: its place in the batch, and its file."""
-        return f"row {self.index} of the batch ({', '.join(each.name for each in self.recordings)})"
+        files = ", ".join(each.title for each in self.recordings)
+        return f"row {self.index} of the batch" + (files and f" ({files})")
 
     @property
     def id(self) -> str | None:
@@ -163,6 +164,7 @@ class Family:
         most_labels: The most labels that the model's decoder takes; None for any number.
         hears: Of a processor, the seconds of a clip after which it hears nothing; None where there
             is no such limit.
+        needs_audio: Whether each row must have a recording; else texts may stand among them.
         min_samples: Shorter clips make the feature extractor fail, or give not one frame.
         features: The key of the features.
         features_mask: The key of the mask that says which frames are the clip's own; None where
@@ -183,6 +185,7 @@ class Family:
     most_clips: int | None = None
     most_labels: int | None = None
     hears: Seconds | None = None
+    needs_audio: bool = False
     min_samples: int = 1
     features: str = "input_features"
     features_mask: str | None = None

@@ -13,6 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ossicle.data.urls import bytes_of
+
 __all__ = ["CONVERSATIONS", "Conversation", "conversation_of"]
 
 CONVERSATIONS = ("messages", "conversations", "prompt", "completion")
@@ -31,6 +33,7 @@ _ROLES = {
 }
 _MARK = re.compile(r"(<audio>)")
 _AUDIO_PARTS = ("audio", "audio_url", "input_audio")
+_SEGMENT = ("offset", "duration", "end", "channel")
 
 
 class Conversation(NamedTuple):
@@ -38,11 +41,11 @@ class Conversation(NamedTuple):
 
     Attributes:
         messages: None where there is no conversation.
-        audio: The recordings that its parts name, in order.
+        audio: The recordings that its parts name or hold, in order.
     """
 
     messages: list[dict[str, Any]] | None
-    audio: list[str]
+    audio: list[Any]
 
 
 def conversation_of(row: Mapping[str, Any], recordings: int | None = None) -> Conversation:
@@ -58,7 +61,7 @@ def conversation_of(row: Mapping[str, Any], recordings: int | None = None) -> Co
     found = _messages(row)
     if found is None:
         return Conversation(None, [])
-    audio: list[str] = []
+    audio: list[Any] = []
     made = [_message(message, audio) for message in found]
     places = sum(_is_place(part) for one in made for part in _parts(one))
     if audio and recordings:
@@ -93,7 +96,7 @@ def _turns(found: Any, role: str) -> Sequence[Any]:
     return found
 
 
-def _message(message: Any, audio: list[str]) -> dict[str, Any]:
+def _message(message: Any, audio: list[Any]) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         raise ValueError("a message is no object")
     known = {key: value for key, value in message.items() if value is not None}
@@ -129,7 +132,7 @@ def _marked(text: str) -> str | list[dict[str, Any]]:
     return parts
 
 
-def _part(part: Any, audio: list[str]) -> dict[str, Any]:
+def _part(part: Any, audio: list[Any]) -> dict[str, Any]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
     if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
@@ -145,18 +148,29 @@ def _part(part: Any, audio: list[str]) -> dict[str, Any]:
         ),
         None,
     )
-    if isinstance(source, Mapping):
-        source = source.get("url") or source.get("path")
-        if source is None:
-            raise ValueError(f"a part of type {known['type']!r} names no path and no url")
-    if source is not None and not isinstance(source, str):
-        raise ValueError(f"a part of type {known['type']!r} holds a {type(source).__name__}")
-    if source is not None and source.startswith("data:"):
-        raise ValueError("a part holds its audio as a data: URL, which is not read")
     if source is not None:
-        audio.append(source)
-    names = (*_AUDIO_PARTS, "url", "path")
+        part_of = {name: known[name] for name in _SEGMENT if name in known}
+        audio.append(_source(source, known["type"], part_of))
+    names = (*_AUDIO_PARTS, *_SEGMENT, "url", "path")
     return {"type": "audio", **{k: v for k, v in known.items() if k not in names and k != "type"}}
+
+
+def _source(found: Any, kind: str, segment: Mapping[str, Any]) -> Any:
+    """What a part names: a path, or what holds the sound itself."""
+    if isinstance(found, Mapping) and all(found.get(key) is None for key in ("bytes", "array")):
+        data = found.get("data")
+        if isinstance(data, str):
+            found = f"data:;base64,{data}"
+        else:
+            segment = {**{name: found[name] for name in _SEGMENT if name in found}, **segment}
+            found = found.get("url") or found.get("path")
+        if found is None:
+            raise ValueError(f"a part of type {kind!r} names no path and no url")
+    if isinstance(found, str) and found.startswith("data:"):
+        found = {"bytes": bytes_of(found), "path": None}
+    if not segment:
+        return found
+    return {**(found if isinstance(found, Mapping) else {"path": found}), **segment}
 
 
 def _parts(message: Mapping[str, Any]) -> Sequence[Any]:
