@@ -119,7 +119,7 @@ class Batcher:
         self._loss_on, self._for_generation = loss_on, for_generation
         hears = None if self._family.hears is None else self._family.hears(processor)
         self._limits = Limits(
-            sample_rate, max_length_seconds, hears, max_length, self._family.most_labels
+            sample_rate, max_length_seconds, hears, max_length, self._family.most_labels, raw
         )
         self._features = (
             None if feature_cache is None else CachedMel(feature_cache, processor, self._family)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ossicle.collator.types import Counts, Family
+from ossicle.collator.types import Family
 from ossicle.collator.voxtral import encode_voxtral, encode_voxtral_realtime, sound_ids
 from ossicle.collator.whisper import MOST_LABELS, encode_whisper
 
@@ -40,28 +41,29 @@ def _by_mask(processor: Any, batch: dict[str, Any], samples: Sequence[int]) -> l
     return counted
 
 
-def _by_chunks(mask: str) -> Counts:
-    def count(processor: Any, batch: dict[str, Any], samples: Sequence[int]) -> list[int]:
-        del processor, samples
-        counted: list[int] = _halved_thrice(batch[mask].sum(-1)).tolist()
-        return counted
+def _by_chunks(
+    processor: Any, batch: dict[str, Any], samples: Sequence[int], *, mask: str
+) -> list[int]:
+    del processor, samples
+    counted: list[int] = _halved_thrice(batch[mask].sum(-1)).tolist()
+    return counted
 
-    return count
 
-
-def _by_windows(tokens: Callable[[torch.Tensor], torch.Tensor]) -> Counts:
+def _by_windows(
+    processor: Any,
+    batch: dict[str, Any],
+    samples: Sequence[int],
+    *,
+    tokens: Callable[[torch.Tensor], torch.Tensor],
+) -> list[int]:
     """A clip is cut into windows of 30 s; their frames are counted together."""
+    import torch
 
-    def count(processor: Any, batch: dict[str, Any], samples: Sequence[int]) -> list[int]:
-        import torch
-
-        window = processor.feature_extractor.n_samples
-        most = int(processor.max_audio_len // processor.feature_extractor.chunk_length)
-        windows = [min(max(1, -(-count // window)), most) for count in samples]
-        frames = batch["input_features_mask"].sum(-1).split(windows)
-        return [int(tokens(torch.as_tensor(part.sum()))) for part in frames]
-
-    return count
+    window = processor.feature_extractor.n_samples
+    most = int(processor.max_audio_len // processor.feature_extractor.chunk_length)
+    windows = [min(max(1, -(-count // window)), most) for count in samples]
+    frames = batch["input_features_mask"].sum(-1).split(windows)
+    return [int(tokens(torch.as_tensor(part.sum()))) for part in frames]
 
 
 def _by_every_fourth(processor: Any, batch: dict[str, Any], samples: Sequence[int]) -> list[int]:
@@ -116,7 +118,7 @@ _QWEN = Family(
     counts=_by_mask, hears=_window, features_mask="feature_attention_mask", is_whisper_mel=True
 )
 _FLAMINGO = Family(
-    counts=_by_windows(_halved_twice),
+    counts=partial(_by_windows, tokens=_halved_twice),
     marks=("audio_token",),
     transcribes=True,
     most_clips=1,
@@ -186,17 +188,17 @@ FAMILIES: dict[str, Family] = {
     ),
     "GlmAsrProcessor": replace(
         _FLAMINGO,
-        counts=_by_windows(_halved_and_merged),
+        counts=partial(_by_windows, tokens=_halved_and_merged),
         marks=("audio_token", "<|begin_of_audio|>", "<|end_of_audio|>"),
     ),
     "Qwen3OmniMoeProcessor": Family(
         # Clips are padded to the longest alone, whose spectrogram reflects 200 samples.
-        counts=_by_chunks("feature_attention_mask"),
+        counts=partial(_by_chunks, mask="feature_attention_mask"),
         min_samples=201,
         features_mask="feature_attention_mask",
     ),
     "Qwen3ASRProcessor": Family(
-        counts=_by_chunks("input_features_mask"),
+        counts=partial(_by_chunks, mask="input_features_mask"),
         transcribes=True,
         most_clips=1,
         needs_audio=True,

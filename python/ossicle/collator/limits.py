@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+from ossicle.audio.raw import RawFormat
 from ossicle.collator.errors import ClipTooLongError, TextTooLongError
 from ossicle.collator.sound import place_of
 from ossicle.collator.types import BatchRow, Encoding, Waveform
@@ -35,6 +36,7 @@ class Limits:
         hears: Seconds after which the processor hears nothing; None for no such limit.
         max_length: The most tokens that a row may have; None for any number.
         most_labels: The most that the model's decoder takes; None for any number.
+        raw: How files without a header are read.
     """
 
     sample_rate: int
@@ -42,6 +44,7 @@ class Limits:
     hears: float | None
     max_length: int | None
     most_labels: int | None
+    raw: RawFormat | None = None
 
     @property
     def seconds(self) -> float:
@@ -91,7 +94,7 @@ class Limits:
         if length < most - 0.5 / self.sample_rate:
             return length
         try:
-            header = header_of(recording)
+            header = header_of(recording, self.raw)
         except AudioError:
             return length
         frames = recording.segment.frames(header.frames, header.sample_rate)
