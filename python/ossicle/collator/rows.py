@@ -131,4 +131,3 @@ def _nothing(index: int, row: Mapping[str, Any], *, has_audio: bool) -> RowError
     hint = "" if has_audio else _REMOVED_COLUMNS_HINT
     keys = ", ".join(map(str, row)) or "none"
     return RowError(f"row {index} of the batch has {what} (its keys: {keys}){hint}", row=index)
-

@@ -107,7 +107,7 @@ class Loader:
             )
         return found
 
-    def _segment(self, recording: Recording) -> dict[str, int | None]:
+    def _segment(self, recording: Recording) -> dict[str, Any]:
         """What a key says of a segment; nothing where it is the whole recording."""
         part, rate = recording.segment, self.sample_rate
         # What is cut anyway makes no difference.

@@ -63,9 +63,10 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 }
 """By what a column means, the names that it may have; the first that has a value counts.
 
-The first is the schema's own. ``audio`` is the recording, or several of them; ``id`` what the row is called; ``wav_id`` the
-recording that a clip is of; ``offset``, ``end`` and ``duration`` the segment of the recording, in
-seconds (an ``end`` becomes a duration); ``sha256`` the digest of the recording's file.
+The first is the schema's own. ``audio`` is the recording, or several of them; ``id`` what the row
+is called; ``wav_id`` the recording that a clip is of; ``offset``, ``end`` and ``duration`` the
+segment of the recording, in seconds (an ``end`` becomes a duration); ``sha256`` the digest of the
+recording's file.
 """
 
 CUT_FROM: Final[tuple[str, ...]] = ("begin_time", "start_time", "end_time")

@@ -189,7 +189,7 @@ def _without_path(found: Any) -> Recording | None:
     # A column of `datasets` that was not decoded, or its decoder, which knows the file too.
     encoded = getattr(found, "_hf_encoded", None) or found
     if isinstance(encoded, Mapping):
-        return replace(_of_dict(encoded), **_asked_of(found))
+        return _with_asked(_of_dict(encoded), found)
     if isinstance(found, ShardMember):
         return Recording(found, f"{found.shard} [{found.name}]")
     if isinstance(found, _BYTES) or (isinstance(found, np.ndarray) and found.dtype == np.uint8):
@@ -208,8 +208,8 @@ def _without_path(found: Any) -> Recording | None:
     return None
 
 
-def _asked_of(decoder: Any) -> dict[str, int]:
-    """The rate that was asked of a decoder of `datasets`, where it is another one than the file's.
+def _with_asked(recording: Recording, decoder: Any) -> Recording:
+    """With the rate that a decoder of `datasets` was asked for, where it is not the file's own.
 
     Ours keeps its feature; torchcodec's the rate, the file's own where none was asked for.
     """
@@ -218,7 +218,7 @@ def _asked_of(decoder: Any) -> dict[str, int]:
         rate = getattr(decoder, "_desired_sample_rate", None)
         own = getattr(getattr(decoder, "metadata", None), "sample_rate", None) if rate else None
         rate = None if rate == own else rate
-    return {} if rate is None else {"wanted_rate": check_rate(rate, "sampling_rate")}
+    return recording if rate is None else replace(recording, wanted_rate=_rate(rate))
 
 
 def _of_dict(found: Mapping[str, Any]) -> Recording:
@@ -283,13 +283,19 @@ def header_of(recording: Recording, raw: RawFormat | None = None) -> Header:
 
     Raises:
         AudioError: It cannot be read.
-        InvalidArgumentError: It is an array that is no waveform, or lacks the segment's channel.
+        InvalidArgumentError: It is an array that is no waveform, or lacks the segment's channel or
+            the segment.
     """
     header = _header(recording.source, raw)
     channel = recording.segment.channel
     if channel is not None and channel >= header.channels:
         why = f"channel {channel} of a recording of {header.channels} channels"
         raise InvalidArgumentError(why, source=recording.name)
+    try:
+        recording.segment.check(header.frames / header.sample_rate)
+    except InvalidArgumentError as error:
+        error.source, error.member = recording.file, recording.member
+        raise
     return header
 
 

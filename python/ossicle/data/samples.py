@@ -93,9 +93,7 @@ def _of_members(sample: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"id": key, **known, "audio": sound}
 
 
-def _facts(
-    key: Any, members: Mapping[str, Any] | Iterable[tuple[str, Any]]
-) -> dict[str, Any]:
+def _facts(key: Any, members: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """What a sample says: the fields of its JSON, its text, the rest under its extensions."""
     facts: dict[str, Any] = {}
     for extension, data in dict(members).items():

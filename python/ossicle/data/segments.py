@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from ossicle.data.columns import column_of
 from ossicle.errors import InvalidArgumentError
 
 __all__ = ["Segment", "segment_of"]
 
-Waveform = TypeVar("Waveform", bound=Any)
 
 _OVERSHOOT: Final = 0.5
 """Seconds that a segment may end after its recording, as in Kaldi's ``extract-segments``."""
@@ -78,7 +80,7 @@ class Segment(NamedTuple):
         shorter = self.at_most(seconds)
         return self._replace(duration=self._longest) if shorter.may_be_whole else shorter
 
-    def kept(self, read: Waveform, sample_rate: int) -> Waveform:
+    def kept(self, read: npt.NDArray[np.float32], sample_rate: int) -> npt.NDArray[np.float32]:
         """Of what was read from its offset on, ``(samples,)``, what it means."""
         return read[: self._count(len(read), sample_rate)]
 
@@ -162,7 +164,7 @@ def segment_of(row: Mapping[str, Any], count: int, without: Collection[str] = ()
 def _numbers(
     row: Mapping[str, Any], name: str | None, meaning: str, count: int
 ) -> list[float | None]:
-    value = None if name is None else row[name]
+    value: Any = None if name is None else row[name]
     if hasattr(value, "tolist"):
         value = value.tolist()
     if _is_nothing(value):
