@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast, set_seed
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from transformers.utils.import_utils import is_torchaudio_available
 
 from ossicle.experiment.tiny import (
@@ -151,17 +152,13 @@ def _qwen25_omni(words: list[str]) -> tuple[Any, Any]:
 
 
 def _whisper(words: list[str]) -> tuple[Any, Any]:
-    marks = {
-        "start_token": "<|startoftranscript|>",
-        "language_token": "<|en|>",
-        "task_token": "<|transcribe|>",
-        "time_token": "<|notimestamps|>",
-    }
+    languages = [f"<|{code}|>" for code in LANGUAGES]
+    marks = ["<|startoftranscript|>", *languages, "<|translate|>", "<|transcribe|>"]
     letters = sorted({letter for word in words for letter in word} | set("Ġ"))
     # Whisper's own tokenizer, over letters instead of 50,000 pieces.
     vocabulary = {token: number for number, token in enumerate(("<|endoftext|>", *letters))}
     tokenizer = hf.WhisperTokenizer(vocab=vocabulary, merges=[])
-    tokenizer.add_special_tokens({"additional_special_tokens": list(marks.values())})
+    tokenizer.add_special_tokens({"additional_special_tokens": [*marks, "<|notimestamps|>"]})
     tokenizer.pad_token = tokenizer.eos_token
     tokenizer.set_prefix_tokens(language="english", task="transcribe", predict_timestamps=False)
     processor = hf.WhisperProcessor(whisper_extractor(80), tokenizer)

@@ -71,7 +71,8 @@ def tiny_glm_asr(words: list[str]) -> tuple[Any, Any]:
 
 def tiny_qwen3_asr(words: list[str]) -> tuple[Any, Any]:
     """Clips of less than half a second are filled up with silence."""
-    tokenizer = tokenizer_of([*words, "language", "<asr_text>"], _QWEN_MARKS)
+    tokenizer = tokenizer_of([*words, "language", "English", "German"], _QWEN_MARKS)
+    tokenizer.add_tokens(["<asr_text>"])
     config = hf.Qwen3ASRConfig(
         audio_config={"model_type": "qwen3_asr_encoder", **_QWEN_AUDIO},
         text_config={"model_type": "qwen3", **TEXT, **ids_of(tokenizer), "head_dim": 16},
