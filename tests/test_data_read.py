@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import gzip
 import io
@@ -19,7 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ossicle
-from ossicle.data import SCHEMA, ManifestError, Rows, clips_of, read, write_faults
+from ossicle.data import (
+    SCHEMA,
+    ManifestError,
+    Rows,
+    Segment,
+    clips_of,
+    read,
+    recordings_of,
+    write_faults,
+)
 from ossicle.data.delimited import Dialect, field_of, records
 from ossicle.errors import AudioFileNotFoundError
 
@@ -424,3 +434,150 @@ def test_an_end_becomes_a_duration_and_no_row_means_the_schema() -> None:
     assert "duration is -1.0" in rows.faults[0].reason
     assert read([]).frame.columns == list(SCHEMA)
     assert len(read(pl.DataFrame())) == 0
+
+
+DICTS: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
+    ({"path": "0.wav", "offset": 0.25, "duration": 0.5, "channel": 0}, (0.25, 0.5, 0, None)),
+    ({"path": "0.wav", "start": 0.25, "end": 0.5, "speaker_age": 7}, (0.25, 0.25, None, None)),
+    ({"path": "0.wav", "sampling_rate": RATE}, (None, None, None, RATE)),
+    ({"audio_filepath": "0.wav", "offset": 0, "duration": 0.25}, (None, 0.25, None, None)),
+]
+
+
+def _segment(row: Any) -> tuple[Any, ...]:
+    return (row.offset, row.duration, row.channel, row.sample_rate)
+
+
+@pytest.mark.parametrize(("audio", "wanted"), DICTS)
+def test_a_segment_inside_of_an_audio_dict_is_the_rows(
+    folder: Path, audio: dict[str, Any], wanted: tuple[Any, ...]
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    data = (folder / "0.wav").read_bytes()
+    for inner in (audio, {**audio, "bytes": data}):
+        row = {"audio": inner, "text": "a"}
+        path = folder / "m.jsonl"
+        sources: list[Any] = [[row], pl.DataFrame([row]), datasets.Dataset.from_list([row])]
+        pl.DataFrame([row, {"audio": None, "text": "b"}]).write_parquet(folder / "m.parquet")
+        sources.append(folder / "m.parquet")
+        if inner is audio:
+            path.write_text(json.dumps(row))
+            sources.append(path)
+        for source in sources:
+            rows = read(source, root=folder)
+            assert rows.faults == []
+            assert _segment(rows[0]) == wanted
+            # The collator's rows say the same.
+            [ours], [theirs] = rows[0].recordings, recordings_of(row)
+            assert ours.segment == theirs.segment
+            waveform, _ = ossicle.load(
+                ours.source, offset=ours.segment.offset, duration=ours.segment.duration
+            )
+            assert len(waveform) == ours.segment.frames(RATE, RATE)
+
+
+def test_several_recordings_have_a_segment_each(folder: Path) -> None:
+    pair = [{"path": "0.wav", "offset": 0.25, "duration": 0.5}, {"path": "1.wav", "channel": 0}]
+    wanted = [Segment(0.25, 0.5), Segment(channel=0)]
+    table = [
+        {"audio": pair, "text": "a"},
+        {"audio": ["0.wav", "1.wav"], "offset": [0.25, None], "duration": [0.5, None],
+         "channel": [None, 0]},
+        {"audio": "2.wav", "offset": [0.5]}, {"audio": ["0.wav", "1.wav"], "duration": 2.5},
+        {"audio": ["0.wav", "1.wav"], "offset": 2.5}, {"audio": ["0.wav"], "offset": [1, 2]},
+    ]  # fmt: skip
+    rows = read(table, root=folder)
+    assert [[one.segment for one in row.recordings] for row in rows] == [
+        wanted, wanted, [Segment(0.5)], [Segment(), Segment()],
+    ]  # fmt: skip
+    assert [one.source for one in rows[1].recordings] == [
+        str(folder / "0.wav"), str(folder / "1.wav"),
+    ]  # fmt: skip
+    assert rows[3].duration == 2.5
+    assert [fault.row for fault in rows.faults] == [4, 5]
+    assert "give a list, one for each" in rows.faults[0].reason
+    for name in ("jsonl", "json", "csv", "parquet"):
+        rows.write(folder / f"out.{name}")
+        again = read(folder / f"out.{name}")
+        assert values(again) == values(rows), name
+    data = (folder / "0.wav").read_bytes()
+    both = read([{"audio": [{"bytes": data, "path": None}, str(folder / "1.wav")]}])[0].recordings
+    assert [len(ossicle.load(one.source)[0]) for one in both] == [RATE, RATE + 1]
+
+
+def test_two_different_segments_are_a_fault() -> None:
+    rows = read([
+        {"audio": {"path": "a", "offset": 1.0}, "offset": 2.0},
+        {"audio": {"path": "a", "offset": 1.0, "duration": 2.0}, "duration": 2.0},
+        {"audio": {"path": "a", "offset": "x"}}, {"audio": {"path": "a", "duration": -1}},
+    ])  # fmt: skip
+    assert _segment(rows[0]) == (1.0, 2.0, None, None)
+    assert [fault.row for fault in rows.faults] == [0, 2, 3]
+    assert "offset is 2 in the row, 1 in its audio" in rows.faults[0].reason
+
+
+def test_times_of_the_original_are_no_segment_of_a_clip(folder: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    data = (folder / "0.wav").read_bytes()
+    times = {"begin_time": 100.5, "end_time": 101.5}
+    inside = [{"audio": {"bytes": data, "path": "x.wav"}, **times}]
+    beside = [{"audio": "0.wav", "original_full_path": "youtube/P0001.opus", **times}]
+    frame = pl.DataFrame(inside)
+    cached = datasets.Dataset.from_list([{"audio": str(folder / "0.wav"), **times}])
+    sources = [
+        inside, beside, frame, cached.cast_column("audio", datasets.Audio()),
+        [{"audio": data, **times}], pl.DataFrame(beside),
+    ]  # fmt: skip
+    for source in sources:
+        [row] = read(source, root=folder)
+        assert _segment(row) == (None, None, None, None)
+        assert (row["begin_time"], row["end_time"]) == (100.5, 101.5)
+        assert recordings_of(row)[0].segment.is_whole
+    for one in (*inside, *beside):
+        assert recordings_of(one)[0].segment.is_whole
+    plain = {"audio": "0.wav", **times}
+    told = {"offset": "begin_time", "end": "end_time"}
+    for rows in (read([plain]), read(inside, columns=told), read([plain, *inside])):
+        assert _segment(rows[0]) == (100.5, 1.0, None, None)
+    assert recordings_of(plain)[0].segment == Segment(100.5, 1.0)
+
+
+def test_recordings_by_uri(folder: Path) -> None:
+    data = (folder / "1.wav").read_bytes()
+    (folder / "a b.wav").write_bytes(data)
+    coded = base64.b64encode(data).decode()
+
+    def talk(part: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{"role": "user", "content": [part]}]
+
+    uris = [(folder / "a b.wav").as_uri(), f"file://localhost{folder}/1.wav",
+            f"data:audio/wav;base64,{coded}"]  # fmt: skip
+    table: list[dict[str, Any]] = [{"audio": one} for one in uris]
+    table += [{"messages": talk({"type": "audio_url", "audio_url": {"url": one}})} for one in uris]
+    table += [{"messages": talk({"type": "audio", "url": one})} for one in uris]
+    table.append({"messages": talk(
+        {"type": "input_audio", "input_audio": {"data": coded, "format": "wav"}})})  # fmt: skip
+    for source in (table, [{"audio": [one]} for one in uris]):
+        rows = read(source)
+        assert rows.faults == []
+        assert len(rows) == len(source)
+        for row in rows:
+            assert len(ossicle.load(row.recordings[0].source)[0]) == RATE + 1
+    bad = ["https://a.b/c.wav", "s3://a/b", "hf://x/y", "data:audio/wav,AA", "data:;base64,A",
+           "file://other/x.wav"]  # fmt: skip
+    faulty = [{"audio": one} for one in bad]
+    faulty += [{"messages": talk({"type": "audio", "url": one})} for one in bad]
+    rows = read(faulty, root=folder)
+    assert len(rows) == 0
+    reasons = [fault.reason for fault in rows.faults]
+    assert reasons[:3] == [f"a URL, which is not read: download it first: {one}" for one in bad[:3]]
+    assert reasons[3:6] == reasons[9:]
+    for part in ("without base64", "is damaged", "on another machine"):
+        assert part in "\n".join(reasons)
+
+
+def test_a_part_of_a_message_says_its_segment(folder: Path) -> None:
+    part = {"type": "audio", "path": "0.wav", "offset": 0.25, "duration": 0.5}
+    rows = read([{"messages": [{"role": "user", "content": [part]}]}], root=folder)
+    assert rows[0].messages == [{"role": "user", "content": [{"type": "audio"}]}]
+    assert rows[0].recordings[0].segment == Segment(0.25, 0.5)

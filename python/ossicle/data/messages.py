@@ -13,7 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ossicle.data.urls import bytes_of
+from ossicle.data.columns import COLUMNS
+from ossicle.data.uris import data_of
 
 __all__ = ["CONVERSATIONS", "Conversation", "conversation_of"]
 
@@ -33,7 +34,8 @@ _ROLES = {
 }
 _MARK = re.compile(r"(<audio>)")
 _AUDIO_PARTS = ("audio", "audio_url", "input_audio")
-_SEGMENT = ("offset", "duration", "end", "channel")
+_SOURCES = (*_AUDIO_PARTS, "url", "path")
+_SEGMENT = tuple(name for key in ("offset", "end", "duration", "channel") for name in COLUMNS[key])
 
 
 class Conversation(NamedTuple):
@@ -41,7 +43,8 @@ class Conversation(NamedTuple):
 
     Attributes:
         messages: None where there is no conversation.
-        audio: The recordings that its parts name or hold, in order.
+        audio: The recordings that its parts name or hold, in order: paths, URIs, bytes, audio dicts
+            and what else `recording_of` takes.
     """
 
     messages: list[dict[str, Any]] | None
@@ -140,37 +143,32 @@ def _part(part: Any, audio: list[Any]) -> dict[str, Any]:
     known = {key: value for key, value in part.items() if value is not None}
     if known["type"] not in _AUDIO_PARTS:
         return known
-    source = next(
-        (
-            known[key]
-            for key in ("audio", "audio_url", "input_audio", "url", "path")
-            if key in known
-        ),
-        None,
-    )
+    names = (*_SOURCES, *_SEGMENT)
+    source = _source(known)
     if source is not None:
-        part_of = {name: known[name] for name in _SEGMENT if name in known}
-        audio.append(_source(source, known["type"], part_of))
-    names = (*_AUDIO_PARTS, *_SEGMENT, "url", "path")
+        said = {key: known[key] for key in _SEGMENT if key in known}
+        audio.append(source if not said else {**_as_dict(source), **said})
     return {"type": "audio", **{k: v for k, v in known.items() if k not in names and k != "type"}}
 
 
-def _source(found: Any, kind: str, segment: Mapping[str, Any]) -> Any:
-    """What a part names: a path, or what holds the sound itself."""
-    if isinstance(found, Mapping) and all(found.get(key) is None for key in ("bytes", "array")):
-        data = found.get("data")
-        if isinstance(data, str):
-            found = f"data:;base64,{data}"
-        else:
-            segment = {**{name: found[name] for name in _SEGMENT if name in found}, **segment}
-            found = found.get("url") or found.get("path")
-        if found is None:
-            raise ValueError(f"a part of type {kind!r} names no path and no url")
-    if isinstance(found, str) and found.startswith("data:"):
-        found = {"bytes": bytes_of(found), "path": None}
-    if not segment:
-        return found
-    return {**(found if isinstance(found, Mapping) else {"path": found}), **segment}
+def _source(part: Mapping[str, Any]) -> Any:
+    """The recording that a part names: a path, a URI or an audio dict; None where it names none."""
+    source = next((part[key] for key in _SOURCES if key in part), None)
+    if isinstance(source, Mapping) and all(source.get(key) is None for key in ("bytes", "array")):
+        data = source.get("data")
+        source = data_of(data) if isinstance(data, str) else source.get("url") or source.get("path")
+        if source is None:
+            raise ValueError(f"a part of type {part['type']!r} names no path and no url")
+    return source
+
+
+def _as_dict(source: Any) -> Mapping[str, Any]:
+    """The recording as an audio dict, which has room for a segment."""
+    if isinstance(source, Mapping):
+        return source
+    if not isinstance(source, str | bytes):
+        raise ValueError(f"a segment of a {type(source).__name__}: give it beside the recording")
+    return {"bytes": source} if isinstance(source, bytes) else {"path": source}
 
 
 def _parts(message: Mapping[str, Any]) -> Sequence[Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ossicle.data.arrays import Ints
+from ossicle.data.audio_column import common_type, parts_series, recast
 from ossicle.data.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -194,22 +195,31 @@ def _series(name: str, values: list[Any]) -> tuple[pl.Series, bool]:
         return pl.Series(name, values, pl.Float64), False
     if kinds == {bytes}:
         return pl.Series(name, values, pl.Binary), False
-    if kinds == {dict} and _is_audio(values):
-        fields = [one and {"bytes": one.get("bytes"), "path": one.get("path")} for one in values]
-        return pl.Series(name, fields, pl.Struct({"bytes": pl.Binary, "path": pl.String})), False
+    if any(_holds_bytes(one) for one in values):
+        if kinds == {dict}:
+            return _struct(name, values), False
+        return parts_series(name, values), False
     return pl.Series(name, [to_json(one) for one in values], pl.String), True
 
 
-def _is_audio(values: list[Any]) -> bool:
-    """Dicts of bytes and a path, as Hugging Face has them, some with bytes."""
-    dicts = [one for one in values if one is not None]
-    plain = (bytes, type(None)), (str, type(None))
-    return any(isinstance(one.get("bytes"), bytes) for one in dicts) and all(
-        one.keys() <= {"bytes", "path"}
-        and isinstance(one.get("bytes"), plain[0])
-        and isinstance(one.get("path"), plain[1])
-        for one in dicts
-    )
+def _holds_bytes(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(isinstance(one, bytes) for one in value.values())
+    return isinstance(value, bytes) or (isinstance(value, list) and any(map(_holds_bytes, value)))
+
+
+def _struct(name: str, values: list[Any]) -> pl.Series:
+    """Dicts of bytes, as Hugging Face has recordings; values that have no plain type are JSON."""
+    import polars as pl
+
+    keys = dict.fromkeys(key for one in values if one is not None for key in one)
+    fields = [_series(key, [one and one.get(key) for one in values])[0] for key in keys]
+    kinds = {"bytes": pl.Binary, "path": pl.String}
+    fields = [one.cast(kinds.get(one.name, one.dtype)) for one in fields]
+    lacking = [pl.Series(key, [None] * len(values), kinds[key]) for key in kinds if key not in keys]
+    there = pl.Series([one is not None for one in values])
+    frame = pl.DataFrame([*fields, *lacking])
+    return frame.select(pl.when(there).then(pl.struct(pl.all())).alias(name)).to_series()
 
 
 def _common(kinds: set[Any]) -> Any:
@@ -221,15 +231,7 @@ def _common(kinds: set[Any]) -> Any:
         return next(iter(kinds), pl.Null())
     if all(kind.is_numeric() for kind in kinds):
         return pl.Float64()
-    for kind in kinds:
-        if kind == pl.Struct({"bytes": pl.Binary, "path": pl.String}) and kinds == {
-            kind,
-            pl.String(),
-        }:
-            return kind
-    if kinds == {pl.String(), pl.List(pl.String)}:
-        return pl.List(pl.String)
-    return None
+    return common_type(kinds)
 
 
 def _as(piece: Piece, wanted: Mapping[str, Any], nested: frozenset[str]) -> pl.DataFrame:
@@ -246,17 +248,5 @@ def _as(piece: Piece, wanted: Mapping[str, Any], nested: frozenset[str]) -> pl.D
             elif kind == pl.Null:
                 changed.append(frame[name].cast(pl.String))
         elif kind != target:
-            changed.append(_cast(frame[name], target))
+            changed.append(recast(frame[name], target))
     return frame.with_columns(changed) if changed else frame
-
-
-def _cast(series: pl.Series, target: Any) -> pl.Series:
-    import polars as pl
-
-    if series.dtype != pl.String:
-        return series.cast(target)
-    values: list[Any] = series.to_list()
-    if isinstance(target, pl.List):
-        return pl.Series(series.name, [None if one is None else [one] for one in values], target)
-    dicts = [None if one is None else {"bytes": None, "path": one} for one in values]
-    return pl.Series(series.name, dicts, target)

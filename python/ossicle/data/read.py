@@ -11,10 +11,10 @@ from ossicle.data.columns import SCHEMA
 from ossicle.data.errors import ManifestError
 from ossicle.data.formats.memory import in_memory
 from ossicle.data.known import FORMATS
+from ossicle.data.reading import Reading
 from ossicle.data.recognise import recognise
 from ossicle.data.registry import format_named
 from ossicle.data.rows import Rows
-from ossicle.data.schema import Reading
 from ossicle.data.sources import RowSource
 from ossicle.errors import AudioFileNotFoundError
 

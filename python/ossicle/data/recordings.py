@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from ossicle.audio.waveforms import check_shape, with_channels_first
 from ossicle.data.columns import COLUMNS, CUT_FROM, column_of, is_cut, value_of
 from ossicle.data.samples import is_array
 from ossicle.data.segments import Segment, segment_of
-from ossicle.data.urls import bytes_of, path_of
+from ossicle.data.uris import data_of, file_of, refused
 from ossicle.errors import InvalidArgumentError
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 _BYTES = (bytes, bytearray, memoryview)
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 # Columns that hold paths and nothing else.
 _PATHS = ("audio_path", "path", "audio_filepath")
 # What an audio dict of `datasets` may hold, and what makes a mapping a row beyond doubt.
@@ -105,6 +107,10 @@ def recordings_of(row: Mapping[str, Any]) -> list[Recording]:
     Raises:
         InvalidArgumentError: A recording or a segment is none.
     """
+    # A row of `Rows` knows them: its facts may have the names of segments.
+    known = getattr(row, "recordings", None)
+    if known is not None:
+        return list(known)
     sources = sources_of(row)
     cut = is_cut(row, (source for _, source in sources))
     parts = segment_of(row, len(sources), CUT_FROM if cut else ())
@@ -177,10 +183,15 @@ def recording_of(found: Any, column: str = "audio") -> Recording:
 
 
 def _of_text(found: str) -> Recording:
-    """A path, or the URL of one, or of the bytes themselves."""
-    if found.startswith("data:"):
-        return Recording(bytes_of(found), "<bytes>")
-    path = path_of(found)
+    """A path, or the URI of one, or of the bytes themselves."""
+    try:
+        if found.startswith("data:"):
+            return Recording(data_of(found), "<bytes>")
+        path = file_of(found) if found.startswith("file:") else found
+    except ValueError as error:
+        raise InvalidArgumentError(str(error)) from None
+    if _URL.match(path):
+        raise InvalidArgumentError(refused(path))
     return Recording(path, path)
 
 
@@ -238,7 +249,7 @@ def _whole_of_dict(found: Mapping[str, Any]) -> Recording:
     if path is not None:
         return replace(recording_of(path, "path"), wanted_rate=_rate(asked))
     if found.get("data") is not None:  # OpenAI's input_audio
-        return Recording(bytes_of(f"data:;base64,{found['data']}"), "<bytes>")
+        return _of_text(f"data:;base64,{found['data']}")
     if found.get("url") is not None:
         return recording_of(found["url"], "url")
     raise InvalidArgumentError(

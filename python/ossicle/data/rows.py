@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ossicle.atomic import write_text
 from ossicle.data.arrays import Ints
+from ossicle.data.audio_column import audio_value
 from ossicle.data.columns import SCHEMA
 from ossicle.data.errors import ManifestError
-from ossicle.data.members import member_of
 from ossicle.data.pieces import Found, Piece, joined
 from ossicle.data.recordings import Recording, recordings_of
 from ossicle.data.registry import write
@@ -46,7 +46,7 @@ class SpeechRow(Mapping[str, Any]):
         if hasattr(value, "to_list"):
             value = value.to_list()
         if name == "audio":
-            return member_of(value)
+            return audio_value(value)
         if name in self._piece.nested and value is not None:
             return json.loads(value)
         return value

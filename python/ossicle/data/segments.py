@@ -43,6 +43,16 @@ class Segment(NamedTuple):
         """Whether it is all of the recording."""
         return self == Segment()
 
+    @property
+    def said(self) -> dict[str, float | None]:
+        """The columns that say it: ``offset``, ``duration`` and ``channel``, None of what is not.
+
+        An offset of 0 tells a segment at the beginning from the rounded length of the whole.
+        """
+        is_there = self.offset or (self.duration is not None and not self.may_be_whole)
+        offset = self.offset if is_there else None
+        return {"offset": offset, "duration": self.duration, "channel": self.channel}
+
     def within(self, inner: Segment) -> Segment:
         """What a row says (this) and what its audio dict says (``inner``), together.
 
@@ -154,10 +164,10 @@ def segment_of(row: Mapping[str, Any], count: int, without: Collection[str] = ()
             if end < start:
                 raise InvalidArgumentError(f"the segment ends at {end:g} s, before {start:g} s")
             length = end - start
-        alone = offset is None and end is None
-        if alone and not length:  # 0 is what some tools write of a length that they do not know
+        if offset is None and not length:  # some tools write 0 for a length that they do not know
             length = None
-        found.append(Segment(start, length, _channel(channel), alone and length is not None))
+        may_be_whole = offset is None and length is not None
+        found.append(Segment(start, length, _channel(channel), may_be_whole))
     return found
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from ossicle.data.errors import ManifestError
 from ossicle.data.pieces import Found, Piece
-from ossicle.data.schema import Reading, in_schema
+from ossicle.data.reading import Reading
+from ossicle.data.schema import in_schema
 
 __all__ = ["RowSource", "SourceRow"]
 

@@ -12,16 +12,23 @@ from ossicle.data.rows import SpeechRow
 __all__ = ["only_path", "shown"]
 
 
-def shown(row: SpeechRow, folder: Path) -> str | list[str]:
+def shown(row: SpeechRow, folder: Path) -> Any:
     """The paths of a row's recordings, relative where they are under a folder.
+
+    Of several recordings it is a list, of audio dicts where they have segments.
 
     Raises:
         ManifestError: They are bytes or members of a shard; the message says which formats can.
     """
     found = row["audio"]
     if isinstance(found, list):
-        return [_relative(one, folder) for one in found]
+        return [_shown(row, one, folder) for one in found]
     return _relative(_path(row, found), folder)
+
+
+def _shown(row: SpeechRow, found: Any, folder: Path) -> Any:
+    path = _relative(_path(row, found), folder)
+    return {**found, "path": path} if isinstance(found, dict) else path
 
 
 def only_path(row: SpeechRow, folder: Path | None = None) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ossicle.atomic import replacing
+from ossicle.data.audio_column import as_parts
 from ossicle.data.errors import ManifestError
 from ossicle.data.opening import open_file
 from ossicle.data.pieces import SIZE, Found, Piece
@@ -74,6 +75,8 @@ def write_parquet(rows: Rows, path: Path, *, embed: bool = False) -> None:
         made = pl.Series("audio", [_inside(row) for row in rows], _inside_type())
     else:
         values = [None if row["audio"] is None else shown(row, path.parent) for row in rows]
+        if kind not in (pl.String, pl.List(pl.String)):
+            values = [None if one is None else as_parts(one) for one in values]
         made = pl.Series("audio", values, kind)
     with replacing(path) as partial:
         frame.with_columns(made).write_parquet(partial)
