@@ -1,12 +1,12 @@
 """Which tokens each family learns, derived here from the tokens and the structure of its template.
 
-Nothing of the collator's own way (offsets of expansions, prefixes that are tokenised) is used: a row
-of words is read from left to right.
+Nothing of the collator's own way (offsets of expansions, prefixes that are tokenised) is used: a
+row of words is read from left to right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -38,7 +38,7 @@ SOUND = {
 """What stands for a recording, by the documentation of each processor."""
 
 COUNT = 8_000
-ROWS = {
+ROWS: dict[str, Callable[[str], list[dict[str, Any]]]] = {
     "text": lambda name: [
         row_of(name, COUNT, "one two three four"),
         row_of(name, COUNT, "five six", seed=1),

@@ -1,4 +1,4 @@
-"""What people report of texts, labels and batches for generation elsewhere, each as a small case."""
+"""What people report elsewhere of texts, labels and batches for generation: small cases."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_a_transcript_is_the_answer_to_a_transcription_request(
     name: str, language: str | None
 ) -> None:
     processor, model = family(name, CHATML)
-    row = {"audio": array(9_000), "text": "one two", "language": language}
+    row: dict[str, Any] = {"audio": array(9_000), "text": "one two", "language": language}
     batch = collator_of(processor, loss_on="response")([row])
     assert learned(processor, batch["labels"][0]) == ["one", "two", "<|im_end|>"]
     asks = {"language": language} if name == "Qwen3-ASR" else {}
@@ -340,7 +340,7 @@ def test_an_end_that_the_tokenizer_adds_is_not_gone_on_from() -> None:
 
 def test_whisper_goes_on_from_the_marks_of_each_row() -> None:
     processor, model = family("Whisper")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"audio": array(RATE)},
         {"audio": array(9_000), "text": "one", "language": "de", "task": "translate"},
     ]
@@ -358,7 +358,10 @@ def test_whisper_goes_on_from_the_marks_of_each_row() -> None:
 def test_rows_with_and_without_a_language_do_not_mix() -> None:
     processor = copy.deepcopy(family("Whisper")[0])
     processor.tokenizer.language = processor.tokenizer.task = None
-    rows = [{"audio": array(RATE)}, {"audio": array(RATE), "language": "de"}]
+    rows: list[dict[str, Any]] = [
+        {"audio": array(RATE)},
+        {"audio": array(RATE), "language": "de"},
+    ]
     with pytest.raises(RowError, match=r"row 1 .*give every row a language, or none"):
         collator_of(processor, for_generation=True)(rows)
     with pytest.raises(RowError, match=r"row 0 of the batch has no text"):
@@ -400,7 +403,7 @@ def test_a_cut_clip_is_told(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.jsonl"
     collator = collator_of(processor, max_length_seconds=1.0, ledger_path=ledger)
     with pytest.warns(RuntimeWarning, match=r"a row is too long and was cut .*2\.5 s long") as told:
-        batch = [collator(rows) for _ in range(2)][0]
+        batch, _ = (collator(rows) for _ in range(2))
     assert len([each for each in told if "too long" in str(each.message)]) == 1
     assert batch["feature_attention_mask"].sum(dim=1).tolist() == [100, 50]
     assert collator.counts == {"rows": 4, "cut": 2}
