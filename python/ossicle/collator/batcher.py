@@ -87,6 +87,7 @@ class Batcher:
     Attributes:
         processor: The processor.
         too_long: What is done about rows that are too long.
+        raw: How files are read that have no header.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Batcher:
         kept = feature_cache if waveform_cache is None else waveform_cache
         if kept is not None:
             check_whole_milliseconds(max_length_seconds)
-        self.processor, self.too_long = processor, too_long
+        self.processor, self.too_long, self.raw = processor, too_long, raw
         self._family = family_of(processor)
         check_trains(processor, self._family, for_generation=for_generation)
         self._loss_on, self._for_generation = loss_on, for_generation

@@ -22,7 +22,7 @@ from ossicle.stream.budgets import BatchPlan, plan_packed, plan_padded
 from ossicle.stream.turns import Turns
 
 if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
+    from ossicle.stream.audio_stream import AudioStream
 
 __all__ = ["DurationBatchSampler", "trainer_dataloader"]
 
@@ -193,7 +193,7 @@ class DurationBatchSampler(Turns):
             yield rows[offsets[batch] : offsets[batch + 1]].tolist()
 
 
-def trainer_dataloader(trainer: Any, sampler: DurationBatchSampler) -> DataLoader[Any]:
+def trainer_dataloader(trainer: Any, sampler: DurationBatchSampler | AudioStream) -> Any:
     """The training data loader of a `transformers.Trainer`, with the batches of ``sampler``.
 
     To be what ``get_train_dataloader`` of a subclass returns. Everything else (workers, collator,
@@ -203,7 +203,9 @@ def trainer_dataloader(trainer: Any, sampler: DurationBatchSampler) -> DataLoade
 
     Args:
         trainer: A `transformers.Trainer` or a subclass, such as TRL's ``SFTTrainer``.
-        sampler: Over the rows of ``trainer.train_dataset``.
+        sampler: Over the rows of ``trainer.train_dataset``; or an `AudioStream`, whose batches are
+            taken as they are, and whose place each checkpoint holds
+            (`ossicle.stream.trainers.stream_dataloader`).
 
     Raises:
         InvalidArgumentError: The numbers of rows differ, or accelerate is to split or dispatch
@@ -214,13 +216,17 @@ def trainer_dataloader(trainer: Any, sampler: DurationBatchSampler) -> DataLoade
     from torch.utils.data import DataLoader
     from transformers import Trainer
 
+    if not isinstance(sampler, DurationBatchSampler):
+        from ossicle.stream.trainers import stream_dataloader
+
+        return stream_dataloader(trainer, sampler)
     _check_trainer(trainer, sampler)
     loader = Trainer.get_train_dataloader(trainer)
     kept = {name: getattr(loader, name) for name in _KEPT if hasattr(loader, name)}
     loader = DataLoader(loader.dataset, batch_sampler=sampler, **kept)
     accelerator = trainer.accelerator
     # As for one process: the sampler deals the batches out itself.
-    prepared: DataLoader[Any] = prepare_data_loader(
+    return prepare_data_loader(
         loader,
         device=accelerator.device,
         num_processes=1,
@@ -228,7 +234,6 @@ def trainer_dataloader(trainer: Any, sampler: DurationBatchSampler) -> DataLoade
         put_on_device=accelerator.device_placement,
         non_blocking=accelerator.non_blocking,
     )
-    return prepared
 
 
 _KEPT = (
