@@ -20,8 +20,8 @@ from ossicle.audio import info
 from ossicle.data.errors import ManifestError
 from ossicle.data.formats.clip import clip_of, facts_of
 from ossicle.data.formats.json_lines import no_bytes, plain_row
-from ossicle.data.manifests import ManifestRow, json_rows
 from ossicle.data.members import shard_at
+from ossicle.data.opening import ManifestRow, json_rows
 from ossicle.data.pieces import Found, Piece, pieces_of
 from ossicle.data.rows import Rows, SpeechRow
 from ossicle.data.writing_paths import batches, new_folder, only_path

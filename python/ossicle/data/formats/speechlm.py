@@ -18,7 +18,7 @@ from ossicle.data.errors import ManifestError
 from ossicle.data.formats.json_lines import parse
 from ossicle.data.formats.kaldi import recording_path, table_of
 from ossicle.data.formats.lhotse import rows_of_cuts
-from ossicle.data.manifests import json_rows
+from ossicle.data.opening import json_rows
 from ossicle.data.pieces import Found, pieces_of
 
 __all__ = ["is_speechlm", "read_speechlm"]
