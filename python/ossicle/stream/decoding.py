@@ -75,6 +75,11 @@ class Waveforms:
             why = f"pad_to_multiple must be at least 1, not {self.pad_to_multiple}"
             raise InvalidArgumentError(why)
 
+    @property
+    def lengths_per_second(self) -> float:
+        """What lengths count, in a second."""
+        return self.sample_rate
+
     def decode(self, recordings: Sequence[Recording]) -> list[Clip | AudioError]:
         """Each recording's waveform or its error, by the calling thread alone."""
         found = load_batch(
@@ -141,6 +146,11 @@ class LogMel:
         _check_seconds(self.max_seconds)
         if self.packed and self.pad_to_seconds is not None:
             raise InvalidArgumentError("packed=True needs pad_to_seconds=None")
+
+    @property
+    def lengths_per_second(self) -> float:
+        """What lengths count, in a second."""
+        return SAMPLE_RATE / HOP_LENGTH
 
     def decode(self, recordings: Sequence[Recording]) -> list[Clip | AudioError]:
         """Each recording's features, or waveform if they depend on the others of its batch."""
