@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle.errors import InvalidArgumentError
-from ossicle.stream.budgets import BatchPlan, plan_packed, plan_padded
+from ossicle.stream.batches import Seconds, Tokens, count_batches, make_batches, sorted_batches
+from ossicle.stream.permutation import Permutation
 from ossicle.stream.turns import Turns
 
 if TYPE_CHECKING:
@@ -109,8 +110,10 @@ class DurationBatchSampler(Turns):
         }
         self.too_long = np.flatnonzero(self._lengths > budget)
         self._report_too_long(budget, on_too_long)
-        self._plan = self._make_plan(budget)
-        self.num_batches = len(self._plan)
+        self._rule = _rule(self._settings)
+        keep = self._lengths >= 0 if on_too_long == "alone" else self._lengths <= budget
+        self._rows = np.flatnonzero(keep)
+        self.num_batches = count_batches(self._rule, self._lengths[self._rows], 1, mix=None)
 
     def __iter__(self) -> Iterator[list[int]]:
         places = self._begin()
@@ -124,10 +127,10 @@ class DurationBatchSampler(Turns):
     @property
     def padding(self) -> float:
         """The share of padding, 0 to 1, in this epoch's batches, each padded to its longest row."""
-        rows, _ = self._arrange(self.epoch)
+        rows, offsets = self._arrange(self.epoch)
         if len(rows) == 0:
             return 0.0
-        lengths, offsets = self._lengths[rows], self._plan.offsets
+        lengths = self._lengths[rows]
         computed = float(np.maximum.reduceat(lengths, offsets[:-1]) @ np.diff(offsets))
         return 1 - float(lengths.sum()) / computed if computed > 0 else 0.0
 
@@ -165,32 +168,28 @@ class DurationBatchSampler(Turns):
         )
         warnings.warn(f"{facts} and {fate}", UserWarning, stacklevel=3)
 
-    def _make_plan(self, budget: float) -> BatchPlan:
-        settings = self._settings
-        fitting = np.flatnonzero(self._lengths <= budget)
-        most = settings["max_batch"] or max(len(fitting), 1)
-        if settings["count_padding"]:
-            costs = self._lengths[fitting]
-            plan = plan_padded(fitting, costs, budget, most, settings["max_padding"])
-        else:
-            plan = plan_packed(fitting, self._lengths[fitting], budget, most)
-        return plan.with_single(self.too_long) if settings["on_too_long"] == "alone" else plan
-
     def _arrange(self, epoch: int) -> tuple[Ints, Ints]:
-        """All rows batch after batch, and the order that the batches come in."""
-        count = len(self._plan.rows)
+        """All rows batch after batch, and where each batch begins: one window of a `Plan`."""
         if not self._settings["shuffle"]:
-            return self._plan.arrange(-self._lengths[self._plan.rows]), np.arange(self.num_batches)
-        # Raw bits, whose stream NumPy promises to keep; it does not promise that of its shuffles.
-        bits = np.random.PCG64(np.random.SeedSequence([self._settings["seed"], epoch]))
-        rows = self._plan.arrange(bits.random_raw(count))
-        return rows, np.argsort(bits.random_raw(self.num_batches), kind="stable")
+            rows = self._rows[np.argsort(-self._lengths[self._rows], kind="stable")]
+            order, offsets = sorted_batches(self._rule, self._lengths[rows], None)
+            return rows[order], offsets
+        key = self._settings["seed"], epoch
+        rows = self._rows[Permutation(len(self._rows), *key)(np.arange(len(self._rows)))]
+        order, offsets = make_batches(self._rule, self._lengths[rows], 1, *key, mix=None)
+        return rows[order], offsets
 
-    def _batches(self, places: Iterator[int], rows: Ints, turns: Ints) -> Iterator[list[int]]:
-        offsets = self._plan.offsets
+    def _batches(self, places: Iterator[int], rows: Ints, offsets: Ints) -> Iterator[list[int]]:
         for place in places:
-            batch = turns[place]
-            yield rows[offsets[batch] : offsets[batch + 1]].tolist()
+            yield rows[offsets[place] : offsets[place + 1]].tolist()
+
+
+def _rule(settings: dict[str, Any]) -> Seconds | Tokens:
+    """What a batch may hold: a budget in seconds and one in tokens are planned alike."""
+    budget, padding, most = (settings[name] for name in ("budget", "max_padding", "max_batch"))
+    if settings["count_padding"]:
+        return Seconds(budget, padding, most)
+    return Tokens(budget, packed=True, max_rows=most)
 
 
 def trainer_dataloader(trainer: Any, sampler: DurationBatchSampler | AudioStream) -> Any:
