@@ -212,11 +212,7 @@ def _plain(source: Any) -> Any:
 
 def _parts(recordings: Sequence[Recording], most: float | None) -> dict[str, Any]:
     """Which part of each recording is meant, as `ossicle.load_batch` takes it."""
-    parts = [one.segment.at_most(most) for one in recordings]
-    if all(part.is_whole for part in parts):
-        return {}
-    cut = [replace(one, segment=part) for one, part in zip(recordings, parts, strict=True)]
-    return segments(cut)
+    return segments([replace(one, segment=one.segment.at_most(most)) for one in recordings])
 
 
 def _checked(

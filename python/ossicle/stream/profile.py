@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,6 @@ from ossicle.stream.trace import Trace
 
 if TYPE_CHECKING:
     from ossicle.faults import Fault
-    from ossicle.stream.audio_stream import AudioStream
     from ossicle.stream.reading import Reader
 
 __all__ = ["FileFacts", "FormatTimes", "Profile", "profile_stream"]
@@ -38,6 +37,20 @@ __all__ = ["FileFacts", "FormatTimes", "Profile", "profile_stream"]
 _STAGES, _RUN, _SCALING = 0.3, 0.35, 0.35
 _CLIPS, _SHOWN = 64, 4
 _SILENCE = 1e-10
+
+
+class _Stream(Protocol):
+    """What is asked of an `AudioStream`."""
+
+    reader: Reader
+    epoch: int
+    threads: int
+    prefetch_bytes: int
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def world_size(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -177,7 +190,7 @@ class Profile:
 
 
 def profile_stream(
-    stream: AudioStream,
+    stream: _Stream,
     *,
     seconds: float = 20.0,
     step_seconds: float = 0.0,
@@ -324,7 +337,7 @@ class _Counted(Work):
         return self.lengths
 
 
-def _engine(reader: Reader, stream: AudioStream, threads: int, trace: Trace | None) -> Engine:
+def _engine(reader: Reader, stream: _Stream, threads: int, trace: Trace | None) -> Engine:
     run = Run(reader, stream.epoch, 0, None, stream.rank, stream.world_size)
 
     def begin(stop: Any) -> Iterator[Work]:
@@ -333,7 +346,10 @@ def _engine(reader: Reader, stream: AudioStream, threads: int, trace: Trace | No
     return Engine(begin, threads, stream.prefetch_bytes, trace)
 
 
-def _run(found: Profile, reader: Reader, stream: AudioStream, seconds: float) -> None:
+def _run(found: Profile, reader: Reader, stream: _Stream, seconds: float) -> None:
+    warm = _engine(reader, stream, stream.threads, None)
+    next(warm, None)  # what is imported and opened first is no matter of the data
+    warm.close()
     processor, start = time.process_time(), time.perf_counter()
     engine = _engine(reader, stream, stream.threads, found.trace)
     computed = own = 0
@@ -360,7 +376,7 @@ def _run(found: Profile, reader: Reader, stream: AudioStream, seconds: float) ->
     found.ready = [depth for _, depth in found.trace.depths]
 
 
-def _scale(found: Profile, reader: Reader, stream: AudioStream, seconds: float) -> None:
+def _scale(found: Profile, reader: Reader, stream: _Stream, seconds: float) -> None:
     most = default_threads()
     numbers = sorted({1 << power for power in range(most.bit_length())} | {most, stream.threads})
     numbers = [number for number in numbers if number <= max(most, stream.threads)]
@@ -368,7 +384,7 @@ def _scale(found: Profile, reader: Reader, stream: AudioStream, seconds: float) 
         found.scaling[threads] = _clips_per_second(reader, stream, threads, seconds / len(numbers))
 
 
-def _clips_per_second(reader: Reader, stream: AudioStream, threads: int, seconds: float) -> float:
+def _clips_per_second(reader: Reader, stream: _Stream, threads: int, seconds: float) -> float:
     engine = _engine(reader, stream, threads, None)
     start, clips = time.perf_counter(), 0
     try:
@@ -389,9 +405,6 @@ def _verdict(found: Profile) -> str:
     stage = max(times, key=lambda name: times[name])
     share = times[stage] / total
     head = f"{stage}-bound: {share:.0%} of {total:.2f} ms a clip on one thread is {stage}"
-    cold = sum(one.read_cold * one.clips for one in found.formats.values())
-    if cold / sum(one.clips for one in found.formats.values()) > total:
-        return f"read-bound where files are not in memory: {head}"
     if found.step_seconds and found.wait == 0:
         return f"a step of {1e3 * found.step_seconds:.0f} ms never waits; {head}"
     cached = total - times["decode"] - times["mix"] - times["resample"]
@@ -402,7 +415,15 @@ def _verdict(found: Profile) -> str:
         more = max(1, int(np.ceil(need)) - found.threads)
         cache = f"{more} more {'thread' if more == 1 else 'threads'}, or {cache}"
         head += f", and a step waits {1e3 * found.wait:.0f} ms"
-    return f"{head}; what helps: {cache}"
+    return f"{head}; what helps: {cache}{_on_cold_files(found, total)}"
+
+
+def _on_cold_files(found: Profile, total: float) -> str:
+    cold = sum(one.read_cold * one.clips for one in found.formats.values())
+    cold /= sum(one.clips for one in found.formats.values())
+    if cold <= total:
+        return ""
+    return f"; files that are not in memory take {cold:.2f} ms to read: more threads"
 
 
 def _ignore(stage: str, done: int, total: int) -> None:

@@ -31,11 +31,13 @@ _WIDTH: Final = 920
 _LEFT: Final = 130
 _TIMELINE_SECONDS: Final = 3.0
 _STYLE: Final = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #22303c; max-width: 980px; margin: 2em auto; padding: 0 1em }
-h1 { margin-bottom: 0 } h2 { margin: 2em 0 .3em; font-size: 1.15em } p.verdict { font-size: 1.2em; color: #2a6f97 }
+body { font: 15px/1.5 system-ui, sans-serif; color: #22303c; max-width: 980px; margin: 2em auto }
+h1 { margin-bottom: 0 } h2 { margin: 2em 0 .3em; font-size: 1.15em }
+p.verdict { font-size: 1.2em; color: #2a6f97 }
 table { border-collapse: collapse } th { text-align: left; color: #5d6d7a; font-weight: 500 }
 td, th { padding: .15em .9em .15em 0; border-bottom: 1px solid #e3e8ec; vertical-align: middle }
-svg text { font: 12px system-ui, sans-serif; fill: #5d6d7a } .facts td:first-child { color: #5d6d7a }
+svg text { font: 12px system-ui, sans-serif; fill: #5d6d7a }
+.facts td:first-child { color: #5d6d7a }
 .row { display: flex; flex-wrap: wrap; gap: 2em } .clip { margin: 1em 0 }
 """
 
