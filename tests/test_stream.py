@@ -34,6 +34,7 @@ from ossicle.stream import (
     LogMel,
     Plan,
     Seconds,
+    Source,
     StreamError,
     Waveforms,
     engine,
