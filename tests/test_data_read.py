@@ -252,7 +252,7 @@ def test_embedded_audio_is_read_and_never_printed(folder: Path) -> None:
     with pytest.raises(ManifestError, match="write parquet"):
         rows.write(folder / "m.jsonl")
     [fault] = clips_of(folder / "m.parquet")
-    assert "holds a dict" in str(fault)
+    assert "no recording in a file of its own" in str(fault)
     assert len(str(fault)) < 300
 
 

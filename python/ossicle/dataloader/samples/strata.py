@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ossicle.data.arrays import Ints
 from ossicle.data.errors import ManifestError
-from ossicle.data.tables import Table, frame_of, source_of
+from ossicle.data.frames import Table, frame_of, source_of
 from ossicle.errors import InvalidArgumentError
 from ossicle.stream.mixing import apportion
 
