@@ -11,7 +11,7 @@ use crate::decode::damage::Damage;
 use crate::error::Result;
 use crate::signal::mix::{Mix, Mixer};
 use crate::signal::plane;
-use crate::signal::resample::{Quality, Stream};
+use crate::signal::resample::{self, Quality, Stream};
 
 /// Where a part begins, in its recording and in what is made of it.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,7 @@ struct Joined {
     stream: Option<Stream>,
     /// Samples that were made, wanted or not.
     made: u64,
-    /// How far from its place a sample of a part is still in the result, at most.
+    /// Samples of the result on either side of its place that a frame has a share in, at most.
     reach: u64,
     planes: Vec<Vec<f32>>,
 }
@@ -79,9 +79,10 @@ impl Joined {
     /// Ends the part at hand, and begins another.
     fn turn(&mut self, rate: u32, frame: u64, planes: usize) -> Result<()> {
         self.finish()?;
-        let stream = Stream::new(rate, self.rate, self.quality, planes)?;
-        self.reach = self.reach.max(stream.latency());
-        self.stream = Some(stream);
+        self.stream = Some(Stream::new(rate, self.rate, self.quality, planes)?);
+        self.reach = self
+            .reach
+            .max(resample::reach(rate, self.rate, self.quality));
         self.planes.resize_with(planes, Vec::new);
         let sample = self.made;
         self.places.push(Place {
