@@ -20,6 +20,7 @@ import soundfile
 from commands import run
 
 import ossicle
+from ossicle.audio import encode
 from ossicle.data import ManifestError, Rows, Segment, check, read, split
 from ossicle.data.read import source_of_rows
 from ossicle.errors import AudioFileNotFoundError
@@ -627,7 +628,7 @@ def test_the_commands(folder: Path) -> None:
     done = run("data", "show", "m.jsonl", folder=folder)
     assert done.returncode == 0
     assert "4 rows = 3 kept + 1 faults (1 x not valid JSON)" in done.stdout
-    assert "nemo, 3 rows, 0.001 hours" in done.stdout
+    assert "nemo, 3 rows, 0.001 hours, 3 speakers" in done.stdout
     facts = json.loads(run("data", "show", "m.jsonl", "--json", folder=folder).stdout)
     assert (facts["rows"], facts["kept"], facts["faults"], len(facts["first"])) == (4, 3, 1, 3)
     done = run("data", "convert", "m.jsonl", "out.csv", "--faults", "f.jsonl", folder=folder)
@@ -641,6 +642,21 @@ def test_the_commands(folder: Path) -> None:
         assert "3 rows = 3 kept + 0 faults" in done.stdout
         assert len(read(folder / f"out-{name}")) == 3
     assert run("data", "check", "m.jsonl", folder=folder).returncode == 0
+    # Several files and patterns; damage that headers do not tell.
+    (folder / "n.jsonl").write_text(text)
+    for named in (("m.jsonl", "n.jsonl"), ("[mn].jsonl",)):
+        done = run("data", "show", *named, folder=folder)
+        assert "nemo+nemo, 6 rows" in done.stdout or "nemo, 6 rows" in done.stdout
+    whole = encode(np.zeros(RATE), RATE, "flac")
+    (folder / "d.flac").write_bytes(whole[:-9] + bytes(9))
+    (folder / "d.jsonl").write_text('{"audio": "d.flac", "text": "x"}\n')
+    assert run("data", "check", "d.jsonl", folder=folder).returncode == 0
+    assert run("data", "check", "d.jsonl", "--decode", folder=folder).returncode == 1
+    # Recordings inside are named and counted; rows whose recordings are all elsewhere get a hint.
+    read(folder / "m.jsonl").write(folder / "in.parquet", embed=True)
+    assert "bytes inside)" in run("data", "show", "in.parquet", folder=folder).stdout
+    done = run("data", "check", "m.jsonl", "--root", "elsewhere", folder=folder)
+    assert "with --root" in done.stderr
     (folder / "2.wav").unlink()
     done = run("data", "check", "m.jsonl", "--faults", "f.jsonl", folder=folder)
     assert done.returncode == 1

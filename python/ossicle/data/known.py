@@ -59,7 +59,13 @@ _ALL = [
     Format(
         "nemo-tarred", "a manifest of NeMo beside its tars", nemo.read_tarred, nemo.write_tarred
     ),
-    Format("kaldi", "a data directory of Kaldi", kaldi.read_kaldi, kaldi.write_kaldi),
+    Format(
+        "kaldi",
+        "a data directory of Kaldi",
+        kaldi.read_kaldi,
+        kaldi.write_kaldi,
+        root=kaldi.root_of,
+    ),
     Format("espnet", "data.json of ESPnet", espnet.read_espnet),
     Format("speechlm", "data.json of ESPnet's SpeechLM", speechlm.read_speechlm),
     Format("gigaspeech", "GigaSpeech.json", espnet.read_gigaspeech),

@@ -19,7 +19,7 @@ from ossicle.data.pieces import Found, pieces_of
 from ossicle.data.rows import Rows, SpeechRow
 from ossicle.data.writing_paths import only_path
 
-__all__ = ["read_kaldi", "recording_path", "table_of", "write_kaldi"]
+__all__ = ["read_kaldi", "recording_path", "root_of", "table_of", "write_kaldi"]
 
 _FACTS = {"text": "text", "utt2spk": "speaker", "utt2lang": "language", "utt2dur": "duration"}
 
@@ -123,6 +123,16 @@ def recording_path(path: str) -> str:
     if path.rpartition(":")[2].isdecimal() and ".ark:" in path:
         raise ValueError(f"a place inside of an archive, which is not read: {path}")
     return path
+
+
+def root_of(folder: Path) -> Path:
+    """The folder that relative paths of ``wav.scp`` start from.
+
+    That is where the recipe ran, some folder above the directory, else the directory itself.
+    """
+    first = next((rest for _, _, rest in table_of(folder / "wav.scp") if rest[-1:] != "|"), "")
+    above = [folder, *folder.absolute().parents]
+    return next((one for one in above if first and (one / first).is_file()), folder)
 
 
 def write_kaldi(rows: Rows, folder: Path) -> None:
