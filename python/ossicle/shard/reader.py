@@ -35,13 +35,19 @@ from ossicle.audio.notebook import table
 from ossicle.data.members import pointer_in_json, split_name
 from ossicle.data.recordings import Recording
 from ossicle.data.segments import Segment
-from ossicle.errors import AudioError, InvalidArgumentError
+from ossicle.errors import (
+    AudioError,
+    AudioFileNotFoundError,
+    InvalidArgumentError,
+    UnsupportedFormatError,
+)
 
 if TYPE_CHECKING:
     from ossicle.audio import ConcealedClip, FloatArray
 
 __all__ = ["AUDIO_EXTENSIONS", "Member", "Shard"]
 
+_GZIP = b"\x1f\x8b"
 AUDIO_EXTENSIONS = frozenset(_native.AUDIO_EXTENSIONS)
 """What audio is known by, where several members make a sample: the last part of an extension."""
 
@@ -102,9 +108,11 @@ class Shard:
         self.access = access
         self._index = index if index is None or index is False else [Member(*one) for one in index]
         members = None if self._index is False else self._index
-        self._open: _native.Shard | None = _native.Shard(
-            self.path, access, members, self._index is False, identity
-        )
+        self._open: _native.Shard | None
+        try:
+            self._open = _native.Shard(self.path, access, members, self._index is False, identity)
+        except AudioError as error:
+            raise _explained(error, self.path) from None
         self._identity = identity
 
     @property
@@ -359,6 +367,19 @@ class Shard:
         key, extensions = self.keys()[number], ", ".join(self._shard.extensions(number))
         reason = f"the sample {key!r} has {what}; its extensions are: {extensions}"
         return InvalidArgumentError(reason, source=self.path)
+
+
+def _explained(error: AudioError, path: str) -> AudioError:
+    """What is wrong with a path that is no tar for a reason that people meet."""
+    if "://" in path:
+        return AudioFileNotFoundError("a URL, which is not read: download it first", source=path)
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  (of a text)
+            is_packed = file.read(2) == _GZIP
+    except OSError:
+        is_packed = False
+    why = "a tar in gzip, of which no member can be reached: unpack it first"
+    return UnsupportedFormatError(why, source=path) if is_packed else error
 
 
 def _within(

@@ -97,8 +97,8 @@ def cut_out(recording: Recording, segment: Segment) -> EncodedSound:
     """A segment at the recording's rate, losslessly of what is lossless.
 
     FLAC of 16 bits where samples have 16 or fewer, and of lossy codecs, whose samples are rounded;
-    of 24 bits where they have more; WAV of float32 where they are floats, of 32 bits, or of more
-    than 8 channels.
+    of 24 bits where they have more, or WAV where that is smaller; WAV of float32 where they are
+    floats, of 32 bits, or of more than 8 channels.
 
     Raises:
         AudioError: It cannot be decoded.
@@ -109,6 +109,9 @@ def cut_out(recording: Recording, segment: Segment) -> EncodedSound:
     is_flac = depth < 32 and np.atleast_2d(planes).shape[0] <= _FLAC_CHANNELS
     extension = "flac" if is_flac else "wav"
     data = encode(planes, rate, extension, bits_per_sample=depth)  # type: ignore[arg-type]
+    if is_flac and len(data) > planes.size * depth // 8:
+        # The encoder gives noise of 24 bits many times its size.
+        extension, data = "wav", encode(planes, rate, "wav", bits_per_sample=depth)  # type: ignore[arg-type]
     clipped = _count_clipped(planes) if depth == 16 else 0
     return EncodedSound(extension, data, planes.shape[-1], rate, clipped)
 
