@@ -31,6 +31,7 @@ import peers_range  # noqa: E402
 import peers_resample  # noqa: E402
 import peers_shard  # noqa: E402
 import peers_speech  # noqa: E402
+import peers_stream  # noqa: E402
 import peers_train  # noqa: E402
 import typer  # noqa: E402
 
@@ -51,6 +52,7 @@ app.command("range")(peers_range.main)
 app.command("resample")(peers_resample.main)
 app.command("shard")(peers_shard.main)
 app.command("speech")(peers_speech.main)
+app.command("stream")(peers_stream.main)
 app.command("train")(peers_train.main)
 
 
