@@ -7,6 +7,7 @@ Each contestant runs in a process of its own, in turns. Peers that are not insta
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
 import json
@@ -260,8 +261,9 @@ def measure(name: str, folder: Path, passes: int) -> dict[str, float]:
     """In this process: a pass to warm up, and some that are timed."""
     import torch
 
-    import ossicle.stream  # noqa: F401
-
+    # Imports are no matter of a loader: workers are forks, which have these too.
+    for package in (*CONTESTANTS[name][0], "ossicle.stream", "polars"):
+        importlib.import_module(package)
     torch.set_num_threads(1)
     made = time.perf_counter()
     run = CONTESTANTS[name][1](folder)
