@@ -614,6 +614,15 @@ def test_no_speaker_is_in_two_parts_of_a_split() -> None:
     assert set(turned["dev"].frame["speaker"]) == set(parts["dev"].frame["speaker"])
     other = split(rows, {"train": 0.8, "dev": 0.1, "test": 0.1}, by="speaker", seed=1)
     assert set(other["dev"].frame["speaker"]) != set(parts["dev"].frame["speaker"])
+    # Recordings that are inside, or members of a tar, stay together too.
+    data = [bytes([n]) * 9 for n in range(20)]
+    inside = read([{"audio": {"bytes": data[n % 20], "path": None}} for n in range(200)])
+    listed = read([{"audio": [f"{n % 20}.wav", "same.wav"]} for n in range(200)])
+    for source in (inside, listed):
+        halves = split(source, {"a": 1, "b": 1})
+        found = [{repr(one) for one in part.frame["audio"].to_list()} for part in halves.values()]
+        assert not found[0] & found[1]
+        assert len(found[0] | found[1]) == 20
     with pytest.raises(ManifestError, match="no such column"):
         split(rows, {"a": 1}, by="nothing")
     with pytest.raises(ManifestError, match="shares"):
