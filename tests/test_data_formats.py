@@ -339,8 +339,12 @@ def test_several_files_are_one_source(folder: Path) -> None:
 def test_what_is_compressed_otherwise_is_refused_by_name(folder: Path) -> None:
     read([{"audio": "0.wav"}], root=folder).write(folder / "a.tar")
     (folder / "a.tar.gz").write_bytes(gzip.compress((folder / "a.tar").read_bytes()))
-    with pytest.raises(ManifestError, match="a tar in gzip, of which no member can be reached"):
+    with pytest.raises(ossicle.UnsupportedFormatError, match="in gzip, of which no member can be"):
         read(folder / "a.tar.gz").frame  # noqa: B018
+    with pytest.raises(ossicle.UnsupportedFormatError, match="a tar in gzip"):
+        ossicle.Shard(folder / "a.tar.gz")
+    with pytest.raises(AudioFileNotFoundError, match="a URL, which is not read: download it first"):
+        ossicle.load("https://a.b/c.wav")
     (folder / "m.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd rest")
     with pytest.raises(ManifestError, match="a file in Zstandard, which is not read"):
         read(folder / "m.jsonl.zst")

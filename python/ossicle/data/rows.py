@@ -246,12 +246,16 @@ class Rows:
         return f"<Rows {self.source!r} ({self.format}): {count}>"
 
     def _repr_html_(self) -> str:
-        from ossicle.data.notebook import page_of_rows
+        from ossicle.data.notebook import ROWS_SHOWN, page_of_rows
+        from ossicle.data.summary import summary
 
         # The first piece at least; the rest is read where somebody asks for it.
         next(iter(self.pieces()), None)
-        whole = self._coming is None
-        return page_of_rows(self.source, self._pieces, self._faults, is_whole=whole)
+        known = summary([*self._pieces, *self._faults])
+        count = counted(known.rows + len(known.faults), known.faults)
+        first = [self[at] for at in range(min(ROWS_SHOWN, known.rows))]
+        is_whole = self._coming is None
+        return page_of_rows(self.source, first, known, count, is_whole=is_whole)
 
     def _from(self, row: int) -> Piece | None:
         """The rows from one on, of those that are read, in one piece.
