@@ -482,6 +482,8 @@ def test_rows_of_what_ossicle_reads(talk: Path, tmp_path: Path) -> None:
     first, second = heard(*read(path))
     same(first, mono(talk, 0.5, 0.8))
     same(second, mono(talk))
+    voice = read([row(str(talk), onset=0.5, offset=0.8, duration=0.3)])
+    same(heard(*voice)[0], mono(talk, 0.5, 0.8))
 
 
 def test_samples_of_a_speech_dataset(talk: Path, tmp_path: Path) -> None:

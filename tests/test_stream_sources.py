@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import ossicle
-from ossicle.data import ManifestError, read
+from ossicle.data import ManifestError, Segment, read
 from ossicle.dataloader import MetadataManifest
 from ossicle.errors import AudioFileNotFoundError, InvalidArgumentError
 from ossicle.shard import ShardWriter, index_path
@@ -161,7 +161,7 @@ def test_segments_of_rows(folder: Path) -> None:
     ]
     source = Source(rows, root=folder)
     assert source.seconds == pytest.approx([0.1, 0.16, 0.21], abs=1e-4)
-    assert source.recordings([0])[0].segment == (0.05, 0.1, None)
+    assert source.recordings([0])[0].segment == Segment(0.05, 0.1)
 
 
 def test_a_manifest_of_dataloader(folder: Path) -> None:
