@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import pickle
 from collections import Counter
@@ -30,6 +31,7 @@ from ossicle.dataloader import (
     ManifestError,
     MetadataError,
     OnlineWindower,
+    RawFileLoader,
     SampleError,
     SpeechCollator,
     SpeechDataset,
@@ -109,7 +111,7 @@ def test_samples_in_the_order_of_the_loader_the_manifest_or_the_ids() -> None:
     with pytest.raises(InvalidArgumentError, match="must be a list"):
         SpeechDataset(loader, ids="r1")
     with pytest.raises(ManifestError, match="ids and paths must be text"):
-        SpeechDataset(loader, ids=[1])  # type: ignore[list-item]
+        SpeechDataset(loader, ids=[None])  # type: ignore[list-item]
     with pytest.raises(ManifestError, match="duplicate wav_id"):
         SpeechDataset(loader, manifest=pl.concat([frame, frame]))
 
@@ -273,7 +275,7 @@ def test_errors_name_the_recording_and_mistakes_stay_what_they_are() -> None:
     with pytest.raises(InvalidArgumentError, match="on_error"):
         SpeechDataset(Ramps(), on_error="ignore")
     with pytest.raises(InvalidArgumentError, match="on_error"):
-        WebDatasetSpeechDataset("s.tar", on_error="replace")
+        WebDatasetSpeechDataset("s.tar", on_error="ignore")  # type: ignore[arg-type]
 
 
 def write_shards(folder: Path, sizes: list[int]) -> list[str]:
@@ -355,7 +357,10 @@ def test_nothing_comes_twice_and_nothing_is_lost(
     whole.set_epoch(2)
     order = ids(whole)
     assert sorted(order) == sorted(keys)
-    dealt = [key for share in shares for key in share]
+    # Turn by turn, the first worker of every process before the second of any.
+    readers = [shares[n :: max(workers, 1)] for n in range(max(workers, 1))]
+    turns = itertools.zip_longest(*(share for group in readers for share in group))
+    dealt = [key for turn in turns for key in turn if key is not None]
     assert dealt == order[: len(order) - (len(order) % world if drop_last else 0)]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     per_rank = [shares[n : n + max(workers, 1)] for n in range(0, len(shares), max(workers, 1))]
@@ -371,6 +376,8 @@ def test_workers_of_torch_share_the_stream(
     loader = DataLoader(dataset, batch_size=3, num_workers=workers, collate_fn=SpeechCollator())
     got = [metadata["wav_id"] for batch in loader for metadata in batch.metadata]
     assert sorted(got) == sorted(keys)
+    one_by_one = DataLoader(dataset, batch_size=None, num_workers=workers)
+    assert [metadata["wav_id"] for _, _, metadata in one_by_one] == ids(dataset)
 
 
 @given(st.integers(0, 2**64), st.integers(0, 50), st.integers(0, 30), st.booleans())
@@ -380,11 +387,12 @@ def test_orders_of_epochs(seed: int, epoch: int, buffer: int, by_shard: bool) ->
     dataset.seed, dataset.shuffle_buffer, dataset.shuffle_shards = seed, buffer, by_shard
     dataset._shards = type("Counted", (), {"__len__": lambda _: 25})()  # type: ignore[assignment]
     dataset._shards.starts = np.cumsum([0, *SIZES])
-    order = dataset._order(epoch)
+    order = dataset._order(epoch, np.arange(25))
     assert sorted(order) == list(range(25))
-    assert order.tolist() == dataset._order(epoch).tolist()
+    for places in (np.arange(3, 25, 4), np.array([24])):
+        assert dataset._order(epoch, places).tolist() == order[places].tolist()
     if not by_shard:
-        assert np.abs(order - np.arange(25)).max() <= max(buffer, 1)
+        assert np.abs(order - np.arange(25)).max() < max(buffer, 1)
     elif buffer <= 1:  # shards stay whole
         starts = dataset._shards.starts
         changes = np.flatnonzero(np.diff(order) != 1)
@@ -417,15 +425,45 @@ def test_a_stream_goes_on_where_it_stood(shards: list[str], workers: int, in_wor
             assert seen + begun + ids(again) == whole
         again.set_epoch(4)
         assert len(ids(again)) == len(whole)
-    other = make()
-    in_worker(0, 7)
-    other.load_state_dict(state)
-    with pytest.raises(InvalidArgumentError, match="resume with the same numbers"):
-        next(iter(other))
     with pytest.raises(InvalidArgumentError, match="seed was 4, is 0"):
         WebDatasetSpeechDataset(shards, shuffle_shards=True, shuffle_buffer=9).load_state_dict(
             state
         )
+
+
+def test_any_number_of_readers_goes_on(shards: list[str], in_worker: Any) -> None:
+    """Each from the state of any other, after equal numbers of samples."""
+    bits = np.random.default_rng(0)
+    for seed in range(20):
+
+        def make(rank: int, world: int, seed: int = seed) -> WebDatasetSpeechDataset:
+            return WebDatasetSpeechDataset(
+                shards,
+                shuffle_shards=True,
+                shuffle_buffer=9,
+                seed=seed,
+                rank=rank,
+                world_size=world,
+            )
+
+        whole, state = ids(make(0, 1)), make(0, 1).state_dict()
+        seen: list[str] = []
+        while len(seen) < len(whole):
+            world, workers = int(bits.integers(1, 4)), int(bits.integers(0, 3))
+            turns = int(bits.integers(1, 3))
+            given: list[list[str]] = []
+            places = []
+            for reader in range(world * max(workers, 1)):
+                in_worker(reader // world, workers)
+                dataset = make(reader % world, world)
+                dataset.load_state_dict(json.loads(json.dumps(state)))
+                given.append(ids(itertools.islice(dataset, turns)))
+                places.append(dataset.state_dict())
+            dealt = itertools.zip_longest(*given)
+            seen += [key for turn in dealt for key in turn if key is not None]
+            state = max(places, key=lambda one: one["samples_done"])
+        in_worker(0, 0)
+        assert seen == whole
 
 
 @pytest.mark.filterwarnings("ignore:a bad row")
@@ -442,3 +480,119 @@ def test_bad_samples_of_a_stream(tmp_path: Path) -> None:
     ]
     with pytest.raises(SampleError, match=r"bad.tar \[empty.wav\], wav_id 'empty'"):
         list(WebDatasetSpeechDataset(tmp_path / "bad.tar"))
+
+
+@pytest.fixture
+def stereo(tmp_path: Path) -> tuple[Path, np.ndarray[Any, Any]]:
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (RATE, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "r.wav", samples, RATE, subtype="FLOAT")
+    return tmp_path, samples.T
+
+
+class Memory(FeatureLoader):
+    """Arrays and what is known of them."""
+
+    def __init__(self, arrays: dict[str, np.ndarray[Any, Any]], known: dict[str, Any]) -> None:
+        self.arrays, self.known = arrays, known
+
+    def load_waveform(self, wav_id: str) -> tuple[torch.Tensor, int]:
+        return torch.from_numpy(self.arrays[wav_id]), RATE
+
+    def load_metadata(self, wav_id: str) -> dict[str, Any]:
+        return dict(self.known.get(wav_id, {}))
+
+    def available_ids(self) -> list[str]:
+        return list(self.arrays)
+
+
+def test_rows_that_are_segments_of_recordings(stereo: tuple[Path, np.ndarray[Any, Any]]) -> None:
+    folder, samples = stereo
+    quarter, half = RATE // 4, RATE // 2
+    rows: list[dict[str, Any]] = [
+        {"wav_id": "a", "path": "r.wav", "offset": 0.25, "duration": 0.5, "channel": None},
+        {"wav_id": "b", "path": "r.wav", "offset": 0.5, "duration": None, "channel": 1},
+        {"wav_id": "c", "path": "r.wav", "offset": None, "duration": 1.0, "channel": None},
+        {"wav_id": "d", "path": "r.wav", "offset": 0.0, "duration": 0.25, "channel": 0},
+    ]
+    exact = [
+        samples[:, quarter : quarter + half],
+        samples[1:, half:],
+        samples,
+        samples[:1, :quarter],
+    ]
+    eighth = slice(RATE // 8, RATE // 8 + RATE // 16)
+    table = pl.DataFrame(rows)
+    path = folder / "m.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    for manifest in (table, path):
+        root = folder if manifest is table else None
+        raw = RawFileLoader(WaveformLoader(manifest, root=root), manifest)
+        files = WaveformLoader(dict.fromkeys("abcd", folder / "r.wav"))
+        whole = RawFileLoader(files, manifest)
+        for loader in (raw, whole):
+            dataset = SpeechDataset(loader, manifest=manifest)
+            for number, wanted in enumerate(exact):
+                np.testing.assert_array_equal(dataset[number][0].numpy(), wanted)
+        for number, wav_id in enumerate("abcd"):
+            np.testing.assert_array_equal(raw.load(wav_id)[0].numpy(), exact[number])
+            assert raw.duration(wav_id) == exact[number].shape[-1] / RATE
+            part = raw.load_range(wav_id, 0.125, 0.0625)[0].numpy()
+            np.testing.assert_array_equal(part, exact[number][:, eighth])
+    # Windows are windows of the segment, and what is known of the recording follows.
+    known = {"a": {"vad": [{"onset": 0.3, "offset": 0.4}]}}
+    windows = SpeechDataset(
+        Memory({"a": samples}, known),
+        manifest=table,
+        ids=["a"],
+        windower=OnlineWindower(length=0.25),
+    )
+    assert len(windows) == 2
+    waveform, _, metadata = windows[0]
+    np.testing.assert_array_equal(waveform.numpy(), exact[0][:, :quarter])
+    [segment] = metadata["vad"]
+    assert (segment["onset"], segment["offset"]) == (pytest.approx(0.05), pytest.approx(0.15))
+    other = WaveformLoader(table.with_columns(offset=pl.lit(0.125)), root=folder)
+    with pytest.raises(MetadataError, match="give one of them"):
+        SpeechDataset(other, manifest=table)[0]
+    odd = table.with_columns(channel=pl.lit(7))
+    with pytest.raises(SampleError, match="channel 7 of a recording of 2 channels"):
+        SpeechDataset(RawFileLoader(WaveformLoader(odd, root=folder), odd), manifest=odd)[0]
+
+
+def test_ids_of_other_forms_are_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    loader = Memory({"7": np.zeros((1, 10), np.float32), "x/a": np.zeros((1, 10), np.float32)}, {})
+    whole = SpeechDataset(loader, manifest=pl.DataFrame({"wav_id": [7], "n": [1]}))
+    assert (whole.id_of(0), whole[0][2]["n"]) == ("7", 1)
+    assert len(SpeechDataset(loader, manifest=pl.DataFrame({"wav_id": [7, 8]}), ids=[7])) == 1
+    with pytest.raises(MetadataError, match=r"they differ by a folder, as 'a' and 'x/a'"):
+        SpeechDataset(loader, manifest=pl.DataFrame({"wav_id": ["a"]}))
+    with pytest.raises(MetadataError, match="they differ by leading zeros, as '007' and '7'"):
+        SpeechDataset(loader, manifest=pl.DataFrame({"wav_id": ["007"]}))
+
+
+@pytest.mark.filterwarnings("ignore:a bad row")
+def test_ranks_have_as_many_batches_whatever_is_bad(tmp_path: Path) -> None:
+    good = write_shards(tmp_path, [7])
+    with ossicle.ShardWriter(tmp_path / "bad.tar") as writer:
+        for number in range(5):
+            writer.write({"__key__": f"empty-{number}", "wav": b"", "json": {}})
+    paths = [*good, str(tmp_path / "bad.tar")]
+
+    def batches(rank: int, on_error: Any) -> list[int]:
+        stream = WebDatasetSpeechDataset(
+            paths, drop_last=True, on_error=on_error, rank=rank, world_size=2, max_bad_share=1.0
+        )
+        loader = DataLoader(stream, batch_size=2, collate_fn=len)
+        counts = list(loader)
+        assert len(stream.faults) == 2 + rank
+        return counts
+
+    assert batches(0, "replace") == batches(1, "replace") == [2, 2, 2]
+    for rank in range(2):
+        with pytest.raises(InvalidArgumentError, match=r"drop_last.*on_error=\"replace\""):
+            batches(rank, "skip")
+    alone = WebDatasetSpeechDataset(paths, drop_last=True, on_error="skip", max_bad_share=1.0)
+    assert len(ids(alone)) == 7
+    nothing = WebDatasetSpeechDataset(paths[1:], on_error="replace", max_bad_share=1.0)
+    with pytest.raises(TooManyFaultsError, match="none of the 5 samples"):
+        ids(nothing)

@@ -18,7 +18,6 @@ from ossicle.data.errors import (
     MissingStageError,
     SampleError,
 )
-from ossicle.data.manifests import ManifestRow, manifest_rows
 from ossicle.data.read import read
 from ossicle.data.recordings import Recording, Samples, recording_of, recordings_of
 from ossicle.data.rows import Rows, SpeechRow, write_faults
@@ -32,7 +31,6 @@ __all__ = [
     "Clip",
     "DataError",
     "ManifestError",
-    "ManifestRow",
     "MetadataError",
     "MissingStageError",
     "Recording",
@@ -43,7 +41,6 @@ __all__ = [
     "SpeechRow",
     "check",
     "clips_of",
-    "manifest_rows",
     "manifest_sha256",
     "read",
     "read_manifest",

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ossicle.data.columns import COLUMNS, column_of, value_of
+from ossicle.data.columns import COLUMNS, column_of
 from ossicle.data.errors import ManifestError
-from ossicle.data.manifests import AudioRow, audio_rows, manifest_path
+from ossicle.data.read import source_of_rows
+from ossicle.data.sources import SourceRow
 
 __all__ = ["Clip", "clips_of", "manifest_sha256", "read_manifest"]
 
@@ -75,30 +76,32 @@ def clips_of(
         text: The column of the texts, by default ``text``.
 
     Raises:
-        ManifestError: If there are no rows, or no row has such columns.
+        ManifestError: If there are no rows.
         FileNotFoundError: If there is no such manifest.
     """
-    path = manifest_path(path)
+    told = {name: one for name, one in (("audio", audio), ("text", text)) if one is not None}
+    source = source_of_rows(Path(path), columns=told)
     is_empty = True
-    for row in audio_rows(path, audio):
+    for row in source.rows(as_they_came=True):
         is_empty = False
-        yield row if isinstance(row, ManifestError) else _clip(path, row, text)
+        yield row if isinstance(row, ManifestError) else _clip(source.name, row, text)
     if is_empty:
-        raise ManifestError("the manifest has no rows", source=str(path))
+        raise ManifestError("the manifest has no rows", source=source.name)
 
 
-def _clip(manifest: Path, row: AudioRow, text: str | None) -> Clip | ManifestError:
+def _clip(manifest: str, row: SourceRow, text: str | None) -> Clip | ManifestError:
     def wrong(why: str) -> ManifestError:
-        return ManifestError(why, source=str(manifest), row=row.number, line=row.line)
+        return ManifestError(why, source=manifest, row=row.number, line=row.line)
 
-    words = value_of("text", row.fields, text)
+    audio, words = row.known["audio"], row.known["text"]
+    if not isinstance(audio, str):
+        return wrong("it has no recording in a file of its own")
     if not isinstance(words, str) or not words:
         return wrong(f"no `{text or COLUMNS['text'][0]}`")
     rate = column_of("sample_rate", row.fields)
     if rate is not None and not _is_rate(row.fields[rate]):
         return wrong(f"`{rate}` {row.fields[rate]!r} is not a sample rate")
-    name = value_of("id", row.fields)
-    return Clip(row.path, words, row.number, None if name is None else str(name), row.line)
+    return Clip(Path(audio), words, row.number, row.known["id"], row.line)
 
 
 def _is_rate(value: Any) -> bool:

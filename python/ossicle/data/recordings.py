@@ -19,7 +19,7 @@ from ossicle.data.columns import COLUMNS, CUT_FROM, column_of, is_cut, value_of
 from ossicle.data.samples import is_array
 from ossicle.data.segments import Segment, segment_of
 from ossicle.data.uris import data_of, file_of, refused
-from ossicle.errors import InvalidArgumentError
+from ossicle.errors import AudioError, InvalidArgumentError
 
 __all__ = [
     "Header",
@@ -27,10 +27,12 @@ __all__ = [
     "Samples",
     "header_of",
     "is_recording",
+    "part_of",
     "recording_of",
     "recordings_of",
     "samples_at",
     "segments",
+    "settled",
     "sources_of",
 ]
 
@@ -95,6 +97,27 @@ def segments(recordings: Sequence[Recording]) -> dict[str, Any]:
         "duration": [part.duration for part in parts],
         "channel": [part.channel for part in parts],
     }
+
+
+def settled(recording: Recording) -> Recording:
+    """The same, where its row said a duration alone: all of it, or the part that this selects.
+
+    Its header is read then. Of what cannot be read nothing changes: decoding it tells why.
+    """
+    part = recording.segment
+    if not part.may_be_whole:
+        return recording
+    begin = recording.source.tell() if hasattr(recording.source, "tell") else None
+    try:
+        header = header_of(recording)
+    except AudioError:
+        return recording
+    finally:
+        if begin is not None:
+            recording.source.seek(begin)
+    is_whole = part.frames(header.frames, header.sample_rate) == header.frames
+    duration = None if is_whole else part.duration
+    return replace(recording, segment=Segment(0.0, duration, part.channel))
 
 
 def recordings_of(row: Mapping[str, Any]) -> list[Recording]:
@@ -318,6 +341,28 @@ def _header(source: Any, raw: RawFormat | None) -> Header:
     check_shape(shape)
     channels = shape[0] if len(shape) == 2 else 1
     return Header(check_rate(source.sample_rate, "sampling_rate"), shape[-1], (), channels)
+
+
+def part_of(recording: Recording) -> Segment | None:
+    """The segment of a recording that is less than all of it, by its headers; else None.
+
+    Raises:
+        AudioError: The recording cannot be read.
+        InvalidArgumentError: The segment is not inside of the recording, or its channel is none of
+            the recording's.
+    """
+    segment = recording.segment
+    if segment.is_whole:
+        return None
+    header = header_of(recording)
+    try:
+        segment.check(header.frames / header.sample_rate)
+    except InvalidArgumentError as error:
+        error.source = error.source or recording.name
+        raise
+    is_mono = segment.channel is None or header.channels == 1
+    frames = segment.frames(header.frames, header.sample_rate)
+    return None if is_mono and frames == header.frames else segment._replace(may_be_whole=False)
 
 
 def samples_at(recording: Recording, header: Header, sample_rate: int | None = None) -> int:

@@ -14,6 +14,7 @@ from ossicle.data.arrays import Ints
 from ossicle.data.audio_column import audio_value
 from ossicle.data.columns import SCHEMA
 from ossicle.data.errors import ManifestError
+from ossicle.data.members import identities, remember
 from ossicle.data.pieces import Found, Piece, joined
 from ossicle.data.recordings import Recording, recordings_of
 from ossicle.data.registry import write
@@ -21,7 +22,7 @@ from ossicle.data.registry import write
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Rows", "SpeechRow", "write_faults"]
+__all__ = ["Rows", "SpeechRow", "counted", "write_faults"]
 
 
 class SpeechRow(Mapping[str, Any]):
@@ -168,11 +169,11 @@ class Rows:
             faults: Those that are counted, where a check found more than `faults`.
         """
         faults = self.faults if faults is None else faults
-        reasons = Counter(_reason(fault) for fault in faults)
-        whole, lost = len(self) + len(self.faults), len(faults)
-        kept = whole - lost
-        why = "; ".join(f"{count:,} x {reason}" for reason, count in reasons.most_common(5))
-        return f"{whole:,} rows = {kept:,} kept + {lost:,} faults" + (why and f" ({why})")
+        return counted(len(self) + len(self.faults), faults)
+
+    def watched(self, progress: Callable[[int], object]) -> Rows:
+        """The same rows, which tell how many of them an iteration has given."""
+        return _Watched(self, progress)
 
     def write(
         self,
@@ -198,13 +199,24 @@ class Rows:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process gets the rows, not the way to read them.
-        return _again, (self._whole(), self.faults, self.source, self.format)
+        whole = self._whole()
+        in_shards = "shard" in str(whole.frame.schema.get("audio"))
+        known = identities() if in_shards else {}
+        return _again, (whole, self.faults, self.source, self.format, known)
 
     def __repr__(self) -> str:
         read = sum(len(piece.numbers) for piece in self._pieces)
         more = "" if self._coming is None else " so far"
         count = f"{read:,} rows, {len(self._faults):,} faults{more}"
         return f"<Rows {self.source!r} ({self.format}): {count}>"
+
+    def _repr_html_(self) -> str:
+        from ossicle.data.notebook import page_of_rows
+
+        # The first piece at least; the rest is read where somebody asks for it.
+        next(iter(self.pieces()), None)
+        whole = self._coming is None
+        return page_of_rows(self.source, self._pieces, self._faults, is_whole=whole)
 
     def _from(self, row: int) -> Piece | None:
         """The rows from one on, of those that are read, in one piece.
@@ -246,7 +258,31 @@ def write_faults(path: str | os.PathLike[str], faults: Iterable[ManifestError]) 
     write_text(path, "".join(line + "\n" for line in lines))
 
 
-def _again(piece: Piece, faults: list[ManifestError], source: str, kind: str) -> Rows:
+def counted(rows: int, faults: Sequence[ManifestError]) -> str:
+    """A line for people: rows read, rows kept, faults with their reasons."""
+    reasons = Counter(_reason(fault) for fault in faults)
+    why = "; ".join(f"{count:,} x {reason}" for reason, count in reasons.most_common(5))
+    kept = rows - len(faults)
+    return f"{rows:,} rows = {kept:,} kept + {len(faults):,} faults" + (why and f" ({why})")
+
+
+class _Watched(Rows):
+    def __init__(self, rows: Rows, progress: Callable[[int], object]) -> None:
+        super().__init__(rows.source, rows.format, lambda: [rows._whole(), *rows.faults])
+        self._progress = progress
+
+    def __iter__(self) -> Iterator[SpeechRow]:
+        for done, row in enumerate(super().__iter__()):
+            if done % 256 == 0:
+                self._progress(done)
+            yield row
+        self._progress(len(self))
+
+
+def _again(
+    piece: Piece, faults: list[ManifestError], source: str, kind: str, shards: dict[str, str]
+) -> Rows:
+    remember(shards)
     return Rows(source, kind, lambda: [piece, *faults])
 
 

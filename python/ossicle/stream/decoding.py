@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ossicle.audio import load_batch
 from ossicle.audio.decoders import DecoderName, check_decoder
 from ossicle.audio.resampling import Quality, check_quality, check_rate
-from ossicle.data.recordings import Recording, Samples, segments
+from ossicle.data.recordings import Recording, Samples, header_of, segments, settled
 from ossicle.errors import AudioError, CorruptAudioError, InvalidArgumentError
 from ossicle.features.mel import (
     HOP_LENGTH,
@@ -74,6 +74,11 @@ class Waveforms:
         if self.pad_to_multiple < 1:
             why = f"pad_to_multiple must be at least 1, not {self.pad_to_multiple}"
             raise InvalidArgumentError(why)
+
+    @property
+    def lengths_per_second(self) -> float:
+        """What lengths count, in a second."""
+        return self.sample_rate
 
     def decode(self, recordings: Sequence[Recording]) -> list[Clip | AudioError]:
         """Each recording's waveform or its error, by the calling thread alone."""
@@ -142,6 +147,11 @@ class LogMel:
         if self.packed and self.pad_to_seconds is not None:
             raise InvalidArgumentError("packed=True needs pad_to_seconds=None")
 
+    @property
+    def lengths_per_second(self) -> float:
+        """What lengths count, in a second."""
+        return SAMPLE_RATE / HOP_LENGTH
+
     def decode(self, recordings: Sequence[Recording]) -> list[Clip | AudioError]:
         """Each recording's features, or waveform if they depend on the others of its batch."""
         if self.pad_to_seconds is None:
@@ -202,11 +212,10 @@ def _plain(source: Any) -> Any:
 
 def _parts(recordings: Sequence[Recording], most: float | None) -> dict[str, Any]:
     """Which part of each recording is meant, as `ossicle.load_batch` takes it."""
-    parts = [one.segment.at_most(most) for one in recordings]
-    if all(part.is_whole for part in parts):
-        return {}
-    cut = [replace(one, segment=part) for one, part in zip(recordings, parts, strict=True)]
-    return segments(cut)
+    parts = [settled(one).segment.at_most(most) for one in recordings]
+    return segments(
+        [replace(one, segment=part) for one, part in zip(recordings, parts, strict=True)]
+    )
 
 
 def _checked(
@@ -216,9 +225,18 @@ def _checked(
     found: list[Clip | AudioError] = []
     for recording, clip, error in zip(recordings, clips, errors, strict=True):
         if error is None and clip.length == 0:
-            error = CorruptAudioError("the clip has no samples", source=recording.name)
+            error = _nothing_of(recording)
         found.append(clip if error is None else error)
     return found
+
+
+def _nothing_of(recording: Recording) -> AudioError:
+    """Why a recording gives no samples: its segment may lie past its end."""
+    try:
+        header_of(recording)
+    except AudioError as error:
+        return error
+    return CorruptAudioError("the clip has no samples", source=recording.name)
 
 
 def _lengths(clips: Sequence[Clip]) -> IntArray:

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from itertools import count, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from ossicle.data.columns import COLUMNS
 from ossicle.errors import AudioError, AudioIOError, TooManyFaultsError
@@ -20,7 +21,7 @@ from ossicle.stream.tensors import has_gpu, pinned
 
 if TYPE_CHECKING:
     from ossicle.data.recordings import Recording
-    from ossicle.stream.plan import Plan, PlannedBatch
+    from ossicle.stream.plan import Plan
 
 __all__ = ["Collate", "Planned", "ReadBatch", "Reader", "Run"]
 
@@ -34,6 +35,7 @@ _REPLACED = frozenset(
 """Columns of a row that say where its clip is: a collator that finds them would read it again."""
 
 Given = TypeVar("Given")
+IntArray: TypeAlias = npt.NDArray[np.int64]
 
 
 class Collate(Protocol):
@@ -50,20 +52,14 @@ class Planned(NamedTuple):
     Attributes:
         source: Of each row the source, ``(B,)``.
         row: Its number there, ``(B,)``.
-        epoch: Of the batch.
-        step: Of the process in the epoch, from 0; after a resume with another number of processes
-            as if it had been theirs from the beginning.
+        epoch: Of the step.
+        step: In its epoch, as if the number of processes had always been this one.
     """
 
     source: Sequence[int]
     row: Sequence[int]
     epoch: int
     step: int
-
-    @classmethod
-    def of(cls, batch: PlannedBatch, step: int) -> Planned:
-        """A batch of a plan."""
-        return cls(batch.source.tolist(), batch.row.tolist(), batch.epoch, step)
 
 
 @dataclass(frozen=True)
@@ -155,11 +151,12 @@ class ReadBatch(Work):
         self._clips: list[Any] = [None] * len(self._recordings)
         self._failed: list[_Failed] = []
         self._arrays: dict[str, Any] = {}
+        self._lengths: IntArray = np.zeros(0, np.int64)
 
-    def parts(self, count: int) -> list[Callable[[], None]]:
+    def parts(self, number: int) -> list[Callable[[], None]]:
         """The decoding of about as many runs of recordings."""
         total = len(self._recordings)
-        edges = [total * part // count for part in range(count + 1)]
+        edges = [total * part // number for part in range(number + 1)]
         runs = [(first, last) for first, last in pairwise(edges) if first < last]
         return [partial(self._decode, first, last) for first, last in runs]
 
@@ -170,12 +167,17 @@ class ReadBatch(Work):
                 self._replace(place, clip)
         if self._reader.collate is None:
             decoding, convert = self._reader.decoding, self._reader.convert
-            array, lengths = decoding.join(self._clips)
+            array, self._lengths = decoding.join(self._clips)
             self._clips = []
-            self._arrays = {decoding.array: convert(array), "lengths": convert(lengths)}
+            self._arrays = {decoding.array: convert(array), "lengths": convert(self._lengths)}
             self.nbytes = array.nbytes
         else:
+            self._lengths = np.array([clip.length for clip in self._clips], np.int64)
             self.nbytes = sum(clip.array.nbytes for clip in self._clips)
+
+    def lengths(self) -> IntArray:
+        """``(B,)`` of the clips, once it is finished: samples, or frames of features."""
+        return self._lengths
 
     def give(self) -> Any:
         """The batch, collated; its faults are entered."""
@@ -248,7 +250,7 @@ class Run:
         reader: What they have in common.
         epoch: Theirs.
         start: Batches of the epoch, over all processes, that come before.
-        steps: How many the process takes.
+        steps: How many the process takes; None for epoch after epoch.
         rank: The number of the process.
         world_size: How many take turns.
     """
@@ -256,17 +258,20 @@ class Run:
     reader: Reader
     epoch: int
     start: int
-    steps: int
+    steps: int | None
     rank: int
     world_size: int
 
     def __call__(self, stop: threading.Event) -> Iterator[ReadBatch]:
         """Each of them, to be read."""
-        place = (self.rank, self.world_size, self.start)
-        for step in range(self.steps):
-            found = self.reader.plan.batch(self.epoch, step, *place)
-            number = self.start // self.world_size + step
-            yield ReadBatch(self.reader, Planned.of(found, number), stop)
+        plan, place = self.reader.plan, (self.rank, self.world_size, self.start)
+        for step in count() if self.steps is None else range(self.steps):
+            found = plan.batch(self.epoch, step, *place)
+            # The step's, which is the same for all processes.
+            first = plan.state(self.epoch, self.start + step * self.world_size)
+            number = first.consumed // self.world_size
+            rows = found.source.tolist(), found.row.tolist()
+            yield ReadBatch(self.reader, Planned(*rows, first.epoch, number), stop)
 
 
 def _tried(ask: Callable[[], Given], stop: threading.Event) -> Given:

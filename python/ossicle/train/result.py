@@ -124,6 +124,11 @@ class TrainResult:
     best: Path | None = None
     report: Path | None = None
 
+    def _repr_html_(self) -> str:
+        from ossicle.train.notebook import page_of_result
+
+        return page_of_result(self)
+
     @property
     def loss_drop(self) -> float:
         """How far the loss fell from the first step to the last."""

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ossicle import _native
+from ossicle.data.columns import COLUMNS
 from ossicle.data.errors import ManifestError
-from ossicle.data.formats.parquet import contents
-from ossicle.data.members import shard_at
+from ossicle.data.formats.clip import clip_of, facts_of
+from ossicle.data.formats.json_lines import no_bytes
+from ossicle.data.members import SEGMENT, pointer_in, shard_at
+from ossicle.data.opening import compression_of
 from ossicle.data.pieces import Found, Piece, pieces_of
 from ossicle.data.rows import Rows, SpeechRow
 
@@ -21,18 +24,36 @@ __all__ = ["read_shards", "write_shard"]
 
 _AUDIO = frozenset(_native.AUDIO_EXTENSIONS)
 _TEXTS = ("txt", "text", "transcript")
+_USED = ("audio", "wav", "path", "audio_path", "audio_filepath")
+_PARTS = [name for one in ("offset", "end", "duration", "channel") for name in COLUMNS[one]]
 # Members that are no facts of a row.
 _LARGEST = 1 << 16
 
 
 def read_shards(path: Path) -> Iterator[Found]:
-    """The samples of a shard, or of all in a folder."""
+    """The samples of a shard, or of all in a folder.
+
+    Raises:
+        ManifestError: A shard is compressed.
+    """
     start = 0
-    for tar in sorted(path.glob("*.tar")) if path.is_dir() else [path]:
+    for tar in _shards(path):
         shard = shard_at(str(tar))
         for found in pieces_of(_samples(shard, tar, start), str(tar)):
             yield _with_members(found) if isinstance(found, Piece) else found
         start += len(shard)
+
+
+def _shards(path: Path) -> list[Path]:
+    found = [path]
+    if path.is_dir():
+        found = sorted(one for one in path.iterdir() if ".tar" in one.suffixes[-2:])
+    for one in found:
+        kind = compression_of(one)
+        if kind is not None:
+            why = f"a tar in {kind}, of which no member can be reached: unpack it first"
+            raise ManifestError(why, source=str(one))
+    return found
 
 
 def _with_members(piece: Piece) -> Piece:
@@ -63,10 +84,17 @@ def _samples(
         member = shard.member(number, audio[0]) if audio else None
         name = None if member is None else member.name
         row = {**facts, "id": facts.get("id", key)}
-        for used in ("audio", "wav", "path", "audio_path", "audio_filepath"):
+        pointer = pointer_in(facts)
+        meant: dict[str, Any] = {}
+        if pointer is not None:
+            name = name if pointer[0] is None else pointer[0]
+            meant = {one: getattr(pointer[1], one) for one in ("offset", "duration", "channel")}
+            del row[SEGMENT]
+        for used in _USED if pointer is None else (*_USED, *_PARTS):
             # Where it came from: the recording is in the shard.
             if used in row and name is not None:
                 row[f"packed_{used}"] = row.pop(used)
+        row |= {one: value for one, value in meant.items() if value is not None}
         yield start + number, None, {**row, "audio_shard": str(tar), "audio_member": name}
 
 
@@ -89,7 +117,10 @@ def _facts(sample: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_shard(rows: Rows, path: Path, *, max_bytes: int | None = None) -> None:
-    """Writes a tar, or a pattern of tars, the recordings as they are, each with its row as JSON."""
+    """Writes a tar, or a pattern of tars: the clip of each row, and the row as JSON.
+
+    A whole recording is as it is, a segment is cut out.
+    """
     writer = _native.ShardWriter(path, max_bytes, None, True, False, False)
     try:
         for row in rows:
@@ -108,14 +139,11 @@ def _key(row: SpeechRow) -> str:
 
 
 def _members(row: SpeechRow, key: str) -> list[tuple[str, Any]]:
-    if isinstance(row["audio"], list):
-        raise ManifestError("several recordings, of which a sample has one", row=row.number)
-    members: list[tuple[str, Any]] = []
-    if row["audio"] is not None:
-        name, data = contents(row)
-        members.append((Path(name).suffix[1:].lower() or "wav", data))
-    left = ("audio", "id") if row["id"] in (None, key) else ("audio",)
-    known = {name: row[name] for name in row if name not in left}
-    known = {name: value for name, value in known.items() if value is not None}
-    text = json.dumps(known, ensure_ascii=False, default=str)
-    return [*members, ("json", text.encode())]
+    clip = None if row["audio"] is None else clip_of(row)
+    known = {name: row[name] for name in row if name != "audio"} if clip is None else None
+    known = facts_of(row, clip) if clip is not None else known or {}
+    left = ("id",) if row["id"] in (None, key) else ()
+    known = {name: one for name, one in known.items() if one is not None and name not in left}
+    text = json.dumps(known, ensure_ascii=False, default=no_bytes)
+    sound = [] if clip is None else [(clip.extension(), clip.data)]
+    return [*sound, ("json", text.encode())]

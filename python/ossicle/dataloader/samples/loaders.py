@@ -10,12 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from ossicle.audio import info
 from ossicle.audio.resampling import check_rate
 from ossicle.data.arrays import Lookup, Strings
 from ossicle.data.errors import SampleError
-from ossicle.data.tables import Table
-from ossicle.dataloader.samples.shard_set import ShardSet, decode, sample_error
+from ossicle.data.frames import Table
+from ossicle.data.recordings import header_of, samples_at
+from ossicle.data.segments import Segment
+from ossicle.dataloader.samples.shard_set import ShardSet, decode, only_channel, sample_error
 from ossicle.dataloader.samples.sources import (
     ManifestRows,
     MetadataSource,
@@ -71,6 +72,13 @@ class FeatureLoader(ABC):
     def available_ids(self) -> list[WavID]:
         """All that can be loaded."""
 
+    def segment(self, wav_id: WavID) -> Segment:
+        """The part of a recording that the loader's own source says an id means, which it loads.
+
+        Here all of it.
+        """
+        return Segment()
+
     def load_range(
         self, wav_id: WavID, offset: float = 0.0, duration: float | None = None
     ) -> tuple[Waveform, SampleRate]:
@@ -88,6 +96,26 @@ class FeatureLoader(ABC):
         end = None if duration is None else start + round(duration * rate)
         return waveform[:, start:end], rate
 
+    def load_channel(
+        self, wav_id: WavID, channel: int, offset: float = 0.0, duration: float | None = None
+    ) -> tuple[Waveform, SampleRate]:
+        """One channel of a recording, ``(1, samples)``; here of what `load_range` gives.
+
+        Args:
+            wav_id: The recording.
+            channel: From 0.
+            offset: As for `load_range`.
+            duration: See there.
+
+        Raises:
+            SampleError: The recording has no such channel.
+        """
+        waveform, rate = self.load_range(wav_id, offset, duration)
+        if channel >= len(waveform):
+            why = f"channel {channel} of a recording of {len(waveform)} channels"
+            raise SampleError(why, wav_id=wav_id)
+        return waveform[channel : channel + 1], rate
+
     def duration(self, wav_id: WavID) -> float:
         """Length of a recording in seconds; here of the decoded one, loaders read headers."""
         waveform, rate = self.load_waveform(wav_id)
@@ -100,7 +128,8 @@ class WaveformLoader(FeatureLoader):
     Args:
         source: Where they are: a folder, in which ``a/b.flac`` is the recording ``a/b``; a mapping
             of ids to paths; or a manifest (`MetadataManifest`, Polars frame, Parquet, CSV or JSON
-            lines file) with ``wav_id`` and a column of paths.
+            lines file) with ``wav_id`` and a column of paths; rows that say an ``offset``,
+            ``duration`` or ``end``, or ``channel`` are those segments of their files.
         column: That column; None takes the first of ``wav``, ``audio_path``, ``audio``, ``path``
             and ``audio_filepath`` that is there.
         root: The folder that relative paths begin at; None: the manifest file's own, else the
@@ -133,9 +162,20 @@ class WaveformLoader(FeatureLoader):
         self, wav_id: WavID, offset: float = 0.0, duration: float | None = None
     ) -> tuple[Waveform, SampleRate]:
         """A part of it; no more is decoded than that needs."""
+        return self._decode(wav_id, offset, duration)
+
+    def load_channel(
+        self, wav_id: WavID, channel: int, offset: float = 0.0, duration: float | None = None
+    ) -> tuple[Waveform, SampleRate]:
+        """One channel of it, whether or not the mean is taken otherwise."""
+        return self._decode(wav_id, offset, duration, channel)
+
+    def _decode(
+        self, wav_id: WavID, offset: float, duration: float | None, channel: int | None = None
+    ) -> tuple[Waveform, SampleRate]:
         _check_range(offset, duration)
-        path = self._files.path(wav_id)
-        return decode(path, wav_id, self.sample_rate, self.mono, offset, duration)
+        recording = only_channel(self._files.recording(wav_id), channel, wav_id)
+        return decode(recording, wav_id, self.sample_rate, self.mono, offset, duration)
 
     def load_metadata(self, wav_id: WavID) -> MetadataDict:
         """``wav_id`` and ``path``."""
@@ -145,10 +185,16 @@ class WaveformLoader(FeatureLoader):
         """All files, in the order of the source; of a folder sorted."""
         return list(self._files.ids.strings)
 
+    def segment(self, wav_id: WavID) -> Segment:
+        """The segment of its file that the manifest says."""
+        return self._files.segment(wav_id)
+
     def duration(self, wav_id: WavID) -> float:
-        """Seconds, from the headers."""
+        """Seconds, from the headers; of a segment its own."""
+        recording = self._files.recording(wav_id)
         try:
-            return info(self._files.path(wav_id)).duration
+            header = header_of(recording)
+            return samples_at(recording, header) / header.sample_rate
         except AudioError as error:
             raise sample_error(error, wav_id) from error
 
@@ -240,12 +286,22 @@ class RawFileLoader(FeatureLoader):
         """A part of it; no more is decoded than that needs."""
         return self.waveforms.load_range(wav_id, offset, duration)
 
+    def load_channel(
+        self, wav_id: WavID, channel: int, offset: float = 0.0, duration: float | None = None
+    ) -> tuple[Waveform, SampleRate]:
+        """One channel of it, whether or not the mean is taken otherwise."""
+        return self.waveforms.load_channel(wav_id, channel, offset, duration)
+
     def load_metadata(self, wav_id: WavID) -> MetadataDict:
         """Its metadata, with its ``wav_id`` and its ``path``."""
         own = self.waveforms.load_metadata(wav_id)
         if self.missing == "empty" and self._known.find(wav_id) is None:
             return own
         return own | self.metadata.load_metadata(wav_id)
+
+    def segment(self, wav_id: WavID) -> Segment:
+        """The segment of its file that the manifest of the waveforms says."""
+        return self.waveforms.segment(wav_id)
 
     def available_ids(self) -> list[WavID]:
         """All recordings, whether or not something is known of them."""
@@ -300,11 +356,30 @@ class WebDatasetLoader(FeatureLoader):
         self, wav_id: WavID | ClipID, offset: float = 0.0, duration: float | None = None
     ) -> tuple[Waveform, SampleRate]:
         """A part of it; no more is decoded than that needs."""
+        return self._decode(wav_id, offset, duration)
+
+    def load_channel(
+        self,
+        wav_id: WavID | ClipID,
+        channel: int,
+        offset: float = 0.0,
+        duration: float | None = None,
+    ) -> tuple[Waveform, SampleRate]:
+        """One channel of it, whether or not the mean is taken otherwise."""
+        return self._decode(wav_id, offset, duration, channel)
+
+    def _decode(
+        self,
+        wav_id: WavID | ClipID,
+        offset: float,
+        duration: float | None,
+        channel: int | None = None,
+    ) -> tuple[Waveform, SampleRate]:
         _check_range(offset, duration)
         number = self._keys.find(wav_id)
         if number is not None:
-            return self._shards.waveform(number, wav_id, offset, duration)
-        return self._join(wav_id, self._clips(wav_id), offset, duration)
+            return self._shards.waveform(number, wav_id, offset, duration, channel)
+        return self._join(wav_id, self._clips(wav_id), offset, duration, channel)
 
     def load_metadata(self, wav_id: WavID | ClipID) -> MetadataDict:
         """What the members beside the audio say, with ``wav_id``, and ``clip_id`` of a clip."""
@@ -329,7 +404,7 @@ class WebDatasetLoader(FeatureLoader):
         """Seconds, from the headers."""
         number = self._keys.find(wav_id)
         clips = self._clips(wav_id) if number is None else [number]
-        return sum(self._shards.info(clip, self._keys.strings[clip]).duration for clip in clips)
+        return sum(self._shards.length(clip, self._keys.strings[clip]).seconds for clip in clips)
 
     def _clips(self, wav_id: WavID) -> list[int]:
         return self._numbers(wav_id) or [self._keys.number(wav_id)]
@@ -342,37 +417,40 @@ class WebDatasetLoader(FeatureLoader):
         return [number for _, number in sorted(clips)]
 
     def _join(
-        self, wav_id: WavID, clips: list[int], offset: float, duration: float | None
+        self,
+        wav_id: WavID,
+        clips: list[int],
+        offset: float,
+        duration: float | None,
+        channel: int | None,
     ) -> tuple[Waveform, SampleRate]:
         """Of the clips end to end, the range; clips outside of it are not decoded."""
         import torch
 
         keys, shards = self._keys.strings, self._shards
         rate, channels, lengths = self._lengths(wav_id, clips)
+        channels = channels if channel is None else 1
         start, parts, begin = round(offset * rate), [torch.zeros(channels, 0)], 0
         stop = sum(lengths) if duration is None else start + round(duration * rate)
         for clip, length in zip(clips, lengths, strict=True):
             first, end = max(start - begin, 0), min(stop - begin, length)
             if first < end:
-                part = shards.waveform(clip, keys[clip], first / rate, (end - first) / rate)
-                parts.append(part[0])
+                ends = first / rate, (end - first) / rate
+                parts.append(shards.waveform(clip, keys[clip], *ends, channel)[0])
             begin += length
         return torch.cat(parts, dim=1), rate
 
     def _lengths(self, wav_id: WavID, clips: list[int]) -> tuple[int, int, list[int]]:
         """The clips' rate and channels, and their numbers of samples."""
-        named = [(clip, self._keys.strings[clip]) for clip in clips]
-        infos = [self._shards.info(*clip) for clip in named]
-        wanted, mono = self._shards.sample_rate, self._shards.mono
-        kinds = {(wanted or one.sample_rate, 1 if mono else one.channels) for one in infos}
+        found = [self._shards.length(clip, self._keys.strings[clip]) for clip in clips]
+        kinds = {(one.sample_rate, one.channels) for one in found}
         if len(kinds) > 1:
             differing = ", ".join(f"{channels} at {rate} Hz" for rate, channels in sorted(kinds))
             raise SampleError(
                 f"the recording's clips differ in channels or rate: {differing}", wav_id=wav_id
             )
         ((rate, channels),) = kinds
-        pairs = zip(named, infos, strict=True)
-        return rate, channels, [self._shards.samples(*clip, facts) for clip, facts in pairs]
+        return rate, channels, [one.samples for one in found]
 
 
 def _is_clip_number(text: str) -> bool:
