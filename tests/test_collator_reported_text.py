@@ -166,6 +166,23 @@ def test_marks_and_end_of_whispers_texts_are_there_once(text: str) -> None:
     assert (shifted[0], shifted.count(start)) == (start, 1)
 
 
+def test_a_text_with_times_is_not_marked_as_one_without() -> None:
+    processor = copy.deepcopy(family("Whisper")[0])
+    processor.tokenizer.add_tokens(["<|0.00|>", "<|0.02|>"])
+    rows = [row_of("Whisper", words="<|0.00|>six<|0.02|>"), row_of("Whisper", words="six")]
+    labels = collator_of(processor)(rows)["labels"]
+    wanted = ["<|en|>", "<|transcribe|>", "<|0.00|>", "s", "i", "x", "<|0.02|>", "<|endoftext|>"]
+    assert learned(processor, labels[0]) == wanted
+    assert learned(processor, labels[1])[2] == "<|notimestamps|>"
+
+
+def test_a_start_inside_of_a_text_is_refused() -> None:
+    processor, _ = family("Whisper")
+    row = row_of("Whisper", words="two<|startoftranscript|>six")
+    with pytest.raises(RowError, match=r"row 0 .*<\|startoftranscript\|> is inside of the text"):
+        collator_of(processor)([row])
+
+
 def test_whispers_end_is_learned_though_it_pads() -> None:
     processor, _ = family("Whisper")
     assert processor.tokenizer.pad_token_id == processor.tokenizer.eos_token_id
@@ -290,10 +307,13 @@ def test_a_model_goes_on_from_the_header_of_an_answer(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [NAME, "Qwen3-ASR"])
-def test_rows_of_a_batch_are_answered_as_they_are_alone(name: str) -> None:
+def test_rows_of_a_batch_are_answered_as_they_are_alone(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On the right of a shorter row, padding would be what the model goes on from."""
     processor, model = family(name, CHATML)
-    processor.tokenizer.padding_side = "right"  # what some checkpoints come with
+    # What some checkpoints come with.
+    monkeypatch.setattr(processor.tokenizer, "padding_side", "right")
     collator = collator_of(processor, for_generation=True)
     together = greedy(model.eval(), collator(QUESTIONS))
     alone = torch.cat([greedy(model, collator([row])) for row in QUESTIONS])
