@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import json
@@ -347,18 +346,3 @@ def test_the_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     text = page.read_text(encoding="utf-8").partition("## Segments")[2]
     [block] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     exec(compile(block, str(page), "exec"), {})
-
-
-def test_what_is_no_tar_that_can_be_read_in_place_says_what_it_is(tmp_path: Path) -> None:
-    with ShardWriter(tmp_path / "a.tar") as writer:
-        writer.write({"__key__": "a", "txt": "a"})
-    packed = tmp_path / "a.tar.gz"
-    packed.write_bytes(gzip.compress((tmp_path / "a.tar").read_bytes()))
-    for opened in (Shard, lambda path: len(ossicle.data.read(path))):
-        with pytest.raises((ossicle.AudioError, ossicle.data.ManifestError), match="in gzip"):
-            opened(packed)
-        with pytest.raises(Exception, match=r"(?i)a URL, which is not read: download it first"):
-            opened("s3://bucket/a.tar")
-    (tmp_path / "no.tar").write_bytes(b"x" * 600)
-    with pytest.raises(ossicle.CorruptAudioError, match=r"no\.tar"):
-        Shard(tmp_path / "no.tar")

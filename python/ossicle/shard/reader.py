@@ -26,6 +26,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -33,21 +34,16 @@ from ossicle import _native
 from ossicle.audio import info, load, load_concealed
 from ossicle.audio.notebook import table
 from ossicle.data.members import pointer_in_json, split_name
+from ossicle.data.opening import refuse_compressed
 from ossicle.data.recordings import Recording
 from ossicle.data.segments import Segment
-from ossicle.errors import (
-    AudioError,
-    AudioFileNotFoundError,
-    InvalidArgumentError,
-    UnsupportedFormatError,
-)
+from ossicle.errors import AudioError, CorruptAudioError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from ossicle.audio import ConcealedClip, FloatArray
 
 __all__ = ["AUDIO_EXTENSIONS", "Member", "Shard"]
 
-_GZIP = b"\x1f\x8b"
 AUDIO_EXTENSIONS = frozenset(_native.AUDIO_EXTENSIONS)
 """What audio is known by, where several members make a sample: the last part of an extension."""
 
@@ -108,11 +104,13 @@ class Shard:
         self.access = access
         self._index = index if index is None or index is False else [Member(*one) for one in index]
         members = None if self._index is False else self._index
-        self._open: _native.Shard | None
         try:
-            self._open = _native.Shard(self.path, access, members, self._index is False, identity)
-        except AudioError as error:
-            raise _explained(error, self.path) from None
+            self._open: _native.Shard | None = _native.Shard(
+                self.path, access, members, self._index is False, identity
+            )
+        except CorruptAudioError:
+            refuse_compressed(Path(self.path))
+            raise
         self._identity = identity
 
     @property
@@ -367,19 +365,6 @@ class Shard:
         key, extensions = self.keys()[number], ", ".join(self._shard.extensions(number))
         reason = f"the sample {key!r} has {what}; its extensions are: {extensions}"
         return InvalidArgumentError(reason, source=self.path)
-
-
-def _explained(error: AudioError, path: str) -> AudioError:
-    """What is wrong with a path that is no tar for a reason that people meet."""
-    if "://" in path:
-        return AudioFileNotFoundError("a URL, which is not read: download it first", source=path)
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123  (of a text)
-            is_packed = file.read(2) == _GZIP
-    except OSError:
-        is_packed = False
-    why = "a tar in gzip, of which no member can be reached: unpack it first"
-    return UnsupportedFormatError(why, source=path) if is_packed else error
 
 
 def _within(
