@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -125,7 +125,7 @@ class Feed:
         self._bytes = 0
         self._axis = -2 if self.source.is_encoded else -1  # of time in features
 
-    def steps(self, first: int, last: int) -> Iterator[list[MicroBatch]]:
+    def steps(self, first: int, last: int) -> Generator[list[MicroBatch]]:
         """The parts of the steps ``first`` to ``last`` (not included), this process's alone.
 
         A part without a clip that can be used is left out.

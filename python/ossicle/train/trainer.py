@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import cast
@@ -149,6 +149,7 @@ class _Run:
                 self._train(start_step, log)
         finally:
             log.close()
+            self.replica = self.model  # the other holds the group of the processes
         return self._finish(start_step)
 
     def _open(self, out: Path) -> None:
@@ -178,19 +179,23 @@ class _Run:
         if self.processes.count == 1:
             return self.model
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(self.model, device_ids=ids, broadcast_buffers=False)
+        replica = DistributedDataParallel(self.model, device_ids=ids)
+        # No step changes them. The argument of this name is deprecated, and its successor unknown
+        # to older versions; the attribute is in all.
+        replica.broadcast_buffers = False
+        return replica
 
     def _train(self, start_step: int, log: RunLog) -> None:
         self._report("encode")
-        steps = self.setup.feed.steps(start_step, self.config.steps)
-        self._mark()
-        for step in range(start_step, self.config.steps):
-            start = time.perf_counter()
-            parts = next(steps)
-            self.counts.wait += time.perf_counter() - start
-            norm = self._step(step, parts)
-            self._after(step + 1, norm, log)
-        next(steps, None)  # lets the background thread end
+        # Closing it ends its thread, also where an error ends the run.
+        with closing(self.setup.feed.steps(start_step, self.config.steps)) as steps:
+            self._mark()
+            for step in range(start_step, self.config.steps):
+                start = time.perf_counter()
+                parts = next(steps)
+                self.counts.wait += time.perf_counter() - start
+                norm = self._step(step, parts)
+                self._after(step + 1, norm, log)
 
     def _after(self, step: int, norm: Tensor, log: RunLog) -> None:
         is_last = step == self.config.steps
