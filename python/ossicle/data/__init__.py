@@ -9,7 +9,6 @@ place among the rows, from 0.
 from __future__ import annotations
 
 from ossicle.data.check import CheckResult, check
-from ossicle.data.clips import Clip, clips_of, manifest_sha256, read_manifest
 from ossicle.data.columns import COLUMNS, SCHEMA
 from ossicle.data.errors import (
     DataError,
@@ -24,12 +23,12 @@ from ossicle.data.recordings import Recording, Samples, recording_of, recordings
 from ossicle.data.rows import Rows, SpeechRow, write_faults
 from ossicle.data.segments import Segment
 from ossicle.data.split import split
+from ossicle.data.utterances import Utterance, Utterances
 
 __all__ = [
     "COLUMNS",
     "SCHEMA",
     "CheckResult",
-    "Clip",
     "DataError",
     "ManifestError",
     "ManifestRow",
@@ -41,12 +40,11 @@ __all__ = [
     "Samples",
     "Segment",
     "SpeechRow",
+    "Utterance",
+    "Utterances",
     "check",
-    "clips_of",
     "manifest_rows",
-    "manifest_sha256",
     "read",
-    "read_manifest",
     "recording_of",
     "recordings_of",
     "split",

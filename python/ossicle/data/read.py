@@ -10,6 +10,7 @@ from typing import Any
 from ossicle.data.columns import SCHEMA
 from ossicle.data.errors import ManifestError
 from ossicle.data.formats.memory import in_memory
+from ossicle.data.formats.webdataset import shards_at
 from ossicle.data.known import FORMATS
 from ossicle.data.reading import Reading
 from ossicle.data.recognise import recognise
@@ -33,7 +34,7 @@ def read(
     Nothing is lost silently: each row of the source is among the rows or among `Rows.faults`.
 
     Args:
-        source: A file or a folder; or a frame of Polars or pandas, a `datasets` object, a mapping
+        source: A file or a folder, or a pattern of shards as ``train-*.tar``; or a frame of Polars or pandas, a `datasets` object, a mapping
             of columns, rows as mappings.
         format: Its name; None recognises it by its content and layout.
         root: The folder that paths are relative to; None takes that of the manifest, and leaves
@@ -83,7 +84,9 @@ def _from_path(
 ) -> RowSource:
     if "://" in str(path) or ":/" in str(path):
         raise ManifestError("a URL, which is not read: download it first", source=str(path))
-    if not path.exists():
+    if kind is None and "*" in path.name and shards_at(path):
+        kind = "webdataset"
+    elif not path.exists():
         raise AudioFileNotFoundError("no such file or folder", source=str(path))
     if path.is_dir() and kind is None and (path / "manifest.jsonl").exists():
         path = path / "manifest.jsonl"

@@ -52,6 +52,9 @@ class HeldOut:
         frames: Of the encoder, for the feed's batches.
         batches: How many there are.
         evaluate: What is measured; by default `losses_of_control`.
+
+    Attributes:
+        source: Of the clips.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class HeldOut:
         batches: int,
         evaluate: Evaluate | None,
     ) -> None:
+        self.source: ClipSource = feed.source
         self._modules, self._feed, self._frames = modules, feed, frames
         self._count, self._evaluate = batches, evaluate or losses_of_control
 

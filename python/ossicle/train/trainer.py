@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ossicle.faults import reasons_of
 from ossicle.outputs import refuse_same_file
 from ossicle.train import checkpoint, resume, run_files
 from ossicle.train.checkpoint import CheckpointError
@@ -108,12 +109,14 @@ class _Run:
         self.seconds = dict.fromkeys(("load", "wait", "encode", "train", "evaluate", "save"), 0.0)
         self.stop = Stop(lambda: self._report("stop"), is_patient=processes.count > 1)
         self._pending: list[Tensor] = []
-        self._soft_tokens = 0
+        self._soft_tokens, self._counts = 0, ""
         self._check_out()
         check_packages(config)
         self._report("load")
         self.setup = Setup.of(config, processes, evaluate)
         self.model = self.setup.modules.model
+        self._counts = self.setup.counts()
+        self._report("load")
         self.identity = resume.identity(self.setup) if self.out is not None else {}
 
     def _check_out(self) -> None:
@@ -235,7 +238,9 @@ class _Run:
     def _report(self, stage: str) -> None:
         loss = self.history.losses[-1] if self.history.losses else None
         done = len(self.history.losses) + len(self._pending)
-        self._progress(TrainProgress(stage, done, self.config.steps, loss, self.figures))
+        self._progress(
+            TrainProgress(stage, done, self.config.steps, loss, self.figures, self._counts)
+        )
 
     def _mark(self) -> None:
         """From here on time is the steps'."""
@@ -385,7 +390,9 @@ class _Run:
         self._mark()
 
     def _gather_skipped(self) -> None:
-        for found in self.processes.gather(dict(self.setup.skipped)):
+        own = dict(self.setup.skipped), set(self.setup.feed.cut)
+        for found, cut in self.processes.gather(own):
+            self.setup.feed.cut |= cut
             for row, skipped in found.items():
                 self.setup.skipped.setdefault(row, skipped)
 
@@ -398,13 +405,16 @@ class _Run:
             start_step=start_step,
             seconds=time.perf_counter() - self.start,
             stage_seconds=self.seconds,
-            clips=len(source),
+            rows=len(source) + len(source.skipped),
+            clips=len(source) - len(self.setup.skipped),
             audio_seconds=self.total.audio_seconds,
             soft_tokens=self._soft_tokens,
             parameters=sum(p.numel() for p in self.setup.trained.values()),
             device=str(self.device),
             feed_seconds=feed.seconds,
             skipped=len(skipped),
+            faults=reasons_of(skipped),
+            cut=len(feed.cut),
             remarks=source.remarks,
             processes=self.processes.count,
             is_first=self.processes.is_first,

@@ -17,7 +17,7 @@ from ossicle.data.members import shard_at
 from ossicle.data.pieces import Found, Piece, pieces_of
 from ossicle.data.rows import Rows, SpeechRow
 
-__all__ = ["read_shards", "write_shard"]
+__all__ = ["read_shards", "shards_at", "write_shard"]
 
 _AUDIO = frozenset(_native.AUDIO_EXTENSIONS)
 _TEXTS = ("txt", "text", "transcript")
@@ -26,13 +26,20 @@ _LARGEST = 1 << 16
 
 
 def read_shards(path: Path) -> Iterator[Found]:
-    """The samples of a shard, or of all in a folder."""
+    """The samples of a shard, of all in a folder, or of those that a pattern matches."""
     start = 0
-    for tar in sorted(path.glob("*.tar")) if path.is_dir() else [path]:
+    for tar in shards_at(path):
         shard = shard_at(str(tar))
         for found in pieces_of(_samples(shard, tar, start), str(tar)):
             yield _with_members(found) if isinstance(found, Piece) else found
         start += len(shard)
+
+
+def shards_at(path: Path) -> list[Path]:
+    """The tars that a path means: one, those in a folder, or those of a pattern with ``*``."""
+    if "*" in path.name:
+        return sorted(one for one in path.parent.glob(path.name) if one.suffix == ".tar")
+    return sorted(path.glob("*.tar")) if path.is_dir() else [path]
 
 
 def _with_members(piece: Piece) -> Piece:
