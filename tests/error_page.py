@@ -87,6 +87,11 @@ ADVICE = {
         "A row has no response, so that there is nothing to compute a loss on.",
         'Check the conversation, or pass `loss_on="all"`.',
     ),
+    "StreamError": (
+        "A thread or the process of a stream has ended, or the stream was forked or closed.",
+        "The message says which. A process that was ended by SIGKILL most likely ran out of "
+        "memory: lower `prefetch_bytes`.",
+    ),
     "TooManyFaultsError": (
         "More rows are bad than `max_bad_share` allows.",
         "Read the ledger for the reasons; correct the data or raise `max_bad_share`.",

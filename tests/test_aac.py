@@ -139,7 +139,7 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.sampled(one_in=7)
+@pytest.mark.sampled(one_in=13)
 @pytest.mark.parametrize("suffix", CONTAINERS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_programs_of_channels_are_what_ffmpeg_gives(
@@ -185,7 +185,7 @@ TOOLS = {
 }
 
 
-@pytest.mark.sampled(one_in=7)
+@pytest.mark.sampled(one_in=13)
 @pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize("kind", ["tones", "clicks", "alike", "full scale", "silence", "noise"])
 def test_every_tool_is_what_ffmpeg_gives(kind: str, tool: str, encode: Encode) -> None:

@@ -41,7 +41,7 @@ def ahead(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> fl
 @pytest.mark.parametrize("rate", [None, 16_000])
 @pytest.mark.parametrize("mono", [True, False])
 @pytest.mark.parametrize(("seconds", "overlap"), [(0.5, 0.0), (0.3, 0.1), (0.1, 0.09), (9.0, 1.0)])
-@pytest.mark.sampled(one_in=3)
+@pytest.mark.sampled(one_in=7)
 def test_blocks(
     path: Path, rate: int | None, mono: bool, seconds: float, overlap: float, ahead: float
 ) -> None:

@@ -156,6 +156,7 @@ def test_a_batch_takes_ranges_too(make_clip) -> None:
     np.testing.assert_allclose(batch.waveforms[1], whole[1_600:4_800], atol=1e-5)
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("name", CLIPS)
 @pytest.mark.parametrize("offset", [1.5, 2.0, 1e9, 1e300])
 def test_past_the_end_there_are_no_samples(name: str, offset: float, make_clip) -> None:

@@ -39,7 +39,7 @@ def test_names_tell_the_dtype() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     hnp.arrays(
         np.uint32,

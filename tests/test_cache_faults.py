@@ -129,7 +129,7 @@ def test_each_system_call_of_a_put(tmp_path: Path, fault: str, sweep: Sweep) -> 
     if traceable() is not None:
         pytest.skip(str(traceable()))
     root = tmp_path / "root"
-    for call, number in sweep(calls_of_a_put(root, fsync=True), one_in=4):
+    for call, number in sweep(calls_of_a_put(root, fsync=True), one_in=7):
         label = f"{fault} at call {number} of {call}"
         shutil.rmtree(root, ignore_errors=True)
         prepared(root)

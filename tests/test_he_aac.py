@@ -62,6 +62,7 @@ def check(path: Path, rate: int, channels: int, *, container: str = "") -> oracl
     return waveform
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("suffix", CONTAINERS)
 @pytest.mark.parametrize("name", FILES)
 def test_streams_of_an_encoder(name: str, suffix: str, tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ RATES = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
 KINDS = {"mono": (1, False), "pair": (2, False), "parametric": (1, True)}
 
 
-@pytest.mark.sampled(one_in=6)
+@pytest.mark.sampled(one_in=13)
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rate", RATES)

@@ -57,7 +57,7 @@ def check(path: Path, codec: str, channels: int) -> None:
     demuxed.check(path, "matroska", channels, is_lossless=codec in LOSSLESS)
 
 
-@pytest.mark.sampled(one_in=15)
+@pytest.mark.sampled(one_in=23)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("clip", CLIPS)
 def test_clips_are_as_ffmpeg_has_them(folder: Path, clip: str, layout: str) -> None:
@@ -65,7 +65,7 @@ def test_clips_are_as_ffmpeg_has_them(folder: Path, clip: str, layout: str) -> N
     check(write(folder, clip, layout), codec, channels)
 
 
-@pytest.mark.sampled(one_in=7)
+@pytest.mark.sampled(one_in=13)
 @pytest.mark.skipif(not shutil.which("mkvmerge"), reason="no mkvmerge")
 @pytest.mark.parametrize(
     "options", ["", "--no-cues", "--disable-lacing", "--timestamp-scale 50000"]

@@ -82,7 +82,7 @@ def compare(path: Path, channels: int) -> None:
         assert np.abs(part - waveform[:, begin:end]).max(initial=0) < 1e-5
 
 
-@pytest.mark.sampled(one_in=13)
+@pytest.mark.sampled(one_in=23)
 @pytest.mark.parametrize(("suffix", "rate", "channels", "options"), list(cases()))
 def test_all_rates_and_modes(
     suffix: str, rate: int, channels: int, options: str, make_clip
@@ -161,6 +161,7 @@ def layer1_frame(random: np.random.Generator, mode: int, bound: int) -> bytes:
     return data + bytes(448 - len(data))
 
 
+@pytest.mark.sampled(one_in=2)
 @pytest.mark.parametrize(("mode", "bound"), [(0, 0), (1, 4), (1, 8), (1, 16), (2, 0), (3, 0)])
 def test_layer_1(mode: int, bound: int, tmp_path: Path) -> None:
     random = np.random.default_rng(mode + bound)

@@ -39,6 +39,7 @@ def ffmpeg(path: Path, codec: str, rate: int, channels: int) -> np.ndarray:
     return np.frombuffer(done.stdout, "<f4").reshape(-1, channels).T
 
 
+@pytest.mark.sampled(one_in=4)
 @pytest.mark.parametrize("channels", [1, 2, 6])
 @pytest.mark.parametrize("codec", PCM)
 def test_samples_are_those_of_ffmpeg(codec: str, channels: int, tmp_path: Path) -> None:

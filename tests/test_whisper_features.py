@@ -122,7 +122,7 @@ def in_form(form: str, clips: list[NDArray[np.float32]]) -> Any:
     return forms[form]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     lengths=CLIPS,
     loudness=st.sampled_from(list(LOUDNESS)),

@@ -6,7 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, overload
+from typing import Any, ClassVar, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -121,6 +121,9 @@ class DataBatch:
 
 class Collator(ABC):
     """Makes a batch of samples, for ``DataLoader(collate_fn=...)``."""
+
+    takes_samples: ClassVar[bool] = True
+    """Tells `ossicle.stream.AudioStream` what to call it with."""
 
     @abstractmethod
     def __call__(self, samples: list[Sample]) -> DataBatch:

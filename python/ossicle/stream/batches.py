@@ -10,7 +10,6 @@ import numpy as np
 
 from ossicle.errors import InvalidArgumentError
 from ossicle.stream.budgets import (
-    BatchPlan,
     Floats,
     fewest_packed,
     padded_groups,
@@ -35,6 +34,8 @@ __all__ = [
 # Batches are cut in two, so that steps and blocks of `sync` batches begin together, where that
 # makes fewer than one in so many more.
 _RARE = 50
+# Neighbouring batches whose rows are mixed: a window is random in itself, and few pad less.
+_MIX = 8
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def rule_of(batch: Any) -> BatchRule:
     )
 
 
-def count_batches(rule: BatchRule, costs: Floats, sync: int) -> int:
+def count_batches(rule: BatchRule, costs: Floats, sync: int, *, mix: int | None = _MIX) -> int:
     """How many batches `make_batches` makes of a window, in a part of its time."""
     if isinstance(rule, RowCount):
         return -(-len(costs) // rule.budget)
@@ -120,12 +121,15 @@ def count_batches(rule: BatchRule, costs: Floats, sync: int) -> int:
         count = fewest_packed(-rising, rule.budget, most)
         sizes = np.bincount(np.arange(len(rising)) % max(count, 1), minlength=count)
     else:
-        sizes = np.array(padded_groups(rising, rule.budget, most, rule.padding)[1], np.int64)
+        _, counts = padded_groups(rising, rule.budget, most, rule.padding, mix)
+        sizes = np.array(counts, np.int64)
     sizes = np.concatenate([np.ones(alone, np.int64), sizes])
     return len(sizes) + len(_cut(sizes, sync))
 
 
-def make_batches(rule: BatchRule, costs: Floats, sync: int, *key: int) -> tuple[Ints, Ints]:
+def make_batches(
+    rule: BatchRule, costs: Floats, sync: int, *key: int, mix: int | None = _MIX
+) -> tuple[Ints, Ints]:
     """The batches of a window.
 
     Args:
@@ -134,13 +138,15 @@ def make_batches(rule: BatchRule, costs: Floats, sync: int, *key: int) -> tuple[
             each is a batch of its own.
         sync: Batches of like length that stay together.
         key: Of the randomness.
+        mix: Of how many neighbouring batches the rows are mixed; None mixes all whose rows differ
+            by no more than the padding that is allowed.
 
     Returns:
         ``(N,)`` places in the window, batch after batch, and ``(B + 1,)`` where each begins.
     """
     if isinstance(rule, RowCount):
         return np.arange(len(costs)), _whole(len(costs), rule.budget)
-    rows, offsets = _similar(rule, costs, sync)
+    rows, offsets = _similar(rule, costs, mix)
     offsets = np.sort(np.concatenate([offsets, _middles(offsets, _cut(np.diff(offsets), sync))]))
     turns = _turns(len(offsets) - 1, sync, *key)
     sizes = np.diff(offsets)[turns]
@@ -149,7 +155,7 @@ def make_batches(rule: BatchRule, costs: Floats, sync: int, *key: int) -> tuple[
     return rows[places], np.concatenate([starts, [len(rows)]])
 
 
-def _similar(rule: Seconds | Tokens, costs: Floats, sync: int) -> tuple[Ints, Ints]:
+def _similar(rule: Seconds | Tokens, costs: Floats, mix: int | None) -> tuple[Ints, Ints]:
     """Places in batches of like length, from the longest to the shortest, and their offsets.
 
     The draws of a window are in random order: that is also the order of rows inside a group.
@@ -159,31 +165,13 @@ def _similar(rule: Seconds | Tokens, costs: Floats, sync: int) -> tuple[Ints, In
     rows = np.flatnonzero(costs <= rule.budget)
     if isinstance(rule, Tokens) and rule.packed:
         plan = plan_packed(rows, costs[rows], rule.budget, most)
-        groups = plan.groups
     else:
-        plan = plan_padded(rows, costs[rows], rule.budget, most, rule.padding)
-        groups = _fine(plan, sync)
+        plan = plan_padded(rows, costs[rows], rule.budget, most, rule.padding, mix)
     # One sort of whole numbers: by group, then by draw.
-    mixed = plan.rows[np.argsort(groups * len(costs) + plan.rows)][plan.places]
+    mixed = plan.rows[np.argsort(plan.groups * len(costs) + plan.rows)][plan.places]
     longest = alone[np.argsort(-costs[alone], kind="stable")]
     offsets = np.concatenate([np.arange(len(longest)), plan.offsets + len(longest)])
     return np.concatenate([longest, mixed]), offsets
-
-
-def _fine(plan: BatchPlan, sync: int) -> Ints:
-    """Groups cut into ``sync`` batches each.
-
-    A window of many rows is random in itself: mixing rows of a few batches is enough, and pads
-    less than mixing all of a group.
-    """
-    sizes = np.diff(plan.offsets)
-    if not len(sizes):
-        return plan.groups
-    group = plan.groups[plan.offsets[:-1]]
-    first = np.flatnonzero(np.diff(group, prepend=-1))
-    inside = np.arange(len(sizes)) - np.repeat(first, np.diff(first, append=len(sizes)))
-    begins = (np.diff(group, prepend=-1) != 0) | (inside % sync == 0)
-    return np.repeat(np.cumsum(begins) - 1, sizes)
 
 
 def _cut(sizes: Ints, sync: int) -> Ints:

@@ -55,7 +55,9 @@ class BatchPlan:
         )
 
 
-def plan_padded(rows: Ints, costs: Floats, budget: float, most: int, slack: float) -> BatchPlan:
+def plan_padded(
+    rows: Ints, costs: Floats, budget: float, most: int, slack: float, mix: int | None = None
+) -> BatchPlan:
     """Batches whose longest row times their number of rows is at most ``budget``.
 
     From the longest row on, a group is the rows that are shorter by no more than the share
@@ -68,15 +70,16 @@ def plan_padded(rows: Ints, costs: Floats, budget: float, most: int, slack: floa
         budget: The most that a batch may cost.
         most: The most rows of a batch.
         slack: 0 to 1, 1 not included.
+        mix: The most batches of a group; None sets no limit. Fewer pad less.
     """
     order = np.argsort(-costs, kind="stable")
-    lengths, sizes = padded_groups(-costs[order], budget, most, slack)
+    lengths, sizes = padded_groups(-costs[order], budget, most, slack, mix)
     groups = np.repeat(np.arange(len(lengths)), lengths)
     return BatchPlan(rows[order], groups, np.arange(len(order)), _offsets(sizes))
 
 
 def padded_groups(
-    rising: Floats, budget: float, most: int, slack: float
+    rising: Floats, budget: float, most: int, slack: float, mix: int | None = None
 ) -> tuple[list[int], list[int]]:
     """The groups and the batches of `plan_padded`.
 
@@ -85,6 +88,7 @@ def padded_groups(
         budget: As there, like the others.
         most: See there.
         slack: See there.
+        mix: See there.
 
     Returns:
         How many rows each group has, and how many each batch.
@@ -96,7 +100,8 @@ def padded_groups(
         full = _rows_that_fit(-float(rising[start]), budget, most)
         limit = rising[start] * (1 - slack)
         similar = int(np.searchsorted(rising, limit, side="right")) - start
-        taken = min(max(similar // full, 1) * full, len(rising) - start)
+        batches = min(max(similar // full, 1), mix or len(rising))
+        taken = min(batches * full, len(rising) - start)
         sizes += [full] * (taken // full) + [taken % full] * (taken % full > 0)
         lengths.append(taken)
         start += taken

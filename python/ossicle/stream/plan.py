@@ -197,7 +197,7 @@ class Plan:
         _check(epoch_rows=self.rows)
         self._mixture = Mixture(apportion(shares, self.rows))
         self._ends = _ends(self.rows, window, self._rule)
-        self._settings = {"batch": repr(self._rule), "window": window, "run": run, "sync": sync}
+        self._settings = {"window": window, "run": run, "sync": sync, **_fixed(self._rule)}
         self._forget()
 
     def __repr__(self) -> str:
@@ -269,7 +269,8 @@ class Plan:
             raise InvalidArgumentError(
                 f"there is no batch at epoch {epoch}, step {step}, rank {rank} of {world_size}"
             )
-        epoch, number, window, place = self._locate(epoch, start + step * world_size + rank)
+        number = int(start) + int(step) * int(world_size) + int(rank)
+        epoch, number, window, place = self._locate(int(epoch), number)
         made = self._window(epoch, window)
         part = slice(*made.offsets[place : place + 2].tolist())
         return PlannedBatch(made.source[part], made.row[part], number, epoch)
@@ -279,7 +280,7 @@ class Plan:
 
         Beyond the end of the epoch they are batches of the next.
         """
-        epoch, number, window, place = self._locate(epoch, consumed)
+        epoch, number, window, place = self._locate(int(epoch), int(consumed))
         return StreamState(self.sha256, epoch, number, window, place)
 
     def resume(self, state: StreamState | Mapping[str, Any]) -> tuple[int, int]:
@@ -407,8 +408,12 @@ class Plan:
         """Where a batch is: its epoch and number there, its window and place there."""
         with self._lock:
             while True:
-                window, first = self._known(epoch, number)
+                nearest, first = self._known(epoch, number)
+                window = nearest
                 while window < self.windows:
+                    # Most likely it is here or in the next window, which is needed whole then.
+                    if window < nearest + 2:
+                        self._window(epoch, window)
                     count = self._count(epoch, window)
                     if number < first + count:
                         return epoch, number, window, number - first
@@ -491,6 +496,14 @@ def _ends(rows: int, window: int, rule: BatchRule) -> list[int]:
         return [*range(0, rows, size), rows]
     count = -(-rows // window)
     return [number * rows // count for number in range(count + 1)]
+
+
+def _fixed(rule: BatchRule) -> dict[str, Any]:
+    """What the order depends on beside the costs, which are told by themselves."""
+    settings = {
+        name: value for name, value in vars(rule).items() if name not in ("tokens", "cut_at")
+    }
+    return {"batch": type(rule).__name__, **settings}
 
 
 def _name(source: Source, rows: Ints) -> str:

@@ -129,7 +129,6 @@ class Source:
         digest.update(f"{len(self)},".encode())
         for part in self._table.fingerprint():
             digest.update(part)
-        digest.update(str(self.where).encode())
 
 
 def _numbers(rows: Sequence[int] | Ints) -> list[int]:
