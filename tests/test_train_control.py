@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ossicle.data.clips import read_manifest
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as HuggingFaceEncoder
 from typer.testing import CliRunner
 
 from ossicle.cli import app
-from ossicle.data.clips import read_manifest
 from ossicle.experiment import ctc_encoder, language_model, weak_align
 from ossicle.experiment.pictures import (
     draw_control,

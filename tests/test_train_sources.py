@@ -12,9 +12,9 @@ import polars
 import pytest
 import torch
 import training
+from ossicle.data.clips import read_manifest
 
 import ossicle
-from ossicle.data.clips import read_manifest
 from ossicle.errors import AudioError, AudioFileNotFoundError
 from ossicle.model import WhisperEncoder
 from ossicle.shard import ShardWriter

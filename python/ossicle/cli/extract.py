@@ -75,7 +75,8 @@ def extract_whisper(
         float, typer.Option(help="The most of a clip that is taken; 30 at most.")
     ] = 30.0,
     too_long: Annotated[
-        TooLong, typer.Option(help="Longer clips: left out, cut (with the whole text), or an error.")
+        TooLong,
+        typer.Option(help="Longer clips: left out, cut (with the whole text), or an error."),
     ] = TooLong.DROP,
     form: Annotated[
         str | None, typer.Option("--format", help="The format of DATA (else it is recognised).")
@@ -111,6 +112,7 @@ def extract_whisper(
     """
     require("torch", "torch", "transformers")
     from ossicle import extract
+    from ossicle.train.config import columns_of
 
     with report_errors(), progress_bars() as progress:
         bars = Bars(progress)
@@ -167,8 +169,8 @@ def _report(result: ExtractResult, out: Path, *, as_json: bool) -> None:
         return
     megabytes = sum(path.stat().st_size for path in result.shards) / 1e6
     console.print(
-        f"wrote {out}: {result.counts}, {result.new:,} new, {result.cut:,} cut, in {len(result.shards):,} "
-        f"shards, {megabytes:,.1f} MB, by the encoder {result.fingerprint[:12]}",
+        f"wrote {out}: {result.counts}, {result.new:,} new, {result.cut:,} cut, in "
+        f"{len(result.shards):,} shards, {megabytes:,.1f} MB, by the encoder {result.fingerprint[:12]}",
         markup=False,
         highlight=False,
     )

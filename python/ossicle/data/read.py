@@ -34,8 +34,8 @@ def read(
     Nothing is lost silently: each row of the source is among the rows or among `Rows.faults`.
 
     Args:
-        source: A file or a folder, or a pattern of shards as ``train-*.tar``; or a frame of Polars or pandas, a `datasets` object, a mapping
-            of columns, rows as mappings.
+        source: A file or a folder, or a pattern of shards as ``train-*.tar``; or a frame of Polars
+            or pandas, a `datasets` object, a mapping of columns, rows as mappings.
         format: Its name; None recognises it by its content and layout.
         root: The folder that paths are relative to; None takes that of the manifest, and leaves
             paths of what is in memory as they are.

@@ -90,8 +90,9 @@ class Utterances:
         try:
             recordings = row.recordings
         except AudioError as error:
-            where = {"source": self.rows.source, "row": row.number, "line": row.line}
-            return ManifestError(str(error), **where)
+            return ManifestError(
+                str(error), source=self.rows.source, row=row.number, line=row.line
+            )
         recording = recordings[0] if recordings else None
         return Utterance(row.number, row["text"], recording, row["id"], row.line)
 

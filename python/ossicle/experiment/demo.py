@@ -139,9 +139,7 @@ class _Clips:
     def lengths(self) -> list[float]:
         """Seconds of each, as it is cut."""
         return [
-            min(
-                one.segment.frames(fact.frames, fact.sample_rate) / fact.sample_rate, MAX_SECONDS
-            )
+            min(one.segment.frames(fact.frames, fact.sample_rate) / fact.sample_rate, MAX_SECONDS)
             for one, fact in zip(self.recordings(range(len(self.facts))), self.facts, strict=True)
         ]
 
@@ -149,7 +147,9 @@ class _Clips:
         """Some of them, as they are cut."""
         found = [self._found(self.said, place).recording for place in places]
         return [
-            replace(one, segment=one.segment.at_most(MAX_SECONDS)) for one in found if one is not None
+            replace(one, segment=one.segment.at_most(MAX_SECONDS))
+            for one in found
+            if one is not None
         ]
 
     def batches(self) -> Iterator[range]:

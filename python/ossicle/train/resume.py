@@ -50,7 +50,14 @@ def identity(setup: Setup) -> dict[str, Any]:
     """What the losses depend on; a checkpoint of another identity is another run's."""
     config, modules = setup.config, setup.modules
     same = ["seed", "lr", "stage", "optimizer", "weight_decay", "warmup", "warmdown", "final_lr"]
-    same += ["clip", "too_long", "max_seconds", "pad_to_seconds", "max_batch_seconds", "max_batch_tokens"]
+    same += [
+        "clip",
+        "too_long",
+        "max_seconds",
+        "pad_to_seconds",
+        "max_batch_seconds",
+        "max_batch_tokens",
+    ]
     if config.lm in (None, "random"):
         same += ["depth", "head_dim", "max_seq_len", "window_pattern"]
     if config.warmdown:
