@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-import ossicle.collator.sound
+import ossicle.data.load
 from ossicle.cache import WaveformCache
 from ossicle.collator import (
     AudioLmCollator,
@@ -205,13 +205,13 @@ def test_a_batch_is_one_native_call(
     processor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[list[str]] = []
-    decode = ossicle.collator.sound.load_batch
+    decode = ossicle.data.load.load_batch
 
     def counted(sources: Any, *args: Any, **kwargs: Any) -> Any:
         calls.append(list(sources))
         return decode(sources, *args, **kwargs)
 
-    monkeypatch.setattr(ossicle.collator.sound, "load_batch", counted)
+    monkeypatch.setattr(ossicle.data.load, "load_batch", counted)
     rows = [row_of(write_clip(tmp_path / f"{i}.wav", RATE)) for i in range(4)]
     collator_of(processor)(rows)
     assert calls == [[row["audio_path"] for row in rows]]
@@ -342,12 +342,12 @@ def test_the_rate_gate_holds_beside_a_warm_cache(processor: Any, tmp_path: Path)
         collator_of(processor, waveform_cache=cache)([row])
 
 
-def test_rows_without_a_hash_are_not_cached(processor: Any, tmp_path: Path) -> None:
+def test_the_hash_of_rows_without_one_is_computed(processor: Any, tmp_path: Path) -> None:
     root = tmp_path / "cache"
     collator = collator_of(processor, waveform_cache=WaveformCache(root))
-    path = write_clip(tmp_path / "a.wav", RATE)
-    collator([row_of(path), row_of(path, audio_blob_sha=None)])
-    assert not list(root.rglob("*.npz"))
+    row = row_of(write_clip(tmp_path / "a.wav", RATE))
+    collator([row, {**row, "audio_blob_sha": None}, hashed(row)])
+    assert [path.name[:64] for path in root.rglob("*.npz")] == [hashed(row)["audio_blob_sha"]]
 
 
 @pytest.mark.parametrize("blob_sha", ["../../escape", "XYZ", 7])
@@ -456,7 +456,7 @@ def test_an_empty_batch_is_named(processor: Any) -> None:
         ({}, r"its keys: none.*remove_unused_columns=False"),
         ({"audio_path": "a.wav", "text": 7}, r"row 1 .*text cannot be a int"),
         ({"audio_path": 7, "text": AUDIO}, r"row 1 .*audio_path cannot be a int"),
-        ("a.wav", r"row 1 .* is a str, not a mapping"),
+        ("a.wav", r"row 1 .*: a str is not a mapping of columns"),
         ({"audio_path": "a.wav", "text": "one"}, r"row 1 .*a\.wav.*'<\|AUDIO\|>' 0 times"),
         ({"audio_path": "a.wav", "text": AUDIO * 2}, r"row 1 .*'<\|AUDIO\|>' 2 times"),
     ],

@@ -15,7 +15,7 @@ from collating import RATE, collator_of, family, one_thread, samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import ossicle.collator.sound
+import ossicle.data.load
 from ossicle.cache import AudioCache, WaveformCache
 from ossicle.collator import ClipTooShortError, SampleRateMismatchError
 from ossicle.experiment.tiny_families import PLACEHOLDERS, tiny_family
@@ -78,7 +78,7 @@ def test_batch_is_the_processors_own_and_warm_ones_touch_no_decoder(
     assert_close(cold, wanted)
     for row in rows:
         Path(row["audio_path"]).unlink()
-    monkeypatch.setattr(ossicle.collator.sound, "load_batch", None)
+    monkeypatch.setattr(ossicle.data.load, "load_batch", None)
     warm = pickle.loads(pickle.dumps(collator))(rows)
     assert_close(warm, cold, 0)
     assert torch.isfinite(model(**warm).loss)
@@ -119,13 +119,14 @@ def test_any_length_and_any_loudness(tmp_path: Path, counts: list[int], scale: f
 
 
 @pytest.mark.usefixtures("numpy_way")
-def test_rows_without_a_digest_are_not_kept(tmp_path: Path) -> None:
+def test_the_digest_of_rows_without_one_is_computed(tmp_path: Path) -> None:
     processor, _ = family("Qwen2Audio")
     told, untold = (written(tmp_path, "Qwen2Audio", samples(9_000, i)) for i in range(2))
-    del untold["audio_blob_sha"]
+    digest = untold.pop("audio_blob_sha")
     collator = collator_of(processor, feature_cache=AudioCache(tmp_path / "cache"))
     collator([untold, told])
-    assert len(list((tmp_path / "cache").rglob("*.npz"))) == 1
+    kept = {path.name[:64] for path in (tmp_path / "cache").rglob("*.npz")}
+    assert kept == {digest, told["audio_blob_sha"]}
     assert_close(collator([untold, told]), collator_of(processor)([untold, told]))
 
 

@@ -167,7 +167,7 @@ def test_a_beginning_that_template_and_tokenizer_both_write_is_there_once() -> N
     ("row", "message"),
     [
         ({"audio": 7, "text": AUDIO}, "row 0 .*audio cannot be a int"),
-        ({"audio": [], "text": AUDIO}, r"no audio_path \(its keys"),
+        ({"audio": [], "text": AUDIO}, r"1 times; the row has no audio_path \(its keys"),
         ({"audio": {"path": None, "bytes": None}, "text": AUDIO}, "no bytes, no path"),
         ({"audio": {"array": [0.0]}, "text": AUDIO}, "array with sampling_rate"),
         ({"audio_path": b"RIFF", "text": AUDIO}, "audio_path cannot be a bytes"),
@@ -179,8 +179,8 @@ def test_a_beginning_that_template_and_tokenizer_both_write_is_there_once() -> N
         ({"audio": array(999), "messages": []}, "not a list of messages"),
         ({"audio": array(999), "messages": [{"content": "one"}]}, "no role"),
         ({"audio": array(999), "messages": [{"role": "user", "content": [{}]}]}, "no type"),
-        ({"audio": array(999), "messages": [{"role": "user", "content": "one"}]}, "0 parts of"),
-        ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "no audio_path"),
+        ({"audio": array(999), "messages": [{"role": "system", "content": "one"}]}, "0 times"),
+        ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "1 places .* 0 rec"),
     ],
 )
 def test_rows_that_cannot_be_used_are_named(row: dict[str, Any], message: str) -> None:

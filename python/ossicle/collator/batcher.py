@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ossicle.audio.decoders import DecoderName
+from ossicle.audio.raw import RawFormat
 from ossicle.cache import AudioCache, WaveformCache
+from ossicle.cache.digests import Digests
 from ossicle.collator.checks import check_limits, check_processor, check_whole_milliseconds
 from ossicle.collator.encode import encode_together
 from ossicle.collator.errors import ClipTooShortError, NoLabelError, TextTooLongError
@@ -19,6 +21,7 @@ from ossicle.collator.rows import read_row
 from ossicle.collator.shorten import Shortener
 from ossicle.collator.sound import Loader, place_of
 from ossicle.collator.types import BatchRow, Encoding, Pair, Request, Row, Waveform
+from ossicle.data.recordings import Recording
 from ossicle.errors import AudioError
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ class Batcher:
         loss_on: See there.
         strict: See there.
         decoder: See there.
+        raw: See there.
 
     Attributes:
         processor: The processor.
@@ -64,12 +68,14 @@ class Batcher:
         loss_on: Literal["all", "response"],
         strict: bool,
         decoder: DecoderName = "native",
+        raw: RawFormat | None = None,
     ) -> None:
         check_limits(sample_rate, max_length_seconds, max_length)
         check_processor(processor, sample_rate)
         if loss_on not in ("all", "response"):
             raise ValueError(f'loss_on must be "all" or "response", not {loss_on!r}')
-        if waveform_cache is not None or feature_cache is not None:
+        kept = feature_cache if waveform_cache is None else waveform_cache
+        if kept is not None:
             check_whole_milliseconds(max_length_seconds)
         self.processor = processor
         self._family = family_of(processor)
@@ -84,8 +90,10 @@ class Batcher:
             auto_resample=auto_resample,
             min_samples=self._family.min_samples,
             cache=waveform_cache,
+            digests=None if kept is None else Digests(kept.root),
             strict=strict,
             decoder=decoder,
+            raw=raw,
         )
 
     def read(self, index: int, row: Row) -> BatchRow:
@@ -94,7 +102,8 @@ class Batcher:
         Raises:
             RowError: It is not of the form that is asked for.
         """
-        example = read_row(index, row)
+        placeholder = getattr(self.processor, "audio_token", None)
+        example = read_row(index, row, placeholder=placeholder)
         prompt = prompt_of(
             self.processor, self._family, example, finds_response=self._finds_response
         )
@@ -109,12 +118,12 @@ class Batcher:
         loaded, errors = [], Errors()
         for place, item in enumerate(items):
             own: list[Waveform] = []
-            for _ in item.example.recordings:
+            for recording in item.example.recordings:
                 sound = next(sounds)
                 if not isinstance(sound, AudioError):
                     own.append(sound)
                 elif place not in errors:
-                    errors[place] = _with_note(sound, item.example.index)
+                    errors[place] = _with_note(sound, item.example.index, recording)
             loaded.append(replace(item, sounds=tuple(own)))
         return loaded, errors
 
@@ -147,6 +156,8 @@ class Batcher:
         Where the family is not known, each recording has those of its whole row.
         """
         audio = token_id(self.processor, "audio_token")
+        if not request.waveforms:
+            return [[] for _ in items]
         if self._family.counts is not None:
             samples = [len(waveform) for waveform in request.waveforms]
             batch = {**encoding.text, **encoding.sound}
@@ -168,7 +179,7 @@ class Batcher:
                 if count <= 0 and place not in errors:
                     why = "the clip is too short for one audio token"
                     error = ClipTooShortError(why, **place_of(recording))
-                    errors[place] = _with_note(error, item.example.index)
+                    errors[place] = _with_note(error, item.example.index, recording)
         return errors
 
     def finish(
@@ -231,6 +242,7 @@ class Batcher:
         return {**batch, **encoding.sound, "labels": labels}, errors
 
 
-def _with_note(error: AudioError, index: int) -> AudioError:
-    error.add_note(f"in row {index} of the batch")
+def _with_note(error: AudioError, index: int, recording: Recording) -> AudioError:
+    part = "" if recording.segment.is_whole else f" ({recording.segment})"
+    error.add_note(f"in row {index} of the batch{part}")
     return error

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ossicle.audio.decoders import DecoderName, check_decoder
+from ossicle.audio.raw import RawFormat
 from ossicle.cache import AudioCache, WaveformCache
 from ossicle.collator.batcher import Batcher
 from ossicle.collator.errors import EmptyBatchError
@@ -40,14 +41,17 @@ class AudioLmCollator:
         max_length: The most tokens a row may have once its audio is expanded. Longer rows lose
             text from the tokenizer's ``truncation_side``; never audio, its two marks, or tokens
             that the tokenizer adds by itself. None sets no limit.
-        waveform_cache: Where decoded waveforms are kept between epochs, for rows that carry
-            ``audio_blob_sha``. Its keys count whole milliseconds, and so must
+        waveform_cache: Where decoded waveforms are kept between epochs, for rows that name files,
+            bytes or members of shards. Their SHA-256 is the row's ``audio_blob_sha``, or is
+            computed once and remembered under the root of the cache while path, size, inode and
+            times of the file stay the same. Its keys count whole milliseconds, and so must
             ``max_length_seconds`` then.
         feature_cache: Where log-mel features are kept, for the same rows and under the same rule,
             of processors whose features are Whisper's (Qwen2Audio, Qwen2.5-Omni, Whisper). They are
             computed by ossicle, within 1e-5 of NumPy's way in transformers; what is missing here
             is asked of ``waveform_cache``, and decoded only then.
-        auto_resample: Resample files of another native rate instead of refusing them.
+        auto_resample: Resample files of another native rate instead of refusing them. Recordings
+            of a column ``Audio(sampling_rate=...)`` of `datasets` are resampled without it.
         loss_on: ``"all"`` tokens but padding, or ``"response"``: the turns of the assistant, with
             their end-of-turn tokens, or, in a plain text, what follows the last recording.
         on_error: What becomes of a row whose clip cannot be used, or whose text does not fit:
@@ -60,6 +64,7 @@ class AudioLmCollator:
         decoder: Which decoder makes the samples, as for `ossicle.load`: ``"native"``,
             ``"symphonia"``, or ``"both"``, where a clip on which they disagree is a bad row. Caches
             keep the waveforms of each apart.
+        raw: How files are read that have no header, as for `ossicle.load`.
         ledger_path: A file that each process, workers too, adds a line of JSON to for each bad row;
             `read_ledger` reads it. ``ledger`` holds those of this process.
 
@@ -86,6 +91,7 @@ class AudioLmCollator:
         feature_cache: AudioCache | None = None,
         strict: bool = False,
         decoder: DecoderName = "native",
+        raw: RawFormat | None = None,
     ) -> None:
         self.batcher = Batcher(
             processor,
@@ -98,6 +104,7 @@ class AudioLmCollator:
             loss_on=loss_on,
             strict=strict,
             decoder=check_decoder(decoder),
+            raw=raw,
         )
         self._faults = Faults(on_error, max_bad_share, ledger_path)
 

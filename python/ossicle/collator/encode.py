@@ -37,7 +37,7 @@ def encode_together(request: Request) -> Encoding:
     more = {"return_text_replacement_offsets": True} if request.finds_response else {}
     batch = request.processor(
         text=[prompt.text for prompt in request.prompts],
-        audio=request.waveforms,
+        audio=request.waveforms or None,
         sampling_rate=request.sample_rate,
         return_tensors="pt",
         text_kwargs=dict(_TEXT_KWARGS),

@@ -66,7 +66,11 @@ def _of_whole_windows(processor: Any, batch: dict[str, Any], samples: Sequence[i
 
 _QWEN = Family(counts=_by_mask, features_mask="feature_attention_mask", is_whisper_mel=True)
 _FLAMINGO = Family(
-    counts=_by_windows, marks=("audio_token",), most_clips=1, features_mask="input_features_mask"
+    counts=_by_windows,
+    marks=("audio_token",),
+    most_clips=1,
+    needs_audio=True,
+    features_mask="input_features_mask",
 )
 _GRANITE = Family(
     # Its spectrogram reflects half a window of 512 at both ends.
@@ -85,6 +89,7 @@ FAMILIES: dict[str, Family] = {
         has_placeholder=False,
         takes_messages=False,
         most_clips=1,
+        needs_audio=True,
         is_whisper_mel=True,
     ),
     "VoxtralProcessor": Family(

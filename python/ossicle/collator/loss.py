@@ -62,7 +62,9 @@ class _ResponseFinder:
     ) -> list[tuple[int, int]]:
         if prompt.turns is None:
             self._check_plain(example, prompt, ids)
-            last = max((place for place, token in enumerate(ids) if token in self._sound))
+            # Of a text without sound, all is learned.
+            places = (place for place, token in enumerate(ids) if token in self._sound)
+            last = max(places, default=-1)
             return [(last + 1, len(ids))]
         return [self._turn(example, prompt, turn, ids, offsets) for turn in prompt.turns]
 

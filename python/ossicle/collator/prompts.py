@@ -36,6 +36,11 @@ def prompt_of(
 
 def _check_kind(processor: Any, family: Family, example: Example) -> None:
     kind, count = type(processor).__name__, len(example.recordings)
+    if family.needs_audio and count == 0:
+        raise RowError(
+            f"{example.name}: {kind} needs a recording in each row, and {_no_audio(example)}",
+            row=example.index,
+        )
     if family.most_clips is not None and count > family.most_clips:
         raise RowError(
             f"{example.name}: {kind} takes {family.most_clips} recording a row, not {count}",
@@ -49,19 +54,24 @@ def _check_kind(processor: Any, family: Family, example: Example) -> None:
     if example.text is not None and not family.takes_text:
         raise RowError(f"{example.name}: {kind} needs messages, not text", row=example.index)
     if example.messages is not None:
-        _check_parts(example)
+        _check_parts(example, has_placeholder=family.has_placeholder)
 
 
-def _check_parts(example: Example) -> None:
+def _no_audio(example: Example) -> str:
+    return f"the row has no audio_path (its keys: {', '.join(map(str, example.row)) or 'none'})"
+
+
+def _check_parts(example: Example, *, has_placeholder: bool) -> None:
     contents = [message["content"] for message in example.messages or ()]
     parts = [part for content in contents if not isinstance(content, str) for part in content]
-    found = sum(part["type"] == "audio" for part in parts)
-    if found != len(example.recordings):
-        raise RowError(
-            f"{example.name}: the messages have {found} parts of type audio for "
-            f"{len(example.recordings)} recordings",
-            row=example.index,
-        )
+    found, wanted = sum(part["type"] == "audio" for part in parts), len(example.recordings)
+    if found == wanted or (not found and has_placeholder):  # placeholders may be in the texts
+        return
+    told = f"for {wanted} recordings" if wanted else f"and {_no_audio(example)}"
+    raise RowError(
+        f"{example.name}: the messages have {found} parts of type audio {told}",
+        row=example.index,
+    )
 
 
 def _check_placeholders(processor: Any, example: Example, text: str, where: str) -> None:
@@ -75,6 +85,8 @@ def _check_placeholders(processor: Any, example: Example, text: str, where: str)
         rule = "it must contain it once, where the audio goes"
         if wanted > 1:
             rule = f"it must hold it {wanted} times, once for each recording"
+        elif wanted == 0:
+            rule = _no_audio(example)
         raise RowError(
             f"{example.name}: {where} the placeholder {token!r} {found} times; {rule}",
             row=example.index,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ossicle.collator.errors import RowError
 from ossicle.collator.types import Example, Row
 from ossicle.data.columns import value_of
-from ossicle.data.recordings import Recording, recording_of, sources_of
-from ossicle.errors import InvalidArgumentError
+from ossicle.data.messages import CONVERSATIONS, conversation_of
+from ossicle.data.recordings import Recording, recordings_of, sources_of
+from ossicle.data.samples import row_of
+from ossicle.errors import AudioError
 
 __all__ = ["read_row"]
 
@@ -21,92 +24,110 @@ _REMOVED_COLUMNS_HINT = (
 )
 
 
-def read_row(index: int, row: Row) -> Example:
+def read_row(
+    index: int, row: Any, *, needs_text: bool = True, placeholder: str | None = None
+) -> Example:
     """Reads one row.
 
     Args:
         index: Its place in the batch.
-        row: One recording or a list of them under ``wav``, ``audio_path``, ``audio``, ``path`` or
-            ``audio_filepath``, ``text`` or ``messages``, and optionally ``audio_blob_sha``.
+        row: A row of any data set, as `ossicle.data.samples.row_of` takes it, with one recording,
+            several or none, and a text or a conversation.
+        needs_text: Whether a row without text and messages is refused.
+        placeholder: What stands for a recording in a text.
 
     Raises:
         RowError: It lacks something, or holds what cannot be used.
     """
-    if not isinstance(row, Mapping):
-        raise RowError(
-            f"row {index} of the batch is a {type(row).__name__}, not a mapping", row=index
-        )
-    messages = _messages(index, row)
-    sources = sources_of({**row, "messages": messages})
-    _check_keys(index, row, sources, messages)
-    recordings = tuple(_recordings(index, sources, value_of("sha256", row)))
-    text = None if messages is not None else _text(index, row["text"])
-    return Example(index, recordings, text, messages, row)
-
-
-def _check_keys(
-    index: int, row: Row, sources: list[tuple[str, Any]], messages: list[dict[str, Any]] | None
-) -> None:
-    lacks_text = messages is None and row.get("text") is None
-    missing = ["audio_path"] * (not sources) + ["text"] * lacks_text
-    if missing:
-        # With neither left it is most likely not the data that is at fault.
-        hint = _REMOVED_COLUMNS_HINT if len(missing) == 2 else ""
-        raise RowError(
-            f"row {index} of the batch has no {' and no '.join(missing)} "
-            f"(its keys: {', '.join(map(str, row)) or 'none'}){hint}",
-            row=index,
-        )
-
-
-def _recordings(index: int, sources: Sequence[tuple[str, Any]], digests: Any) -> list[Recording]:
-    if digests is None:
-        digests = [None] * len(sources)
-    elif not isinstance(digests, list | tuple):
-        digests = [digests] * (len(sources) == 1)
-    if len(digests) != len(sources):
-        raise RowError(
-            f"row {index} of the batch: {len(sources)} recordings, but audio_blob_sha has "
-            f"{len(digests) or 1}",
-            row=index,
-        )
     try:
-        found = [recording_of(source, column) for column, source in sources]
-    except InvalidArgumentError as error:
+        found = dict(row_of(row))
+        messages, inside = _conversation(found)
+        held = {**found, "audio": inside} if inside else found
+        recordings = _recordings(held)
+        text = None if messages is not None else _text(found)
+    except (AudioError, ValueError, TypeError) as error:
         raise RowError(f"row {index} of the batch: {error}", row=index) from error
-    return [replace(one, blob_sha=digest) for one, digest in zip(found, digests, strict=True)]
+    if needs_text and messages is None and text is None:
+        raise _nothing(index, found, has_audio=bool(recordings))
+    if messages is not None:
+        messages = _placed(messages, len(recordings), placeholder)
+        text = None
+    elif text is None:
+        text = ""
+    return Example(index, tuple(recordings), text, messages, found)
 
 
-def _text(index: int, text: Any) -> str:
+def _conversation(row: Row) -> tuple[list[dict[str, Any]] | None, list[Any]]:
+    """The conversation of a row, and the recordings that its parts hold."""
+    names = [name for name in CONVERSATIONS if row.get(name) is not None]
+    is_whole = any(name in names for name in ("messages", "conversations", "completion"))
+    if not names or (not is_whole and value_of("text", row) is not None):
+        return None, []  # a prompt beside a text is a fact about it
+    talks = {name: row[name] for name in names}
+    talk = conversation_of(talks, len(sources_of({**row, "messages": None})))
+    return talk.messages, talk.audio
+
+
+def _recordings(row: Row) -> list[Recording]:
+    """The recordings, with the digests that the row has of them."""
+    found = recordings_of({**row, "messages": None})
+    digests = value_of("sha256", row)
+    if not isinstance(digests, list | tuple):
+        digests = [digests] * (1 if digests is not None else len(found))
+    if len(digests) != len(found):
+        raise ValueError(f"{len(found)} recordings, but audio_blob_sha has {len(digests)}")
+    return [replace(one, blob_sha=_digest(own)) for one, own in zip(found, digests, strict=True)]
+
+
+def _digest(found: Any) -> Any:
+    """In lower case, as the caches want it; nothing of what tables write for nothing."""
+    if isinstance(found, str):
+        return found.strip().lower() or None
+    return None if _is_nan(found) else found
+
+
+def _text(row: Row) -> str | None:
+    text = value_of("text", row)
+    if text is None or _is_nan(text):
+        return None
     if not isinstance(text, str):
-        kind = type(text).__name__
-        raise RowError(f"row {index} of the batch: text cannot be a {kind}", row=index)
+        raise ValueError(f"text cannot be a {type(text).__name__}")
     return text
 
 
-def _messages(index: int, row: Row) -> list[dict[str, Any]] | None:
-    """The conversation, without the keys that a table of Arrow has filled up with None."""
-    found = row.get("messages")
-    if found is None:
-        return None
-    if isinstance(found, str) or not isinstance(found, Sequence) or not found:
-        raise RowError(f"row {index} of the batch: messages is not a list of messages", row=index)
-    return [_message(index, message) for message in found]
+def _is_nan(value: Any) -> bool:
+    """What pandas has where there is nothing."""
+    return isinstance(value, float) and math.isnan(value)
 
 
-def _message(index: int, message: Any) -> dict[str, Any]:
-    if not isinstance(message, Mapping) or message.get("role") is None:
-        raise RowError(f"row {index} of the batch: a message has no role", row=index)
-    known = {key: value for key, value in message.items() if value is not None}
-    content = known.get("content", "")
-    if not isinstance(content, str):
-        content = [_part(index, part) for part in content]
-    return {**known, "content": content}
+def _placed(
+    messages: list[dict[str, Any]], count: int, placeholder: str | None
+) -> list[dict[str, Any]]:
+    """A conversation that says nowhere where its recordings go: in front of the first question.
+
+    As TRL has it of pictures: data sets hold plain texts and their recordings in a column.
+    """
+    contents = [message.get("content") for message in messages]
+    texts = [content for content in contents if isinstance(content, str)]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    if not count or any(part.get("type") == "audio" for part in parts):
+        return messages
+    if placeholder is not None and any(placeholder in text for text in texts):
+        return messages
+    users = [at for at, message in enumerate(messages) if message["role"] == "user"]
+    if not users:
+        return messages
+    first = messages[users[0]]
+    content = first.get("content", "")
+    if isinstance(content, str):
+        content = [{"type": "text", "text": content}] if content else []
+    placed = {**first, "content": [*({"type": "audio"} for _ in range(count)), *content]}
+    return [placed if at == users[0] else message for at, message in enumerate(messages)]
 
 
-def _part(index: int, part: Any) -> dict[str, Any]:
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    if not isinstance(part, Mapping) or part.get("type") is None:
-        raise RowError(f"row {index} of the batch: a part of a message has no type", row=index)
-    return {key: value for key, value in part.items() if value is not None}
+def _nothing(index: int, row: Mapping[str, Any], *, has_audio: bool) -> RowError:
+    what = "no text" if has_audio else "no audio_path and no text"
+    # With neither left it is most likely not the data that is at fault.
+    hint = "" if has_audio else _REMOVED_COLUMNS_HINT
+    keys = ", ".join(map(str, row)) or "none"
+    return RowError(f"row {index} of the batch has {what} (its keys: {keys}){hint}", row=index)

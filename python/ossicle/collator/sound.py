@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
-from ossicle.audio import load_batch
 from ossicle.audio.decoders import DecoderName
-from ossicle.audio.resampling import resample
-from ossicle.audio.waveforms import as_float32, check_shape
+from ossicle.audio.raw import RawFormat
 from ossicle.cache import AudioCacheKey, WaveformCache, WaveformCacheKey
+from ossicle.cache.digests import Digests
 from ossicle.collator.errors import ClipTooShortError, RowError, SampleRateMismatchError
 from ossicle.collator.types import Pair, Waveform
-from ossicle.data.recordings import Recording, Samples
-from ossicle.errors import AudioError, DecodeError, InvalidArgumentError, NonFiniteSampleError
+from ossicle.data.load import Sound, load_recordings
+from ossicle.data.recordings import Recording
+from ossicle.errors import AudioError
 
 __all__ = ["Loader", "place_of"]
 
-Sound: TypeAlias = Waveform | AudioError
+Loaded: TypeAlias = Waveform | AudioError
 
 
 @dataclass(frozen=True)
@@ -34,9 +32,11 @@ class Loader:
         auto_resample: Whether recordings of another rate are resampled, or are errors.
         min_samples: Shorter ones are errors.
         cache: Where waveforms are kept; None for nowhere.
+        digests: Of the files whose rows do not tell theirs; None where nothing is kept.
         strict: Whether a remark on a file (`ossicle.AudioInfo.remarks`) is an error; what
             the cache holds is not looked at again.
         decoder: Which decoder makes the samples, as for `ossicle.load`.
+        raw: How files are read that have no header.
     """
 
     sample_rate: int
@@ -44,18 +44,20 @@ class Loader:
     auto_resample: bool = False
     min_samples: int = 1
     cache: WaveformCache | None = None
+    digests: Digests | None = None
     strict: bool = False
     decoder: DecoderName = "native"
+    raw: RawFormat | None = None
+    _told: set[str] = field(default_factory=set, compare=False)
 
-    def __call__(self, pairs: Sequence[Pair]) -> list[Sound]:
+    def __call__(self, pairs: Sequence[Pair]) -> list[Loaded]:
         """For each recording its waveform ``(samples,)`` or its error, in order."""
         keys = [self.key(pair) if self.cache is not None else None for pair in pairs]
-        found: list[Sound | None] = [
+        found: list[Loaded | None] = [
             None if self.cache is None or key is None else self.cache.get(key) for key in keys
         ]
         missing = [place for place, waveform in enumerate(found) if waveform is None]
-        recordings = [pairs[place][1] for place in missing]
-        for place, sound in zip(missing, self._load(recordings), strict=True):
+        for place, sound in zip(missing, self._load([pairs[p] for p in missing]), strict=True):
             found[place] = sound
             key = keys[place]
             if self.cache is not None and key is not None and not isinstance(sound, AudioError):
@@ -63,17 +65,22 @@ class Loader:
         return [sound for sound in found if sound is not None]
 
     def key(self, pair: Pair) -> WaveformCacheKey | None:
-        """None where the row does not say what its file contains: a path may change its bytes."""
+        """None of samples in memory and of open files: nothing tells them by their content."""
         example, recording = pair
-        if not recording.blob_sha:
+        if recording.wanted_rate not in (None, self.sample_rate):
+            return None  # resampled twice
+        digest = recording.blob_sha or self._digest(pair)
+        if not digest:
             return None
         try:
             return WaveformCacheKey(
-                blob_sha=recording.blob_sha,
+                blob_sha=digest,
                 sample_rate=self.sample_rate,
                 max_length_ms=round(self.max_length_seconds * 1000),
-                auto_resample=self.auto_resample,
+                auto_resample=self._resamples(recording),
                 decoder=self.decoder,
+                raw=self.raw,
+                **self._segment(recording),
             )
         except ValueError as error:
             raise RowError(f"{example.name}: {error}", row=example.index) from error
@@ -83,67 +90,65 @@ class Loader:
         plain = self.key(pair)
         if plain is None:
             return None
-        return AudioCacheKey(
-            blob_sha=plain.blob_sha,
-            processor_sha=processor_sha,
-            sample_rate=plain.sample_rate,
-            max_length_ms=plain.max_length_ms,
-            auto_resample=plain.auto_resample,
-            decoder=plain.decoder,
-        )
+        return AudioCacheKey(processor_sha=processor_sha, **vars(plain))
 
-    def _load(self, recordings: list[Recording]) -> list[Sound]:
+    def _digest(self, pair: Pair) -> str | None:
+        example, recording = pair
+        found = None if self.digests is None else self.digests.of(recording.source)
+        kind = type(recording.source).__name__
+        is_file = isinstance(recording.source, str) or hasattr(recording.source, "__fspath__")
+        if found is None and self.digests is not None and not is_file and kind not in self._told:
+            self._told.add(kind)
+            warnings.warn(
+                f"{example.name}: the cache keeps nothing of recordings that are {kind} objects; "
+                "give paths, bytes or members of shards (of datasets, Audio(decode=False))",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return found
+
+    def _segment(self, recording: Recording) -> dict[str, Any]:
+        """What a key says of a segment; nothing where it is the whole recording."""
+        part, rate = recording.segment, self.sample_rate
+        # What is cut anyway makes no difference.
+        is_cut = part.duration is None or part.duration >= self.max_length_seconds
+        if not part.offset and is_cut:
+            return {"channel": part.channel}
+        return {
+            "offset_samples": None if part.may_be_whole else round(part.offset * rate),
+            "segment_samples": None if is_cut else round((part.duration or 0.0) * rate),
+            "channel": part.channel,
+        }
+
+    def _resamples(self, recording: Recording) -> bool:
+        """Whether another rate than the collator's is no error."""
+        return self.auto_resample or recording.wanted_rate == self.sample_rate
+
+    def _load(self, pairs: Sequence[Pair]) -> list[Loaded]:
         """All that must be decoded in one call."""
-        files = [one for one in recordings if not isinstance(one.source, Samples)]
-        decoded = iter(self._decode(files) if files else ())
-        return [
-            self._convert(one) if isinstance(one.source, Samples) else next(decoded)
-            for one in recordings
-        ]
-
-    def _decode(self, recordings: list[Recording]) -> list[Sound]:
-        # Errors are collected so that the one raised can say which row of the batch it was.
-        batch = load_batch(
-            [one.source for one in recordings],
+        recordings = [recording for _, recording in pairs]
+        sounds = load_recordings(
+            recordings,
             self.sample_rate,
-            duration=self.max_length_seconds,
-            on_error="collect",
+            max_seconds=self.max_length_seconds,
             strict=self.strict,
             decoder=self.decoder,
+            raw=self.raw,
         )
-        sounds: list[Sound] = []
-        for recording, error, padded, length, rate in zip(
-            recordings,
-            batch.errors,
-            batch.waveforms,
-            batch.lengths,
-            batch.sample_rates,
-            strict=True,
-        ):
-            fault = error or self._fault(recording, int(rate), int(length))
-            sounds.append(padded[:length] if fault is None else fault)
-        return sounds
+        return [self._checked(*both) for both in zip(recordings, sounds, strict=True)]
 
-    def _convert(self, recording: Recording) -> Sound:
-        """A waveform that came as an array."""
-        samples: Samples = recording.source
-        try:
-            mono = _mono(samples.array, recording.name)
-            length = round(self.max_length_seconds * self.sample_rate)
-            fault = self._fault(recording, samples.sample_rate, len(mono))
-            if fault is not None:
-                return fault
-            if samples.sample_rate != self.sample_rate:
-                mono = resample(mono, samples.sample_rate, self.sample_rate)
-        except AudioError as error:
-            return error
-        return mono[:length]
+    def _checked(self, recording: Recording, sound: Sound | AudioError) -> Loaded:
+        if isinstance(sound, AudioError):
+            return sound
+        fault = self._fault(recording, sound.native_rate, len(sound.waveform))
+        return sound.waveform if fault is None else fault
 
     def _fault(self, recording: Recording, native_rate: int, length: int) -> AudioError | None:
         place = place_of(recording)
-        if native_rate != self.sample_rate and not self.auto_resample:
+        if native_rate != self.sample_rate and not self._resamples(recording):
+            of = "native rate" if recording.wanted_rate is None else "the rate that was asked is"
             return SampleRateMismatchError(
-                f"native rate {native_rate} Hz, but this collator takes {self.sample_rate} Hz; "
+                f"{of} {native_rate} Hz, but this collator takes {self.sample_rate} Hz; "
                 f"re-encode it (`ffmpeg -i <in> -ar {self.sample_rate} <out>`) "
                 "or pass auto_resample=True",
                 **place,
@@ -157,22 +162,4 @@ class Loader:
 
 def place_of(recording: Recording) -> dict[str, Any]:
     """Of a recording, for its error: the file, and the member of a shard."""
-    name, bracket, member = recording.name.partition(" [")
-    if not bracket or isinstance(recording.source, str):
-        return {"source": recording.name}
-    return {"source": name, "member": member.removesuffix("]")}
-
-
-def _mono(array: npt.NDArray[Any], name: str) -> Waveform:
-    try:
-        check_shape(array.shape)
-        planes = array if array.dtype.kind == "f" else as_float32(array, "the array")
-    except InvalidArgumentError as error:
-        raise DecodeError(error.reason, source=name) from error
-    mono = np.asarray(planes if planes.ndim == 1 else planes.mean(axis=0), dtype=np.float32)
-    wrong = np.flatnonzero(~np.isfinite(mono))
-    if len(wrong):
-        raise NonFiniteSampleError(
-            "a sample is NaN or infinite", source=name, sample_index=int(wrong[0])
-        )
-    return np.ascontiguousarray(mono)
+    return {"source": recording.file, "member": recording.member}

@@ -54,7 +54,8 @@ class Example:
     @property
     def name(self) -> str:
         """For messages: its place in the batch, and its file."""
-        return f"row {self.index} of the batch ({', '.join(each.name for each in self.recordings)})"
+        files = ", ".join(each.title for each in self.recordings)
+        return f"row {self.index} of the batch" + (files and f" ({files})")
 
     @property
     def id(self) -> str | None:
@@ -152,6 +153,7 @@ class Family:
         takes_text: Whether a row may have ``text``.
         takes_messages: Whether a row may have ``messages``.
         most_clips: How many recordings a row may have; None for any number.
+        needs_audio: Whether each row must have a recording; else texts may stand among them.
         min_samples: Shorter clips make the feature extractor fail, or give not one frame.
         features: The key of the features.
         features_mask: The key of the mask that says which frames are the clip's own; None where
@@ -167,6 +169,7 @@ class Family:
     takes_text: bool = True
     takes_messages: bool = True
     most_clips: int | None = None
+    needs_audio: bool = False
     min_samples: int = 1
     features: str = "input_features"
     features_mask: str | None = None

@@ -51,7 +51,7 @@ def encode_voxtral(request: Request) -> Encoding:
     }
     # All that mistral-common writes by itself stays, where texts must be shortened.
     text["special_tokens_mask"] = torch.isin(text["input_ids"], controls).long()
-    sound = {"input_features": _features(request)}
+    sound = {"input_features": _features(request)} if request.waveforms else {}
     return Encoding(text, sound, pad([row for _, row in rows], 0))
 
 
@@ -93,6 +93,12 @@ def _tokens(
     rate = request.sample_rate
     sounds = [encode(np.zeros(length, np.float32), rate) for length in lengths]
     if example.messages is None:
+        if not sounds:
+            raise RowError(
+                f"{example.name}: VoxtralProcessor takes a text as the answer to a transcription "
+                "request, which needs a recording; of a text alone give messages",
+                row=example.index,
+            )
         before = _transcription(tokenizer, example, sounds)
         after = tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
         after = [*after, tokenizer.eos_token_id]

@@ -163,7 +163,7 @@ def _dict_of(part: Part, count: int) -> dict[str, Any]:
         made |= {"shard": part.member[0], "member": part.member[1]}
     if count == 1:  # the segment is the row's
         return made
-    return made | part.segment._asdict() | {"offset": part.segment.offset or None}
+    return made | part.segment.said
 
 
 def _inside_type() -> pl.Struct:

@@ -43,7 +43,8 @@ class Conversation(NamedTuple):
 
     Attributes:
         messages: None where there is no conversation.
-        audio: The recordings that its parts name, in order: paths, URIs, bytes or audio dicts.
+        audio: The recordings that its parts name or hold, in order: paths, URIs, bytes, audio dicts
+            and what else `recording_of` takes.
     """
 
     messages: list[dict[str, Any]] | None
@@ -153,19 +154,20 @@ def _part(part: Any, audio: list[Any]) -> dict[str, Any]:
 def _source(part: Mapping[str, Any]) -> Any:
     """The recording that a part names: a path, a URI or an audio dict; None where it names none."""
     source = next((part[key] for key in _SOURCES if key in part), None)
-    if isinstance(source, Mapping) and source.get("bytes") is None:
+    if isinstance(source, Mapping) and all(source.get(key) is None for key in ("bytes", "array")):
         data = source.get("data")
         source = data_of(data) if isinstance(data, str) else source.get("url") or source.get("path")
         if source is None:
             raise ValueError(f"a part of type {part['type']!r} names no path and no url")
-    if source is not None and not isinstance(source, str | bytes | Mapping):
-        raise ValueError(f"a part of type {part['type']!r} holds a {type(source).__name__}")
     return source
 
 
 def _as_dict(source: Any) -> Mapping[str, Any]:
+    """The recording as an audio dict, which has room for a segment."""
     if isinstance(source, Mapping):
         return source
+    if not isinstance(source, str | bytes):
+        raise ValueError(f"a segment of a {type(source).__name__}: give it beside the recording")
     return {"bytes": source} if isinstance(source, bytes) else {"path": source}
 
 

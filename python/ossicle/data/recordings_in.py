@@ -207,10 +207,9 @@ def _said(rows: Sequence[Sequence[Part]]) -> dict[str, pl.Series]:
     import polars as pl
 
     lone = [row[0] if len(row) == 1 else Part() for row in rows]
+    said = [one.segment.said for one in lone]
     found: dict[str, list[Any]] = {
-        "offset": [one.segment.offset or None for one in lone],
-        "duration": [one.segment.duration for one in lone],
-        "channel": [one.segment.channel for one in lone],
+        **{name: [one[name] for one in said] for name in ("offset", "duration", "channel")},
         "sample_rate": [one.sample_rate for one in lone],
     }
     return {

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from ossicle.data.columns import column_of
 from ossicle.errors import InvalidArgumentError
 
 __all__ = ["Segment", "segment_of"]
+
+
+_OVERSHOOT: Final = 0.5
+"""Seconds that a segment may end after its recording, as in Kaldi's ``extract-segments``."""
+_SLACK: Final = 0.1
+"""Seconds that a length may differ from what another tool said of the same file."""
 
 
 class Segment(NamedTuple):
@@ -19,16 +28,30 @@ class Segment(NamedTuple):
         offset: Where it begins, in seconds.
         duration: How long it is, in seconds; None reaches to the end of the recording.
         channel: The channel that is meant, from 0; None takes the mean of all.
+        may_be_whole: Whether ``duration`` alone was said. It is then often the length of the
+            recording, rounded: one that is within 0.1 s of it (1 s where it is a whole number)
+            means all of the recording.
     """
 
     offset: float = 0.0
     duration: float | None = None
     channel: int | None = None
+    may_be_whole: bool = False
 
     @property
     def is_whole(self) -> bool:
         """Whether it is all of the recording."""
         return self == Segment()
+
+    @property
+    def said(self) -> dict[str, float | None]:
+        """The columns that say it: ``offset``, ``duration`` and ``channel``, None of what is not.
+
+        An offset of 0 tells a segment at the beginning from the rounded length of the whole.
+        """
+        is_there = self.offset or (self.duration is not None and not self.may_be_whole)
+        offset = self.offset if is_there else None
+        return {"offset": offset, "duration": self.duration, "channel": self.channel}
 
     def within(self, inner: Segment) -> Segment:
         """What a row says (this) and what its audio dict says (``inner``), together.
@@ -36,42 +59,92 @@ class Segment(NamedTuple):
         Raises:
             InvalidArgumentError: They say different things of one field.
         """
-        differ = self.offset and inner.offset and self.offset != inner.offset
-        for own, its in ((self.duration, inner.duration), (self.channel, inner.channel)):
+        outer = self
+        # Of two durations the one that came without an offset is a fact about the other.
+        if outer.may_be_whole and inner.duration is not None:
+            outer = outer._replace(duration=None, may_be_whole=False)
+        elif inner.may_be_whole and outer.duration is not None:
+            inner = inner._replace(duration=None, may_be_whole=False)
+        differ = outer.offset and inner.offset and outer.offset != inner.offset
+        for own, its in ((outer.duration, inner.duration), (outer.channel, inner.channel)):
             differ = differ or (own is not None and its is not None and own != its)
         if differ:
             why = f"the row says {self}, and its audio {inner}: give one of them"
             raise InvalidArgumentError(why)
+        offset = outer.offset or inner.offset
         return Segment(
-            self.offset or inner.offset,
-            inner.duration if self.duration is None else self.duration,
-            inner.channel if self.channel is None else self.channel,
+            offset,
+            inner.duration if outer.duration is None else outer.duration,
+            inner.channel if outer.channel is None else outer.channel,
+            (outer.may_be_whole or inner.may_be_whole) and not offset,
         )
 
     def at_most(self, seconds: float | None) -> Segment:
         """The same, no longer than some seconds."""
-        if seconds is None:
+        if seconds is None or (self.duration is not None and self.duration <= seconds):
             return self
-        shorter = seconds if self.duration is None else min(self.duration, seconds)
-        return self._replace(duration=shorter)
+        return self._replace(duration=seconds, may_be_whole=False)
+
+    def to_read(self, seconds: float | None = None) -> Segment:
+        """What must be read to tell whether it is all of the recording, at most some seconds."""
+        shorter = self.at_most(seconds)
+        return self._replace(duration=self._longest) if shorter.may_be_whole else shorter
+
+    def kept(self, read: npt.NDArray[np.float32], sample_rate: int) -> npt.NDArray[np.float32]:
+        """Of what was read from its offset on, ``(samples,)``, what it means."""
+        return read[: self._count(len(read), sample_rate)]
 
     def frames(self, whole: int, sample_rate: int) -> int:
         """Samples of it, of a recording of ``whole`` samples at a rate, as `ossicle.load` gives."""
-        begin = min(round(self.offset * sample_rate), whole)
+        return self._count(whole - min(round(self.offset * sample_rate), whole), sample_rate)
+
+    def samples(self, sample_rate: int) -> int:
+        """The least samples that it has where it lies within its recording."""
+        if self.duration is None or self.may_be_whole:
+            return 1
+        return round(self.duration * sample_rate)
+
+    def check(self, seconds: float) -> None:
+        """Nothing, where it lies within a recording of some seconds.
+
+        Raises:
+            InvalidArgumentError: It begins at or past the end, or ends more than 0.5 s past it.
+        """
+        if not self.offset:
+            return
+        length = f"its recording is {seconds:.6g} s long"
+        if self.offset >= seconds:
+            raise InvalidArgumentError(f"the segment begins at {self.offset:.6g} s, but {length}")
+        end = self.offset + (self.duration or 0.0)
+        if end > seconds + _OVERSHOOT:
+            why = f"the segment ends at {end:.6g} s, but {length}"
+            hint = "; of a clip that is cut already, drop the columns that say where it was"
+            raise InvalidArgumentError(why + hint)
+
+    @property
+    def _longest(self) -> float:
+        """The length of recordings, in seconds, that it is a part of and not all of."""
+        duration = self.duration or 0.0
+        return duration + (1.0 if duration == int(duration) else _SLACK)
+
+    def _count(self, there: int, sample_rate: int) -> int:
         if self.duration is None:
-            return whole - begin
-        return min(round(self.duration * sample_rate), whole - begin)
+            return there
+        if self.may_be_whole and there < round(self._longest * sample_rate):
+            return there
+        return min(round(self.duration * sample_rate), there)
 
     def __str__(self) -> str:
-        said = {name: value for name, value in self._asdict().items() if value is not None}
-        return ", ".join(f"{name}={value:g}" for name, value in said.items())
+        said = {name: getattr(self, name) for name in ("offset", "duration", "channel")}
+        return ", ".join(f"{name}={value:g}" for name, value in said.items() if value is not None)
 
 
 def segment_of(row: Mapping[str, Any], count: int, without: Collection[str] = ()) -> list[Segment]:
     """The segments that a row, or an audio dict, says of its recordings.
 
     Args:
-        row: Values by column; `ossicle.data.COLUMNS` has the names.
+        row: Values by column; `ossicle.data.COLUMNS` has the names. ``offset`` beside ``onset`` is
+            where the segment ends.
         count: How many recordings it has.
         without: Names of the table that say nothing here: `CUT_FROM` of clips that are cut already.
 
@@ -79,41 +152,51 @@ def segment_of(row: Mapping[str, Any], count: int, without: Collection[str] = ()
         InvalidArgumentError: A value is no time and no channel, or there are not as many as
             recordings.
     """
-    offsets, ends, durations, channels = (
-        _numbers(row, column_of(one, row, without=without), one, count)
-        for one in ("offset", "end", "duration", "channel")
-    )
+    names = {one: column_of(one, row, without=without) for one in ("offset", "end", "duration")}
+    if row.get("onset") is not None and row.get("offset") is not None:
+        names |= {"offset": "onset", "end": "offset"}
+    offsets, ends, durations = (_numbers(row, name, one, count) for one, name in names.items())
+    channels = _numbers(row, column_of("channel", row), "channel", count)
     found = []
     for offset, end, duration, channel in zip(offsets, ends, durations, channels, strict=True):
-        start = 0.0 if offset is None else offset
-        length = duration
+        start, length = offset or 0.0, duration
         if duration is None and end is not None:
             if end < start:
                 raise InvalidArgumentError(f"the segment ends at {end:g} s, before {start:g} s")
             length = end - start
-        found.append(Segment(start, length, _channel(channel)))
+        if offset is None and not length:  # some tools write 0 for a length that they do not know
+            length = None
+        may_be_whole = offset is None and length is not None
+        found.append(Segment(start, length, _channel(channel), may_be_whole))
     return found
 
 
 def _numbers(
     row: Mapping[str, Any], name: str | None, meaning: str, count: int
 ) -> list[float | None]:
-    value = None if name is None else row[name]
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return [None] * count
+    value: Any = None if name is None else row[name]
     if hasattr(value, "tolist"):
         value = value.tolist()
+    if _is_nothing(value):
+        return [None] * count
     if isinstance(value, list | tuple):
         if len(value) != count:
             why = f"{name} has {len(value)} values for {count} recordings"
             raise InvalidArgumentError(why)
-        return [None if one is None else _number(name, one) for one in value]
+        return [None if _is_nothing(one) else _number(name, one) for one in value]
     if count != 1:
         # Beside several recordings a length is that of the row; it selects nothing.
         if meaning == "duration" or count == 0:
             return [None] * count
         raise InvalidArgumentError(f"one {name} for {count} recordings: give a list, one for each")
     return [_number(name, value)]
+
+
+def _is_nothing(value: Any) -> bool:
+    """Null in each of the forms that tables have: None, NaN, an empty text."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _number(name: str | None, value: Any) -> float:
