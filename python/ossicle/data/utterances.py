@@ -119,8 +119,9 @@ class Utterances:
         names = ("audio", "text", "offset", "duration", "channel")
         digest = hashlib.sha256()
         for audio, text, *segment in self.rows.frame.select(names)[self._places].iter_rows():
-            # Of whole files as it was before there were segments, so that runs resume.
-            part = segment if any(segment) or segment[2] is not None else []
+            # Of whole files as it was before there were segments, so that runs resume; a duration
+            # without an offset is most often that of the whole.
+            part = segment if segment[0] is not None or segment[2] is not None else []
             digest.update(json.dumps([_file_name(audio), text, *part]).encode() + b"\n")
         return digest.hexdigest()
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ossicle.data.utterances import Utterance
-from ossicle.experiment.features import features_of
+from ossicle.features.recordings import recording_features
 from ossicle.model import ByteTokenizer, Projector, WhisperEncoder
 from ossicle.model.blocks import norm
 from ossicle.model.nanochat import load_nanochat_checkpoint
@@ -58,7 +58,8 @@ class AlignedModel:
         tokenizer = ByteTokenizer()
         for start in range(0, len(clips), BATCH):
             part = clips[start : start + BATCH]
-            log_mel = features_of(part, self.encoder.n_mels)
+            recordings = [clip.recording for clip in part if clip.recording]
+            log_mel = recording_features(recordings, n_mels=self.encoder.n_mels)
             lengths = torch.from_numpy(log_mel.frames)
             frames = self.encoder(torch.from_numpy(log_mel.input_features), lengths)
             idx, targets = collate_text([tokenizer.encode(clip.text) for clip in part])

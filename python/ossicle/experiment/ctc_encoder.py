@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ossicle.data.utterances import Utterance
-from ossicle.experiment.features import features_of
+from ossicle.features.recordings import recording_features
 from ossicle.progress import LossReport
 from ossicle.train.evaluate import WordErrors, word_errors
 from ossicle.train.order import epoch_rows
@@ -130,7 +130,8 @@ def _features(clips: Sequence[Utterance], n_mels: int) -> list[Tensor]:
     """Log-mel features (frames, n_mels) of each clip, in half precision to save memory."""
     out = []
     for start in range(0, len(clips), DECODED):
-        batch = features_of(clips[start : start + DECODED], n_mels)
+        part = [clip.recording for clip in clips[start : start + DECODED] if clip.recording]
+        batch = recording_features(part, n_mels=n_mels)
         pairs = zip(batch.input_features, batch.frames, strict=True)
         out += [torch.from_numpy(f[:, :n].T.astype(np.float16)) for f, n in pairs]
     return out

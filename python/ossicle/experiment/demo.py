@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ossicle import __build__, __version__
-from ossicle.audio import info, load_batch
+from ossicle.audio import info
 from ossicle.cache import WaveformCache, WaveformCacheKey
 from ossicle.data.errors import ManifestError
 from ossicle.data.formats.parquet import contents
+from ossicle.data.load import Sound, load_recordings
 from ossicle.data.read import read
-from ossicle.data.recordings import Recording, segments
-from ossicle.data.segments import Segment
+from ossicle.data.recordings import Recording
 from ossicle.data.utterances import Utterance, Utterances
+from ossicle.errors import AudioError
 from ossicle.experiment.corpus import make_demo
 from ossicle.faults import Fault, RowName, count_line, reasons_of, write_ledger
 from ossicle.outputs import claim_folder
@@ -227,10 +228,9 @@ def _decode_and_cache(
     for places in clips.batches():
         recordings = clips.recordings(places)
         with clock.time("decode", [lengths[place] for place in places]):
-            sources = [one.source for one in recordings]
-            batch = load_batch(sources, SAMPLE_RATE, **segments(recordings))
-        for place, waveform, length in zip(places, batch.waveforms, batch.lengths, strict=True):
-            cache.put(keys[place], waveform[:length])
+            sounds = _load(recordings)
+        for place, sound in zip(places, sounds, strict=True):
+            cache.put(keys[place], sound.waveform)
         report("decode", places.stop, len(lengths))
     with clock.time("cache", lengths):
         for done, key in enumerate(keys, 1):
@@ -252,15 +252,23 @@ def _shard(clips: _Clips, path: Path, clock: _Clock, report: StageReport) -> Non
             report("pack", place + 1, len(lengths))
     with clock.time("shard", lengths), Shard(path) as shard:
         for places in clips.batches():
-            members = [shard.member(place, extensions[place]) for place in places]
-            load_batch(members, SAMPLE_RATE, **segments(clips.recordings(places)))
+            recordings = zip(places, clips.recordings(places), strict=True)
+            _load([replace(r, source=shard.member(n, extensions[n])) for n, r in recordings])
             report("shard", places.stop, len(lengths))
+
+
+def _load(recordings: Sequence[Recording]) -> list[Sound]:
+    found = load_recordings(recordings, SAMPLE_RATE, max_seconds=MAX_SECONDS)
+    for one in found:
+        if isinstance(one, AudioError):
+            raise one
+    return [one for one in found if isinstance(one, Sound)]
 
 
 def _key(clips: _Clips, place: int) -> WaveformCacheKey:
     (recording,) = clips.recordings([place])
     digest = hashlib.sha256(contents(clips.said.row(place))[1])
-    if recording.segment != Segment(duration=MAX_SECONDS):
+    if not recording.segment.is_whole:
         digest.update(repr(recording.segment).encode())
     length = round(MAX_SECONDS * 1000)
     return WaveformCacheKey(digest.hexdigest(), SAMPLE_RATE, length, auto_resample=True)
@@ -297,10 +305,8 @@ def _item(recording: Recording, text: str, key: WaveformCacheKey) -> dict[str, A
     """A row as the collator takes it."""
     from ossicle.experiment.tiny import AUDIO
 
-    segment = recording.segment
-    part = {} if segment == Segment(duration=MAX_SECONDS) else segment._asdict()
     audio = {"audio": recording.source, "text": f"{AUDIO} {text}"}
-    return audio | part | {"audio_blob_sha": key.blob_sha}
+    return audio | recording.segment.said | {"audio_blob_sha": key.blob_sha}
 
 
 def _train(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ossicle.data.errors import ManifestError
 from ossicle.data.read import read
-from ossicle.data.recordings import Recording, header_of, samples_at, segments
+from ossicle.data.recordings import Recording, header_of, samples_at
 from ossicle.data.utterances import Utterance, Utterances
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.extract.output import ExtractOutput, ExtractPlan, ShardRoll
@@ -26,8 +26,8 @@ from ossicle.features.mel import (
     SAMPLE_RATE,
     WHISPER_SETTINGS,
     FeatureBatch,
-    load_features,
 )
+from ossicle.features.recordings import recording_features
 from ossicle.model.encoder import Encoder
 from ossicle.outputs import refuse_same_file
 from ossicle.progress import Report
@@ -239,7 +239,7 @@ def _facts(
         "audio": audio.as_posix(),
         "fingerprint": plan.fingerprint,
     }
-    part = {} if segment.is_whole else segment._asdict()
+    part = {} if segment.is_whole else segment.said
     return json_bytes(facts | part | ({"cut": True} if one.is_cut else {}))
 
 
@@ -261,14 +261,12 @@ def _encode_clips(
     def load(start: int) -> FeatureBatch:
         window = clips[start : start + size]
         most = plan.max_seconds + (0 if plan.too_long == "cut" else _CUT_SECONDS)
-        parts = [_at_most(one, most) for one in window]
-        return load_features(
-            [part.source for part in parts],
+        return recording_features(
+            [_recording(one) for one in window],
             n_mels=encoder.n_mels,
-            pad_to_seconds=None,
+            max_seconds=most,
             threads=threads,
             on_error="collect",
-            **segments(parts),
         )
 
     for start, batch in zip(starts, _prefetch(load, starts), strict=True):
@@ -285,11 +283,11 @@ def _encode_clips(
         yield from (found[place] for place in range(skipped, len(window)))
 
 
-def _at_most(row: Utterance | ManifestError, seconds: float) -> Recording:
+def _recording(row: Utterance | ManifestError) -> Recording:
     """What is decoded of a row: nothing of one that is no clip."""
     if isinstance(row, ManifestError) or row.recording is None:
         return Recording(b"", "<none>")
-    return replace(row.recording, segment=row.recording.segment.at_most(seconds))
+    return row.recording
 
 
 def _window(encoder: Encoder) -> int:

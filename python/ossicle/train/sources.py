@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,11 +18,12 @@ from ossicle.audio.remarks import count_reasons
 from ossicle.data.errors import ManifestError
 from ossicle.data.formats.webdataset import shards_at
 from ossicle.data.read import read
-from ossicle.data.recordings import Recording, header_of, samples_at, segments
+from ossicle.data.recordings import Recording, header_of, samples_at
 from ossicle.data.utterances import Utterance, Utterances
 from ossicle.errors import AudioError, AudioFileNotFoundError
 from ossicle.faults import Fault, RowName
-from ossicle.features.mel import SAMPLE_RATE, WHISPER_SETTINGS, FeatureBatch, load_features
+from ossicle.features.mel import SAMPLE_RATE, WHISPER_SETTINGS, FeatureBatch
+from ossicle.features.recordings import recording_features
 from ossicle.model.encoder import Encoder
 from ossicle.shard import Shard
 from ossicle.shard.encoder_features import FRAMES, FeatureShards
@@ -180,15 +181,13 @@ class AudioClips:
     def _decode(self, heard: list[Any]) -> list[LoadedClip | Exception]:
         if not heard:
             return []
-        whole = [one.recording for one in heard]
-        parts = [replace(one, segment=one.segment.at_most(self._most)) for one in whole]
-        found = load_features(
-            [one.source for one in parts],
+        found = recording_features(
+            [one.recording for one in heard],
             n_mels=self.n_mels,
             pad_to_seconds=self.pad_to_seconds,
+            max_seconds=self._most,
             threads=self.threads,
             on_error="collect",
-            **segments(parts),
         )
         return [self._clip(one, found, at) for at, one in enumerate(heard)]
 
