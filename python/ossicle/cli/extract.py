@@ -170,7 +170,8 @@ def _report(result: ExtractResult, out: Path, *, as_json: bool) -> None:
     megabytes = sum(path.stat().st_size for path in result.shards) / 1e6
     console.print(
         f"wrote {out}: {result.counts}, {result.new:,} new, {result.cut:,} cut, in "
-        f"{len(result.shards):,} shards, {megabytes:,.1f} MB, by the encoder {result.fingerprint[:12]}",
+        f"{len(result.shards):,} shards, {megabytes:,.1f} MB, by the encoder "
+        f"{result.fingerprint[:12]}",
         markup=False,
         highlight=False,
     )

@@ -90,9 +90,7 @@ class Utterances:
         try:
             recordings = row.recordings
         except AudioError as error:
-            return ManifestError(
-                str(error), source=self.rows.source, row=row.number, line=row.line
-            )
+            return ManifestError(str(error), source=self.rows.source, row=row.number, line=row.line)
         recording = recordings[0] if recordings else None
         return Utterance(row.number, row["text"], recording, row["id"], row.line)
 

@@ -145,13 +145,9 @@ class _Clips:
         ]
 
     def recordings(self, places: Iterable[int]) -> list[Recording]:
-        """Some of them, as they are cut."""
+        """Some of them."""
         found = [self._found(self.said, place).recording for place in places]
-        return [
-            replace(one, segment=one.segment.at_most(MAX_SECONDS))
-            for one in found
-            if one is not None
-        ]
+        return [one for one in found if one is not None]
 
     def batches(self) -> Iterator[range]:
         """Places of clips, some at a time."""
