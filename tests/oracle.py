@@ -119,7 +119,7 @@ def wav_bytes(
         "<HHIIHH", 0xFFFE if extensible else tag, channels, rate, rate * block, block, bits
     )
     if extensible:
-        mask = {1: 0x4, 2: 0x3, 6: 0x3F}[channels]
+        mask = {1: 0x4, 2: 0x3, 3: 0x7, 5: 0x37, 6: 0x3F}[channels]
         guid = struct.pack("<H", tag) + bytes.fromhex("000000001000800000aa00389b71")
         body += struct.pack("<HHI", 22, bits, mask) + guid
     chunks = b"fmt " + struct.pack("<I", len(body)) + body

@@ -10,7 +10,7 @@ mod seal;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
 use ossicle::pipeline::guarded;
-use ossicle::{Clip, Damage, Decoder, Error, Request, Result, Source, load};
+use ossicle::{Clip, Damage, Decoder, Error, Mix, Request, Result, Source, load};
 
 pub use seal::{he_aac_stream, opus_stream, sealed_flac, sealed_ogg};
 
@@ -68,7 +68,7 @@ pub fn check(bytes: &[u8]) {
 
 fn loaded(source: Source<'_>, conceal: bool) -> Result<Clip> {
     let request = Request {
-        mono: false,
+        mix: Mix::All,
         allow_nonfinite: true,
         conceal,
         ..Request::default()
@@ -176,7 +176,7 @@ fn check_range(source: Source<'_>, whole: &Clip, lossless: bool, bytes: &[u8]) {
     let begin = total * u64::from(choice(bytes, 2)) / 255;
     let end = (begin + 1 + u64::from(choice(bytes, 3))).min(total);
     let part =
-        guarded(|| Decoder::open(source)?.decode_through(begin..end, false, &mut Damage::raise()));
+        guarded(|| Decoder::open(source)?.decode_through(begin..end, Mix::All, &mut Damage::raise()));
     let part = part.unwrap_or_else(|error| panic!("{begin}..{end} of {total}: {error}"));
     let slice: Vec<_> = whole
         .planes

@@ -24,6 +24,7 @@ use crate::container::{self, Opened};
 use crate::error::{Error, Result};
 use crate::guard::remark::Remarks;
 pub use crate::info::AudioInfo;
+use crate::signal::mix::Mix;
 use crate::signal::plane;
 use crate::signal::resample::Quality;
 
@@ -131,12 +132,12 @@ impl<'a> Decoder<'a> {
         &mut self,
         wanted: Range<u64>,
         to: (u32, Quality),
-        mono: bool,
+        mix: Mix,
         damage: &mut Damage,
     ) -> Result<(Vec<Vec<f32>>, Vec<Place>)> {
         let start = wanted.start;
-        self.compared(mono, start, |decoder| match &mut decoder.kind {
-            Kind::Codec(reader) => reader.decode_parts(wanted.clone(), to, mono, damage),
+        self.compared(mix, start, |decoder| match &mut decoder.kind {
+            Kind::Codec(reader) => reader.decode_parts(wanted.clone(), to, mix, damage),
             _ => Ok((Vec::new(), Vec::new())),
         })
     }
@@ -144,7 +145,7 @@ impl<'a> Decoder<'a> {
     /// What `decode` makes of this clip, compared with what it makes of the twin.
     fn compared<T: AsPlanes>(
         &mut self,
-        mono: bool,
+        mix: Mix,
         start: u64,
         mut decode: impl FnMut(&mut Self) -> Result<T>,
     ) -> Result<T> {
@@ -163,7 +164,7 @@ impl<'a> Decoder<'a> {
         };
         let terms = Terms {
             tolerance: self.tolerance(),
-            is_mean: mono && self.channels() != Some(1),
+            is_mean: mix.is_mean() && self.channels() != Some(1),
             start,
             noise,
         };
@@ -202,14 +203,14 @@ impl<'a> Decoder<'a> {
         info.map(|info| AudioInfo { remarks, ..info })
     }
 
-    /// Decodes frames `range` at the native rate, as one plane per channel or their mean.
+    /// Decodes frames `range` at the native rate, of the channels that `mix` says.
     ///
     /// Fewer frames than asked for means that the clip ends there.
     ///
     /// # Errors
-    /// The first fault in what has to be decoded for `range`, with its byte.
-    pub fn decode(mut self, range: Range<u64>, mono: bool) -> Result<Vec<Vec<f32>>> {
-        self.decode_through(range, mono, &mut Damage::raise())
+    /// The first fault in what has to be decoded for `range`, with its byte, and a channel that the recording lacks.
+    pub fn decode(mut self, range: Range<u64>, mix: Mix) -> Result<Vec<Vec<f32>>> {
+        self.decode_through(range, mix, &mut Damage::raise())
     }
 
     /// [`Decoder::decode`], where `damage` says what to do about damage in mid-stream, and takes the
@@ -220,26 +221,26 @@ impl<'a> Decoder<'a> {
     pub fn decode_through(
         &mut self,
         range: Range<u64>,
-        mono: bool,
+        mix: Mix,
         damage: &mut Damage,
     ) -> Result<Vec<Vec<f32>>> {
         let start = range.start;
-        self.compared(mono, start, |decoder| {
-            decoder.decode_alone(range.clone(), mono, damage)
+        self.compared(mix, start, |decoder| {
+            decoder.decode_alone(range.clone(), mix, damage)
         })
     }
 
     fn decode_alone(
         &mut self,
         range: Range<u64>,
-        mono: bool,
+        mix: Mix,
         damage: &mut Damage,
     ) -> Result<Vec<Vec<f32>>> {
         match &mut self.kind {
-            Kind::Pcm(pcm, source) => pcm.decode(source, range, mono, damage),
-            Kind::Flac(flac) => flac.decode(range, mono, damage),
-            Kind::Shorten(shorten) => shorten.decode(range, mono, damage),
-            Kind::Codec(reader) => reader.decode(range, mono, damage),
+            Kind::Pcm(pcm, source) => pcm.decode(source, range, mix, damage),
+            Kind::Flac(flac) => flac.decode(range, mix, damage),
+            Kind::Shorten(shorten) => shorten.decode(range, mix, damage),
+            Kind::Codec(reader) => reader.decode(range, mix, damage),
         }
     }
 
@@ -250,23 +251,23 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// As for [`Decoder::decode`], and [`Corrupt`](crate::ErrorKind::Corrupt) when the checksum is
     /// another one.
-    pub fn decode_verified(&mut self, range: Range<u64>, mono: bool) -> Result<Vec<Vec<f32>>> {
+    pub fn decode_verified(&mut self, range: Range<u64>, mix: Mix) -> Result<Vec<Vec<f32>>> {
         if self.twin.is_none() {
-            return self.decode_verified_alone(range, mono);
+            return self.decode_verified_alone(range, mix);
         }
-        let all = |decoder: &mut Self| decoder.decode_verified_alone(0..u64::MAX, mono);
-        let mut planes = self.compared(mono, 0, all)?;
+        let all = |decoder: &mut Self| decoder.decode_verified_alone(0..u64::MAX, mix);
+        let mut planes = self.compared(mix, 0, all)?;
         planes
             .iter_mut()
             .for_each(|plane| plane::slice(plane, &range));
         Ok(planes)
     }
 
-    fn decode_verified_alone(&mut self, range: Range<u64>, mono: bool) -> Result<Vec<Vec<f32>>> {
+    fn decode_verified_alone(&mut self, range: Range<u64>, mix: Mix) -> Result<Vec<Vec<f32>>> {
         if let Kind::Flac(flac) = &mut self.kind {
-            return flac.decode_verified(range, mono);
+            return flac.decode_verified(range, mix);
         }
-        let mut planes = self.decode_alone(0..u64::MAX, mono, &mut Damage::raise())?;
+        let mut planes = self.decode_alone(0..u64::MAX, mix, &mut Damage::raise())?;
         planes
             .iter_mut()
             .for_each(|plane| plane::slice(plane, &range));

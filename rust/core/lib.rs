@@ -22,6 +22,7 @@ mod store;
 pub use bytes::{raw, source};
 pub use decode::damage;
 pub use guard::{remark, room};
+pub use signal::mix::Mix;
 pub use signal::{mel, resample};
 pub use store::{cache, npz, shard};
 

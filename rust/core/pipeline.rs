@@ -10,7 +10,7 @@ use crate::decode::reader::Place;
 use crate::error::{Error, ErrorKind, Result};
 pub use crate::guard::guarded;
 use crate::pool;
-use crate::signal::mix::first_nonfinite;
+use crate::signal::mix::{Mix, first_nonfinite};
 use crate::signal::plane;
 use crate::signal::resample::{Quality, Resampler, resampled_frames};
 
@@ -19,8 +19,8 @@ use crate::signal::resample::{Quality, Resampler, resampled_frames};
 pub struct Request {
     /// Rate of the result in Hz; `None` keeps the native one.
     pub sample_rate: Option<u32>,
-    /// The mean of the channels, or all of them.
-    pub mono: bool,
+    /// The mean of the channels, all of them, or one.
+    pub mix: Mix,
     /// Where to begin, in seconds.
     pub offset: f64,
     /// How much to take, in seconds; `None`: to the end.
@@ -43,7 +43,7 @@ impl Default for Request {
     fn default() -> Self {
         Self {
             sample_rate: None,
-            mono: true,
+            mix: Mix::Mean,
             offset: 0.0,
             duration: None,
             allow_nonfinite: false,
@@ -59,7 +59,7 @@ impl Default for Request {
 /// Decoded samples.
 #[derive(Debug, Default)]
 pub struct Clip {
-    /// One plane per channel, or one for the mean, all of one length.
+    /// One plane per channel that is kept, or one for the mean, all of one length.
     pub planes: Vec<Vec<f32>>,
     /// Rate of the planes in Hz.
     pub sample_rate: u32,
@@ -184,9 +184,9 @@ fn decoded(
     let start = range.start;
     let is_checked = !request.allow_nonfinite && !decoder.is_finite();
     let planes = if request.verify {
-        decoder.decode_verified(range, request.mono)?
+        decoder.decode_verified(range, request.mix)?
     } else {
-        decoder.decode_through(range, request.mono, damage)?
+        decoder.decode_through(range, request.mix, damage)?
     };
     match is_checked.then(|| first_nonfinite(&planes)).flatten() {
         Some(index) => {
@@ -237,9 +237,9 @@ fn joined(
 ) -> Result<(Vec<Vec<f32>>, Vec<Place>)> {
     let to = (sample_rate, request.quality);
     if !request.verify {
-        return decoder.decode_parts(wanted, to, request.mono, damage);
+        return decoder.decode_parts(wanted, to, request.mix, damage);
     }
-    let (mut planes, places) = decoder.decode_parts(0..u64::MAX, to, request.mono, damage)?;
+    let (mut planes, places) = decoder.decode_parts(0..u64::MAX, to, request.mix, damage)?;
     planes
         .iter_mut()
         .for_each(|plane| plane::slice(plane, &wanted));
@@ -257,7 +257,7 @@ pub struct Row {
     pub gaps: Vec<Gap>,
 }
 
-/// Decodes one clip to mono into `row`, with zeros after it.
+/// Decodes one clip to one plane into `row`, with zeros after it.
 ///
 /// # Errors
 /// As for [`load`], and when the clip is longer than the row; then the row is all zeros.

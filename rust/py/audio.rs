@@ -1,11 +1,11 @@
 //! `info`, `load`, `load_batch`: conversions around one GIL-free call each.
 
 use numpy::{
-    IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray2, PyReadwriteArray2,
-    PyUntypedArrayMethods,
+    IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArray2,
+    PyReadwriteArray2, PyUntypedArrayMethods,
 };
 use ossicle::pipeline::Row;
-use ossicle::{Choice, Clip, Decoder, Error, Gap, Request, Result, pipeline, pool};
+use ossicle::{Choice, Clip, Decoder, Error, Gap, Mix, Request, Result, pipeline, pool};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
@@ -61,7 +61,7 @@ pub(crate) fn info<'py>(
     ))
 }
 
-/// One decoded clip: the planes' samples in one array, `(channels, samples)`, and its rate.
+/// One decoded clip: its samples, `(samples,)` of one plane or `(channels, samples)`, and its rate.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn load<'py>(
@@ -69,8 +69,7 @@ pub(crate) fn load<'py>(
     source: &Bound<'py, PyAny>,
     sample_rate: Option<u32>,
     mono: bool,
-    offset: f64,
-    duration: Option<f64>,
+    segment: Segment,
     allow_nonfinite: bool,
     verify: bool,
     conceal: bool,
@@ -80,9 +79,11 @@ pub(crate) fn load<'py>(
     decoder: &str,
 ) -> PyResult<(Bound<'py, PyAny>, u32, Gaps<'py>)> {
     let input = Input::new(source, raw.as_ref())?;
+    let (offset, duration, channel) = segment;
+    let mix = mix(mono, channel);
     let request = Request {
         sample_rate,
-        mono,
+        mix,
         offset,
         duration,
         allow_nonfinite,
@@ -95,7 +96,7 @@ pub(crate) fn load<'py>(
     let mut clip = door::enter(py, || ossicle::load(input.open()?, &request))?;
     let rate = clip.sample_rate;
     let gaps = listed(py, std::mem::take(&mut clip.gaps))?;
-    let array = if mono {
+    let array = if mix != Mix::All {
         plane(py, clip).into_any()
     } else {
         let planes: Vec<&[f32]> = clip.planes.iter().map(Vec::as_slice).collect();
@@ -149,8 +150,8 @@ fn stacked<'py>(py: Python<'py>, planes: &[&[f32]]) -> PyResult<Result<Bound<'py
     Ok(Ok(array))
 }
 
-/// `(waveforms (B, T), lengths (B,), native rates (B,), errors, gaps)`.
-pub(crate) type Batch<'py, A = Bound<'py, PyArray2<f32>>> = (
+/// `(array, lengths (B,), native rates (B,), errors, gaps)`.
+pub(crate) type Batch<'py, A> = (
     A,
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyArray1<i64>>,
@@ -158,15 +159,19 @@ pub(crate) type Batch<'py, A = Bound<'py, PyArray2<f32>>> = (
     Vec<Gaps<'py>>,
 );
 
-/// Many clips, mono, padded with zeros to the longest, or to the rows of `out`; each at its own rate without one.
+/// Waveforms `(B, T)`; or `(B, C, T)`, and the channels of each clip `(B,)`.
+type Waveforms<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyArray1<i64>>>);
+
+/// Many clips, padded with zeros to the longest, or to the rows of `out`; each at its own rate without one. All channels
+/// of each, padded with silent ones to the most, unless they are `mono`.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn load_batch<'py>(
     py: Python<'py>,
     sources: Vec<Bound<'py, PyAny>>,
     sample_rate: Option<u32>,
-    offsets: Vec<f64>,
-    duration: Option<f64>,
+    mono: bool,
+    segments: Vec<Segment>,
     threads: usize,
     verify: bool,
     conceal: bool,
@@ -175,11 +180,10 @@ pub(crate) fn load_batch<'py>(
     strict: bool,
     raw: Option<RawArguments>,
     decoder: &str,
-) -> PyResult<Batch<'py>> {
+) -> PyResult<Batch<'py, Waveforms<'py>>> {
     let inputs = Input::all(&sources, raw.as_ref())?;
     let request = Request {
         sample_rate,
-        duration,
         verify,
         conceal,
         strict,
@@ -187,60 +191,74 @@ pub(crate) fn load_batch<'py>(
         decoder: choice(py, decoder)?,
         ..Request::default()
     };
-    let clips = placed(&inputs, offsets, request);
+    let clips = placed(&inputs, segments, mono, request);
     match out {
         Some(out) => {
             let rows = decode_into(py, clips, &mut out.try_readwrite()?, threads)?;
-            batch(py, out, rows)
+            batch(py, (out.into_any(), None), rows)
         }
         None => {
-            let (waveforms, rows) = decode(py, clips, threads)?;
+            let (waveforms, rows) = decode(py, clips, mono, threads)?;
             batch(py, waveforms, rows)
         }
     }
 }
 
-/// Waveforms `(B, C, T)`, and the channels of each clip `(B,)`.
-type Channels<'py> = (Bound<'py, PyArray3<f32>>, Bound<'py, PyArray1<i64>>);
+/// What of a clip is wanted: where it begins and how long it is, in seconds, and one channel.
+pub(crate) type Segment = (f64, Option<f64>, Option<usize>);
 
-/// The same with all channels of each clip, padded with silent ones to the most.
-#[pyfunction]
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn load_batch_channels<'py>(
-    py: Python<'py>,
-    sources: Vec<Bound<'py, PyAny>>,
-    sample_rate: Option<u32>,
-    offsets: Vec<f64>,
-    duration: Option<f64>,
-    threads: usize,
-    verify: bool,
-    conceal: bool,
-    quality: &str,
-    strict: bool,
-    raw: Option<RawArguments>,
-    decoder: &str,
-) -> PyResult<Batch<'py, Channels<'py>>> {
-    let inputs = Input::all(&sources, raw.as_ref())?;
-    let request = Request {
-        sample_rate,
-        mono: false,
-        duration,
-        verify,
-        conceal,
-        strict,
-        quality: self::quality(py, quality)?,
-        decoder: choice(py, decoder)?,
-        ..Request::default()
+/// What becomes of a clip's channels: one is kept, or they are mixed, or all are kept.
+fn mix(mono: bool, channel: Option<usize>) -> Mix {
+    match channel {
+        Some(channel) => Mix::One(channel),
+        None if mono => Mix::Mean,
+        None => Mix::All,
+    }
+}
+
+pub(crate) type Clips<'a> = Vec<(&'a Input, Request)>;
+
+/// Inputs, each with the request for its own segment.
+pub(crate) fn placed(
+    inputs: &[Input],
+    segments: Vec<Segment>,
+    mono: bool,
+    request: Request,
+) -> Clips<'_> {
+    let of = |(input, (offset, duration, channel))| {
+        let mix = mix(mono, channel);
+        let own = Request {
+            mix,
+            offset,
+            duration,
+            ..request
+        };
+        (input, own)
     };
-    let clips = placed(&inputs, offsets, request);
+    inputs.iter().zip(segments).map(of).collect()
+}
+
+/// Opened by the thread that decodes it: no more files are open at once than threads.
+fn decode<'py>(
+    py: Python<'py>,
+    clips: Clips<'_>,
+    mono: bool,
+    threads: usize,
+) -> PyResult<(Waveforms<'py>, Vec<Result<Row>>)> {
     let (inputs, mut planes, mut rows) = decode_by(py, clips, threads, |clip| clip.planes)?;
-    let (count, most) = (planes.len(), planes.iter().map(Vec::len).max().unwrap_or(0));
-    let waveforms = fitted(py, &inputs, &mut planes, &mut rows, |width| {
-        zeros(py, &[count, most, width])
+    let count = planes.len();
+    let most = match mono {
+        true => 1,
+        false => planes.iter().map(Vec::len).max().unwrap_or(0),
+    };
+    let waveforms = fitted(py, &inputs, &mut planes, &mut rows, |width| match mono {
+        true => zeros(py, &[count, width]),
+        false => zeros(py, &[count, most, width]),
     })?;
-    let waveforms = waveforms.cast_into::<PyArray3<f32>>()?;
-    let width = waveforms.shape()[2];
-    let channels: Vec<i64> = planes.iter().map(|planes| planes.len() as i64).collect();
+    let waveforms = waveforms.cast_into::<PyArrayDyn<f32>>()?;
+    let width = waveforms.shape().last().copied().unwrap_or(0);
+    let own = |planes: &Vec<Vec<f32>>| planes.len() as i64;
+    let channels = (!mono).then(|| planes.iter().map(own).collect::<Vec<_>>().into_pyarray(py));
     for planes in &mut planes {
         planes.resize_with(most, Vec::new);
     }
@@ -250,35 +268,7 @@ pub(crate) fn load_batch_channels<'py>(
         let planes = planes.into_iter().flatten().collect();
         door::enter_sure(py, || pipeline::stack(planes, samples, width, threads))?;
     }
-    batch(py, (waveforms, channels.into_pyarray(py)), rows)
-}
-
-pub(crate) type Clips<'a> = Vec<(&'a Input, Request)>;
-
-/// Inputs, each with the request that begins at its own offset.
-pub(crate) fn placed(inputs: &[Input], offsets: Vec<f64>, request: Request) -> Clips<'_> {
-    let of = |(input, offset)| (input, Request { offset, ..request });
-    inputs.iter().zip(offsets).map(of).collect()
-}
-
-/// Waveforms `(B, T)`, and what became of each.
-type Mono<'py> = (Bound<'py, PyArray2<f32>>, Vec<Result<Row>>);
-
-/// Opened by the thread that decodes it: no more files are open at once than threads.
-fn decode<'py>(py: Python<'py>, clips: Clips<'_>, threads: usize) -> PyResult<Mono<'py>> {
-    let (inputs, mut planes, mut rows) = decode_apart(py, clips, threads)?;
-    let count = planes.len();
-    let waveforms = fitted(py, &inputs, &mut planes, &mut rows, |width| {
-        zeros(py, &[count, width])
-    })?;
-    let waveforms = waveforms.cast_into::<PyArray2<f32>>()?;
-    let width = waveforms.shape()[1];
-    {
-        let mut writable = waveforms.readwrite();
-        let samples = writable.as_slice_mut()?;
-        door::enter_sure(py, || pipeline::stack(planes, samples, width, threads))?;
-    }
-    Ok((waveforms, rows))
+    Ok(((waveforms.into_any(), channels), rows))
 }
 
 /// Inputs, and what became of each: its samples, none of an error, and the rest.

@@ -7,7 +7,7 @@ use ossicle::{Request, Result, features, pool};
 use pyo3::prelude::*;
 
 use crate::array::{fitted, zeros};
-use crate::audio::{Batch, Clips, batch, decode_apart, placed};
+use crate::audio::{Batch, Clips, Segment, batch, decode_apart, placed};
 use crate::door;
 use crate::error::raise;
 use crate::source::{Input, RawArguments};
@@ -41,8 +41,7 @@ pub(crate) fn load_features<'py>(
     sources: Vec<Bound<'py, PyAny>>,
     n_mels: usize,
     padded: Option<usize>,
-    offsets: Vec<f64>,
-    duration: Option<f64>,
+    segments: Vec<Segment>,
     threads: usize,
     verify: bool,
     conceal: bool,
@@ -53,14 +52,13 @@ pub(crate) fn load_features<'py>(
 ) -> PyResult<Batch<'py, Features<'py>>> {
     let inputs = Input::all(&sources, raw.as_ref())?;
     let request = Request {
-        duration,
         verify,
         conceal,
         strict,
         quality: crate::resample::quality(py, quality)?,
         ..features::request()
     };
-    let clips = placed(&inputs, offsets, request);
+    let clips = placed(&inputs, segments, true, request);
     let mel = LogMel::new(n_mels).map_err(|error| raise(py, &error))?;
     let (array, rows) = match (padded, out) {
         (Some(padded), Some(out)) => {

@@ -1,6 +1,6 @@
 //! Decoding without the guard that turns panics into errors: there must be none to turn.
 
-use ossicle::{Decoder, Request, Result, Source, load};
+use ossicle::{Decoder, ErrorKind, Mix, Request, Result, Source, load};
 use proptest::prelude::*;
 
 fn wav(channels: u16, rate: u32, samples: &[i16]) -> Vec<u8> {
@@ -23,13 +23,13 @@ fn wav(channels: u16, rate: u32, samples: &[i16]) -> Vec<u8> {
 /// Opens, counts and decodes with nothing between a panic and the test.
 fn unguarded(bytes: &[u8]) {
     if let Ok(decoder) = Decoder::open(Source::from_bytes("test", bytes)) {
-        let _ = decoder.decode(0..u64::MAX, true);
+        let _ = decoder.decode(0..u64::MAX, Mix::Mean);
     }
     if let Ok(decoder) = Decoder::open(Source::from_bytes("test", bytes)) {
         let _ = decoder.info();
     }
     if let Ok(decoder) = Decoder::open(Source::from_bytes("test", bytes)) {
-        let _ = decoder.decode(30_000..30_001, false);
+        let _ = decoder.decode(30_000..30_001, Mix::All);
     }
 }
 
@@ -63,13 +63,19 @@ proptest! {
 
         let range = begin..begin + length;
         let wanted = (begin as usize).min(frames)..((begin + length) as usize).min(frames);
-        let planes = open()?.decode(range.clone(), false)?;
+        let planes = open()?.decode(range.clone(), Mix::All)?;
         prop_assert_eq!(planes.len(), count);
         for (channel, plane) in planes.iter().enumerate() {
             let expected = wanted.clone().map(|i| f32::from(samples[i * count + channel]) / 32_768.0);
             prop_assert_eq!(plane, &expected.collect::<Vec<_>>());
         }
-        let mono = open()?.decode(range, true)?;
+        for (channel, plane) in planes.iter().enumerate() {
+            let one = open()?.decode(range.clone(), Mix::One(channel))?;
+            prop_assert_eq!(&one[..], std::slice::from_ref(plane));
+        }
+        let lacking = open()?.decode(range.clone(), Mix::One(count)).map_err(|error| error.kind());
+        prop_assert_eq!(lacking, Err(ErrorKind::InvalidArgument));
+        let mono = open()?.decode(range, Mix::Mean)?;
         for (index, mean) in mono[0].iter().enumerate() {
             let sum: f64 = planes.iter().map(|plane| f64::from(plane[index])).sum();
             prop_assert!((f64::from(*mean) - sum / f64::from(channels)).abs() < 1e-6);

@@ -5,7 +5,7 @@ use flacenc::bitsink::ByteSink;
 use flacenc::component::BitRepr;
 use flacenc::error::Verify;
 use flacenc::source::MemSource;
-use ossicle::{Decoder, ErrorKind, Result, Source};
+use ossicle::{Decoder, ErrorKind, Mix, Result, Source};
 use proptest::prelude::*;
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::AudioDecoderOptions;
@@ -33,7 +33,7 @@ fn open(bytes: &[u8]) -> Result<Decoder<'_>> {
 }
 
 fn decode(bytes: &[u8]) -> Result<Vec<Vec<f32>>> {
-    open(bytes)?.decode(0..u64::MAX, false)
+    open(bytes)?.decode(0..u64::MAX, Mix::All)
 }
 
 /// The planes that symphonia gives.
@@ -108,14 +108,14 @@ proptest! {
         let expected = planes(&samples, channels, bits);
         prop_assert_eq!(open(&bytes)?.info()?.frames, frames as u64);
         prop_assert_eq!(&decode(&bytes)?, &expected);
-        prop_assert_eq!(&open(&bytes)?.decode_verified(0..u64::MAX, false)?, &expected);
+        prop_assert_eq!(&open(&bytes)?.decode_verified(0..u64::MAX, Mix::All)?, &expected);
         if frames > 0 {
             prop_assert_eq!(&symphonia(&bytes), &expected);
         }
         for (begin, length) in cuts {
             let begin = (begin * frames as f64) as usize;
             let end = begin + (length * frames as f64) as usize;
-            let part = open(&bytes)?.decode(begin as u64..end as u64, false)?;
+            let part = open(&bytes)?.decode(begin as u64..end as u64, Mix::All)?;
             for (part, whole) in part.iter().zip(&expected) {
                 prop_assert_eq!(part, &whole[begin.min(frames)..end.min(frames)]);
             }
@@ -179,7 +179,7 @@ fn every_flipped_bit_is_survived_by_counting_and_by_ranges() {
                 }
                 flipped[bit / 8] ^= 0x80 >> (bit % 8);
                 let _ = open(&flipped).and_then(Decoder::info);
-                let part = open(&flipped).and_then(|decoder| decoder.decode(150..160, false));
+                let part = open(&flipped).and_then(|decoder| decoder.decode(150..160, Mix::All));
                 if bit / 8 < first_frame(&bytes) {
                     continue;
                 }
@@ -212,7 +212,7 @@ fn a_wrong_checksum_of_the_samples_is_an_error() {
     assert_eq!(
         open(&bytes)
             .unwrap()
-            .decode_verified(10..20, false)
+            .decode_verified(10..20, Mix::All)
             .unwrap()[1],
         expected[1][10..20]
     );
@@ -220,13 +220,23 @@ fn a_wrong_checksum_of_the_samples_is_an_error() {
     assert!(decode(&bytes).is_ok());
     let error = open(&bytes)
         .unwrap()
-        .decode_verified(10..20, true)
+        .decode_verified(10..20, Mix::Mean)
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     // Without one there is nothing to compare, but all of the clip is decoded.
     bytes[26..42].fill(0);
-    assert!(open(&bytes).unwrap().decode_verified(10..20, true).is_ok());
+    assert!(
+        open(&bytes)
+            .unwrap()
+            .decode_verified(10..20, Mix::Mean)
+            .is_ok()
+    );
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
-    assert!(open(&bytes).unwrap().decode_verified(10..20, true).is_err());
+    assert!(
+        open(&bytes)
+            .unwrap()
+            .decode_verified(10..20, Mix::Mean)
+            .is_err()
+    );
 }

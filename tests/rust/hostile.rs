@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use ossicle::pipeline::guarded;
 use ossicle::resample::Quality;
-use ossicle::{AudioInfo, Choice, Clip, Decoder, Error, Request, Result, Source, load};
+use ossicle::{AudioInfo, Choice, Clip, Decoder, Error, Mix, Request, Result, Source, load};
 
 use super::heap;
 
@@ -228,7 +228,7 @@ impl Sample {
 
 const WHOLE: Request = Request {
     sample_rate: None,
-    mono: false,
+    mix: Mix::All,
     offset: 0.0,
     duration: None,
     allow_nonfinite: true,
@@ -244,7 +244,7 @@ const CONCEALED: Request = Request {
 };
 const RANGE: Request = Request {
     sample_rate: Some(16_000),
-    mono: true,
+    mix: Mix::Mean,
     offset: 0.01,
     duration: Some(0.02),
     ..WHOLE

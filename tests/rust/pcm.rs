@@ -1,6 +1,6 @@
 //! Small files of every container of PCM, each bit of them flipped and each cut made.
 
-use ossicle::{Decoder, ErrorKind, Result, Source};
+use ossicle::{Decoder, ErrorKind, Mix, Result, Source};
 use proptest::prelude::*;
 
 fn be(size: usize) -> [u8; 4] {
@@ -189,9 +189,9 @@ fn open(bytes: &[u8]) -> Result<Decoder<'_>> {
 
 /// Samples in number, or an error that says where; nothing stands between a panic and the test.
 fn outcome(bytes: &[u8], what: &str) -> Result<u64> {
-    let planes = open(bytes).and_then(|clip| clip.decode(0..u64::MAX, false));
+    let planes = open(bytes).and_then(|clip| clip.decode(0..u64::MAX, Mix::All));
     let info = open(bytes).and_then(Decoder::info);
-    let _ = open(bytes).and_then(|clip| clip.decode(7..u64::MAX - 1, true));
+    let _ = open(bytes).and_then(|clip| clip.decode(7..u64::MAX - 1, Mix::Mean));
     let frames = planes.map(|planes| {
         let frames = planes.first().map_or(0, Vec::len);
         assert!(frames * planes.len() <= 3 * bytes.len(), "{what}: {frames}");

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
 
 from ossicle import _native
 from ossicle.errors import InvalidArgumentError
@@ -12,15 +15,60 @@ from ossicle.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from ossicle.errors import AudioError
 
-__all__ = ["clip_starts", "default_threads", "raise_first", "thread_count"]
+__all__ = [
+    "PerClip",
+    "Segment",
+    "check_channel",
+    "clip_segments",
+    "default_threads",
+    "raise_first",
+    "thread_count",
+]
+
+Segment: TypeAlias = tuple[float, float | None, int | None]
+"""Where to begin in a clip and how much to take, in seconds, and the channel."""
+PerClip: TypeAlias = Sequence[Any] | np.ndarray[Any, Any]
+"""One value for each clip."""
 
 
-def clip_starts(offsets: Sequence[float] | None, count: int) -> list[float]:
-    """Where to begin in each of ``count`` clips, in seconds."""
-    starts = [0.0] * count if offsets is None else [float(start) for start in offsets]
-    if len(starts) != count:
-        raise InvalidArgumentError(f"{len(starts)} offsets for {count} sources")
-    return starts
+def clip_segments(
+    offsets: PerClip | None,
+    duration: float | PerClip | None,
+    channel: int | PerClip | None,
+    count: int,
+) -> list[Segment]:
+    """What to take of each of ``count`` clips."""
+    starts = _for_each("offsets", 0.0 if offsets is None else offsets, count)
+    seconds = _for_each("durations", duration, count)
+    channels = _for_each("channels", channel, count)
+    return [
+        (float(start), None if length is None else float(length), check_channel(number))
+        for start, length, number in zip(starts, seconds, channels, strict=True)
+    ]
+
+
+def check_channel(channel: Any, *, mono: bool = True) -> int | None:
+    """A channel as an int, or None; it excludes ``mono=False``."""
+    if channel is None:
+        return None
+    if not mono:
+        raise InvalidArgumentError("channel takes one channel: leave out mono=False")
+    try:
+        number = -1 if isinstance(channel, bool) else operator.index(channel)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**32:
+        raise InvalidArgumentError(f"channel must be a whole number from 0, not {channel!r}")
+    return number
+
+
+def _for_each(name: str, value: Any, count: int) -> list[Any]:
+    if value is None or np.ndim(value) == 0:
+        return [value] * count
+    values = list(value)
+    if len(values) != count:
+        raise InvalidArgumentError(f"{len(values)} {name} for {count} sources")
+    return values
 
 
 def raise_first(errors: Sequence[AudioError | None]) -> None:

@@ -27,6 +27,7 @@ _TABLE: Final[list[tuple[str, dict[str, str]]]] = [
     ("stop stop_seconds end", {"duration": "in seconds, from the offset"}),
     ("max_length max_length_seconds length seconds", {"duration": ""}),
     ("channels_first always_2d num_channels channels", {"mono": _ALL_CHANNELS}),
+    ("channel_selector channel_index", {"channel": "from 0"}),
     ("normalize normalized", {"dtype": _SCALE}),
     ("res_type resample_method resampling_method", {"quality": ""}),
     ("num_threads num_workers n_threads n_jobs workers", {"threads": ""}),
@@ -34,6 +35,7 @@ _TABLE: Final[list[tuple[str, dict[str, str]]]] = [
     ("backend", {"decoder": ""}),
     ("errors", {"on_error": ""}),
     ("offset", {"offsets": "one for each source"}),
+    ("durations", {"duration": "of all sources, or one for each"}),
     ("block_size blocksize chunk_seconds", {"seconds": ""}),
     ("n_mel feature_size num_mel_bins", {"n_mels": ""}),
 ]

@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 
 import numpy.typing as npt
 
+from ossicle.audio.arguments import check_channel
 from ossicle.audio.decoders import DecoderName
 from ossicle.audio.keywords import names_keywords
 from ossicle.audio.raw import RawFormat
@@ -42,6 +43,7 @@ class AudioDecoder:
         source: As for `load`; a file object is read from where it stands now.
         sample_rate: As for `load`, like the other arguments.
         mono: Take the mean of the channels.
+        channel: The channel to take instead of the mean, from 0.
         quality: How well to resample.
         strict: Make each remark an error.
         raw: How ``source`` is stored, where it has no header.
@@ -62,6 +64,7 @@ class AudioDecoder:
         sample_rate: int | None = None,
         *,
         mono: bool = True,
+        channel: int | None = None,
         quality: Quality = "high",
         strict: bool = False,
         raw: RawFormat | None = None,
@@ -77,6 +80,7 @@ class AudioDecoder:
         self.sample_rate = check_rate(rate, "sample_rate")
         self._how: dict[str, Any] = {"mono": mono, "quality": quality, "strict": strict}
         self._how |= {"raw": raw, "decoder": decoder, "dtype": dtype}
+        self._how["channel"] = check_channel(channel, mono=mono)
         self._position = 0
         # What is decoded, its first sample, and whether the recording ends with it.
         self._ahead = self._load(0, 0)
@@ -198,6 +202,7 @@ def blocks(
     overlap: float = 0.0,
     sample_rate: int | None = None,
     mono: bool = True,
+    channel: int | None = None,
     quality: Quality = "high",
     strict: bool = False,
     raw: RawFormat | None = None,
@@ -214,6 +219,7 @@ def blocks(
         overlap: How much of a piece, in seconds, the next one repeats.
         sample_rate: As for `load`, like the other arguments.
         mono: Take the mean of the channels.
+        channel: The channel to take instead of the mean, from 0.
         quality: How well to resample.
         strict: Make each remark an error.
         raw: How ``source`` is stored, where it has no header.
@@ -231,6 +237,7 @@ def blocks(
         source,
         sample_rate,
         mono=mono,
+        channel=channel,
         quality=quality,
         strict=strict,
         raw=raw,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle import _native
-from ossicle.audio.arguments import clip_starts, raise_first, thread_count
+from ossicle.audio.arguments import check_channel, clip_segments, raise_first, thread_count
 from ossicle.audio.decoders import DecoderName, check_decoder
 from ossicle.audio.keywords import names_keywords
 from ossicle.audio.raw import RawFormat, raw_arguments
@@ -94,6 +94,7 @@ def load(
     mono: bool = True,
     offset: float = 0.0,
     duration: float | None = None,
+    channel: int | None = None,
     allow_nonfinite: bool = False,
     verify: bool = False,
     on_error: Literal["raise"] = "raise",
@@ -118,6 +119,8 @@ def load(
         offset: Where to begin, in seconds: sample ``round(offset * rate)`` of the result's rate.
             Past the end there are no samples, which is no error.
         duration: How much to take, in seconds; None takes all. Less is given where the clip ends.
+        channel: The channel to take instead of the mean, from 0, in the order of WAV (below): the
+            row of that number of what ``mono=False`` gives.
         allow_nonfinite: Let NaN and infinite samples through.
         verify: Decode all of the clip, whatever the range, so that damage anywhere is an error, and
             compare the checksum of the samples where the format carries one (the MD5 of FLAC).
@@ -131,18 +134,20 @@ def load(
             samples of a 16-bit source as they are stored; or ``"float16"``, rounded to the nearest.
 
     Returns:
-        ``(waveform, sample_rate)``: float32 in [-1, 1], or of ``dtype``; ``(samples,)`` if mono,
-        else ``(channels, samples)`` in the order of WAV (FL FR FC LFE BL BR ...).
+        ``(waveform, sample_rate)``: float32 in [-1, 1], or of ``dtype``; ``(samples,)`` if mono
+        or one channel, else ``(channels, samples)`` in the order of WAV (FL FR FC LFE BL BR ...).
 
     Raises:
         DecodersDisagreeError: With ``decoder="both"``: the first sample at which they part.
+        InvalidArgumentError: An argument is invalid, or the recording lacks the channel.
         AudioError: The child that fits, with the file, the byte and the reason. A clip of more than
             2**32 samples a channel, or more than memory can hold, is an `AudioLimitError`.
     """
     check_on_error(on_error, "raise", "conceal")
     conceal, kind = on_error != "raise", check_type(dtype)
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
-    arguments = (rate, mono, offset, duration, allow_nonfinite, verify, conceal)
+    segment = (offset, duration, check_channel(channel, mono=mono))
+    arguments = (rate, mono, segment, allow_nonfinite, verify, conceal)
     how = (check_quality(quality), strict, raw_arguments(raw), check_decoder(decoder))
     with Opened([source], is_raw=raw is not None) as (plain,):
         waveform, rate, gaps = _native.load(plain, *arguments, *how)
@@ -161,6 +166,7 @@ def load_concealed(
     mono: bool = True,
     offset: float = 0.0,
     duration: float | None = None,
+    channel: int | None = None,
     allow_nonfinite: bool = False,
     verify: bool = False,
     quality: Quality = "high",
@@ -176,6 +182,7 @@ def load_concealed(
         mono: Take the mean of the channels.
         offset: Where to begin, in seconds.
         duration: How much to take, in seconds.
+        channel: The channel to take instead of the mean, from 0.
         allow_nonfinite: Let NaN and infinite samples through.
         verify: Decode all of the clip, whatever the range.
         quality: How well to resample.
@@ -190,7 +197,8 @@ def load_concealed(
         AudioError: As for `load`, where the source cannot be opened or gives no samples at all.
     """
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
-    arguments = (rate, mono, offset, duration, allow_nonfinite, verify, True)
+    segment = (offset, duration, check_channel(channel, mono=mono))
+    arguments = (rate, mono, segment, allow_nonfinite, verify, True)
     how = (check_quality(quality), strict, raw_arguments(raw), check_decoder(decoder))
     with Opened([source], is_raw=raw is not None) as (plain,):
         waveform, rate, gaps = _native.load(plain, *arguments, *how)
@@ -204,7 +212,8 @@ def load_batch(
     *,
     mono: bool = True,
     offsets: Sequence[float] | None = None,
-    duration: float | None = None,
+    duration: float | Sequence[float | None] | None = None,
+    channel: int | Sequence[int | None] | None = None,
     threads: int | None = None,
     verify: bool = False,
     on_error: Literal["raise", "collect", "conceal"] = "raise",
@@ -224,7 +233,9 @@ def load_batch(
         mono: Take the mean of the channels, ``(B, T)``, else keep them all: ``(B, C, T)``, and
             `AudioBatch.channels` says how many are each clip's own.
         offsets: Where to begin in each clip, in seconds; None begins at 0.
-        duration: How much to take of each, in seconds; None takes all.
+        duration: How much to take, in seconds, of all or of each clip; None takes all.
+        channel: The channel to take instead of the mean, from 0, of all or of each clip; None takes
+            the mean. A clip that lacks it ends in an `InvalidArgumentError`.
         threads: Threads to use; None takes one for each processor that this process may use, and
             one inside a worker of a PyTorch data loader.
         verify: As for `load`.
@@ -250,22 +261,19 @@ def load_batch(
     check_on_error(on_error, "raise", "collect", "conceal")
     conceal, kind = on_error == "conceal", check_type(dtype)
     sources = list(sources)
-    starts = clip_starts(offsets, len(sources))
+    segments = clip_segments(offsets, duration, channel, len(sources))
+    for *_, number in segments:
+        check_channel(number, mono=mono)
     count = thread_count(threads)
     rate = None if sample_rate is None else check_rate(sample_rate, "sample_rate")
     if out is not None:
         _check_rows(out, len(sources), is_plain=mono and kind == "float32")
     grade, codecs = check_quality(quality), check_decoder(decoder)
-    where = (rate, starts, duration, count, verify, conceal, grade)
-    how = (strict, raw_arguments(raw), codecs)
-    channels = None
+    where = (rate, mono, segments, count, verify, conceal, grade)
+    how = (out, strict, raw_arguments(raw), codecs)
     with Opened(sources, is_raw=raw is not None) as plain:
-        if mono:
-            found = _native.load_batch(plain, *where, out, *how)
-            waveforms, lengths, rates, errors, clips = found
-        else:
-            every = _native.load_batch_channels(plain, *where, *how)
-            (waveforms, channels), lengths, rates, errors, clips = every
+        found = _native.load_batch(plain, *where, *how)
+    (waveforms, channels), lengths, rates, errors, clips = found
     gaps = [[Gap(*gap) for gap in clip] for clip in clips]
     samples = as_type(waveforms, kind)
     batch = AudioBatch(samples, lengths, rates, errors, gaps, rate, channels)

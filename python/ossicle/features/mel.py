@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ossicle import _native
 from ossicle.audio import Gap
-from ossicle.audio.arguments import clip_starts, raise_first, thread_count
+from ossicle.audio.arguments import clip_segments, raise_first, thread_count
 from ossicle.audio.keywords import names_keywords
 from ossicle.audio.raw import RawFormat, raw_arguments
 from ossicle.audio.resampling import Quality, check_quality
@@ -170,7 +170,8 @@ def load_features(
     n_mels: int = 80,
     pad_to_seconds: float | None = 30.0,
     offsets: Sequence[float] | None = None,
-    duration: float | None = None,
+    duration: float | Sequence[float | None] | None = None,
+    channel: int | Sequence[int | None] | None = None,
     threads: int | None = None,
     verify: bool = False,
     on_error: Literal["raise", "collect", "conceal"] = "raise",
@@ -190,7 +191,8 @@ def load_features(
         n_mels: As for `log_mel_spectrogram`.
         pad_to_seconds: As for `log_mel_batch`; no more of a clip is decoded.
         offsets: Where to begin in each clip, in seconds; None begins at 0.
-        duration: How much to take of each, in seconds; None takes all.
+        duration: How much to take, in seconds, of all or of each clip; None takes all.
+        channel: As for `ossicle.load_batch`.
         threads: As for `log_mel_batch`.
         verify: As for `ossicle.load`.
         on_error: ``"raise"`` the first clip's error, in order of the sources; ``"collect"`` it
@@ -209,7 +211,7 @@ def load_features(
     check_on_error(on_error, "raise", "collect", "conceal")
     conceal = on_error == "conceal"
     sources = list(sources)
-    starts = clip_starts(offsets, len(sources))
+    segments = clip_segments(offsets, duration, channel, len(sources))
     count = thread_count(threads)
     bands, padded, grade = (
         _bands(n_mels),
@@ -220,7 +222,7 @@ def load_features(
         out = _array((len(sources), bands, padded // HOP_LENGTH), out)
     elif out is not None:
         raise InvalidArgumentError("out needs pad_to_seconds")
-    where = (bands, padded, starts, duration, count, verify, conceal, grade, out)
+    where = (bands, padded, segments, count, verify, conceal, grade, out)
     with Opened(sources, is_raw=raw is not None) as plain:
         found = _native.load_features(plain, *where, strict, raw_arguments(raw))
     features, lengths, rates, errors, clips = found

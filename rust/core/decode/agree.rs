@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
     use crate::codec::planted::{self, Bug};
-    use crate::{Choice, Clip, Request, Source, load};
+    use crate::{Choice, Clip, Mix, Request, Source, load};
 
     fn file(name: &str) -> Vec<u8> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hostile/");
@@ -164,7 +164,7 @@ mod tests {
     fn decoded(bytes: &[u8], decoder: Choice, mono: bool) -> Result<Clip> {
         let request = Request {
             decoder,
-            mono,
+            mix: Mix::of_packets(mono),
             ..Request::default()
         };
         load(Source::from_bytes("test", bytes), &request)

@@ -7,6 +7,7 @@ use crate::codec::flac::frame::Frame;
 use crate::codec::flac::output::{Checksum, Output};
 use crate::container::flac::{Flac, Stream};
 use crate::error::{Error, Result};
+use crate::signal::mix::Mix;
 
 /// Samples reserved at most on the header's word, of all planes together: three minutes of mono.
 const MAX_RESERVED: u64 = 8 << 20;
@@ -16,11 +17,11 @@ impl Flac<'_> {
     pub(crate) fn decode(
         &mut self,
         range: Range<u64>,
-        mono: bool,
+        mix: Mix,
         damage: &mut Damage,
     ) -> Result<Vec<Vec<f32>>> {
         let wanted = range.start.min(range.end)..range.end;
-        let mut output = self.output(wanted.clone(), mono)?;
+        let mut output = self.output(wanted.clone(), mix)?;
         if wanted.is_empty() {
             return Ok(output.into_planes());
         }
@@ -73,13 +74,9 @@ impl Flac<'_> {
 
     /// The same; all of the recording is decoded, and the MD5 of each stream compared with its header's, if
     /// that has one.
-    pub(crate) fn decode_verified(
-        &mut self,
-        range: Range<u64>,
-        mono: bool,
-    ) -> Result<Vec<Vec<f32>>> {
+    pub(crate) fn decode_verified(&mut self, range: Range<u64>, mix: Mix) -> Result<Vec<Vec<f32>>> {
         let wanted = range.start.min(range.end)..range.end;
-        let mut output = self.output(wanted.clone(), mono)?;
+        let mut output = self.output(wanted.clone(), mix)?;
         let (mut stream, mut checksum) = (self.stream, Checksum::new(&self.info));
         let mut is_right = false;
         while let Some(frame) = self.next_frame(u64::MAX)? {
@@ -111,12 +108,12 @@ impl Flac<'_> {
             .at_byte(stream.at))
     }
 
-    fn output(&self, wanted: Range<u64>, mono: bool) -> Result<Output> {
-        let planes = if mono { 1 } else { self.info.channels };
-        let most = MAX_RESERVED / u64::from(planes);
+    fn output(&self, wanted: Range<u64>, mix: Mix) -> Result<Output> {
+        let planes = mix.planes(self.info.channels as usize);
+        let most = MAX_RESERVED / planes as u64;
         let told = |sample: u64| sample.min(self.info.frames);
         let room = told(wanted.end) - told(wanted.start);
-        Output::with_capacity(&self.info, mono, room.min(most) as usize)
+        Output::with_capacity(&self.info, mix, room.min(most) as usize)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::codec::gsm::{self, Packing};
 use crate::codec::sample::S16;
 use crate::container::pcm::{Coding, Pcm};
 use crate::error::Result;
-use crate::signal::mix::Mixer;
+use crate::signal::mix::{Mix, Mixer};
 
 /// Bytes per read: small enough for the cache, large enough to hide the system call.
 const PIECE: u64 = 256 * 1024;
@@ -23,7 +23,7 @@ impl Pcm {
         &self,
         source: &mut Source<'_>,
         range: Range<u64>,
-        mono: bool,
+        mix: Mix,
         damage: &mut Damage,
     ) -> Result<Vec<Vec<f32>>> {
         let origin = self.recording.start;
@@ -37,7 +37,7 @@ impl Pcm {
             damage.cut_short(last - origin..wanted - origin, self.data.end)?;
         }
         let channels = self.layout.channels as usize;
-        let mut mixer = Mixer::new(channels, mono, (last - first) as usize)?;
+        let mut mixer = Mixer::new(channels, mix, (last - first) as usize)?;
         match self.layout.coding {
             Coding::Linear(sample, order) => {
                 self.read(source, first..last, |_, bytes| {

@@ -18,7 +18,7 @@ use crate::decode::damage::Damage;
 use crate::error::{Error, Result};
 use crate::guard::remark::Remarks;
 use crate::info::AudioInfo;
-use crate::signal::mix::{Mixer, channels_change};
+use crate::signal::mix::{Mix, Mixer, channels_change};
 
 use pass::Pass;
 pub(crate) use rates::Place;
@@ -161,10 +161,10 @@ impl<'a> CodecReader<'a> {
         }
         self.demuxer.seek(i64::MIN)?;
         self.takes_any_rate = true;
-        self.set_mono(true);
+        self.set_mix(Mix::Mean);
         // Nothing is wanted, up to an end that is never reached.
         let mut pass = Pass::new(u64::MAX..u64::MAX);
-        let mut mixer = Mixer::new(0, true, 0)?;
+        let mut mixer = Mixer::new(0, Mix::Mean, 0)?;
         self.run(&mut pass, &mut mixer, &mut Damage::raise())?;
         let channels = self.channels.first.unwrap_or(0);
         Ok((channels, pass.position.max(0) as u64))
@@ -173,41 +173,42 @@ impl<'a> CodecReader<'a> {
     /// Decodes frames `range`, cut at the end of the recording.
     ///
     /// # Errors
-    /// Damage, a change of the rate ([`CodecReader::has_met_rate`]), and one of the channels unless they are mixed.
+    /// Damage, a change of the rate ([`CodecReader::has_met_rate`]), one of the channels unless they are mixed, and a
+    /// channel that the recording lacks.
     pub(crate) fn decode(
         &mut self,
         range: Range<u64>,
-        mono: bool,
+        mix: Mix,
         damage: &mut Damage,
     ) -> Result<Vec<Vec<f32>>> {
         if self.demuxer.track().parts.is_empty() {
-            return self.decode_media(range, mono, damage);
+            return self.decode_media(range, mix, damage);
         }
-        self.decode_presentation(&range, mono, damage)
+        self.decode_presentation(&range, mix, damage)
     }
 
     /// The same of what the packets hold.
     fn decode_media(
         &mut self,
         range: Range<u64>,
-        mono: bool,
+        mix: Mix,
         damage: &mut Damage,
     ) -> Result<Vec<Vec<f32>>> {
         let known = self.demuxer.track().frames;
         let end = range.end.min(known.unwrap_or(i64::MAX as u64));
         let wanted = range.start.min(end)..end;
         let channels = self.channels.first.unwrap_or(0);
-        let planes = if mono { 1 } else { channels.max(1) };
-        let room = (wanted.end - wanted.start).min(MAX_RESERVED / planes as u64);
+        let room =
+            (wanted.end - wanted.start).min(MAX_RESERVED / mix.planes(channels.max(1)) as u64);
         let room = room.min(known.unwrap_or(0)) as usize;
-        self.set_mono(mono);
-        let mut mixer = Mixer::new(channels, mono, room)?;
+        self.set_mix(mix);
+        let mut mixer = Mixer::new(channels, mix, room)?;
         if !wanted.is_empty() || self.channels.first.is_none() {
             let mut pass = self.start_near(wanted.clone(), damage)?;
             self.run(&mut pass, &mut mixer, damage)?;
             if self.has_guessed() {
                 damage.start_over();
-                mixer = Mixer::new(channels, mono, room)?;
+                mixer = Mixer::new(channels, mix, room)?;
                 pass = self.start_over(wanted)?;
                 self.run(&mut pass, &mut mixer, damage)?;
             }
@@ -227,9 +228,9 @@ impl<'a> CodecReader<'a> {
         self.demuxer.seek(frame)
     }
 
-    fn set_mono(&mut self, mono: bool) {
-        self.is_mono = mono;
-        self.decoder.set_mono(mono);
+    fn set_mix(&mut self, mix: Mix) {
+        self.is_mono = mix.is_mean();
+        self.decoder.set_mono(self.is_mono);
     }
 
     /// Moves to the packet from which the first wanted frame can be decoded exactly.

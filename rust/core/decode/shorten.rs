@@ -6,7 +6,7 @@ use super::damage::Damage;
 use crate::container::shorten::Shorten;
 use crate::error::Result;
 use crate::info::AudioInfo;
-use crate::signal::mix::Mixer;
+use crate::signal::mix::{Mix, Mixer};
 
 /// Samples reserved at most on a header's word, of all planes together.
 const MAX_RESERVED: u64 = 8 << 20;
@@ -37,14 +37,14 @@ impl Shorten<'_> {
     pub(crate) fn decode(
         &mut self,
         range: Range<u64>,
-        mono: bool,
+        mix: Mix,
         damage: &mut Damage,
     ) -> Result<Vec<Vec<f32>>> {
         let channels = self.channels();
-        let planes = if mono { 1 } else { channels as u64 };
+        let planes = mix.planes(channels) as u64;
         let most = self.facts.frames.unwrap_or(0).min(MAX_RESERVED / planes);
         let room = range.end.saturating_sub(range.start).min(most);
-        let mut mixer = Mixer::new(channels, mono, room as usize)?;
+        let mut mixer = Mixer::new(channels, mix, room as usize)?;
         self.restart();
         while self.position < range.end && range.start < range.end {
             let begin = self.position;

@@ -1,15 +1,73 @@
-//! Decoded blocks in, planes of `f32` out: all channels, or their mean.
+//! Decoded blocks in, planes of `f32` out: all channels, their mean, or one of them.
 //!
-//! The mean is taken block by block as it is decoded, so a stereo file never exists whole.
+//! The mean is taken, and other channels are left out, block by block as it is decoded, so a stereo file never
+//! exists whole.
 
 use std::ops::Range;
 
 use super::{mono, plane};
 use crate::error::{Error, Result};
 
-/// Collects samples, one plane per channel or one plane for the mean of them.
+/// What becomes of the channels of a recording.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mix {
+    /// Their mean.
+    #[default]
+    Mean,
+    /// All of them.
+    All,
+    /// One of them, counted from 0.
+    One(usize),
+}
+
+impl Mix {
+    /// What decoders of packets make, which know no single channels.
+    pub(crate) fn of_packets(is_mono: bool) -> Self {
+        if is_mono { Self::Mean } else { Self::All }
+    }
+
+    /// How many planes are made of `channels`.
+    pub(crate) fn planes(self, channels: usize) -> usize {
+        match self {
+            Self::All => channels,
+            Self::Mean | Self::One(_) => 1,
+        }
+    }
+
+    /// Refuses a channel that a recording of `channels` lacks; 0 of them are not known yet.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), which says so.
+    pub(crate) fn check(self, channels: usize) -> Result<()> {
+        match self {
+            Self::One(channel) if channels > 0 && channel >= channels => {
+                let unit = if channels == 1 { "channel" } else { "channels" };
+                let reason = format!(
+                    "channel {channel} of a recording of {channels} {unit}, which are counted from 0"
+                );
+                Err(Error::invalid(reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The channels that are kept of `count`, where they are not mixed.
+    pub(crate) fn kept(self, count: usize) -> Range<usize> {
+        match self {
+            Self::One(channel) => channel..channel.saturating_add(1),
+            Self::Mean | Self::All => 0..count,
+        }
+    }
+
+    /// Whether the channels are mixed.
+    pub(crate) fn is_mean(self) -> bool {
+        self == Self::Mean
+    }
+}
+
+/// Collects samples, one plane per channel that is kept or one plane for the mean of them.
 pub(crate) struct Mixer {
-    mono: bool,
+    mix: Mix,
     channels: usize,
     planes: Vec<Vec<f32>>,
 }
@@ -18,13 +76,14 @@ impl Mixer {
     /// A mixer for `channels` channels with room for `capacity` frames.
     ///
     /// # Errors
-    /// [`Limit`](crate::ErrorKind::Limit) where memory cannot hold them; so do all that append.
-    pub(crate) fn new(channels: usize, mono: bool, capacity: usize) -> Result<Self> {
-        let count = if mono { 1 } else { channels };
+    /// As for [`Mix::check`], and [`Limit`](crate::ErrorKind::Limit) where memory cannot hold them; so do all that
+    /// append.
+    pub(crate) fn new(channels: usize, mix: Mix, capacity: usize) -> Result<Self> {
+        mix.check(channels)?;
         Ok(Self {
-            mono,
+            mix,
             channels,
-            planes: plane::with_capacity(count, capacity)?,
+            planes: plane::with_capacity(mix.planes(channels), capacity)?,
         })
     }
 
@@ -45,7 +104,7 @@ impl Mixer {
 
     /// Whether the mean of two channels is what is collected.
     pub(crate) fn halves_stereo(&self) -> bool {
-        self.mono && self.channels == 2
+        self.mix.is_mean() && self.channels == 2
     }
 
     /// Appends the means of frames of two little-endian 16-bit samples to the one plane there is.
@@ -64,40 +123,40 @@ impl Mixer {
     ) -> Result<()> {
         let (samples, _) = bytes.as_chunks::<N>();
         plane::reserve(&mut self.planes, samples.len() / self.channels.max(1))?;
-        match (self.channels, self.mono) {
+        match (self.channels, self.mix) {
             (1, _) => self.planes[0].extend(samples.iter().map(|bytes| sample(*bytes))),
-            (2, true) => {
+            (2, Mix::Mean) => {
                 let (frames, _) = samples.as_chunks::<2>();
                 let mean =
                     |[left, right]: &[[u8; N]; 2]| mono::of_pair(sample(*left), sample(*right));
                 self.planes[0].extend(frames.iter().map(mean));
             }
-            (2, false) => {
+            (2, mix) => {
                 let (frames, _) = samples.as_chunks::<2>();
                 // Twice over a piece that stays in the cache: strides that are known vectorise.
-                self.planes[0].extend(frames.iter().map(|[left, _]| sample(*left)));
-                self.planes[1].extend(frames.iter().map(|[_, right]| sample(*right)));
+                for (plane, channel) in self.planes.iter_mut().zip(mix.kept(2)) {
+                    match channel {
+                        0 => plane.extend(frames.iter().map(|[left, _]| sample(*left))),
+                        _ => plane.extend(frames.iter().map(|[_, right]| sample(*right))),
+                    }
+                }
             }
-            (count, true) => {
+            (count, Mix::Mean) => {
                 let mean = |frame: &[[u8; N]]| mono::of_frame(frame.iter().map(|s| sample(*s)));
                 self.planes[0].extend(samples.chunks_exact(count).map(mean));
             }
-            (count, false) => {
-                for (channel, plane) in self.planes.iter_mut().enumerate() {
-                    plane.extend(
-                        samples
-                            .iter()
-                            .skip(channel)
-                            .step_by(count)
-                            .map(|s| sample(*s)),
-                    );
+            (count, mix) => {
+                for (plane, channel) in self.planes.iter_mut().zip(mix.kept(count)) {
+                    let samples = samples.iter().skip(channel).step_by(count);
+                    plane.extend(samples.map(|s| sample(*s)));
                 }
             }
         }
         Ok(())
     }
 
-    /// Appends frames `range` of a decoded block of `channels` channels: its planes, or the mean of them.
+    /// Appends frames `range` of a decoded block of `channels` channels: what is kept of its planes, or the mean of
+    /// them.
     ///
     /// # Errors
     /// When the stream changes its number of channels on the way, unless only their mean is collected.
@@ -108,7 +167,7 @@ impl Mixer {
         range: Range<usize>,
     ) -> Result<()> {
         self.learn(channels)?;
-        if channels != self.channels && !self.mono {
+        if channels != self.channels && !self.mix.is_mean() {
             return Err(channels_change(self.channels, channels));
         }
         plane::reserve(&mut self.planes, range.len())?;
@@ -120,25 +179,26 @@ impl Mixer {
     pub(crate) fn learn(&mut self, channels: usize) -> Result<()> {
         if self.channels == 0 {
             let silence = self.planes.first().map_or(0, Vec::len);
-            *self = Self::new(channels, self.mono, silence)?;
+            *self = Self::new(channels, self.mix, silence)?;
             self.push_silence(silence)?;
         }
         Ok(())
     }
 
     fn push_planes(&mut self, planes: &[Vec<f32>], range: Range<usize>) {
-        match (self.mono, planes, self.planes.as_mut_slice()) {
-            (true, [left, right], [mean]) => {
+        match (self.mix, planes, self.planes.as_mut_slice()) {
+            (Mix::Mean, [left, right], [mean]) => {
                 let pairs = left[range.clone()].iter().zip(&right[range]);
                 mean.extend(pairs.map(|(left, right)| mono::of_pair(*left, *right)));
             }
-            (true, [_, _, ..], [mean]) => {
+            (Mix::Mean, [_, _, ..], [mean]) => {
                 let length = range.len();
                 let planes = planes.iter().map(|plane| &plane[range.clone()]);
                 mono::extend(mean, planes, length, |sample| sample);
             }
-            (_, _, all) => {
-                for (to, from) in all.iter_mut().zip(planes) {
+            (mix, _, kept) => {
+                let planes = planes.get(mix.kept(planes.len())).unwrap_or_default();
+                for (to, from) in kept.iter_mut().zip(planes) {
                     to.extend_from_slice(&from[range.clone()]);
                 }
             }

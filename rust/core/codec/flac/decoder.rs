@@ -7,6 +7,7 @@ use super::stream_info::StreamInfo;
 use crate::codec::packet::{Block, PacketDecoder, damaged, not_here};
 use crate::codec::params::Params;
 use crate::error::{Error, Result};
+use crate::signal::mix::Mix;
 
 /// One frame a packet.
 pub(crate) struct Decoder {
@@ -28,7 +29,7 @@ impl Decoder {
             .check()?;
         Ok(Self {
             frames: FrameDecoder::new(&info),
-            output: Output::new(&info, false),
+            output: Output::new(&info, Mix::All),
             info,
         })
     }
@@ -56,6 +57,6 @@ impl PacketDecoder for Decoder {
     fn reset(&mut self) {}
 
     fn set_mono(&mut self, mono: bool) {
-        self.output = Output::new(&self.info, mono);
+        self.output = Output::new(&self.info, Mix::of_packets(mono));
     }
 }

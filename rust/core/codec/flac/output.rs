@@ -1,4 +1,4 @@
-//! Blocks of integers to planes of `f32`, or to their mean, straight from where they were decoded.
+//! Blocks of integers to planes of `f32`, to their mean or to one of them, straight from where they were decoded.
 
 use std::ops::Range;
 
@@ -8,31 +8,33 @@ use super::frame::{Block, samples};
 use super::header::Stereo;
 use super::stream_info::StreamInfo;
 use crate::error::Result;
+use crate::signal::mix::Mix;
 use crate::signal::{mono, plane};
 
-/// Collects samples, one plane per channel or one plane for the mean of them.
+/// Collects samples, one plane per channel that is kept or one plane for the mean of them.
 pub(crate) struct Output {
-    mono: bool,
+    mix: Mix,
     scale: f32,
     planes: Vec<Vec<f32>>,
 }
 
 impl Output {
-    pub(crate) fn new(info: &StreamInfo, mono: bool) -> Self {
-        let count = if mono { 1 } else { info.channels as usize };
+    pub(crate) fn new(info: &StreamInfo, mix: Mix) -> Self {
         Self {
-            mono,
+            mix,
             scale: scale(info.bits),
-            planes: vec![Vec::new(); count],
+            planes: vec![Vec::new(); mix.planes(info.channels as usize)],
         }
     }
 
     /// The same with room for `capacity` samples a plane.
     ///
     /// # Errors
-    /// [`Limit`](crate::ErrorKind::Limit) where memory cannot hold them; so do all that append.
-    pub(crate) fn with_capacity(info: &StreamInfo, mono: bool, capacity: usize) -> Result<Self> {
-        let mut output = Self::new(info, mono);
+    /// As for [`Mix::check`], and [`Limit`](crate::ErrorKind::Limit) where memory cannot hold them; so do all that
+    /// append.
+    pub(crate) fn with_capacity(info: &StreamInfo, mix: Mix, capacity: usize) -> Result<Self> {
+        mix.check(info.channels as usize)?;
+        let mut output = Self::new(info, mix);
         output.planes = plane::with_capacity(output.planes.len(), capacity)?;
         Ok(output)
     }
@@ -104,20 +106,21 @@ impl Output {
 
     fn push_channels(&mut self, channels: &[Vec<i32>], part: Range<usize>) {
         let scale = self.scale;
-        match (channels, self.mono, self.planes.as_mut_slice()) {
-            ([left, right], true, _) => {
+        match (channels, self.mix, self.planes.as_mut_slice()) {
+            ([left, right], Mix::Mean, _) => {
                 let left = samples(left).get(part.clone()).unwrap_or_default();
                 let right = samples(right).get(part).unwrap_or_default();
                 self.pairs(left, right, |left, right| (left, right));
             }
-            ([_, _, ..], true, [mean]) => {
+            ([_, _, ..], Mix::Mean, [mean]) => {
                 let length = part.len();
                 let channels = channels
                     .iter()
                     .map(|channel| samples(channel).get(part.clone()).unwrap_or_default());
                 mono::extend(mean, channels, length, |sample| sample as f32 * scale);
             }
-            (_, _, planes) => {
+            (_, mix, planes) => {
+                let channels = channels.get(mix.kept(channels.len())).unwrap_or_default();
                 for (plane, channel) in planes.iter_mut().zip(channels) {
                     let channel = samples(channel).get(part.clone()).unwrap_or_default();
                     plane.extend(channel.iter().map(|sample| *sample as f32 * scale));
@@ -130,15 +133,15 @@ impl Output {
     fn pairs<S: Copy>(&mut self, first: &[i32], second: &[S], join: impl Fn(i32, S) -> (i32, i32)) {
         let scale = self.scale;
         let pairs = first.iter().zip(second).map(|(a, b)| join(*a, *b));
-        match self.planes.as_mut_slice() {
-            [mean] => mean.extend(
-                pairs.map(|(left, right)| mono::of_pair(left as f32 * scale, right as f32 * scale)),
-            ),
-            [left, right] => {
-                left.extend(pairs.clone().map(|(sample, _)| sample as f32 * scale));
-                right.extend(pairs.map(|(_, sample)| sample as f32 * scale));
+        if let (Mix::Mean, [mean]) = (self.mix, self.planes.as_mut_slice()) {
+            let of_pair = |(left, right)| mono::of_pair(left as f32 * scale, right as f32 * scale);
+            return mean.extend(pairs.map(of_pair));
+        }
+        for (plane, channel) in self.planes.iter_mut().zip(self.mix.kept(2)) {
+            match channel {
+                0 => plane.extend(pairs.clone().map(|(left, _)| left as f32 * scale)),
+                _ => plane.extend(pairs.clone().map(|(_, right)| right as f32 * scale)),
             }
-            _ => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::codec::packet::{Block, PacketDecoder, not_here};
 use crate::codec::params::{Codec, Params};
 use crate::codec::sample::{Order, SampleFormat};
 use crate::error::{Error, Result};
-use crate::signal::mix::Mixer;
+use crate::signal::mix::{Mix, Mixer};
 
 /// Whole frames, as many as a packet has.
 pub(crate) struct Decoder {
@@ -12,7 +12,7 @@ pub(crate) struct Decoder {
     order: Order,
     sample_rate: u32,
     channels: usize,
-    is_mono: bool,
+    mix: Mix,
     planes: Vec<Vec<f32>>,
 }
 
@@ -33,7 +33,7 @@ impl Decoder {
             order,
             sample_rate: params.sample_rate,
             channels,
-            is_mono: false,
+            mix: Mix::All,
             planes: Vec::new(),
         })
     }
@@ -43,7 +43,7 @@ impl PacketDecoder for Decoder {
     fn decode(&mut self, packet: &[u8]) -> Result<Block<'_>> {
         let frame_bytes = self.sample.bytes() as usize * self.channels;
         let frames = packet.len() / frame_bytes;
-        let mut mixer = Mixer::new(self.channels, self.is_mono, frames)?;
+        let mut mixer = Mixer::new(self.channels, self.mix, frames)?;
         // What does not fill a frame at the end is none.
         let whole = packet.get(..frames * frame_bytes).unwrap_or_default();
         self.sample.push(whole, self.order, &mut mixer)?;
@@ -62,6 +62,6 @@ impl PacketDecoder for Decoder {
     }
 
     fn set_mono(&mut self, mono: bool) {
-        self.is_mono = mono;
+        self.mix = Mix::of_packets(mono);
     }
 }

@@ -6,6 +6,7 @@ use super::CodecReader;
 use crate::container::demuxer::Part;
 use crate::decode::damage::Damage;
 use crate::error::Result;
+use crate::signal::mix::Mix;
 use crate::signal::plane;
 
 impl CodecReader<'_> {
@@ -13,18 +14,18 @@ impl CodecReader<'_> {
     pub(super) fn decode_presentation(
         &mut self,
         range: &Range<u64>,
-        mono: bool,
+        mix: Mix,
         damage: &mut Damage,
     ) -> Result<Vec<Vec<f32>>> {
         let parts = self.demuxer.track().parts.clone();
         // Nothing of it, for as many planes as there are.
-        let mut planes = self.decode_media(0..0, mono, damage)?;
+        let mut planes = self.decode_media(0..0, mix, damage)?;
         let mut begin = 0u64;
         for part in &parts {
             let end = begin.saturating_add(part.frames());
             let inside = range.start.max(begin)..range.end.min(end);
             if !inside.is_empty() {
-                self.decode_part(part, begin, &inside, &mut planes, mono, damage)?;
+                self.decode_part(part, begin, &inside, &mut planes, mix, damage)?;
             }
             begin = end;
         }
@@ -38,7 +39,7 @@ impl CodecReader<'_> {
         begin: u64,
         inside: &Range<u64>,
         planes: &mut [Vec<f32>],
-        mono: bool,
+        mix: Mix,
         damage: &mut Damage,
     ) -> Result<()> {
         let frames = (inside.end - inside.start) as usize;
@@ -48,7 +49,7 @@ impl CodecReader<'_> {
         let start = media.start + (inside.start - begin);
         let mut own = damage.of_a_part();
         self.restart_at(i64::MIN)?;
-        let decoded = self.decode_media(start..start + frames as u64, mono, &mut own)?;
+        let decoded = self.decode_media(start..start + frames as u64, mix, &mut own)?;
         damage.append(own, start, inside.start);
         // Concealed damage at the end of the part: what follows keeps its place.
         let lacking = frames - decoded.first().map_or(0, Vec::len).min(frames);

@@ -9,7 +9,7 @@ use super::CodecReader;
 use super::pass::Pass;
 use crate::decode::damage::Damage;
 use crate::error::Result;
-use crate::signal::mix::Mixer;
+use crate::signal::mix::{Mix, Mixer};
 use crate::signal::plane;
 use crate::signal::resample::{Quality, Stream};
 
@@ -110,10 +110,10 @@ impl CodecReader<'_> {
         &mut self,
         wanted: Range<u64>,
         (rate, quality): (u32, Quality),
-        mono: bool,
+        mix: Mix,
         damage: &mut Damage,
     ) -> Result<(Vec<Vec<f32>>, Vec<Place>)> {
-        self.rewind(mono)?;
+        self.rewind(mix)?;
         let mut joined = Joined {
             rate,
             quality,
@@ -125,7 +125,7 @@ impl CodecReader<'_> {
         };
         let end = self.demuxer.track().frames.unwrap_or(u64::MAX);
         let mut pass = Pass::new(0..end);
-        let mut mixer = Mixer::new(self.channels.first.unwrap_or(0), mono, 0)?;
+        let mut mixer = Mixer::new(self.channels.first.unwrap_or(0), mix, 0)?;
         while !joined.is_done() && !pass.is_done() && self.step(&mut pass, &mut mixer, damage)? {
             let planes = mixer.take_planes();
             let frames = planes.first().map_or(0, Vec::len) as u64;
@@ -139,10 +139,10 @@ impl CodecReader<'_> {
     }
 
     /// Moves to the first packet, and lets those that follow be of any rate.
-    fn rewind(&mut self, mono: bool) -> Result<()> {
+    fn rewind(&mut self, mix: Mix) -> Result<()> {
         self.takes_any_rate = true;
         self.restart_at(i64::MIN)?;
-        self.set_mono(mono);
+        self.set_mix(mix);
         Ok(())
     }
 }
