@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ import ossicle
 from ossicle.data import Utterances, read
 from ossicle.data.utterances import utterances_of
 from ossicle.errors import AudioError, AudioFileNotFoundError
-from ossicle.model import WhisperEncoder
+from ossicle.faults import read_ledger
+from ossicle.model import ByteTokenizer, WhisperEncoder
 from ossicle.shard import ShardWriter
 from ossicle.shard.encoder_features import FRAMES, FingerprintError, bf16_array
-from ossicle.train import ManifestError
+from ossicle.train import ManifestError, run
 from ossicle.train.result import TooLongError
 from ossicle.train.sources import AudioClips, LoadedClip, open_source
 
@@ -154,7 +156,7 @@ def test_bad_rows_are_raised_or_left_out_and_counted(
         (4, "no recording"),
     ]
     (tmp_path / "all-bad.jsonl").write_text("[]\n[]\n")
-    with pytest.raises(ManifestError, match=r"row 0 \(line 1\): not a JSON object"):
+    with pytest.raises(ManifestError, match="not valid JSON"):
         open_source(tmp_path / "all-bad.jsonl", training.small("x", on_error="skip"), encoder)
     for name in ("none.jsonl", "none.parquet", "none.tar", "none"):
         with pytest.raises((FileNotFoundError, AudioFileNotFoundError)):
@@ -293,3 +295,53 @@ def test_clips_that_are_too_long(segments: Path, encoder: WhisperEncoder) -> Non
     found = source.load(range(5))
     assert [isinstance(one, TooLongError) for one in found] == [False, False, False, True, True]
     assert "two.wav (row 4): the clip is too long: 1 s, at most 0.5 s" in str(found[4])
+
+
+def as_texts_beside(manifest: Path) -> Path:
+    folder = manifest.parent / "beside"
+    folder.mkdir(exist_ok=True)
+    for clip in utterances_of(manifest):
+        audio = Path(str(clip.file))
+        (folder / audio.name).write_bytes(audio.read_bytes())
+        (folder / audio.with_suffix(".txt").name).write_text(clip.text)
+    return folder
+
+
+def test_a_run_is_the_same_from_every_form(tones: Path) -> None:
+    forms = [as_json, as_embedded, as_texts_beside, as_pattern]
+    losses = [run(training.small(form(tones), steps=2)).losses for form in forms]
+    assert losses[1:] == losses[:1] * 3
+
+
+def test_texts_without_sound_are_trained_on(tones: Path, tmp_path: Path) -> None:
+    """The loss of a step is the mean over all its tokens, whether they are heard or not."""
+    texts = ["a text", "without any sound"]
+    alone = [{"text": text} for text in texts]
+    rows = [{"audio": str(one.file), "text": one.text} for one in utterances_of(tones)]
+    found = []
+    for number, part in enumerate(([*rows, *alone], rows, alone)):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in part))
+        found.append(run(training.small(path, steps=1)).losses[0])
+    heard = sum(len(ByteTokenizer().encode(text)) - 1 for _, text in training.TONES)
+    read_alone = sum(len(ByteTokenizer().encode(text)) - 1 for text in texts)
+    mean = (found[1] * heard + found[2] * read_alone) / (heard + read_alone)
+    assert found[0] == pytest.approx(mean, abs=1e-5)
+    mixed = training.small(tmp_path / "0.jsonl", steps=3, max_batch_seconds=2.0, accumulate=2)
+    assert run(mixed).faults == {}
+
+
+def test_counts_add_up_from_rows_to_steps(segments: Path, tmp_path: Path) -> None:
+    bad = segments.with_name("bad.jsonl")
+    bad.write_text(segments.read_text() + '[]\n{"audio": "gone.wav", "text": "t"}\n')
+    told = []
+    config = training.small(bad, on_error="skip", too_long="drop", max_seconds=0.5, out=tmp_path)
+    result = run(config, progress=lambda at: told.append(at.counts))
+    assert (result.rows, result.clips, result.skipped) == (9, 5, 4)
+    assert result.counts.startswith("9 rows = 5 clips + 4 faults (2 x the clip is too long; 1 x ")
+    assert told[0] == "", "nothing is read yet"
+    assert told[-1] == "9 rows = 8 clips + 1 faults (1 x not a JSON object but list)"
+    ledger = read_ledger(tmp_path / "skipped.jsonl")
+    assert [fault.row for fault in ledger] == [3, 4, 7, 8]
+    cut = run(replace(config, out=None, too_long="cut"))
+    assert (cut.rows, cut.skipped, cut.cut) == (9, 2, 2)

@@ -75,7 +75,6 @@ MOVED: Final[dict[str, str]] = {
     "ossicle.shard.manifest": "ossicle.data.manifests",
     "ossicle.spoken": "ossicle.experiment.spoken",
     "ossicle.train.align": "ossicle.train",
-    "ossicle.train.clips": "ossicle.data.clips",
     "ossicle.train.ctc": "ossicle.experiment.ctc_encoder",
     "ossicle.train.experiment": "ossicle.experiment.weak_align",
     "ossicle.train.language": "ossicle.experiment.language_model",

@@ -1,9 +1,9 @@
 """Rows of data in all the forms that people have them: what everything else reads them with.
 
-`COLUMNS` is the one table of the names that columns have. A manifest is read by `read_manifest`, a
-recording in any form that a row may hold is a `Recording`. `read` takes everything else: files,
-folders, frames and data sets become `Rows` of one schema. A row has one number everywhere: its
-place among the rows, from 0.
+`COLUMNS` is the one table of the names that columns have. `read` takes files, folders, frames and
+data sets, which become `Rows` of one schema; a recording in any form that a row may hold is a
+`Recording`, a text with its recording an `Utterance`. A row has one number everywhere: its place
+among the rows, from 0.
 """
 
 from __future__ import annotations

@@ -116,7 +116,6 @@ class _Run:
         self.setup = Setup.of(config, processes, evaluate)
         self.model = self.setup.modules.model
         self._counts = self.setup.counts()
-        self._report("load")
         self.identity = resume.identity(self.setup) if self.out is not None else {}
 
     def _check_out(self) -> None:

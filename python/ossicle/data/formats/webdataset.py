@@ -28,6 +28,7 @@ _LARGEST = 1 << 16
 def read_shards(path: Path) -> Iterator[Found]:
     """The samples of a shard, of all in a folder, or of those that a pattern matches."""
     start = 0
+    shard_at.cache_clear()  # a shard may have been written anew since it was opened
     for tar in shards_at(path):
         shard = shard_at(str(tar))
         for found in pieces_of(_samples(shard, tar, start), str(tar)):
