@@ -16,9 +16,8 @@ from collating import RATE, collator_of, family, one_thread, samples
 
 from ossicle import audio_lengths
 from ossicle.collator import preflight
-from ossicle.data import COLUMNS, DataError, ManifestError, Utterances, manifest_rows, read
+from ossicle.data import COLUMNS, DataError, ManifestError, Utterances, read
 from ossicle.data.columns import column_of, value_of
-from ossicle.data.manifests import audio_rows, count_rows
 from ossicle.data.utterances import utterances_of
 from ossicle.errors import AudioFileNotFoundError
 from ossicle.shard import Shard, pack
@@ -67,7 +66,7 @@ def test_every_format_gives_the_same_clips(folder: Path, suffix: str) -> None:
     found = [(clip.row, clip.id, clip.file, clip.text) for clip in clips]
     wanted = [(n, row["id"], str(folder / row["wav"]), row["text"]) for n, row in enumerate(rows)]
     assert found == wanted
-    assert count_rows(path) == 3
+    assert len(read(path)) == 3
     lines = [clip.line for clip in clips]
     text = [2, 3, 4] if suffix in (".csv", ".tsv") else [1, 3, 5]
     assert lines == ([None] * 3 if suffix == ".parquet" else text)
@@ -95,15 +94,15 @@ def test_a_recording_is_found_under_every_name_everywhere(folder: Path, column: 
 def test_the_same_bad_row_has_the_same_number_everywhere(folder: Path) -> None:
     rows = [{"wav": str(folder / f"{n}.wav"), "text": "one two"} for n in (0, 1, 9, 2)]
     manifest = write(folder / "m.jsonl", rows)
-    read = [row for row in manifest_rows(manifest) if not isinstance(row, ManifestError)]
-    assert [row.fields for row in read] == rows
-    assert [row.number for row in read] == [0, 1, 2, 3]
+    assert [(row.number, row.audio) for row in read(manifest)] == [
+        (number, row["wav"]) for number, row in enumerate(rows)
+    ]
     [error] = pack(manifest, folder / "m.tar").errors
-    lengths = audio_lengths([row.fields for row in read], on_error="collect")
+    lengths = audio_lengths(manifest, on_error="collect")
     collator = collator_of(family("Whisper")[0], on_error="skip", max_bad_share=1.0)
-    frame = preflight([row.fields for row in read], collator, show=False)
+    frame = preflight(rows, collator, show=False)
     with pytest.warns(RuntimeWarning, match=r"9\.wav"):
-        collator([row.fields for row in read])
+        collator(rows)
     bad = frame.filter(frame["problem"].is_not_null())["row"].to_list()
     assert [error.row] == np.flatnonzero(~lengths.ok).tolist() == bad == [2]
     assert [fault.row for fault in collator.ledger] == bad
@@ -127,23 +126,29 @@ def test_the_first_name_with_a_value_counts() -> None:
 
 
 def test_what_is_no_recording_is_told_by_row(folder: Path) -> None:
-    rows: list[dict[str, Any]] = [{"text": "x"}, {"wav": 7}, {"wav": ""}, {"wav": "0.wav"}]
-    found = list(audio_rows(write(folder / "m.jsonl", rows)))
-    reasons = [row.reason for row in found if isinstance(row, ManifestError)]
-    assert reasons == [
-        f"it has no column {' or '.join(map(repr, COLUMNS['audio']))}",
-        "'wav' holds 7, not the path of a recording",
-        "'wav' holds '', not the path of a recording",
+    rows: list[dict[str, Any]] = [
+        {"text": "x"}, {"wav": 7}, {"wav": ""}, {"wav": ["0.wav", "1.wav"]}, {"wav": ["0.wav"]},
+    ]  # fmt: skip
+    manifest = write(folder / "m.jsonl", rows)
+    result = pack(manifest, folder / "m.tar")
+    assert [(failed.row, failed.error.reason) for failed in result.errors] == [
+        (0, "row 0 has no recording, and a sample has one; its columns are: text"),
+        (1, "row 1: audio holds 7, not the path of a recording"),
+        (2, "row 2: no audio, no text and no messages; its columns are: text, wav"),
+        (3, "row 3 has 2 recordings, and a sample has one"),
     ]
-    with pytest.raises(
-        ManifestError,
-        match=r"no row has the column 'file'; the columns are "
-        "text, wav",
-    ):
-        list(audio_rows(folder / "m.jsonl", "file"))
-    other = write(folder / "m.txt", rows)
-    with pytest.raises(ManifestError, match="a manifest must be"):
-        list(manifest_rows(other))
+    assert result.samples == 1
+    assert result.summary() == (
+        "5 rows = 1 samples + 4 faults (1 x no recording, and a sample has one; "
+        "1 x audio holds 7, not the path of a recording; 1 x no audio, no text and no messages; "
+        "1 x 2 recordings, and a sample has one)"
+    )
+    with pytest.raises(ManifestError, match=r"row 0 \(line 1\): no recording"):
+        Utterances(read(manifest))
+    other = write(folder / "m.txt", [{"a": 1}])
+    other.write_text("no rows at all")
+    with pytest.raises(ManifestError, match="of no format that is known"):
+        utterances_of(other)
     with pytest.raises(AudioFileNotFoundError):
         utterances_of(folder / "none.csv")
 

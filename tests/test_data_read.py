@@ -433,7 +433,7 @@ DICTS: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
     ({"path": "0.wav", "offset": 0.25, "duration": 0.5, "channel": 0}, (0.25, 0.5, 0, None)),
     ({"path": "0.wav", "start": 0.25, "end": 0.5, "speaker_age": 7}, (0.25, 0.25, None, None)),
     ({"path": "0.wav", "sampling_rate": RATE}, (None, None, None, RATE)),
-    ({"audio_filepath": "0.wav", "offset": 0, "duration": 0.25}, (None, 0.25, None, None)),
+    ({"audio_filepath": "0.wav", "offset": 0, "duration": 0.25}, (0.0, 0.25, None, None)),
 ]
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ossicle.data.utterances import utterances_of
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as HuggingFaceEncoder
 from typer.testing import CliRunner
 
 from ossicle.cli import app
+from ossicle.data.utterances import utterances_of
 from ossicle.experiment import ctc_encoder, language_model, weak_align
 from ossicle.experiment.pictures import (
     draw_control,

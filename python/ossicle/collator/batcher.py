@@ -53,6 +53,7 @@ class Batcher:
 
     Attributes:
         processor: The processor.
+        raw: How files are read that have no header.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Batcher:
         kept = feature_cache if waveform_cache is None else waveform_cache
         if kept is not None:
             check_whole_milliseconds(max_length_seconds)
-        self.processor = processor
+        self.processor, self.raw = processor, raw
         self._family = family_of(processor)
         self._max_length = max_length
         self._finds_response = loss_on == "response"

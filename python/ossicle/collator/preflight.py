@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ossicle.audio.raw import RawFormat
 from ossicle.audio.remarks import count_reasons
 from ossicle.collator.batcher import Batcher
 from ossicle.collator.collator import AudioLmCollator
 from ossicle.collator.errors import CollatorError
 from ossicle.collator.loss import IGNORE_INDEX, token_id
 from ossicle.collator.types import BatchRow, Row
-from ossicle.data.recordings import Recording, Samples, header_of
+from ossicle.data.recordings import Recording, Samples, header_of, samples_at
 from ossicle.errors import AudioError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def preflight(
     Each row is read, decoded, expanded and labelled as in training, whatever the collator's
     ``on_error``. Looked for are rows that cannot be used, placeholders that are not as many as the
     tokens that the model's encoder makes of the audio, rows without a label, and recordings that
-    come again with the same text.
+    come again, or segments of them, with the same text.
 
     Args:
         rows: The data set, or a part of it.
@@ -103,7 +104,7 @@ def _examine(batcher: Batcher, part: list[tuple[int, Row]], seen: dict[str, int]
         except CollatorError as error:
             found.problem = _describe_error(error)
         else:
-            _describe(found, item)
+            _describe(found, item, batcher.raw)
             first = seen.setdefault(_digest(item), number)
             found.duplicate_of = None if first == number else first
             items.append((found, item))
@@ -112,19 +113,20 @@ def _examine(batcher: Batcher, part: list[tuple[int, Row]], seen: dict[str, int]
     return lines
 
 
-def _describe(found: _Line, item: BatchRow) -> None:
+def _describe(found: _Line, item: BatchRow, raw: RawFormat | None) -> None:
     """What headers tell."""
     example = item.example
-    found.id, found.files = example.id, [recording.name for recording in example.recordings]
+    found.id, found.files = example.id, [recording.title for recording in example.recordings]
     seconds = 0.0
     for recording in example.recordings:
         try:
-            header = header_of(recording)
+            header = header_of(recording, raw)
+            frames = samples_at(recording, header)
         except AudioError:
             return
         found.sample_rates.append(header.sample_rate)
         found.remarks += header.remarks
-        seconds += header.frames / header.sample_rate
+        seconds += frames / header.sample_rate
     found.seconds = seconds
 
 
@@ -135,6 +137,7 @@ def _digest(item: BatchRow) -> str:
     total = hashlib.sha256(words.encode())
     for recording in example.recordings:
         total.update(_content(recording))
+        total.update(repr(recording.segment).encode())
     return total.hexdigest()
 
 

@@ -17,7 +17,6 @@ from ossicle.data.errors import (
     MissingStageError,
     SampleError,
 )
-from ossicle.data.manifests import ManifestRow, manifest_rows
 from ossicle.data.read import read
 from ossicle.data.recordings import Recording, Samples, recording_of, recordings_of
 from ossicle.data.rows import Rows, SpeechRow, write_faults
@@ -31,7 +30,6 @@ __all__ = [
     "CheckResult",
     "DataError",
     "ManifestError",
-    "ManifestRow",
     "MetadataError",
     "MissingStageError",
     "Recording",
@@ -43,7 +41,6 @@ __all__ = [
     "Utterance",
     "Utterances",
     "check",
-    "manifest_rows",
     "read",
     "recording_of",
     "recordings_of",

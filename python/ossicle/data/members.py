@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from ossicle import _native
+from ossicle.data.segments import Segment, segment_of
 from ossicle.errors import InvalidArgumentError
 
-__all__ = ["member_of", "shard_at", "split_name"]
+__all__ = ["SEGMENT", "member_of", "pointer_in", "pointer_in_json", "shard_at", "split_name"]
+
+SEGMENT: Final = "segment"
+"""The field of a sample's JSON that says which part it is, of which recording of its shard."""
+_QUOTED: Final = f'"{SEGMENT}"'.encode()
+_FIELDS: Final = frozenset(["member", *Segment._fields])
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -16,6 +24,34 @@ def split_name(name: str) -> tuple[str, str]:
     folder, slash, base = name.rpartition("/")
     key, _, extension = base.partition(".")
     return f"{folder}{slash}{key}", extension.lower()
+
+
+def pointer_in(facts: Any) -> tuple[str | None, Segment] | None:
+    """The member that a sample points to, None its own, and the segment that is meant of it.
+
+    Args:
+        facts: Of the sample's JSON.
+
+    Returns:
+        None of samples that are whole recordings, and of those of other programs.
+    """
+    found = facts.get(SEGMENT) if isinstance(facts, Mapping) else None
+    if not isinstance(found, Mapping) or not found or not found.keys() <= _FIELDS:
+        return None
+    said = {name: value for name, value in found.items() if name != "member"}
+    member = found.get("member")
+    is_one = member is None or isinstance(member, str)
+    return (member, segment_of({"offset": 0.0, **said}, 1)[0]) if is_one else None
+
+
+def pointer_in_json(data: bytes) -> tuple[str | None, Segment] | None:
+    """`pointer_in` of what a sample's JSON holds; what is no JSON says nothing."""
+    if _QUOTED not in data:
+        return None
+    try:
+        return pointer_in(json.loads(data))
+    except (ValueError, RecursionError):
+        return None
 
 
 @lru_cache(maxsize=16)

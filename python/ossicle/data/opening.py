@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 from ossicle.data.delimited import Dialect, records
 from ossicle.data.errors import ManifestError
 from ossicle.errors import AudioFileNotFoundError, AudioIOError
 
-__all__ = ["head_of", "lines_of", "open_file", "read_text", "table_rows", "unreadable"]
+__all__ = [
+    "ManifestRow",
+    "head_of",
+    "json_rows",
+    "lines_of",
+    "open_file",
+    "read_text",
+    "table_rows",
+    "unreadable",
+]
+
+
+class ManifestRow(NamedTuple):
+    """A row as it stands.
+
+    Attributes:
+        number: From 0; blank lines do not count.
+        line: Of the file, from 1; None where it has no lines.
+        fields: Values by column.
+    """
+
+    number: int
+    line: int | None
+    fields: dict[str, Any]
 
 
 def unreadable(path: Path, error: OSError) -> AudioIOError:
@@ -78,6 +102,32 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         reason = f"not UTF-8: {error.reason} at byte {error.start}"
         raise ManifestError(reason, source=str(path)) from error
+
+
+def json_rows(path: Path) -> Iterator[ManifestRow | ManifestError]:
+    """The rows of JSON lines, each as it stands or as what is wrong with it.
+
+    Blank lines are none.
+
+    Raises:
+        AudioIOError: The file cannot be read.
+    """
+    number = 0
+    for line, content in enumerate(lines_of(path), 1):
+        if content.strip():
+            yield _json_row(path, number, line, content)
+            number += 1
+
+
+def _json_row(path: Path, number: int, line: int, content: bytes) -> ManifestRow | ManifestError:
+    try:
+        fields = json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # of JSON, and of UTF-8
+        return ManifestError(f"not valid JSON: {error}", source=str(path), row=number, line=line)
+    if not isinstance(fields, dict):
+        why = f"not a JSON object but {type(fields).__name__}"
+        return ManifestError(why, source=str(path), row=number, line=line)
+    return ManifestRow(number, line, fields)
 
 
 def table_rows(

@@ -72,7 +72,7 @@ def _file(path: Path) -> str | None:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     suffix = _suffix(path)
     if text[:1] == b"[" and suffix not in (".csv", ".tsv"):
-        return "json"
+        return "jsonl" if suffix in (".jsonl", ".ndjson") and _is_by_line(path) else "json"
     if text[:1] == b"{" and suffix not in (".csv", ".tsv"):
         return _objects(path, text)
     if suffix == ".tsv":
@@ -100,6 +100,16 @@ def _objects(path: Path, text: bytes) -> str | None:
         return "gigaspeech"
     # Lines that are damaged, most of all.
     return "jsonl"
+
+
+def _is_by_line(path: Path) -> bool:
+    """Whether the first of several lines is JSON by itself: an array is not, whose lines go on."""
+    lines = list(islice((one for one in lines_of(path) if one.strip()), 2))
+    try:
+        json.loads(lines[0].decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return False
+    return len(lines) == 2
 
 
 def _object(content: bytes) -> Mapping[str, Any] | None:

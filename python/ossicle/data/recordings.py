@@ -27,6 +27,7 @@ __all__ = [
     "Samples",
     "header_of",
     "is_recording",
+    "part_of",
     "recording_of",
     "recordings_of",
     "samples_at",
@@ -318,6 +319,28 @@ def _header(source: Any, raw: RawFormat | None) -> Header:
     check_shape(shape)
     channels = shape[0] if len(shape) == 2 else 1
     return Header(check_rate(source.sample_rate, "sampling_rate"), shape[-1], (), channels)
+
+
+def part_of(recording: Recording) -> Segment | None:
+    """The segment of a recording that is less than all of it, by its headers; else None.
+
+    Raises:
+        AudioError: The recording cannot be read.
+        InvalidArgumentError: The segment is not inside of the recording, or its channel is none of
+            the recording's.
+    """
+    segment = recording.segment
+    if segment.is_whole:
+        return None
+    header = header_of(recording)
+    try:
+        segment.check(header.frames / header.sample_rate)
+    except InvalidArgumentError as error:
+        error.source = error.source or recording.name
+        raise
+    is_mono = segment.channel is None or header.channels == 1
+    frames = segment.frames(header.frames, header.sample_rate)
+    return None if is_mono and frames == header.frames else segment._replace(may_be_whole=False)
 
 
 def samples_at(recording: Recording, header: Header, sample_rate: int | None = None) -> int:

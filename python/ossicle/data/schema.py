@@ -185,9 +185,9 @@ class _Fit:
         """A row's own numbers, and those of its audio dict; two different ones are a fault."""
         if whole.name == "sample_rate":
             return said.zip_with(said.is_not_null(), whole).alias(whole.name)
-        if whole.name == "offset":
-            whole = whole.replace(0.0, None)
-            said = said.replace(0.0, None)
+        if whole.name == "offset":  # one that is not 0 goes before one that is
+            whole = whole.zip_with((whole != 0.0) | said.is_null(), said)
+            said = said.zip_with((said != 0.0) | whole.is_null(), whole)
         for place in (whole != said).fill_null(value=False).arg_true().to_list():
             name = whole.name
             why = f"{name} is {whole[place]:g} in the row, {said[place]:g} in its audio"

@@ -134,6 +134,22 @@ class Segment(NamedTuple):
             return there
         return min(round(self.duration * sample_rate), there)
 
+    def inside(self, offset: float, duration: float | None, sample_rate: int) -> Segment:
+        """A range of it, counted in samples at a rate: the same ones as of what it gives.
+
+        Args:
+            offset: Where the range begins in it, in seconds.
+            duration: How long it is; None reaches to its end.
+            sample_rate: In Hz, at which it is decoded.
+        """
+        skipped = round(offset * sample_rate)
+        begin = round(self.offset * sample_rate) + skipped
+        ends = [] if duration is None else [round(duration * sample_rate)]
+        if self.duration is not None:
+            ends.append(max(round(self.duration * sample_rate) - skipped, 0))
+        length = min(ends) / sample_rate if ends else None
+        return self._replace(offset=begin / sample_rate, duration=length)
+
     def __str__(self) -> str:
         said = {name: getattr(self, name) for name in ("offset", "duration", "channel")}
         return ", ".join(f"{name}={value:g}" for name, value in said.items() if value is not None)

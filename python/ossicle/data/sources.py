@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ossicle.data.audio_column import audio_value
 from ossicle.data.errors import ManifestError
 from ossicle.data.pieces import Found, Piece
 from ossicle.data.reading import Reading
+from ossicle.data.recordings import Recording, recordings_of
 from ossicle.data.schema import in_schema
 
 __all__ = ["RowSource", "SourceRow"]
@@ -30,6 +32,18 @@ class SourceRow:
     line: int | None
     known: Mapping[str, Any]
     fields: dict[str, Any]
+
+    @property
+    def recordings(self) -> list[Recording]:
+        """Its recordings, with the name and the segment of each.
+
+        Raises:
+            AudioError: The shard of one cannot be read.
+            InvalidArgumentError: A segment makes no sense.
+        """
+        names = ("offset", "duration", "channel")
+        audio = audio_value(self.known["audio"])
+        return recordings_of({"audio": audio} | {name: self.known[name] for name in names})
 
 
 @dataclass(frozen=True)

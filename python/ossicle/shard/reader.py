@@ -30,8 +30,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ossicle import _native
-from ossicle.audio import load, load_concealed
+from ossicle.audio import info, load, load_concealed
 from ossicle.audio.notebook import table
+from ossicle.data.members import pointer_in_json, split_name
+from ossicle.data.recordings import Recording
+from ossicle.data.segments import Segment
 from ossicle.errors import AudioError, InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -159,14 +162,59 @@ class Shard:
 
         Raises:
             KeyError, IndexError: There is no such sample.
-            InvalidArgumentError: It has no such member, or none or several that are audio.
+            InvalidArgumentError: It has no such member, or none or several that are audio; or it is
+                a segment, of which the member alone is too much: see `recording`.
         """
         number = self._number(key)
+        if extension is None and self._pointer(number) is not None:
+            why = f"the sample {self.key(number)!r} is a segment of a recording: use recording(key)"
+            raise InvalidArgumentError(f"{why}, or load(key)", source=self.path)
         chosen = self._audio_extension(number) if extension is None else extension.lower()
         found = self._shard.member(number, chosen)
         if found is None:
             raise self._unclear(number, f"no member with the extension {chosen!r}")
         return found
+
+    def recording(self, key: str | int, extension: str | None = None) -> Recording:
+        """A sample's recording, as ``source``, with the ``segment`` that is meant of it.
+
+        Samples that `ossicle.shard.pack` wrote with ``segments="keep"`` point to the recording that
+        is there once; all others are whole.
+
+        Args:
+            key: The sample's key or number.
+            extension: Which of its members; None takes the only one that is audio by its extension,
+                or the one that it points to.
+
+        Raises:
+            KeyError, IndexError: There is no such sample.
+            InvalidArgumentError: It has no such member, or none or several that are audio, or
+                points to one that is not in the shard.
+        """
+        number = self._number(key)
+        found = self._pointer(number)
+        name, segment = found or (None, Segment())
+        if name is None or extension is not None:
+            chosen = self._audio_extension(number) if extension is None else extension
+            member = self.member(number, chosen)
+        else:
+            member = self._pointed(number, name)
+        return Recording(member, f"{self.path} [{member.name}]", segment=segment)
+
+    def _pointed(self, number: int, name: str) -> _native.ShardMember:
+        key, extension = split_name(name)
+        at = self._shard.find(key)
+        found = None if at is None else self._shard.member(at, extension)
+        if found is None:
+            why = f"the sample {self.key(number)!r} points to {name!r}, which is not in the shard"
+            raise InvalidArgumentError(why, source=self.path)
+        return found
+
+    def _pointer(self, number: int) -> tuple[str | None, Segment] | None:
+        if "json" not in self._shard.extensions(number):
+            return None
+        data = self._shard.read(number, "json")
+        return None if data is None else pointer_in_json(data)
 
     def recordings(self) -> Iterator[_native.ShardMember]:
         """Each member that is audio by its extension, as `member` gives it, by sample."""
@@ -209,7 +257,9 @@ class Shard:
         extension: str | None = None,
         **options: Any,
     ) -> tuple[FloatArray, int]:
-        """Decodes a member in place, or a range of it, in one call that releases the GIL.
+        """Decodes a sample's audio in place, or a range of it, in one call that releases the GIL.
+
+        Of a sample that is a segment of a recording (see `recording`), ranges are of the segment.
 
         Args:
             key: The sample's key or number.
@@ -223,7 +273,8 @@ class Shard:
             AudioError: The child that fits, with the shard, the member, the byte (of the shard) and
                 the reason.
         """
-        return load(self.member(key, extension), sample_rate, **options)
+        recording = self.recording(key, extension)
+        return load(recording.source, sample_rate, **_within(recording, sample_rate, options))
 
     def load_concealed(
         self,
@@ -233,7 +284,7 @@ class Shard:
         extension: str | None = None,
         **options: Any,
     ) -> ConcealedClip:
-        """Decodes a member as `ossicle.load_concealed` does, with silence for damage.
+        """Decodes a sample's audio as `ossicle.load_concealed` does, with silence for damage.
 
         Args:
             key: The sample's key or number.
@@ -245,7 +296,9 @@ class Shard:
             KeyError, IndexError: There is no such sample.
             AudioError: As for `load`, where the member gives no samples at all.
         """
-        return load_concealed(self.member(key, extension), sample_rate, **options)
+        recording = self.recording(key, extension)
+        chosen = _within(recording, sample_rate, options)
+        return load_concealed(recording.source, sample_rate, **chosen)
 
     def verify(self) -> list[AudioError]:
         """Reads the shard again, headers and payloads, and lists all that is wrong.
@@ -306,6 +359,20 @@ class Shard:
         key, extensions = self.keys()[number], ", ".join(self._shard.extensions(number))
         reason = f"the sample {key!r} has {what}; its extensions are: {extensions}"
         return InvalidArgumentError(reason, source=self.path)
+
+
+def _within(
+    recording: Recording, sample_rate: int | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """The options of `load` for a range of a recording's segment."""
+    segment = recording.segment
+    if segment.is_whole:
+        return options
+    rate = info(recording.source).sample_rate if sample_rate is None else sample_rate
+    offset, duration = options.get("offset", 0.0), options.get("duration")
+    part = segment.inside(offset, duration, rate)
+    chosen = {**options, "offset": part.offset, "duration": part.duration}
+    return chosen if part.channel is None else {**chosen, "channel": part.channel, "mono": True}
 
 
 def _reopen(

@@ -94,7 +94,7 @@ class ShardWriter:
         self._is_open = True
         self._has_unfinished = False
 
-    def write(self, sample: Mapping[str, Any]) -> None:
+    def write(self, sample: Mapping[str, Any], *, same_shard: bool = False) -> None:
         """Appends a sample.
 
         What is read back from it by `Shard` are its bytes, under the same key and extensions. They
@@ -112,6 +112,8 @@ class ShardWriter:
         Args:
             sample: ``{"__key__": key, extension: value, ...}`` with at least one extension, in
                 small letters. The key may have folders; its last part has no dot.
+            same_shard: Stay in the shard of the sample before, whatever the limits say: for a
+                sample that points to a member of it.
 
         Raises:
             InvalidArgumentError: The sample, its key or a member is refused; the shard is as it
@@ -131,7 +133,7 @@ class ShardWriter:
             if extension != "__key__"
         ]
         try:
-            self._native.write(key, members)
+            self._native.write(key, members, same_shard)
         except UnicodeEncodeError as error:
             raise _refuse(
                 self.path, key, None, "the key or an extension is not valid text"

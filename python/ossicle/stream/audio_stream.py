@@ -97,7 +97,9 @@ class AudioStream:
         )
         self._rank, self._world_size = rank, world_size
         self._process = os.getpid()
+        # Batches of the epoch, over all processes: where an iteration begins, and handed out.
         self._start = self._done = 0
+        self._run: Run | None = None
         self._engine: Engine | ChildEngine | None = None
         self._child: Child | None = None
 
@@ -111,14 +113,17 @@ class AudioStream:
         Raises:
             StreamError: This process is a fork of the one that made the stream.
         """
-        self._check_process()
-        self._stop()
-        rank, world_size = self._ranks()
-        self._done = self._start
-        steps = self.plan.steps(self.epoch, world_size, self._start)
-        run = Run(self._reader, self.epoch, self._start, steps, rank, world_size)
-        self._engine = engine = self._begin(run)
-        return self._batches(engine, run)
+        return self._iterate(self.plan.steps(self.epoch, self._ranks()[1], self._start))
+
+    def forever(self) -> Iterator[Any]:
+        """Batches without an end: epoch after epoch, with no pause between them.
+
+        An iteration that was begun before ends; a later one goes on where this was left.
+
+        Raises:
+            StreamError: As for an iteration over an epoch.
+        """
+        return self._iterate(None)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration gives; a new one begins at its start.
@@ -128,6 +133,7 @@ class AudioStream:
         if epoch < 0:
             raise InvalidArgumentError(f"epoch must be at least 0, not {epoch}")
         if epoch != self.epoch:
+            self._run = None  # whatever is still iterated over has no say in the place any more
             self._go_to(int(epoch), 0)
 
     def state_dict(self) -> dict[str, Any]:
@@ -146,6 +152,7 @@ class AudioStream:
             InvalidArgumentError: It is no state, or one of another plan.
         """
         self._stop()
+        self._run = None
         self._go_to(*self.plan.resume(state))
 
     def close(self) -> None:
@@ -159,6 +166,14 @@ class AudioStream:
     def ledger(self) -> list[Fault]:
         """The bad rows that this process has met; yours to clear."""
         return self._faults.ledger
+
+    def _iterate(self, steps: int | None) -> Iterator[Any]:
+        self._check_process()
+        self._stop()
+        self._done = self._start
+        self._run = run = Run(self._reader, self.epoch, self._start, steps, *self._ranks())
+        self._engine = engine = self._begin(run)
+        return self._batches(engine, run)
 
     def _check_process(self) -> None:
         # Polars hangs in a fork, and so might any lock.
@@ -179,7 +194,23 @@ class AudioStream:
         if engine is not None:
             engine.close()
 
+    @property
+    def has_own_ranks(self) -> bool:
+        """Whether ``rank`` and ``world_size`` were told, and ``torch.distributed`` is not asked."""
+        return self._rank is not None
+
+    @property
+    def rank(self) -> int:
+        """The number of this process."""
+        return self._ranks()[0]
+
+    @property
+    def world_size(self) -> int:
+        """How many processes take turns."""
+        return self._ranks()[1]
+
     def _ranks(self) -> tuple[int, int]:
+        """The number of this process, and how many there are."""
         if self._rank is None or self._world_size is None:
             return distributed("get_rank", 0), distributed("get_world_size", 1)
         return self._rank, self._world_size
@@ -192,7 +223,6 @@ class AudioStream:
                 # Counted when it is handed out: what was read ahead never is.
                 self._count(run, taken)
                 yield batch
-            self._count(run, run.steps)
         finally:
             engine.close()
 
@@ -203,13 +233,15 @@ class AudioStream:
         return pinned(batch) if self._isolation == "process" and has_gpu() else batch
 
     def _count(self, run: Run, taken: int) -> None:
-        """Notes that so many batches of a run were handed out, unless another epoch was set."""
-        if self.epoch != run.epoch:
+        """Notes that so many batches of a run were handed out."""
+        if self._run is not run:
             return
-        self._done = run.start + taken * run.world_size
-        if taken == run.steps:  # what the last step took of the next epoch is its beginning
-            after = self.plan.state(run.epoch, self._done)
+        after = self.plan.state(run.epoch, run.start + taken * run.world_size)
+        if run.steps is None or taken == run.steps:
+            # What the last step of an epoch took of the next one is its beginning.
             self._go_to(after.epoch, after.consumed)
+        else:
+            self._done = after.consumed
 
     def _go_to(self, epoch: int, place: int) -> None:
         self.epoch, self._start, self._done = epoch, place, place

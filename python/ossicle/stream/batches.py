@@ -29,6 +29,7 @@ __all__ = [
     "count_batches",
     "make_batches",
     "rule_of",
+    "sorted_batches",
 ]
 
 # Batches are cut in two, so that steps and blocks of `sync` batches begin together, where that
@@ -146,7 +147,7 @@ def make_batches(
     """
     if isinstance(rule, RowCount):
         return np.arange(len(costs)), _whole(len(costs), rule.budget)
-    rows, offsets = _similar(rule, costs, mix)
+    rows, offsets = sorted_batches(rule, costs, mix)
     offsets = np.sort(np.concatenate([offsets, _middles(offsets, _cut(np.diff(offsets), sync))]))
     turns = _turns(len(offsets) - 1, sync, *key)
     sizes = np.diff(offsets)[turns]
@@ -155,10 +156,11 @@ def make_batches(
     return rows[places], np.concatenate([starts, [len(rows)]])
 
 
-def _similar(rule: Seconds | Tokens, costs: Floats, mix: int | None) -> tuple[Ints, Ints]:
-    """Places in batches of like length, from the longest to the shortest, and their offsets.
+def sorted_batches(rule: Seconds | Tokens, costs: Floats, mix: int | None) -> tuple[Ints, Ints]:
+    """The batches of `make_batches` from the longest rows to the shortest, and none cut in two.
 
-    The draws of a window are in random order: that is also the order of rows inside a group.
+    Rows that may be in the same batches are dealt out to them in the order of the window, which is
+    random where they were drawn.
     """
     most = rule.max_rows or max(len(costs), 1)
     alone = np.flatnonzero(costs > rule.budget)
@@ -167,7 +169,7 @@ def _similar(rule: Seconds | Tokens, costs: Floats, mix: int | None) -> tuple[In
         plan = plan_packed(rows, costs[rows], rule.budget, most)
     else:
         plan = plan_padded(rows, costs[rows], rule.budget, most, rule.padding, mix)
-    # One sort of whole numbers: by group, then by draw.
+    # One sort of whole numbers: by group, then by place in the window.
     mixed = plan.rows[np.argsort(plan.groups * len(costs) + plan.rows)][plan.places]
     longest = alone[np.argsort(-costs[alone], kind="stable")]
     offsets = np.concatenate([np.arange(len(longest)), plan.offsets + len(longest)])

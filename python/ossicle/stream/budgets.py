@@ -1,9 +1,8 @@
-"""Which rows may share a batch: what every epoch of a data set has in common.
+"""Which rows may share a batch under a budget.
 
 A plan sorts the rows into groups, and says how a sequence of all rows, group after group, is cut
-into batches. An epoch shuffles the rows inside of each group and takes the batches in an order of
-its own. So every epoch has the same number of batches, of the same sizes, and none can break the
-budget, whatever the shuffle.
+into batches. Rows may be shuffled inside of each group: the number of batches and their sizes stay,
+and none can break the budget, whatever the shuffle.
 """
 
 from __future__ import annotations
@@ -37,22 +36,6 @@ class BatchPlan:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
-
-    def arrange(self, keys: npt.NDArray[np.uint64] | Floats) -> Ints:
-        """``(N,)`` numbers of rows, batch after batch, sorted by ``keys`` inside of each group."""
-        grouped = self.rows[np.lexsort((keys, self.groups))]
-        return grouped[self.places]
-
-    def with_single(self, rows: Ints) -> BatchPlan:
-        """This plan and after it each of ``rows`` in a batch of its own."""
-        count, behind = len(self.rows), np.arange(1, len(rows) + 1)
-        first = self.groups.max(initial=-1)
-        return BatchPlan(
-            np.concatenate([self.rows, rows]),
-            np.concatenate([self.groups, first + behind]),
-            np.concatenate([self.places, count - 1 + behind]),
-            np.concatenate([self.offsets, count + behind]),
-        )
 
 
 def plan_padded(

@@ -32,8 +32,8 @@ class Work(ABC):
     """Of the batch, once it is finished."""
 
     @abstractmethod
-    def parts(self, count: int) -> Sequence[Callable[[], None]]:
-        """What is to be done first, in any order, by about ``count`` threads."""
+    def parts(self, number: int) -> Sequence[Callable[[], None]]:
+        """What is to be done first, in any order, by about ``number`` threads."""
 
     @abstractmethod
     def finish(self) -> None:

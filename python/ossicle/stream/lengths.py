@@ -17,7 +17,6 @@ from ossicle.audio.arguments import raise_first, thread_count
 from ossicle.audio.resampling import check_rate
 from ossicle.data.columns import COLUMNS
 from ossicle.data.errors import ManifestError
-from ossicle.data.members import member_of
 from ossicle.data.read import source_of_rows
 from ossicle.data.recordings import (
     Recording,
@@ -244,11 +243,8 @@ def _recordings(row: Any) -> list[Recording]:
     """The recordings of a row, which may be a recording itself."""
     if isinstance(row, ManifestError):
         raise InvalidArgumentError(row.reason, source=row.source)
-    if isinstance(row, SpeechRow):
+    if isinstance(row, SpeechRow | SourceRow):
         return row.recordings
-    if isinstance(row, SourceRow):
-        known = {name: row.known.get(name) for name in ("audio", "offset", "duration", "channel")}
-        return recordings_of(known | {"audio": member_of(known["audio"])})
     if not isinstance(row, Mapping) or is_recording(row):
         return [recording_of(row)]
     found = recordings_of(row)

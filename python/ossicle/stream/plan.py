@@ -296,7 +296,8 @@ class Plan:
             )
         first = state.consumed - state.batch
         is_place = state.window < self.windows and first >= state.window
-        if not is_place or state.batch >= self._count(state.epoch, state.window):
+        batches = len(self._window(state.epoch, state.window).offsets) - 1 if is_place else 0
+        if state.batch >= batches:
             raise InvalidArgumentError(f"the plan has no such place: {state.as_dict()}")
         self._learn(state.epoch, state.window, first)
         return state.epoch, state.consumed

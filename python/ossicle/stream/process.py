@@ -193,9 +193,9 @@ class _PackedBatch(Work):
     work: Work
     slots: Slots
 
-    def parts(self, count: int) -> Sequence[Callable[[], None]]:
+    def parts(self, number: int) -> Sequence[Callable[[], None]]:
         """Those of the batch."""
-        return self.work.parts(count)
+        return self.work.parts(number)
 
     def finish(self) -> None:
         """That of the batch."""

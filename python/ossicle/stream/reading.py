@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -20,7 +20,7 @@ from ossicle.stream.tensors import has_gpu, pinned
 
 if TYPE_CHECKING:
     from ossicle.data.recordings import Recording
-    from ossicle.stream.plan import Plan, PlannedBatch
+    from ossicle.stream.plan import Plan
 
 __all__ = ["Collate", "Planned", "ReadBatch", "Reader", "Run"]
 
@@ -50,20 +50,14 @@ class Planned(NamedTuple):
     Attributes:
         source: Of each row the source, ``(B,)``.
         row: Its number there, ``(B,)``.
-        epoch: Of the batch.
-        step: Of the process in the epoch, from 0; after a resume with another number of processes
-            as if it had been theirs from the beginning.
+        epoch: Of the step.
+        step: In its epoch, as if the number of processes had always been this one.
     """
 
     source: Sequence[int]
     row: Sequence[int]
     epoch: int
     step: int
-
-    @classmethod
-    def of(cls, batch: PlannedBatch, step: int) -> Planned:
-        """A batch of a plan."""
-        return cls(batch.source.tolist(), batch.row.tolist(), batch.epoch, step)
 
 
 @dataclass(frozen=True)
@@ -156,10 +150,10 @@ class ReadBatch(Work):
         self._failed: list[_Failed] = []
         self._arrays: dict[str, Any] = {}
 
-    def parts(self, count: int) -> list[Callable[[], None]]:
+    def parts(self, number: int) -> list[Callable[[], None]]:
         """The decoding of about as many runs of recordings."""
         total = len(self._recordings)
-        edges = [total * part // count for part in range(count + 1)]
+        edges = [total * part // number for part in range(number + 1)]
         runs = [(first, last) for first, last in pairwise(edges) if first < last]
         return [partial(self._decode, first, last) for first, last in runs]
 
@@ -248,7 +242,7 @@ class Run:
         reader: What they have in common.
         epoch: Theirs.
         start: Batches of the epoch, over all processes, that come before.
-        steps: How many the process takes.
+        steps: How many the process takes; None for epoch after epoch.
         rank: The number of the process.
         world_size: How many take turns.
     """
@@ -256,17 +250,20 @@ class Run:
     reader: Reader
     epoch: int
     start: int
-    steps: int
+    steps: int | None
     rank: int
     world_size: int
 
     def __call__(self, stop: threading.Event) -> Iterator[ReadBatch]:
         """Each of them, to be read."""
-        place = (self.rank, self.world_size, self.start)
-        for step in range(self.steps):
-            found = self.reader.plan.batch(self.epoch, step, *place)
-            number = self.start // self.world_size + step
-            yield ReadBatch(self.reader, Planned.of(found, number), stop)
+        plan, place = self.reader.plan, (self.rank, self.world_size, self.start)
+        for step in count() if self.steps is None else range(self.steps):
+            found = plan.batch(self.epoch, step, *place)
+            # The step's, which is the same for all processes.
+            first = plan.state(self.epoch, self.start + step * self.world_size)
+            number = first.consumed // self.world_size
+            rows = found.source.tolist(), found.row.tolist()
+            yield ReadBatch(self.reader, Planned(*rows, first.epoch, number), stop)
 
 
 def _tried(ask: Callable[[], Given], stop: threading.Event) -> Given:

@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle.errors import InvalidArgumentError
-from ossicle.stream.budgets import BatchPlan, plan_packed, plan_padded
+from ossicle.stream.batches import Seconds, Tokens, count_batches, make_batches, sorted_batches
+from ossicle.stream.permutation import Permutation
 from ossicle.stream.turns import Turns
 
 if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
+    from ossicle.stream.audio_stream import AudioStream
 
 __all__ = ["DurationBatchSampler", "trainer_dataloader"]
 
@@ -109,8 +110,10 @@ class DurationBatchSampler(Turns):
         }
         self.too_long = np.flatnonzero(self._lengths > budget)
         self._report_too_long(budget, on_too_long)
-        self._plan = self._make_plan(budget)
-        self.num_batches = len(self._plan)
+        self._rule = _rule(self._settings)
+        keep = self._lengths >= 0 if on_too_long == "alone" else self._lengths <= budget
+        self._rows = np.flatnonzero(keep)
+        self.num_batches = count_batches(self._rule, self._lengths[self._rows], 1, mix=None)
 
     def __iter__(self) -> Iterator[list[int]]:
         places = self._begin()
@@ -124,10 +127,10 @@ class DurationBatchSampler(Turns):
     @property
     def padding(self) -> float:
         """The share of padding, 0 to 1, in this epoch's batches, each padded to its longest row."""
-        rows, _ = self._arrange(self.epoch)
+        rows, offsets = self._arrange(self.epoch)
         if len(rows) == 0:
             return 0.0
-        lengths, offsets = self._lengths[rows], self._plan.offsets
+        lengths = self._lengths[rows]
         computed = float(np.maximum.reduceat(lengths, offsets[:-1]) @ np.diff(offsets))
         return 1 - float(lengths.sum()) / computed if computed > 0 else 0.0
 
@@ -165,35 +168,31 @@ class DurationBatchSampler(Turns):
         )
         warnings.warn(f"{facts} and {fate}", UserWarning, stacklevel=3)
 
-    def _make_plan(self, budget: float) -> BatchPlan:
-        settings = self._settings
-        fitting = np.flatnonzero(self._lengths <= budget)
-        most = settings["max_batch"] or max(len(fitting), 1)
-        if settings["count_padding"]:
-            costs = self._lengths[fitting]
-            plan = plan_padded(fitting, costs, budget, most, settings["max_padding"])
-        else:
-            plan = plan_packed(fitting, self._lengths[fitting], budget, most)
-        return plan.with_single(self.too_long) if settings["on_too_long"] == "alone" else plan
-
     def _arrange(self, epoch: int) -> tuple[Ints, Ints]:
-        """All rows batch after batch, and the order that the batches come in."""
-        count = len(self._plan.rows)
+        """All rows batch after batch, and where each batch begins: one window of a `Plan`."""
         if not self._settings["shuffle"]:
-            return self._plan.arrange(-self._lengths[self._plan.rows]), np.arange(self.num_batches)
-        # Raw bits, whose stream NumPy promises to keep; it does not promise that of its shuffles.
-        bits = np.random.PCG64(np.random.SeedSequence([self._settings["seed"], epoch]))
-        rows = self._plan.arrange(bits.random_raw(count))
-        return rows, np.argsort(bits.random_raw(self.num_batches), kind="stable")
+            rows = self._rows[np.argsort(-self._lengths[self._rows], kind="stable")]
+            order, offsets = sorted_batches(self._rule, self._lengths[rows], None)
+            return rows[order], offsets
+        key = self._settings["seed"], epoch
+        rows = self._rows[Permutation(len(self._rows), *key)(np.arange(len(self._rows)))]
+        order, offsets = make_batches(self._rule, self._lengths[rows], 1, *key, mix=None)
+        return rows[order], offsets
 
-    def _batches(self, places: Iterator[int], rows: Ints, turns: Ints) -> Iterator[list[int]]:
-        offsets = self._plan.offsets
+    def _batches(self, places: Iterator[int], rows: Ints, offsets: Ints) -> Iterator[list[int]]:
         for place in places:
-            batch = turns[place]
-            yield rows[offsets[batch] : offsets[batch + 1]].tolist()
+            yield rows[offsets[place] : offsets[place + 1]].tolist()
 
 
-def trainer_dataloader(trainer: Any, sampler: DurationBatchSampler) -> DataLoader[Any]:
+def _rule(settings: dict[str, Any]) -> Seconds | Tokens:
+    """What a batch may hold: a budget in seconds and one in tokens are planned alike."""
+    budget, padding, most = (settings[name] for name in ("budget", "max_padding", "max_batch"))
+    if settings["count_padding"]:
+        return Seconds(budget, padding, most)
+    return Tokens(budget, packed=True, max_rows=most)
+
+
+def trainer_dataloader(trainer: Any, sampler: DurationBatchSampler | AudioStream) -> Any:
     """The training data loader of a `transformers.Trainer`, with the batches of ``sampler``.
 
     To be what ``get_train_dataloader`` of a subclass returns. Everything else (workers, collator,
@@ -203,7 +202,9 @@ def trainer_dataloader(trainer: Any, sampler: DurationBatchSampler) -> DataLoade
 
     Args:
         trainer: A `transformers.Trainer` or a subclass, such as TRL's ``SFTTrainer``.
-        sampler: Over the rows of ``trainer.train_dataset``.
+        sampler: Over the rows of ``trainer.train_dataset``; or an `AudioStream`, whose batches are
+            taken as they are, and whose place each checkpoint holds
+            (`ossicle.stream.trainers.stream_dataloader`).
 
     Raises:
         InvalidArgumentError: The numbers of rows differ, or accelerate is to split or dispatch
@@ -214,13 +215,17 @@ def trainer_dataloader(trainer: Any, sampler: DurationBatchSampler) -> DataLoade
     from torch.utils.data import DataLoader
     from transformers import Trainer
 
+    if not isinstance(sampler, DurationBatchSampler):
+        from ossicle.stream.trainers import stream_dataloader
+
+        return stream_dataloader(trainer, sampler)
     _check_trainer(trainer, sampler)
     loader = Trainer.get_train_dataloader(trainer)
     kept = {name: getattr(loader, name) for name in _KEPT if hasattr(loader, name)}
     loader = DataLoader(loader.dataset, batch_sampler=sampler, **kept)
     accelerator = trainer.accelerator
     # As for one process: the sampler deals the batches out itself.
-    prepared: DataLoader[Any] = prepare_data_loader(
+    return prepare_data_loader(
         loader,
         device=accelerator.device,
         num_processes=1,
@@ -228,7 +233,6 @@ def trainer_dataloader(trainer: Any, sampler: DurationBatchSampler) -> DataLoade
         put_on_device=accelerator.device_placement,
         non_blocking=accelerator.non_blocking,
     )
-    return prepared
 
 
 _KEPT = (

@@ -3,61 +3,66 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ossicle.audio import info
 from ossicle.audio.arguments import thread_count
+from ossicle.data.columns import COLUMNS
 from ossicle.data.errors import ManifestError
 from ossicle.data.members import split_name
-from ossicle.data.recordings import Recording, recording_of
-from ossicle.shard.index import list_paths, read_index
-from ossicle.shard.reader import AUDIO_EXTENSIONS, Shard
+from ossicle.data.pieces import Piece
+from ossicle.data.recordings import Recording, header_of, recordings_of
+from ossicle.shard.index import index_path, list_paths, read_index
+from ossicle.shard.reader import AUDIO_EXTENSIONS, Member, Shard
 from ossicle.stream.budgets import Floats
+from ossicle.stream.kept import Kept
 from ossicle.stream.permutation import Ints
-from ossicle.stream.tables import texts_of
+from ossicle.stream.row_store import RowStore
+from ossicle.stream.tables import lone, texts_of
 
 if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["ShardRows"]
 
-Item = TypeVar("Item")
-
-# Shards that are open at a time, and indexes of shards that are in memory.
-_OPEN = 64
+# Shards that stay open, and whose indexes stay in memory; of more shards the samples are stored.
+OPEN = 64
 # Columns of the index that are facts of a clip.
 _FACTS = ("extension", "codec", "sample_rate", "channels", "frames", "sha256", "error")
+_PLACES = ("key", "name", "offset", "size", "header_offset")
 _TEXTS = ("txt", "text", "transcript")
 
 
 class ShardRows:
     """The clips of shards, in the order of the tars.
 
-    A shard whose index is fresh is read by it alone; of others the headers are read.
+    Of a shard whose index is fresh only that is read; of others the headers are.
+
+    Args:
+        paths: The shards.
+        store: The folder of stores.
 
     Raises:
         AudioError: A shard cannot be opened.
         ManifestError: There is no shard, or no clip in them.
     """
 
-    def __init__(self, paths: list[str]) -> None:
-        self._paths = list_paths(paths)
+    def __init__(self, paths: list[str], store: Path) -> None:
+        self._paths, self._folder = list_paths(paths), store
         if not self._paths:
             raise ManifestError("no shards were given")
-        self.name = self._paths[0] if len(paths) == 1 else f"{len(paths)} shards"
-        self._shards = _Kept(lambda number: Shard(self._paths[number]), _OPEN)
-        self._indexes = _Kept(self._index, _OPEN)
+        self.name = self._paths[0] if len(self._paths) == 1 else f"{len(self._paths)} shards"
+        self._store: RowStore | None = None
+        self._open()
         with ThreadPoolExecutor(thread_count(None), thread_name_prefix="ossicle-index") as pool:
             found = list(pool.map(self._clips, range(len(self._paths))))
-        self._starts = np.cumsum([0] + [len(one[0]) for one in found])
-        self._members = np.concatenate([one[0] for one in found])
-        self._seconds = np.concatenate([one[1] for one in found])
+        self._starts = np.cumsum([0] + [len(lines) for lines, _ in found])
+        self._lines = np.concatenate([lines.astype(np.int32) for lines, _ in found])
+        self._seconds = np.concatenate([seconds for _, seconds in found])
         if not len(self):
             raise ManifestError("no member is audio by its extension", source=self.name)
 
@@ -69,125 +74,155 @@ class ShardRows:
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update(state)
-        self._shards = _Kept(lambda number: Shard(self._paths[number]), _OPEN)
-        self._indexes = _Kept(self._index, _OPEN)
+        self._open()
 
     def seconds(self) -> Floats:
         """``(N,)`` the length of each clip; out of headers where there is no fresh index."""
         seconds = self._seconds.copy()
-        for number in np.flatnonzero(np.diff(self._starts)).tolist():
-            rows = np.arange(self._starts[number], self._starts[number + 1])
-            if "frames" not in self._indexes(number).columns:
-                facts = [info(one.source) for one in self.recordings(rows.tolist())]
-                seconds[rows] = [one.frames / one.sample_rate for one in facts]
+        lacking = np.flatnonzero(np.isnan(seconds))
+        for row in lacking.tolist():
+            header = header_of(self.recordings([row])[0])
+            seconds[row] = header.frames / header.sample_rate
         return seconds
 
     def select(self, expression: pl.Expr) -> pl.Series:
-        """An expression over all clips: of columns of the index, and ``duration``."""
+        """An expression over all clips: of columns of the index, ``id`` and ``duration``."""
         import polars as pl
 
-        names = expression.meta.root_names()
-        parts = []
-        for number in range(len(self._paths)):
-            rows = slice(self._starts[number], self._starts[number + 1])
-            frame = self._indexes(number)[self._members[rows]]
-            known = [name for name in names if name in frame.columns]
-            parts.append(frame.select(known))
-        frame = pl.concat(parts) if parts and parts[0].width else pl.DataFrame()
+        names = {*expression.meta.root_names()}
+        own = {"key", *(names & {*_FACTS})}
+        parts = [
+            _with(self._indexes(number), own).select(sorted(own))[self._of(number, self._lines)]
+            for number in range(len(self._paths))
+        ]
+        frame = pl.concat(parts).rename({"key": "id"})
         if "duration" in names:
-            frame = frame.with_columns(pl.Series("duration", self._seconds))
-        if "id" in names:
-            frame = frame.with_columns(pl.Series("id", self.ids(list(range(len(self))))))
-        return frame.select(expression.alias("value")).to_series()
+            frame = frame.with_columns(pl.Series("duration", self.seconds()))
+        made: pl.Series = frame.select(expression.alias("value")).to_series()
+        return made
 
     def recordings(self, rows: list[int]) -> list[Recording]:
-        """The recording of each clip."""
-        return [recording_of(self._member(*self._place(row))) for row in rows]
+        """The recording of each clip, with the segment that its sample says."""
+        return [lone(recordings_of(row), row) for row in self._samples(rows)]
 
     def facts(self, rows: list[int]) -> list[dict[str, Any]]:
         """The columns of each clip: those of the index, and what its sample says beside it."""
-        return [self._facts(row) for row in rows]
+        found = self._samples(rows)
+        for row, facts in zip(rows, found, strict=True):
+            if not np.isnan(self._seconds[row]):
+                facts.setdefault("duration", float(self._seconds[row]))
+        return found
 
     def ids(self, rows: list[int]) -> list[str]:
         """The key of each clip."""
-        return [self._line(*self._place(row))["key"] for row in rows]
+        return [str(self._line(row)["key"]) for row in rows]
 
     def fingerprint(self) -> Iterator[bytes]:
         """What tells these clips from others."""
         for number in range(len(self._paths)):
-            rows = slice(self._starts[number], self._starts[number + 1])
-            yield from texts_of(self._indexes(number)["name"][self._members[rows]])
-        yield self._seconds.tobytes()
+            index = self._index(number, ("name",))
+            yield from texts_of(index["name"][self._of(number, self._lines)])
 
-    def _place(self, row: int) -> tuple[int, int]:
-        """The shard of a clip, and its line in the index."""
+    def _open(self) -> None:
+        self._shards = Kept(lambda number: Shard(self._paths[number]), OPEN)
+        self._indexes = Kept(lambda number: self._index(number, (*_PLACES, *_FACTS)), OPEN)
+
+    def _of(self, number: int, array: Any) -> Any:
+        """The part of an array that is of one shard."""
+        return array[self._starts[number] : self._starts[number + 1]]
+
+    def _line(self, row: int) -> dict[str, Any]:
+        """What the index says of a clip; with the members of its sample where it is stored."""
+        if len(self._paths) > OPEN:
+            return self._stored()[row]
         number = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return number, int(self._members[row])
+        return self._indexes(number).row(int(self._lines[row]), named=True)
 
-    def _line(self, number: int, line: int) -> dict[str, Any]:
-        return self._indexes(number).row(line, named=True)
+    def _stored(self) -> RowStore:
+        """The samples of many shards, of which too few can stay open."""
+        if self._store is None:
+            indexes = [index_path(path) for path in self._paths if index_path(path).exists()]
+            files = [*map(Path, self._paths), *indexes]
+            self._store = RowStore.of(self._folder, files, "clips", self._pieces())
+        return self._store
 
-    def _member(self, number: int, line: int) -> Any:
-        found = self._line(number, line)
-        return self._shards(number).member(found["key"], found["extension"])
+    def _samples(self, rows: list[int]) -> list[dict[str, Any]]:
+        return [self._sample(row, self._line(row)) for row in rows]
 
-    def _facts(self, row: int) -> dict[str, Any]:
-        number, line = self._place(row)
-        found = self._line(number, line)
-        shard = self._shards(number)
-        facts: dict[str, Any] = {"id": found["key"], "audio": self._member(number, line)}
-        seconds = float(self._seconds[row])
-        facts |= {"duration": None if np.isnan(seconds) else seconds}
-        facts |= {name: found[name] for name in _FACTS if found.get(name) is not None}
-        return {**facts, **_said(shard, found["key"])}
+    def _sample(self, row: int, line: Mapping[str, Any]) -> dict[str, Any]:
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        if "members" in line:
+            # Opened for this sample alone: to read a whole index for a clip takes too long.
+            members = [Member(*(one[name] for name in _PLACES[1:])) for one in line["members"]]
+            shard = Shard(self._paths[number], index=members)
+        else:
+            shard = self._shards(number)
+        facts: dict[str, Any] = {"id": line["key"]}
+        facts["audio"] = shard.member(line["key"], line["extension"])
+        facts |= {name: line[name] for name in _FACTS if line.get(name) is not None}
+        return {**_said(shard, line["key"]), **facts}
 
     def _clips(self, number: int) -> tuple[Ints, Floats]:
         """Of the members of a shard that are audio, their lines in the index and their lengths."""
         import polars as pl
 
-        index = self._indexes(number)
+        index = self._index(number, ("extension", "frames", "sample_rate"))
         last = pl.col("extension").str.split(".").list.last()
         is_audio = index.select(last.is_in(list(AUDIO_EXTENSIONS))).to_series()
         lines = np.flatnonzero(is_audio.to_numpy())
         if "frames" not in index.columns:
             return lines, np.full(len(lines), np.nan)
         seconds = index.select(pl.col("frames") / pl.col("sample_rate")).to_series()
-        return lines, seconds.fill_null(float("nan")).to_numpy()[lines]
+        found: Floats = seconds.fill_null(float("nan")).to_numpy()
+        return lines, found[lines]
 
-    def _index(self, number: int) -> pl.DataFrame:
+    def _index(self, number: int, columns: tuple[str, ...]) -> pl.DataFrame:
         """A line a member; with what they hold where there is a fresh index."""
         import polars as pl
 
-        shard = self._shards(number)
-        names = ["key", "name", *_FACTS]
-        found = read_index(self._paths[number], names) if shard.is_indexed else None
+        path = self._paths[number]
+        found = read_index(path, list(columns)) if _is_fresh(path) else None
         if found is not None:
             return found
-        members = [one.name for one in shard.members()]
-        split = [split_name(name) for name in members]
-        columns = {"key": [one[0] for one in split], "name": members}
-        return pl.DataFrame({**columns, "extension": [one[1] for one in split]})
+        members = self._shards(number).members()
+        frame = pl.DataFrame(members, orient="row", schema=list(Member._fields))
+        split = [split_name(name) for name in frame["name"]]
+        keys = pl.Series("key", [one[0] for one in split], pl.String)
+        return frame.with_columns(
+            keys, pl.Series("extension", [one[1] for one in split], pl.String)
+        )
+
+    def _pieces(self) -> Iterator[Piece]:
+        """Of each shard, what the index says of its clips, and where the members of each are."""
+        import polars as pl
+
+        for number in range(len(self._paths)):
+            index = self._index(number, (*_PLACES, *_FACTS))
+            members = index.group_by("key").agg(pl.struct(_PLACES[1:]).alias("members"))
+            clips = index[self._of(number, self._lines)].drop("name", "offset", "size")
+            frame = clips.join(members, on="key", how="left", maintain_order="left")
+            yield Piece(frame, range(frame.height))
 
 
-class _Kept(Generic[Item]):
-    """What was made last of numbers, for several threads."""
+def _is_fresh(path: str) -> bool:
+    """Whether the index of a shard is of the shard as it is."""
+    import polars as pl
 
-    def __init__(self, make: Callable[[int], Item], most: int) -> None:
-        self._make, self._most = make, most
-        self._lock = Lock()
-        self._kept: OrderedDict[int, Item] = OrderedDict()
+    try:
+        facts = Path(path).stat()
+        said = pl.read_parquet_metadata(index_path(path))
+    except (OSError, pl.exceptions.PolarsError):
+        return False
+    stamp = said.get("ossicle.shard.size"), said.get("ossicle.shard.mtime_ns")
+    return stamp == (str(facts.st_size), str(facts.st_mtime_ns))
 
-    def __call__(self, number: int) -> Item:
-        with self._lock:
-            if number in self._kept:
-                self._kept.move_to_end(number)
-                return self._kept[number]
-        made = self._make(number)
-        with self._lock:
-            self._kept[number] = made
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        return made
+
+def _with(index: pl.DataFrame, columns: set[str]) -> pl.DataFrame:
+    """Columns that a shard without an index does not tell are null."""
+    import polars as pl
+
+    lacking = columns - {*index.columns}
+    return index.with_columns(pl.lit(None).alias(name) for name in lacking)
 
 
 def _said(shard: Shard, key: str) -> dict[str, Any]:
@@ -204,4 +239,4 @@ def _said(shard: Shard, key: str) -> dict[str, Any]:
         elif extension in _TEXTS:
             said["text"] = shard.read(key, extension).decode(errors="replace")
     # Where it came from: the recording is in the shard.
-    return {name: value for name, value in said.items() if name not in ("audio", "wav", "path")}
+    return {name: value for name, value in said.items() if name not in COLUMNS["audio"]}

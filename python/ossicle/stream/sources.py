@@ -18,7 +18,9 @@ from ossicle.data.recordings import Recording
 from ossicle.data.rows import Rows
 from ossicle.errors import AudioFileNotFoundError, InvalidArgumentError
 from ossicle.stream.budgets import Floats
+from ossicle.stream.parquet_rows import ParquetRows, is_large
 from ossicle.stream.permutation import Ints
+from ossicle.stream.row_store import default_folder
 from ossicle.stream.shard_rows import ShardRows
 from ossicle.stream.tables import DatasetRows, RowsInMemory, Table
 
@@ -48,6 +50,8 @@ class Source:
         name: What messages call it; None takes the path.
         root: As for `ossicle.data.read`.
         columns: See there.
+        store: The folder for rows of Parquet files and shards that are many: they are written
+            there once, to be read row by row. None takes ``ossicle/rows`` of the user's cache.
 
     Raises:
         AudioFileNotFoundError: There is no such file, or nothing matches the pattern.
@@ -64,9 +68,11 @@ class Source:
         *,
         root: str | os.PathLike[str] | None = None,
         columns: Mapping[str, str] | None = None,
+        store: str | os.PathLike[str] | None = None,
     ) -> None:
         self.weight, self.where = weight, where
-        self._table = _table_of(data, root, columns)
+        folder = default_folder() if store is None else Path(store)
+        self._table = _table_of(data, folder, root, columns)
         self.name = self._table.name if name is None else name
 
     def __len__(self) -> int:
@@ -136,11 +142,16 @@ def _numbers(rows: Sequence[int] | Ints) -> list[int]:
 
 
 def _table_of(
-    data: Any, root: str | os.PathLike[str] | None, columns: Mapping[str, str] | None
+    data: Any,
+    store: Path,
+    root: str | os.PathLike[str] | None,
+    columns: Mapping[str, str] | None,
 ) -> Table:
     shards = _shards_of(data)
     if shards is not None:
-        return ShardRows(shards)
+        return ShardRows(shards, store)
+    if isinstance(data, _PATH) and is_large(Path(data)):
+        return ParquetRows(Path(data), store, root, columns)
     if isinstance(data, Rows):
         return RowsInMemory(data)
     if type(data).__module__.partition(".")[0] == "datasets" and hasattr(data, "fingerprint"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,15 +11,15 @@ import numpy as np
 from ossicle.audio.arguments import thread_count
 from ossicle.data.columns import COLUMNS
 from ossicle.data.read import read
-from ossicle.data.recordings import Recording, header_of
-from ossicle.data.rows import Rows, SpeechRow
+from ossicle.data.recordings import Recording, header_of, samples_at
+from ossicle.data.rows import Rows
 from ossicle.errors import InvalidArgumentError
 from ossicle.stream.budgets import Floats
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["DatasetRows", "RowsInMemory", "Table", "texts_of"]
+__all__ = ["DatasetRows", "RowsInMemory", "Table", "lone", "named", "seconds_of", "texts_of"]
 
 # Rows at a time, where all of them are gone through.
 _CHUNK = 1 << 16
@@ -76,7 +76,7 @@ class RowsInMemory:
 
     def seconds(self) -> Floats:
         """``(N,)`` the length of each row."""
-        return _seconds(self._rows.frame["duration"], self.recordings)
+        return seconds_of(self._rows.frame["duration"], self.recordings)
 
     def select(self, expression: pl.Expr) -> pl.Series:
         """An expression over all rows."""
@@ -84,7 +84,7 @@ class RowsInMemory:
 
     def recordings(self, rows: list[int]) -> list[Recording]:
         """The recording of each row."""
-        return [_only(row) for row in self._rows.take(rows)]
+        return [lone(row.recordings, row) for row in self._rows.take(rows)]
 
     def facts(self, rows: list[int]) -> list[dict[str, Any]]:
         """The columns of each row."""
@@ -92,7 +92,7 @@ class RowsInMemory:
 
     def ids(self, rows: list[int]) -> list[str]:
         """What each row is called."""
-        return _named(self._rows.frame["id"][rows].to_list(), rows)
+        return named(self._rows.frame["id"][rows].to_list(), rows)
 
     def fingerprint(self) -> Iterator[bytes]:
         """What tells these rows from others."""
@@ -119,8 +119,8 @@ class DatasetRows:
         import polars as pl
 
         if self._duration is None:
-            return _seconds(pl.Series([None] * len(self), dtype=pl.Float64), self.recordings)
-        return _seconds(self.select(pl.col(self._duration).cast(pl.Float64)), self.recordings)
+            return seconds_of(pl.Series([None] * len(self), dtype=pl.Float64), self.recordings)
+        return seconds_of(self.select(pl.col(self._duration).cast(pl.Float64)), self.recordings)
 
     def select(self, expression: pl.Expr) -> pl.Series:
         """An expression over all rows."""
@@ -133,7 +133,7 @@ class DatasetRows:
 
     def recordings(self, rows: list[int]) -> list[Recording]:
         """The recording of each row."""
-        return [_only(row) for row in self._read(rows)]
+        return [lone(row.recordings, row) for row in self._read(rows)]
 
     def facts(self, rows: list[int]) -> list[dict[str, Any]]:
         """The columns of each row."""
@@ -142,9 +142,9 @@ class DatasetRows:
     def ids(self, rows: list[int]) -> list[str]:
         """What each row is called."""
         if self._id is None:
-            return _named([None] * len(rows), rows)
+            return named([None] * len(rows), rows)
         found = self._frame(self._data.select_columns([self._id])[rows])[self._id].to_list()
-        return _named([None if one is None else str(one) for one in found], rows)
+        return named([None if one is None else str(one) for one in found], rows)
 
     def fingerprint(self) -> Iterator[bytes]:
         """What tells these rows from others."""
@@ -170,22 +170,36 @@ def texts_of(series: pl.Series) -> Iterator[bytes]:
         yield (series[start : start + _CHUNK].fill_null("").str.join("\0").item() + "\0").encode()
 
 
-def _named(found: list[str | None], rows: list[int]) -> list[str]:
+def named(found: list[str | None], rows: list[int]) -> list[str]:
+    """What rows are called: their numbers where they have no id."""
     return [f"{row:09d}" if one is None else one for one, row in zip(found, rows, strict=True)]
 
 
-def _only(row: SpeechRow) -> Recording:
-    found = row.recordings
+def lone(found: list[Recording], row: Mapping[str, Any]) -> Recording:
+    """The only recording of a row.
+
+    Raises:
+        InvalidArgumentError: There is none, or there are several.
+    """
     if len(found) != 1:
-        name = row["id"] or f"row {row.number}"
-        raise InvalidArgumentError(f"{name} has {len(found)} recordings, and a clip is one")
+        raise InvalidArgumentError(
+            f"the row {row['id']!r} has {len(found)} recordings, and a clip is one"
+        )
     return found[0]
 
 
-def _seconds(known: pl.Series, recordings: Callable[[list[int]], list[Recording]]) -> Floats:
-    """The durations that are known, and the rest out of headers."""
-    seconds = known.fill_null(float("nan")).to_numpy().astype(np.float64)
+def seconds_of(known: pl.Series, recordings: Callable[[list[int]], list[Recording]]) -> Floats:
+    """The durations that are known, and the rest out of headers.
+
+    Args:
+        known: Of each row, null where nothing is known.
+        recordings: Gives the recordings of rows.
+    """
+    seconds: Floats = known.to_numpy()  # null is NaN
     lacking = np.flatnonzero(np.isnan(seconds))
+    if not len(lacking):
+        return seconds
+    seconds = seconds.copy()
     chunks = [lacking[at : at + 256].tolist() for at in range(0, len(lacking), 256)]
     with ThreadPoolExecutor(thread_count(None), thread_name_prefix="ossicle-lengths") as pool:
         found = pool.map(lambda rows: [_length(one) for one in recordings(rows)], chunks)
@@ -196,4 +210,4 @@ def _seconds(known: pl.Series, recordings: Callable[[list[int]], list[Recording]
 
 def _length(recording: Recording) -> float:
     header = header_of(recording)
-    return recording.segment.frames(header.frames, header.sample_rate) / header.sample_rate
+    return samples_at(recording, header) / header.sample_rate

@@ -15,7 +15,7 @@ from ossicle.errors import InvalidArgumentError
 
 __all__ = ["Turns", "check_ranks", "distributed"]
 
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 
 
 class Turns(ABC):

@@ -41,17 +41,22 @@ impl ShardWriter {
     }
 
     /// Appends a sample: contiguous buffers by extension.
+    #[pyo3(signature = (key, members, same_shard=false))]
     fn write(
         &self,
         py: Python<'_>,
         key: &str,
         members: Vec<(String, PyBuffer<u8>)>,
+        same_shard: bool,
     ) -> PyResult<()> {
         let members: Vec<(&str, &[u8])> = members
             .iter()
             .map(|(extension, buffer)| (extension.as_str(), bytes_of(buffer)))
             .collect();
-        self.with(py, |series| series.write(key, &members))
+        self.with(py, |series| match same_shard {
+            true => series.write_beside(key, &members),
+            false => series.write(key, &members),
+        })
     }
 
     fn finish(&self, py: Python<'_>) -> PyResult<()> {

@@ -12,8 +12,7 @@ from typing import Any
 
 from ossicle.atomic import replacing
 from ossicle.data.errors import ManifestError
-from ossicle.data.manifests import json_rows
-from ossicle.data.opening import read_text
+from ossicle.data.opening import json_rows, read_text
 from ossicle.data.pieces import Found, pieces_of
 from ossicle.data.rows import Rows, SpeechRow
 from ossicle.data.writing_paths import shown

@@ -17,8 +17,8 @@ from ossicle import _native
 from ossicle.atomic import replacing
 from ossicle.audio import info
 from ossicle.data.errors import ManifestError
-from ossicle.data.manifests import json_rows
 from ossicle.data.members import shard_at
+from ossicle.data.opening import json_rows
 from ossicle.data.pieces import Found, Piece, pieces_of
 from ossicle.data.rows import Rows, SpeechRow
 from ossicle.data.writing_paths import only_path

@@ -17,8 +17,8 @@ from ossicle.atomic import replacing
 from ossicle.audio import info
 from ossicle.data.errors import ManifestError
 from ossicle.data.formats.json_lines import plain_row
-from ossicle.data.manifests import ManifestRow, json_rows
 from ossicle.data.members import shard_at
+from ossicle.data.opening import ManifestRow, json_rows
 from ossicle.data.pieces import Found, Piece, pieces_of
 from ossicle.data.rows import Rows
 from ossicle.data.writing_paths import only_path

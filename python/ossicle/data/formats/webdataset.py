@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ossicle import _native
+from ossicle.data.columns import COLUMNS
 from ossicle.data.errors import ManifestError
 from ossicle.data.formats.parquet import contents
-from ossicle.data.members import shard_at
+from ossicle.data.members import SEGMENT, pointer_in, shard_at
 from ossicle.data.pieces import Found, Piece, pieces_of
 from ossicle.data.rows import Rows, SpeechRow
 
@@ -21,6 +22,8 @@ __all__ = ["read_shards", "shards_at", "write_shard"]
 
 _AUDIO = frozenset(_native.AUDIO_EXTENSIONS)
 _TEXTS = ("txt", "text", "transcript")
+_USED = ("audio", "wav", "path", "audio_path", "audio_filepath")
+_PARTS = [name for one in ("offset", "end", "duration", "channel") for name in COLUMNS[one]]
 # Members that are no facts of a row.
 _LARGEST = 1 << 16
 
@@ -71,10 +74,17 @@ def _samples(
         member = shard.member(number, audio[0]) if audio else None
         name = None if member is None else member.name
         row = {**facts, "id": facts.get("id", key)}
-        for used in ("audio", "wav", "path", "audio_path", "audio_filepath"):
+        pointer = pointer_in(facts)
+        meant: dict[str, Any] = {}
+        if pointer is not None:
+            name = name if pointer[0] is None else pointer[0]
+            meant = {one: getattr(pointer[1], one) for one in ("offset", "duration", "channel")}
+            del row[SEGMENT]
+        for used in _USED if pointer is None else (*_USED, *_PARTS):
             # Where it came from: the recording is in the shard.
             if used in row and name is not None:
                 row[f"packed_{used}"] = row.pop(used)
+        row |= {one: value for one, value in meant.items() if value is not None}
         yield start + number, None, {**row, "audio_shard": str(tar), "audio_member": name}
 
 

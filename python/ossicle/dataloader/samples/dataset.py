@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from ossicle.data.arrays import Column, Columns, Lookup, Strings
 from ossicle.data.errors import SampleError
-from ossicle.data.tables import Table, frame_of, source_of
+from ossicle.data.frames import Table, frame_of, source_of
 from ossicle.dataloader.samples.epoch import SharedEpoch, sample_seed
 from ossicle.dataloader.samples.fault_policy import BAD, FaultPolicy
 from ossicle.dataloader.samples.loaders import FeatureLoader

@@ -10,11 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from ossicle.audio import info
 from ossicle.audio.resampling import check_rate
 from ossicle.data.arrays import Lookup, Strings
 from ossicle.data.errors import SampleError
-from ossicle.data.tables import Table
+from ossicle.data.frames import Table
+from ossicle.data.recordings import header_of, samples_at
+from ossicle.data.segments import Segment
 from ossicle.dataloader.samples.shard_set import ShardSet, decode, sample_error
 from ossicle.dataloader.samples.sources import (
     ManifestRows,
@@ -70,6 +71,13 @@ class FeatureLoader(ABC):
     @abstractmethod
     def available_ids(self) -> list[WavID]:
         """All that can be loaded."""
+
+    def segment(self, wav_id: WavID) -> Segment:
+        """The part of a recording that the loader's own source says an id means, which it loads.
+
+        Here all of it.
+        """
+        return Segment()
 
     def load_range(
         self, wav_id: WavID, offset: float = 0.0, duration: float | None = None
@@ -134,8 +142,8 @@ class WaveformLoader(FeatureLoader):
     ) -> tuple[Waveform, SampleRate]:
         """A part of it; no more is decoded than that needs."""
         _check_range(offset, duration)
-        path = self._files.path(wav_id)
-        return decode(path, wav_id, self.sample_rate, self.mono, offset, duration)
+        recording = self._files.recording(wav_id)
+        return decode(recording, wav_id, self.sample_rate, self.mono, offset, duration)
 
     def load_metadata(self, wav_id: WavID) -> MetadataDict:
         """``wav_id`` and ``path``."""
@@ -145,10 +153,16 @@ class WaveformLoader(FeatureLoader):
         """All files, in the order of the source; of a folder sorted."""
         return list(self._files.ids.strings)
 
+    def segment(self, wav_id: WavID) -> Segment:
+        """The segment of its file that the manifest says."""
+        return self._files.segment(wav_id)
+
     def duration(self, wav_id: WavID) -> float:
-        """Seconds, from the headers."""
+        """Seconds, from the headers; of a segment its own."""
+        recording = self._files.recording(wav_id)
         try:
-            return info(self._files.path(wav_id)).duration
+            header = header_of(recording)
+            return samples_at(recording, header) / header.sample_rate
         except AudioError as error:
             raise sample_error(error, wav_id) from error
 
@@ -247,6 +261,10 @@ class RawFileLoader(FeatureLoader):
             return own
         return own | self.metadata.load_metadata(wav_id)
 
+    def segment(self, wav_id: WavID) -> Segment:
+        """The segment of its file that the manifest of the waveforms says."""
+        return self.waveforms.segment(wav_id)
+
     def available_ids(self) -> list[WavID]:
         """All recordings, whether or not something is known of them."""
         return self.waveforms.available_ids()
@@ -329,7 +347,7 @@ class WebDatasetLoader(FeatureLoader):
         """Seconds, from the headers."""
         number = self._keys.find(wav_id)
         clips = self._clips(wav_id) if number is None else [number]
-        return sum(self._shards.info(clip, self._keys.strings[clip]).duration for clip in clips)
+        return sum(self._shards.length(clip, self._keys.strings[clip]).seconds for clip in clips)
 
     def _clips(self, wav_id: WavID) -> list[int]:
         return self._numbers(wav_id) or [self._keys.number(wav_id)]
@@ -361,18 +379,15 @@ class WebDatasetLoader(FeatureLoader):
 
     def _lengths(self, wav_id: WavID, clips: list[int]) -> tuple[int, int, list[int]]:
         """The clips' rate and channels, and their numbers of samples."""
-        named = [(clip, self._keys.strings[clip]) for clip in clips]
-        infos = [self._shards.info(*clip) for clip in named]
-        wanted, mono = self._shards.sample_rate, self._shards.mono
-        kinds = {(wanted or one.sample_rate, 1 if mono else one.channels) for one in infos}
+        found = [self._shards.length(clip, self._keys.strings[clip]) for clip in clips]
+        kinds = {(one.sample_rate, one.channels) for one in found}
         if len(kinds) > 1:
             differing = ", ".join(f"{channels} at {rate} Hz" for rate, channels in sorted(kinds))
             raise SampleError(
                 f"the recording's clips differ in channels or rate: {differing}", wav_id=wav_id
             )
         ((rate, channels),) = kinds
-        pairs = zip(named, infos, strict=True)
-        return rate, channels, [self._shards.samples(*clip, facts) for clip, facts in pairs]
+        return rate, channels, [one.samples for one in found]
 
 
 def _is_clip_number(text: str) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ossicle.data.arrays import Ints
-from ossicle.data.tables import Table
+from ossicle.data.frames import Table
 from ossicle.dataloader.samples.strata import Shares, quotas_of, strata_of
 from ossicle.errors import InvalidArgumentError
 from ossicle.stream.turns import Turns

@@ -6,7 +6,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,16 +15,15 @@ from ossicle.audio.resampling import check_rate
 from ossicle.data.columns import value_of
 from ossicle.data.errors import ManifestError, MetadataError, SampleError
 from ossicle.data.npz import read_npy, read_npz
-from ossicle.data.recordings import Header, Recording, samples_at
+from ossicle.data.recordings import Recording, header_of, part_of, samples_at
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.shard import Shard
 from ossicle.shard.index import Shards, list_paths
 
 if TYPE_CHECKING:
-    from ossicle.audio import AudioInfo
     from ossicle.dataloader.types import MetadataDict, SampleRate, Waveform
 
-__all__ = ["ShardSet", "decode", "sample_error"]
+__all__ = ["Length", "ShardSet", "decode", "sample_error"]
 
 # Of members beside the audio, what is read, by the last part of their extensions.
 _READ = frozenset({"json", "npz", "npy", "txt", "cls"})
@@ -105,31 +104,37 @@ class ShardSet:
         Raises:
             SampleError: It has no audio, or several, or cannot be decoded.
         """
-        shard, number = self.place(sample)
-        try:
-            member = shard.member(number)
-        except AudioError as error:
-            raise sample_error(error, key) from error
-        return decode(member, key, self.sample_rate, self.mono, offset, duration)
+        recording = self.recording(sample, key)
+        return decode(recording, key, self.sample_rate, self.mono, offset, duration)
 
-    def info(self, sample: int, key: str) -> AudioInfo:
-        """What the headers of its audio say."""
+    def recording(self, sample: int, key: str) -> Recording:
+        """A sample's recording, with the segment that is meant of it.
+
+        Raises:
+            SampleError: It has no audio, or several.
+        """
         shard, number = self.place(sample)
         try:
-            return info(shard.member(number))
+            return shard.recording(number)
         except AudioError as error:
             raise sample_error(error, key) from error
 
-    def samples(self, sample: int, key: str, facts: AudioInfo) -> int:
-        """Samples a channel that `waveform` gives of it, whose headers say ``facts``."""
-        if self.sample_rate is None:
-            return facts.frames
-        shard, number = self.place(sample)
+    def length(self, sample: int, key: str) -> Length:
+        """How long a sample is, by the headers of its audio.
+
+        Raises:
+            SampleError: It has no audio, or several, or cannot be read.
+        """
+        recording = self.recording(sample, key)
         try:
-            header = Header(facts.sample_rate, facts.frames, facts.remarks, facts.channels)
-            return samples_at(Recording(shard.member(number), key), header, self.sample_rate)
+            header = header_of(recording)
+            samples = samples_at(recording, header, self.sample_rate)
+            seconds = samples_at(recording, header) / header.sample_rate
         except AudioError as error:
             raise sample_error(error, key) from error
+        is_one = self.mono or recording.segment.channel is not None
+        rate = self.sample_rate or header.sample_rate
+        return Length(samples, rate, 1 if is_one else header.channels, seconds)
 
     def metadata(self, sample: int) -> MetadataDict:
         """What the members of a sample say beside its audio, with its ``wav_id``.
@@ -161,8 +166,24 @@ def with_ids(metadata: MetadataDict, key: str) -> MetadataDict:
     return metadata | (wav_id if str(own) == key else wav_id | {"clip_id": key})
 
 
+class Length(NamedTuple):
+    """How long a sample is.
+
+    Attributes:
+        samples: A channel, at ``sample_rate``.
+        sample_rate: In Hz, of what is decoded.
+        channels: How many there are then.
+        seconds: By the recording's own rate.
+    """
+
+    samples: int
+    sample_rate: int
+    channels: int
+    seconds: float
+
+
 def decode(
-    source: Any,
+    recording: Recording,
     wav_id: str,
     sample_rate: int | None,
     mono: bool,
@@ -171,13 +192,29 @@ def decode(
 ) -> tuple[Waveform, SampleRate]:
     """A float32 tensor (channels, samples) and its rate; errors name the recording.
 
+    The range is of the recording's segment.
+
     Raises:
         SampleError: It cannot be decoded.
     """
     import torch
 
+    source = recording.source
     try:
-        waveform, rate = load(source, sample_rate, mono=mono, offset=offset, duration=duration)
+        part = part_of(recording)
+        if part is None:
+            waveform, rate = load(source, sample_rate, mono=mono, offset=offset, duration=duration)
+        else:
+            rate = info(source).sample_rate if sample_rate is None else sample_rate
+            inside = part.inside(offset, duration, rate)
+            waveform, rate = load(
+                source,
+                sample_rate,
+                mono=mono or part.channel is not None,
+                offset=inside.offset,
+                duration=inside.duration,
+                channel=inside.channel,
+            )
     except AudioError as error:
         raise sample_error(error, wav_id) from error
     return torch.from_numpy(np.atleast_2d(waveform)), rate

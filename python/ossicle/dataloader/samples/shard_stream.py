@@ -16,6 +16,7 @@ from ossicle.dataloader.types import Sample
 from ossicle.errors import InvalidArgumentError, check_on_error
 from ossicle.faults import Fault
 from ossicle.shard.index import Shards
+from ossicle.stream.permutation import Permutation, random_bits
 from ossicle.stream.turns import check_ranks, distributed
 
 if TYPE_CHECKING:
@@ -25,16 +26,21 @@ if TYPE_CHECKING:
 
 __all__ = ["WebDatasetSpeechDataset"]
 
-_STATE_VERSION = 1
+_STATE_VERSION = 2
+# What the randomness is for.
+_SHARDS, _BLOCKS, _BUFFER = range(3)
+# Samples whose numbers are looked up at a time.
+_CHUNK = 1_024
 
 
 class WebDatasetSpeechDataset(IterableDataset[Sample]):
     """The samples of shards as a stream, in the order of the tars, or shuffled.
 
-    An epoch's order is a function of the shards, ``seed`` and the epoch. It is cut into stretches,
-    one for each process and each of its workers, of equal length up to one sample: nothing comes
-    twice, and nothing is lost, however many there are. Metadata is that of `WebDatasetLoader`, with
-    ``seed`` as in `SpeechDataset`.
+    An epoch's order is a function of the shards, ``seed`` and the epoch. Processes take turns at
+    it, and of each process its workers: nothing comes twice, and nothing is lost, however many
+    there are; a `DataLoader` with ``batch_size=None`` gives the samples of a process in this order
+    whatever its workers. A state is a place in the order, which any number of processes and workers
+    goes on from. Metadata is that of `WebDatasetLoader`, with ``seed`` as in `SpeechDataset`.
 
     Args:
         shards: Their paths; with an index beside each (`ossicle.index_shards`), no tar header is
@@ -43,8 +49,8 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
         sample_rate: In Hz, what to resample to; None keeps each clip's own.
         mono: Take the mean of the channels, before resampling, in place of all of them.
         shuffle_shards: Take the shards in a new order in each epoch.
-        shuffle_buffer: A sample moves by up to so many places. Only numbers are shuffled, so no
-            audio waits in memory, however large it is.
+        shuffle_buffer: A sample moves by less than so many places. Only numbers are shuffled, so
+            no audio waits in memory, however large it is.
         seed: Of the order and of ``metadata["seed"]``, at least 0.
         drop_last: Leave out the last samples of the order, fewer than there are processes, so that
             all have as many, in as many batches.
@@ -89,7 +95,7 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
         self._policy = FaultPolicy(on_error, max_bad_share, ledger_path)
         self._shards = ShardSet(shards, sample_rate, mono, max_open)
         self._epoch = SharedEpoch()
-        self._done, self._resumed = 0, dict[str, Any]()
+        self._start = self._done = 0
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker that is spawned knows nothing of torch.distributed.
@@ -105,10 +111,9 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
 
     @property
     def num_samples(self) -> int:
-        """How many samples this process gives in an epoch, over all of its workers."""
+        """How many samples this process gives from where it stands, over all of its workers."""
         rank, world_size = self.ranks
-        first, end = self._stretch(rank, world_size)
-        return end - first
+        return len(range(self._start + rank, self._end(world_size), world_size))
 
     @property
     def epoch(self) -> int:
@@ -118,7 +123,7 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch that the next iteration gives, here and in workers that already run."""
         if epoch != self.epoch:
-            self._done, self._resumed = 0, {}
+            self._start = self._done = 0
         self._epoch.set(epoch)
 
     @property
@@ -127,33 +132,35 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
         return self._policy.faults
 
     def __iter__(self) -> Iterator[Sample]:
-        consumer, consumers = self._consumer()
-        first, end = self._stretch(consumer, consumers)
-        self._done = self._start(consumer, consumers)
-        epoch = self.epoch
-        order = self._order(epoch)[first:end].copy()
-        for place in range(self._done, len(order)):
-            self._done = place + 1
-            sample = self._sample(int(order[place]), epoch)
-            if sample is not None:
-                yield sample
+        reader, readers = self._reader()
+        start, end, epoch = self._start, self._end(self.ranks[1]), self.epoch
+        places = range(start + reader, end, readers)
+        self._done = start
+        for first in range(0, len(places), _CHUNK):
+            part = places[first : first + _CHUNK]
+            for place, number in zip(part, self._order(epoch, np.array(part)), strict=True):
+                # Once all readers have taken this turn, so many are done.
+                self._done = min(place - reader + readers, end)
+                sample = self._sample(int(number), epoch)
+                if sample is not None:
+                    yield sample
+        self._done = end
+        self._start = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Where this process, or this worker, stands in the epoch, as plain values.
+        """Where the epoch stands once all readers have given as many samples, as plain values.
 
         In a worker of torchdata's ``StatefulDataLoader`` it is called for each; PyTorch's own
         `DataLoader` does so without workers only.
         """
-        consumer, consumers = self._consumer()
-        place = {"consumer": consumer, "consumers": consumers, "samples_done": self._done}
-        return {"version": _STATE_VERSION, "epoch": self.epoch, **place, **self._settings()}
+        place = {"epoch": self.epoch, "samples_done": self._done}
+        return {"version": _STATE_VERSION, **place, **self._settings()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken: the next iteration gives the rest of its epoch.
 
         Raises:
-            InvalidArgumentError: It is of other shards or settings; at the next iteration, where it
-                is of another process or worker, or of another number of them.
+            InvalidArgumentError: It is of other shards or settings.
         """
         own = {"version": _STATE_VERSION, **self._settings()}
         wrong = sorted(name for name in own if state.get(name) != own[name])
@@ -161,7 +168,7 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
             facts = ", ".join(f"{name} was {state.get(name)!r}, is {own[name]!r}" for name in wrong)
             raise InvalidArgumentError(f"the state is of other shards or settings: {facts}")
         self._epoch.set(int(state["epoch"]))
-        self._done, self._resumed = int(state["samples_done"]), dict(state)
+        self._start = self._done = int(state["samples_done"])
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -173,46 +180,43 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
             "drop_last": self.drop_last,
         }
 
-    def _consumer(self) -> tuple[int, int]:
+    def _reader(self) -> tuple[int, int]:
+        """The number of this process or worker in a turn, and how many take turns."""
         rank, world_size = self.ranks
         worker = get_worker_info()
         if worker is None:
             return rank, world_size
-        return rank * worker.num_workers + worker.id, world_size * worker.num_workers
+        # A `DataLoader` asks its workers in turn: its samples come in the order of the epoch.
+        return worker.id * world_size + rank, world_size * worker.num_workers
 
-    def _stretch(self, consumer: int, consumers: int) -> tuple[int, int]:
-        """Where what one consumer takes begins and ends in the epoch's order."""
-        count, world_size = len(self._shards), self.ranks[1]
-        if self.drop_last:
-            count -= count % world_size
-        return consumer * count // consumers, (consumer + 1) * count // consumers
+    def _end(self, world_size: int) -> int:
+        """Where this iteration ends in the epoch's order."""
+        count = len(self._shards)
+        return count - (count - self._start) % world_size if self.drop_last else count
 
-    def _start(self, consumer: int, consumers: int) -> int:
-        state, self._resumed = self._resumed, {}
-        if not state:
-            return 0
-        was = state["consumer"], state["consumers"]
-        if was != (consumer, consumers):
-            raise InvalidArgumentError(
-                f"the state is that of reader {was[0]} of {was[1]} (processes times workers), this "
-                f"is {consumer} of {consumers}: resume with the same numbers of processes and "
-                "workers"
-            )
-        return int(state["samples_done"])
-
-    def _order(self, epoch: int) -> Ints:
-        """The numbers of all samples in the order of an epoch."""
-        starts = self._shards.starts
-        # Raw bits, whose stream NumPy promises to keep; it does not promise that of its shuffles.
-        bits = np.random.PCG64(np.random.SeedSequence([self.seed, epoch]))
-        order: Ints = np.arange(len(self._shards))
-        if self.shuffle_shards:
-            turns = np.argsort(bits.random_raw(len(starts) - 1), kind="stable")
-            order = np.concatenate([order[starts[turn] : starts[turn + 1]] for turn in turns])
+    def _order(self, epoch: int, places: Ints) -> Ints:
+        """``(N,)`` the numbers of the samples at ``(N,)`` rising places of an epoch."""
         if self.shuffle_buffer > 1:
-            moves = bits.random_raw(len(order)) / 2.0**64 * self.shuffle_buffer
-            order = order[np.argsort(np.arange(len(order)) + moves, kind="stable")]
-        return order
+            places = self._moved(epoch, places)
+        starts = self._shards.starts
+        if not self.shuffle_shards:
+            return places
+        turns = Permutation(len(starts) - 1, self.seed, _SHARDS, epoch)(np.arange(len(starts) - 1))
+        ends = np.cumsum(np.diff(starts)[turns])
+        turn = np.searchsorted(ends, places, side="right")
+        before_end: Ints = ends[turn] - places
+        return np.asarray(starts[turns[turn] + 1] - before_end)
+
+    def _moved(self, epoch: int, places: Ints) -> Ints:
+        """Places mixed in blocks of the buffer's size, which begin elsewhere in each epoch."""
+        size, count = self.shuffle_buffer, len(self._shards)
+        shift = int(random_bits([0], self.seed, _BLOCKS, epoch)[0] % np.uint64(size))
+        blocks = np.unique((places + shift) // size)
+        whole = (blocks[:, None] * size + np.arange(size) - shift).ravel()
+        whole = whole[(whole >= 0) & (whole < count)]
+        bits = random_bits(whole, self.seed, _BUFFER, epoch)
+        mixed = whole[np.lexsort((bits, (whole + shift) // size))]
+        return np.asarray(mixed[np.searchsorted(whole, places)])
 
     def _sample(self, number: int, epoch: int) -> Sample | None:
         key = f"sample {number}"

@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from ossicle.data.arrays import Columns, Lookup, Strings
 from ossicle.data.columns import COLUMNS
 from ossicle.data.errors import ManifestError, MetadataError
+from ossicle.data.frames import Table, frame_of, ids_as_text, source_of
 from ossicle.data.npz import read_npz
-from ossicle.data.tables import Table, frame_of, source_of
+from ossicle.data.recordings import Recording
+from ossicle.data.segments import Segment, segment_of
+from ossicle.errors import InvalidArgumentError
 from ossicle.outputs import PathLike
 from ossicle.shard import AUDIO_EXTENSIONS
 
 if TYPE_CHECKING:
+    import polars
+
     from ossicle.dataloader.types import MetadataDict, WavID
 
 __all__ = [
@@ -26,8 +31,12 @@ __all__ = [
     "SideCars",
     "folder_of",
     "ids_of",
+    "part_of_row",
+    "parts_of",
     "recordings",
 ]
+
+_PARTS = ("offset", "end", "duration", "channel")
 
 
 @runtime_checkable
@@ -42,10 +51,21 @@ class MetadataSource(Protocol):
 
 
 class Files:
-    """Paths by id."""
+    """Recordings by id: paths, and where rows of a manifest say so the segments of them.
 
-    def __init__(self, ids: Strings, paths: Strings, root: str, source: str) -> None:
+    Args:
+        ids: Of the recordings.
+        paths: Of their files.
+        root: The folder that the paths are relative to.
+        source: What errors call them.
+        parts: The columns that say segments, where there are any.
+    """
+
+    def __init__(
+        self, ids: Strings, paths: Strings, root: str, source: str, parts: Columns | None = None
+    ) -> None:
         self.ids, self._paths, self._root = Lookup(ids, source), paths, root
+        self._parts = parts
 
     def path(self, wav_id: WavID) -> str:
         """Where a file is.
@@ -55,6 +75,38 @@ class Files:
         """
         # Joined as text: an absolute path has no root.
         return os.path.join(self._root, self._paths[self.ids.number(wav_id)])  # noqa: PTH118
+
+    def recording(self, wav_id: WavID) -> Recording:
+        """A file and the segment of it.
+
+        Raises:
+            MetadataError: There is no such id, or what is said of the segment makes no sense.
+        """
+        path = self.path(wav_id)
+        return Recording(path, path, segment=self.segment(wav_id))
+
+    def segment(self, wav_id: WavID) -> Segment:
+        """The segment of a file."""
+        number = self.ids.number(wav_id)
+        return Segment() if self._parts is None else part_of_row(self._parts.row(number), wav_id)
+
+
+def part_of_row(row: Mapping[str, Any], wav_id: WavID) -> Segment:
+    """The segment that the columns of a row say.
+
+    Raises:
+        MetadataError: They make no sense.
+    """
+    try:
+        return segment_of(row, 1)[0]
+    except InvalidArgumentError as error:
+        raise MetadataError(error.reason, wav_id=wav_id) from error
+
+
+def parts_of(frame: polars.DataFrame) -> polars.DataFrame | None:
+    """The columns of a frame that say segments of recordings; None where it has none."""
+    names = [name for one in _PARTS for name in COLUMNS[one] if name in frame.columns]
+    return frame.select(names) if names else None
 
 
 class ManifestRows:
@@ -141,7 +193,9 @@ def folder_of(source: Any) -> Path | None:
 def _files_of_table(table: Table, column: str | None, root: str) -> Files:
     """The paths in a manifest."""
     source = source_of(table)
-    frame = frame_of(table, None if column is None else ["wav_id", column])
+    frame = frame_of(table)
+    if column is not None:
+        _ = frame_of(frame, ["wav_id", column])
     chosen = column or next((name for name in COLUMNS["audio"] if name in frame.columns), None)
     if chosen is None:
         known = ", ".join(COLUMNS["audio"])
@@ -153,7 +207,9 @@ def _files_of_table(table: Table, column: str | None, root: str) -> Files:
     empty = frame[chosen].is_null().arg_max() if frame[chosen].null_count() else None
     if empty is not None:
         raise ManifestError("the path is null", source=source, wav_id=ids[empty], column=chosen)
-    return Files(ids, Strings.of(frame[chosen].to_list()), root, source)
+    parts = parts_of(frame)
+    columns = None if parts is None else Columns.of(parts, source)
+    return Files(ids, Strings.of(frame[chosen].to_list()), root, source, columns)
 
 
 def ids_of(frame: Any, source: str) -> Strings:
@@ -165,7 +221,7 @@ def ids_of(frame: Any, source: str) -> Strings:
     if "wav_id" not in frame.columns:
         why = f"unknown column; the columns are {', '.join(frame.columns)}"
         raise ManifestError(why, source=source, column="wav_id")
-    ids = frame["wav_id"]
+    ids = ids_as_text(frame["wav_id"])
     if ids.null_count() or str(ids.dtype) != "String":
         told = "with nulls" if ids.null_count() else str(ids.dtype)
         why = f"ids must be text, not {told}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -13,8 +12,9 @@ import numpy.typing as npt
 
 from ossicle.data.arrays import Ints
 from ossicle.data.errors import ManifestError
-from ossicle.data.tables import Table, frame_of, source_of
+from ossicle.data.frames import Table, frame_of, source_of
 from ossicle.errors import InvalidArgumentError
+from ossicle.stream.mixing import apportion
 
 if TYPE_CHECKING:
     import polars
@@ -129,17 +129,7 @@ def _weights(strata: Strata, shares: Shares) -> npt.NDArray[np.float64]:
 
 
 def _round(weights: npt.NDArray[np.float64], total: int) -> Ints:
-    if not len(weights) and total:
-        raise InvalidArgumentError(f"{total} samples of a manifest without rows")
-    # In fractions: remainders that are equal must not differ by a rounding.
-    shares = [Fraction(weight) for weight in weights.tolist()]
-    whole = sum(shares)
-    exact = [share * total / whole for share in shares]
-    quotas = [math.floor(share) for share in exact]
-    by_remainder = sorted(range(len(exact)), key=lambda at: quotas[at] - exact[at])
-    for at in by_remainder[: total - sum(quotas)]:
-        quotas[at] += 1
-    return np.array(quotas, np.int64)
+    return np.array(apportion(weights.tolist(), total), np.int64)
 
 
 def _most(weights: npt.NDArray[np.float64], sizes: Ints) -> Ints:

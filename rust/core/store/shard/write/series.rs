@@ -72,6 +72,17 @@ impl Series {
         self.write_as_read(key, members)
     }
 
+    /// [`Series::write`] of a sample that stays with the one before, in whose shard is what it points to.
+    ///
+    /// # Errors
+    /// As of [`Series::write`].
+    pub fn write_beside(&mut self, key: &str, members: &[(&str, &[u8])]) -> Result<()> {
+        let split = std::mem::take(&mut self.split);
+        let written = self.write(key, members);
+        self.split = split;
+        written
+    }
+
     /// [`Series::write`] of a sample as a reader gives it, careless names among them.
     pub(in super::super) fn write_as_read(
         &mut self,

@@ -1,0 +1,27 @@
+"""docs/stream.md: its blocks run as they are written."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PAGE = Path(__file__).parents[1] / "docs" / "stream.md"
+
+
+def test_the_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    told = 0
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(block, str(PAGE), "exec"), names)
+        # What a line's comment says is what its expression gives.
+        for line in block.splitlines():
+            code, mark, value = line.partition("  # ")
+            if mark:
+                assert eval(code, names) == ast.literal_eval(value), line
+                told += 1
+    assert told == 2
