@@ -156,7 +156,7 @@ def test_bad_rows_are_raised_or_left_out_and_counted(
         (4, "no recording"),
     ]
     (tmp_path / "all-bad.jsonl").write_text("[]\n[]\n")
-    with pytest.raises(ManifestError, match="not valid JSON"):
+    with pytest.raises(ManifestError, match=r"row 0 \(line 1\): not a JSON object"):
         open_source(tmp_path / "all-bad.jsonl", training.small("x", on_error="skip"), encoder)
     for name in ("none.jsonl", "none.parquet", "none.tar", "none"):
         with pytest.raises((FileNotFoundError, AudioFileNotFoundError)):

@@ -54,8 +54,8 @@ def recording_features(
         on_error="collect",
         **segments(parts),
     )
-    for place, error in errors.items():
-        batch.errors[place] = error
+    for place, refused in errors.items():
+        batch.errors[place] = refused
     if on_error == "raise":
         raise_first(batch.errors)
     return batch
