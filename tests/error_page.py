@@ -79,12 +79,20 @@ ADVICE = {
         "A row lacks a key, or one of its values cannot be used.",
         "Correct the row; `ossicle.collator.preflight` finds all such rows at once.",
     ),
+    "ClipTooLongError": (
+        'With `too_long="error"`, a clip is longer than `max_length_seconds` or than its processor '
+        "hears; its text would belong to more than is heard.",
+        "Cut the recording and its text into segments (`offset`, `duration`), raise "
+        '`max_length_seconds`, or pass `too_long="drop"`.',
+    ),
     "TextTooLongError": (
-        "`max_length` leaves no room for a row's text or response.",
-        "Raise `max_length`, lower `max_length_seconds` or shorten the prompt.",
+        "`max_length` leaves no room for a row's text or response, or, with "
+        '`too_long="error"`, a row has more tokens than `max_length` or the decoder takes.',
+        "Raise `max_length`, lower `max_length_seconds`, shorten the prompt or cut the recording "
+        "and its text into segments.",
     ),
     "NoLabelError": (
-        "A row has no response, so that there is nothing to compute a loss on.",
+        "A row has no text, or no response, so that there is nothing to compute a loss on.",
         'Check the conversation, or pass `loss_on="all"`.',
     ),
     "StreamError": (

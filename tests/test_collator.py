@@ -56,7 +56,14 @@ def processor() -> Any:
 
 
 def collator_of(processor: Any, /, **changes: Any) -> AudioLmCollator:
-    arguments = {"processor": processor, "sample_rate": RATE, "max_length_seconds": 30.0, **changes}
+    # All that is not padding, as the processor's own ids are compared.
+    arguments = {
+        "processor": processor,
+        "sample_rate": RATE,
+        "max_length_seconds": 30.0,
+        "loss_on": "all",
+        **changes,
+    }
     return AudioLmCollator(**arguments)
 
 

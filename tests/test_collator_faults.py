@@ -92,7 +92,7 @@ def test_rows_of_another_form_always_raise(tmp_path: Path) -> None:
     processor, _ = family(NAME)
     for on_error in ("skip", "replace"):
         with pytest.raises(RowError, match="row 1"):
-            collator_of(processor, on_error=on_error)([good(tmp_path), {"text": AUDIO}])
+            collator_of(processor, on_error=on_error)([good(tmp_path), {"label": 1}])
 
 
 def test_a_member_of_a_shard_is_named(tmp_path: Path) -> None:

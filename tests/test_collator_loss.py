@@ -223,5 +223,5 @@ def test_an_unknown_choice_is_refused() -> None:
 def test_all_is_every_token_that_is_not_padding() -> None:
     processor, _ = family("Qwen2Audio", CHATML)
     rows = [chat_row("one", "two"), row_of("Qwen2Audio")]
-    batch = collator_of(processor)(rows)
+    batch = collator_of(processor, loss_on="all")(rows)
     assert torch.equal(batch["labels"] == -100, batch["attention_mask"] == 0)

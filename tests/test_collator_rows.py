@@ -97,11 +97,13 @@ def test_several_recordings_keep_their_order(file: Path) -> None:
     mixed = [array(9_000, 2), file.read_bytes(), str(other)]
     rows = [
         {"audio_path": [str(file), other], "text": f"{AUDIO} one {AUDIO} two"},
-        {"audio": mixed, "text": AUDIO * 3},
+        {"audio": mixed, "text": f"{AUDIO * 3} three"},
     ]
     batch = collator(rows)
     sources = [str(file), other, *mixed]
-    alone = [collator([{"audio": each, "text": AUDIO}])["input_features"] for each in sources]
+    alone = [
+        collator([{"audio": each, "text": f"{AUDIO} one"}])["input_features"] for each in sources
+    ]
     assert torch.equal(batch["input_features"], torch.cat(alone))
 
 
@@ -221,8 +223,8 @@ def test_arrays_are_resampled_and_cut_like_files(tmp_path: Path) -> None:
     collator = collator_of(processor, auto_resample=True, max_length_seconds=0.75)
     path = tmp_path / "a.wav"
     soundfile.write(path, samples(48_000, rate=48_000), 48_000, subtype="FLOAT")
-    wanted = collator([{"audio_path": str(path), "text": AUDIO}])
-    got = collator([{"audio": array(48_000, rate=48_000), "text": AUDIO}])
+    wanted = collator([{"audio_path": str(path), "text": f"{AUDIO} one"}])
+    got = collator([{"audio": array(48_000, rate=48_000), "text": f"{AUDIO} one"}])
     assert got.keys() == wanted.keys()
     assert torch.equal(got["feature_attention_mask"], wanted["feature_attention_mask"])
     difference = (got["input_features"] - wanted["input_features"])[:, :, :72].abs()

@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import io
 import json
+import pickle
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,10 @@ import soundfile
 from commands import run
 
 import ossicle
-from ossicle.data import ManifestError, Rows, check, read, split
+from ossicle.audio import encode
+from ossicle.data import ManifestError, Rows, Segment, check, read, split
+from ossicle.data.read import source_of_rows
+from ossicle.errors import AudioFileNotFoundError
 
 RATE = 16_000
 
@@ -51,6 +55,44 @@ SEGMENTS = [
     {"id": "c", "audio": "1.wav", "offset": 0.0, "duration": 1.0, "channel": 0, "text": "three",
      "speaker": "s2", "language": "de"},
 ]  # fmt: skip
+
+
+CUT = {
+    "parquet": {"embed": True}, "hf-folder": {}, "webdataset": {}, "shar": {"shard_size": 2},
+    "nemo-tarred": {"shard_size": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_segments_are_cut_out_by_the_formats_that_hold_recordings(folder: Path, name: str) -> None:
+    whole = {"id": "d", "audio": "2.wav", "text": "four"}
+    rows = read([*SEGMENTS, whole], root=folder)
+    out = folder / {"parquet": "out.parquet", "webdataset": "out.tar"}.get(name, "out")
+    rows.write(out, name, **CUT[name])
+    again = read(out)
+    assert (again.format, again.faults) == (name, [])
+    assert [row.text for row in again] == ["one", "two", "three", "four"]
+    assert [row.offset for row in again] == [row.channel for row in again] == [None] * 4
+    for row, wanted in zip(again, rows, strict=True):
+        [ours], [cut] = row.recordings, wanted.recordings
+        sound, _ = ossicle.load(ours.source, mono=False)
+        whole_sound, _ = ossicle.load(cut.source, mono=False)
+        at = round((wanted.offset or 0) * RATE)
+        end = at + round(wanted.duration * RATE) if wanted.duration else None
+        channels = (
+            slice(None) if wanted.channel is None else slice(wanted.channel, wanted.channel + 1)
+        )
+        np.testing.assert_array_equal(sound, whole_sound[channels, at:end])
+    if name not in ("parquet", "webdataset"):
+        with pytest.raises(ManifestError, match="not empty"):
+            rows.write(out, name)
+    bad = folder / "bad"
+    with pytest.raises(
+        ManifestError, match=r"recordings? where the format needs one|one recording"
+    ):
+        read([{"audio": ["0.wav", "1.wav"]}], root=folder).write(bad, name, **CUT[name])
+    assert not bad.exists()
+    assert not [one for one in folder.iterdir() if one.suffix == ".partial"]
 
 
 @pytest.mark.parametrize("name", ["kaldi", "lhotse", "nemo"])
@@ -155,6 +197,155 @@ def test_shar_as_lhotse_writes_it(folder: Path) -> None:
         np.testing.assert_allclose(ours, cut.load_audio()[0], atol=1e-4)
 
 
+def test_lhotse_reads_the_shar_that_we_write(folder: Path) -> None:
+    lhotse = pytest.importorskip("lhotse")
+    rows = read(SEGMENTS, root=folder)
+    rows.write(folder / "ours", "shar", shard_size=2)
+    theirs = list(lhotse.CutSet.from_shar(in_dir=folder / "ours"))
+    assert [(cut.id, cut.start, cut.duration) for cut in theirs] == [
+        ("a", 0.0, 0.5), ("b", 0.0, 0.25), ("c", 0.0, 1.0),
+    ]  # fmt: skip
+    assert [one.text for cut in theirs for one in cut.supervisions] == ["one", "two", "three"]
+    for row, cut in zip(rows, theirs, strict=True):
+        sound, _ = ossicle.load(row.audio, offset=row.offset, duration=row.duration, mono=False)
+        np.testing.assert_allclose(cut.load_audio()[0], sound[row.channel], atol=1e-4)
+    # A cut without sound has a mark in the tar.
+    silent = lhotse.MonoCut("s", 0.0, 1.0, 0, supervisions=[
+        lhotse.SupervisionSegment("s", "r", 0.0, 1.0, text="only words")])  # fmt: skip
+    (folder / "theirs").mkdir()
+    spoken = lhotse.Recording.from_file(folder / "0.wav").to_cut()
+    cuts = lhotse.CutSet.from_cuts([spoken, silent])
+    cuts.to_shar(folder / "theirs", fields={"recording": "wav"})
+    again = read(folder / "theirs")
+    assert again.faults == []
+    assert [(row.text, row.audio is None) for row in again] == [
+        (None, False), ("only words", True),
+    ]  # fmt: skip
+
+
+def test_recordings_of_lhotse_are_rows(folder: Path) -> None:
+    lhotse = pytest.importorskip("lhotse")
+    recordings = [lhotse.Recording.from_file(folder / f"{n}.wav") for n in range(3)]
+    lhotse.RecordingSet.from_recordings(recordings).to_file(folder / "recordings.jsonl.gz")
+    rows = read(folder / "recordings.jsonl.gz")
+    assert [(row.id, samples(row), row.sample_rate) for row in rows] == [
+        (one.id, one.num_samples, one.sampling_rate) for one in recordings
+    ]
+
+
+def _speechlm(folder: Path) -> Path:
+    """As espnet2/speechlm/bin/prepare_dataset_json.py writes it."""
+    recording = {"sources": [{"type": "file", "channels": [0, 1], "source": "0.wav"}],
+                 "id": "r", "sampling_rate": RATE, "num_samples": RATE, "duration": 1.0,
+                 "channel_ids": [0, 1]}  # fmt: skip
+    cuts = [{"id": f"u{n}", "start": 0.25 * n, "duration": 0.25, "channel": [0, 1],
+             "supervisions": [], "recording": recording, "type": "MultiCut"}
+            for n in range(3)]  # fmt: skip
+    (folder / "manifest").mkdir()
+    with gzip.open(folder / "manifest" / "cuts.jsonl.gz", "wt") as file:
+        file.write("".join(json.dumps(cut) + "\n" for cut in cuts))
+    (folder / "text").write_text("u0 zero words\nu1  one\nu2 two\n")
+    (folder / "more.jsonl").write_text('{"id": "u0", "text": "x"}\n{"id": "u1", "text": "y"}\n')
+    entries = [("audio1", "manifest", "lhotse_audio"), ("text1", "text", "text"),
+               ("text2", "more.jsonl", "text")]  # fmt: skip
+    names = [dict(zip(("name", "path", "reader"), one, strict=True)) for one in entries]
+    path = folder / "dataset.json"
+    path.write_text(json.dumps({"data_entry": names, "samples": ["u0", "u1", "u2"]}, indent=2))
+    return path
+
+
+def test_speechlm_of_espnet(folder: Path) -> None:
+    path = _speechlm(folder)
+    rows = read(path)
+    assert rows.format == "speechlm"
+    assert [(row.id, row.text, row["text2"], row.offset, samples(row)) for row in rows] == [
+        ("u0", "zero words", "x", 0.0, 4_000), ("u1", "one", "y", 0.25, 4_000),
+    ]  # fmt: skip
+    assert [(f.row, f.reason) for f in rows.faults] == [(2, "the sample has no text2: u2")]
+    found = json.loads(path.read_text())
+    found["data_entry"].append({"name": "audio2", "path": "manifest", "reader": "lhotse_audio"})
+    path.write_text(json.dumps(found))
+    assert [len(row.recordings) for row in read(path)] == [2, 2]
+    assert read(path)[1].recordings[1].segment == Segment(0.25, 0.25)
+    found["data_entry"].append({"name": "audio3", "path": "x.parquet", "reader": "arkive_audio"})
+    path.write_text(json.dumps(found))
+    with pytest.raises(ManifestError, match="'arkive_audio', which is not known here"):
+        read(path).frame  # noqa: B018
+    talks = [["user", "text", "listen"], ["user", "audio", "1.wav"], ["assistant", "text", "yes"]]
+    lines = [{"example_id": "d0", "messages": talks}, {"example_id": "d1", "messages": [["user"]]}]
+    (folder / "talk.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+    entry = {"name": "dialogue", "path": "talk.jsonl", "reader": "dialogue"}
+    path.write_text(json.dumps({"data_entry": [entry], "samples": ["d0", "d1"]}))
+    rows = read(path)
+    assert [one["role"] for one in rows[0].messages] == ["user", "user", "assistant"]
+    assert samples(rows[0]) == RATE + 100
+    assert "no role" in rows.faults[0].reason
+
+
+def test_speechlm_as_its_recipe_writes_it(folder: Path) -> None:
+    entries = folder / "dump" / "raw_asr" / "test" / "entries"
+    entries.mkdir(parents=True)
+    (entries / "wav.scp").write_text("u0 0.wav\nu1 dump/x.ark:12\nu2 2.wav\n")
+    (entries / "text").write_text("u0 zero\nu1 one\nu2 two\n")
+    (entries / "utt2spk").write_text("u0 s\nu1 s\nu2 t\n")
+    files = [f"dump/raw_asr/test/entries/{name}" for name in (
+        "wav.scp,codec,kaldi_ark", "text,text_bpe,text", "utt2spk,spk,text")]  # fmt: skip
+    found = {"task": "asr", "vocabularies": [], "data_files": files, "num_examples": 3,
+             "examples": ["u0", "u1", "u2"]}  # fmt: skip
+    path = folder / "dump" / "raw_asr" / "test" / "data.json"
+    path.write_text(json.dumps(found, indent=4))
+    rows = read(path)
+    assert rows.format == "speechlm"
+    assert [(row.id, row.text, row.speaker, samples(row)) for row in rows] == [
+        ("u0", "zero", "s", 16_000), ("u2", "two", "t", 16_200),
+    ]  # fmt: skip
+    assert "inside of an archive" in rows.faults[0].reason
+
+
+def test_several_files_are_one_source(folder: Path) -> None:
+    for n in range(3):
+        lines = [f'{{"audio": "{n}.wav", "text": "{n}-{at}"}}\n' for at in range(2)]
+        (folder / f"part-00{n}.jsonl").write_text(lines[0] + "{\n" + lines[1])
+    read([{"audio": "0.wav", "text": "packed"}], root=folder).write(folder / "a.tar")
+    parts = [folder / f"part-00{n}.jsonl" for n in range(3)]
+    wanted = [f"{n}-{at}" for n in range(3) for at in range(2)]
+    sources: list[Any] = [
+        parts, str(folder / "part-*.jsonl"), str(folder / "part-{000..002}.jsonl"),
+        str(folder / "part-_OP_000..002_CL_.jsonl"), [str(folder / "part-00{0,1,2}.jsonl")],
+    ]  # fmt: skip
+    for source in sources:
+        rows = read(source)
+        assert [row.text for row in rows] == wanted
+        assert list(rows.numbers) == [0, 2, 3, 5, 6, 8]
+        assert [(fault.row, fault.line, fault.source) for fault in rows.faults] == [
+            (1 + 3 * n, 2, str(part)) for n, part in enumerate(parts)
+        ]
+        came = list(source_of_rows(source).rows(as_they_came=True))
+        assert [getattr(one, "number", getattr(one, "row", None)) for one in came] == list(range(9))
+    # Of two formats, one of members of a shard.
+    rows = read([folder / "a.tar", *parts])
+    assert [samples(row) for row in rows][:3] == [16_000] * 3
+    assert rows.format == "webdataset+jsonl"
+    assert len(rows.frame) == 7
+    assert [samples(row) for row in pickle.loads(pickle.dumps(rows))][:3] == [16_000] * 3
+    found = read(str(folder / "[01].wav"))
+    assert [(row.id, samples(row)) for row in found] == [("0", 16_000), ("1", 16_100)]
+    with pytest.raises(AudioFileNotFoundError, match="no file fits"):
+        read(str(folder / "none-*.jsonl"))
+    with pytest.raises(AudioFileNotFoundError):
+        read(str(folder / "part-{000..003}.jsonl"))
+
+
+def test_what_is_compressed_otherwise_is_refused_by_name(folder: Path) -> None:
+    read([{"audio": "0.wav"}], root=folder).write(folder / "a.tar")
+    (folder / "a.tar.gz").write_bytes(gzip.compress((folder / "a.tar").read_bytes()))
+    with pytest.raises(ManifestError, match="a tar in gzip, of which no member can be reached"):
+        read(folder / "a.tar.gz").frame  # noqa: B018
+    (folder / "m.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd rest")
+    with pytest.raises(ManifestError, match="a file in Zstandard, which is not read"):
+        read(folder / "m.jsonl.zst")
+
+
 def test_nemo_tarred_with_its_manifest(folder: Path) -> None:
     lines = []
     for shard in range(2):
@@ -178,6 +369,20 @@ def test_nemo_tarred_with_its_manifest(folder: Path) -> None:
     # The members go into formats that hold bytes.
     rows.write(folder / "in.parquet")
     assert [samples(row) for row in read(folder / "in.parquet")] == [16_000] * 4
+    # And what we write has NeMo's layout: one manifest, one for each tar, keys without dots.
+    rows.write(folder / "out", "nemo-tarred", shard_size=3)
+    whole = (folder / "out" / "tarred_audio_manifest.json").read_text()
+    lines = [json.loads(one) for one in whole.splitlines()]
+    assert [one["shard_id"] for one in lines] == [0, 0, 0, 1]
+    for shard in range(2):
+        with tarfile.open(folder / "out" / f"audio_{shard}.tar") as tar:
+            names = [one["audio_filepath"] for one in lines if one["shard_id"] == shard]
+            assert tar.getnames() == names
+            assert all(name.count(".") == 1 for name in names)
+    sharded = folder / "out" / "sharded_manifests"
+    assert [row.text for row in read(str(sharded / "manifest_{0..1}.json"))] == [
+        "00", "01", "10", "11",
+    ]  # fmt: skip
 
 
 def test_datasets_objects_folders_and_saved_ones(folder: Path) -> None:
@@ -423,7 +628,7 @@ def test_the_commands(folder: Path) -> None:
     done = run("data", "show", "m.jsonl", folder=folder)
     assert done.returncode == 0
     assert "4 rows = 3 kept + 1 faults (1 x not valid JSON)" in done.stdout
-    assert "nemo, 3 rows, 0.001 hours" in done.stdout
+    assert "nemo, 3 rows, 0.001 hours, 3 speakers" in done.stdout
     facts = json.loads(run("data", "show", "m.jsonl", "--json", folder=folder).stdout)
     assert (facts["rows"], facts["kept"], facts["faults"], len(facts["first"])) == (4, 3, 1, 3)
     done = run("data", "convert", "m.jsonl", "out.csv", "--faults", "f.jsonl", folder=folder)
@@ -437,6 +642,21 @@ def test_the_commands(folder: Path) -> None:
         assert "3 rows = 3 kept + 0 faults" in done.stdout
         assert len(read(folder / f"out-{name}")) == 3
     assert run("data", "check", "m.jsonl", folder=folder).returncode == 0
+    # Several files and patterns; damage that headers do not tell.
+    (folder / "n.jsonl").write_text(text)
+    for named in (("m.jsonl", "n.jsonl"), ("[mn].jsonl",)):
+        done = run("data", "show", *named, folder=folder)
+        assert "nemo+nemo, 6 rows" in done.stdout or "nemo, 6 rows" in done.stdout
+    whole = encode(np.zeros(RATE), RATE, "flac")
+    (folder / "d.flac").write_bytes(whole[:-9] + bytes(9))
+    (folder / "d.jsonl").write_text('{"audio": "d.flac", "text": "x"}\n')
+    assert run("data", "check", "d.jsonl", folder=folder).returncode == 0
+    assert run("data", "check", "d.jsonl", "--decode", folder=folder).returncode == 1
+    # Recordings inside are named and counted; rows whose recordings are all elsewhere get a hint.
+    read(folder / "m.jsonl").write(folder / "in.parquet", embed=True)
+    assert "bytes inside)" in run("data", "show", "in.parquet", folder=folder).stdout
+    done = run("data", "check", "m.jsonl", "--root", "elsewhere", folder=folder)
+    assert "with --root" in done.stderr
     (folder / "2.wav").unlink()
     done = run("data", "check", "m.jsonl", "--faults", "f.jsonl", folder=folder)
     assert done.returncode == 1

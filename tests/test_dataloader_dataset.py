@@ -274,7 +274,7 @@ def test_errors_name_the_recording_and_mistakes_stay_what_they_are() -> None:
     with pytest.raises(InvalidArgumentError, match="on_error"):
         SpeechDataset(Ramps(), on_error="ignore")
     with pytest.raises(InvalidArgumentError, match="on_error"):
-        WebDatasetSpeechDataset("s.tar", on_error="replace")
+        WebDatasetSpeechDataset("s.tar", on_error="ignore")  # type: ignore[arg-type]
 
 
 def write_shards(folder: Path, sizes: list[int]) -> list[str]:
@@ -479,3 +479,31 @@ def test_bad_samples_of_a_stream(tmp_path: Path) -> None:
     ]
     with pytest.raises(SampleError, match=r"bad.tar \[empty.wav\], wav_id 'empty'"):
         list(WebDatasetSpeechDataset(tmp_path / "bad.tar"))
+
+
+@pytest.mark.filterwarnings("ignore:a bad row")
+def test_ranks_have_as_many_batches_whatever_is_bad(tmp_path: Path) -> None:
+    good = write_shards(tmp_path, [7])
+    with ossicle.ShardWriter(tmp_path / "bad.tar") as writer:
+        for number in range(5):
+            writer.write({"__key__": f"empty-{number}", "wav": b"", "json": {}})
+    paths = [*good, str(tmp_path / "bad.tar")]
+
+    def batches(rank: int, on_error: Any) -> list[int]:
+        stream = WebDatasetSpeechDataset(
+            paths, drop_last=True, on_error=on_error, rank=rank, world_size=2, max_bad_share=1.0
+        )
+        loader = DataLoader(stream, batch_size=2, collate_fn=len)
+        counts = list(loader)
+        assert len(stream.faults) == 2 + rank
+        return counts
+
+    assert batches(0, "replace") == batches(1, "replace") == [2, 2, 2]
+    for rank in range(2):
+        with pytest.raises(InvalidArgumentError, match=r"drop_last.*on_error=\"replace\""):
+            batches(rank, "skip")
+    alone = WebDatasetSpeechDataset(paths, drop_last=True, on_error="skip", max_bad_share=1.0)
+    assert len(ids(alone)) == 7
+    nothing = WebDatasetSpeechDataset(paths[1:], on_error="replace", max_bad_share=1.0)
+    with pytest.raises(TooManyFaultsError, match="none of the 5 samples"):
+        ids(nothing)

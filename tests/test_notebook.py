@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import subprocess
 import sys
@@ -12,11 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import polars as pl
 import pytest
 import soundfile
 
 import ossicle
 from ossicle.audio import notebook
+from ossicle.data import read
+from ossicle.dataloader import MetadataManifest
+from ossicle.train import TrainResult
 
 VOID = {"img"}
 
@@ -128,3 +133,73 @@ def test_matplotlib_is_not_needed() -> None:
         "assert '<svg' in batch._repr_html_()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+NASTY = '<script>alert("x")</script>'
+
+
+def test_rows(clips: list[Path], tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    table = [
+        {"audio": clips[0].name, "text": NASTY, NASTY: NASTY, "language": "en", "duration": 1.0},
+        {"audio": clips[1].name, "offset": 1.0, "channel": 1, "duration": 0.5, "language": "de"},
+        {"audio": f"{NASTY}.wav", "text": "missing"}, {"text": "no sound"},
+        *({"text": f"row {n}"} for n in range(20)),
+    ]  # fmt: skip
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in table) + "{\n")
+    rows = read(manifest)
+    for is_whole in (False, True):
+        assert len(rows) == 24 if is_whole else True
+        html = rows._repr_html_()
+        assert "<script" not in html
+        page = Balance(html)
+        for text in (NASTY, "no sound", "cannot open", "row 5", "0.00 hours in 2 rows", "en", "de"):
+            assert text in page.text
+        assert "row 6" not in page.text
+        assert ("as far as they are read" in page.text) == (not is_whole)
+        players = re.findall(r"data:audio/wav;base64,([^\"]+)", html)
+        held = [soundfile.read(io.BytesIO(base64.b64decode(one))) for one in players]
+        assert [(len(sound), rate) for sound, rate in held] == [(16_000, 16_000), (22_050, 44_100)]
+    assert "25 rows = 24 kept + 1 faults" in page.text
+    Balance(read([])._repr_html_())
+    inside = read([{"audio": clips[0].read_bytes(), "picture": b"\xff" * 9}])._repr_html_()
+    assert "9 bytes" in Balance(inside).text
+
+
+def test_manifest(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"wav_id": [f"w{n}" for n in range(12)], NASTY: [NASTY] * 12})
+    html = MetadataManifest(frame, NASTY)._repr_html_()
+    assert "<script" not in html
+    page = Balance(html)
+    assert "12 rows, the first 10 shown" in page.text
+    assert "w9" in page.text
+    assert "w10" not in page.text
+
+
+def test_run() -> None:
+    losses = [5.0 * 0.99**n + 0.1 for n in range(1_000)]
+    evaluations = [{"step": 500.0, "loss": 1.5, "none": 3.0}, {"step": 999.0, "loss": 0.5}]
+    result = TrainResult(
+        losses, 0, 12.5, {"train": 9.0, "wait": 1.0}, 20, 600.0, 90, 1_000_000, "cpu",
+        figures={"tokens_per_second": 1234.5}, bottleneck=NASTY, evaluations=evaluations,
+        checkpoint=Path(NASTY),
+    )  # fmt: skip
+    html = result._repr_html_()
+    assert "<script" not in html
+    page = Balance(html)
+    for text in (
+        "1,000 steps on cpu",
+        "loss 5.100 to 0.100",
+        "held out",
+        "no audio",
+        "1,234",
+        NASTY,
+    ):
+        assert text in page.text
+    curves = [one.split() for one in re.findall(r'polyline points="([^"]+)"', html)]
+    assert [len(points) for points in curves] == [334, 2, 1]
+    # The first is the highest of all, the last as far right as any.
+    assert curves[0][0] == "40.0,10.0"
+    assert curves[0][-1].startswith("470.0,")
+    assert len(html) < 20_000
+    Balance(TrainResult([], 0, 0.0, {}, 0, 0.0, 0, 0, "cpu")._repr_html_())

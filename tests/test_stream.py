@@ -34,6 +34,7 @@ from ossicle.stream import (
     LogMel,
     Plan,
     Seconds,
+    Source,
     StreamError,
     Waveforms,
     engine,
@@ -154,6 +155,18 @@ def test_dataloader_collators_take_samples(plan: Plan, paths: dict[str, Path]) -
         assert batch.waveform_lengths.tolist() == list(map(len, clips))
         assert all(np.array_equal(one[0][0], clip) for one, clip in zip(batch, clips, strict=True))
         assert [one["audio"] for one in batch.metadata] == list(map(str, own))
+
+
+def test_segments_and_a_limit_are_obeyed(files: list[Path]) -> None:
+    rows = [
+        {"id": str(n), "audio": str(files[1]), "offset": n / 100, "duration": 0.03}
+        for n in range(3)
+    ]
+    plan = Plan(Source(rows), 3)
+    [batch] = AudioStream(plan, decode=Waveforms(max_seconds=0.02))
+    for name, row in zip(batch["ids"], batch["waveforms"].numpy(), strict=True):
+        clip, _ = ossicle.load(files[1], RATE, offset=int(name) / 100, duration=0.02)
+        np.testing.assert_array_equal(row, clip)
 
 
 # Faults

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
+
+from ossicle.cli import app
 
 PAGE = Path(__file__).parents[1] / "docs" / "stream.md"
 
@@ -16,7 +20,12 @@ def test_the_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     told = 0
-    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+    page = PAGE.read_text(encoding="utf-8")
+    for kind, block in re.findall(r"```(\w+)\n(.*?)```", page, re.DOTALL):
+        if kind == "sh":
+            done = CliRunner().invoke(app, shlex.split(block)[1:])
+            assert done.exit_code == 0, done.output
+            continue
         exec(compile(block, str(PAGE), "exec"), names)
         # What a line's comment says is what its expression gives.
         for line in block.splitlines():

@@ -23,6 +23,7 @@ __all__ = [
     "available_threads",
     "build",
     "encode",
+    "encode_opus",
     "index_shards",
     "info",
     "load",
@@ -141,6 +142,7 @@ def build() -> dict[str, str]: ...
 def encode(
     planes: NDArray[np.float32], sample_rate: int, container: str, bits_per_sample: int
 ) -> bytes: ...
+def encode_opus(planes: NDArray[np.float32], sample_rate: int, bitrate: int | None) -> bytes: ...
 def index_shards(
     paths: Sequence[str | PathLike[str]],
     threads: int,

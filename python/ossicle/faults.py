@@ -10,7 +10,7 @@ import json
 import os
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar, get_args
@@ -38,6 +38,7 @@ _REASONS = 5
 
 WINDOW = 1_000
 """Rows over which bad ones are counted."""
+_KEPT = 10_000  # faults in memory; the file has all
 
 
 class HasReason(Protocol):
@@ -75,7 +76,8 @@ class Fault:
         byte: Where in the file, where known.
         error: The name of the error's class.
         reason: What was wrong.
-        action: What was done: ``"skip"`` or ``"replace"``.
+        action: What was done: ``"skip"`` or ``"replace"``; about a row that is too long also
+            ``"drop"`` or ``"cut"``.
     """
 
     id: str | None
@@ -159,6 +161,10 @@ def _lines(faults: Iterable[Fault]) -> str:
 class Faults:
     """Handles bad rows, and counts them.
 
+    Attributes:
+        ledger: Their records, the first 10,000 of them.
+        counts: ``"rows"`` that were seen, and by action (``"skip"``, ``"cut"``...) what was done.
+
     Args:
         on_error: ``"raise"``, ``"skip"`` or ``"replace"``.
         max_bad_share: How many of the last 1,000 rows may be bad, as a share of them.
@@ -175,18 +181,19 @@ class Faults:
         if not 0 <= max_bad_share <= 1:
             raise ValueError(f"max_bad_share must be from 0 to 1, not {max_bad_share}")
         self.ledger: list[Fault] = []
+        self.counts: Counter[str] = Counter()
         self._on_error = on_error
         self._max_bad_share = max_bad_share
         self._ledger_path = None if ledger_path is None else Path(ledger_path)
         # Of the last batches: their rows, and how many of them were bad.
         self._batches: deque[tuple[int, int]] = deque()
-        self._warned = False
 
     def choose(
         self,
         items: Sequence[Item],
         errors: Mapping[int, Exception],
         name: Callable[[int], RowName],
+        dropped: Collection[int] = (),
     ) -> list[Item]:
         """The rows of a batch that are used.
 
@@ -194,6 +201,7 @@ class Faults:
             items: What belongs to each row.
             errors: Of the bad ones, by their places.
             name: The name of the row at a place.
+            dropped: Of the bad ones those that are left out whatever ``on_error`` says.
 
         Returns:
             The items of the good rows, or, where bad ones are replaced, as many as there were: in
@@ -203,29 +211,42 @@ class Faults:
             Exception: The first of ``errors``, where nothing else is to be done about them.
             TooManyFaultsError: No row is good.
         """
-        if errors and self._on_error == "raise":
-            raise errors[min(errors)]
+        bad = errors.keys() - set(dropped)
+        if bad and self._on_error == "raise":
+            raise errors[min(bad)]
         if len(errors) == len(items):
-            self._write(errors, name)
+            self._enter(errors, name, dropped)
             first = errors[min(errors)]
             raise TooManyFaultsError(
                 f"all rows of the batch are bad; the first of {len(items)}: {first}"
             ) from first
-        if self._on_error == "skip":
+        if self._on_error != "replace":
             return [item for place, item in enumerate(items) if place not in errors]
         return [items[_next_good(place, len(items), errors)] for place in range(len(items))]
 
     def enter(
-        self, rows: int, errors: Mapping[int, Exception], name: Callable[[int], RowName]
+        self,
+        rows: int,
+        errors: Mapping[int, Exception],
+        name: Callable[[int], RowName],
+        dropped: Collection[int] = (),
     ) -> None:
         """Enters the bad rows of a batch of ``rows`` that was made, and counts them.
+
+        Those that are dropped, as was asked for, do not count as bad.
 
         Raises:
             TooManyFaultsError: Too many of the last 1,000 rows were bad.
         """
+        self._enter(errors, name, dropped)
+        self.count(rows, len(errors.keys() - set(dropped)))
+
+    def tell(
+        self, errors: Mapping[int, Exception], name: Callable[[int], RowName], action: str
+    ) -> None:
+        """Enters rows that are used all the same, with what was done to them."""
         if errors:
-            self._write(errors, name)
-        self.count(rows, len(errors))
+            self._write(errors, name, action)
 
     def count(self, rows: int, bad: int) -> None:
         """Counts a batch.
@@ -233,6 +254,7 @@ class Faults:
         Raises:
             TooManyFaultsError: Too many of the last 1,000 rows were bad.
         """
+        self.counts["rows"] += rows
         self._batches.append((rows, bad))
         while sum(rows for rows, _ in self._batches) - self._batches[0][0] >= WINDOW:
             self._batches.popleft()
@@ -245,21 +267,43 @@ class Faults:
                 f"{self._max_bad_share} of {WINDOW} allows{last}"
             )
 
-    def _write(self, errors: Mapping[int, Exception], name: Callable[[int], RowName]) -> None:
-        faults = [Fault.of(errors[at], name(at), self._on_error) for at in sorted(errors)]
-        self.ledger += faults
+    def _enter(
+        self,
+        errors: Mapping[int, Exception],
+        name: Callable[[int], RowName],
+        dropped: Collection[int],
+    ) -> None:
+        for action, places in (
+            (self._on_error, errors.keys() - set(dropped)),
+            ("drop", errors.keys() & set(dropped)),
+        ):
+            if places:
+                self._write({at: errors[at] for at in places}, name, action)
+
+    def _write(
+        self, errors: Mapping[int, Exception], name: Callable[[int], RowName], action: str
+    ) -> None:
+        faults = [Fault.of(errors[at], name(at), action) for at in sorted(errors)]
+        self.ledger += faults[: max(_KEPT - len(self.ledger), 0)]
         if self._ledger_path is not None:
             append_ledger(self._ledger_path, faults)
-        if not self._warned:
-            self._warned = True
-            fault = faults[0]
-            warnings.warn(
-                f"a bad row ({fault.file}: {fault.reason}) was met with "
-                f"on_error={self._on_error!r}; more "
-                "of them are entered in the ledger without a warning",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        if not self.counts[action]:
+            warnings.warn(_warning(faults[0]), RuntimeWarning, stacklevel=2)
+        self.counts[action] += len(faults)
+
+
+def _warning(fault: Fault) -> str:
+    """Of the first one of a kind."""
+    # Some reasons tell the file by themselves.
+    where = "" if fault.file is None or fault.file in fault.reason else f"{fault.file}: "
+    more = "more of them are entered in the ledger without a warning"
+    if fault.action in ("cut", "drop"):
+        what = "cut" if fault.action == "cut" else "left out"
+        return (
+            f"a row is too long and was {what} ({where}{fault.reason}), as "
+            f"too_long={fault.action!r} says; {more}"
+        )
+    return f"a bad row ({where}{fault.reason}) was met with on_error={fault.action!r}; {more}"
 
 
 def _next_good(place: int, count: int, errors: Mapping[int, Exception]) -> int:

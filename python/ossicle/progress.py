@@ -61,4 +61,7 @@ def bars(console: Console | None = None, *, in_bytes: bool = False) -> Bars:
     if in_bytes:
         amounts = [DownloadColumn(), TransferSpeedColumn()]
     columns = (TextColumn("{task.description:<22}"), BarColumn(), *amounts, TimeElapsedColumn())
-    return Bars(*columns, console=console or Console(stderr=True), transient=True)
+    shown = console or Console(stderr=True)
+    # Without a terminal there would be nothing of them but empty lines.
+    hidden = not (shown.is_terminal or shown.is_jupyter)
+    return Bars(*columns, console=shown, transient=True, disable=hidden)

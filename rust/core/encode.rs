@@ -1,4 +1,7 @@
-//! Samples to WAV and FLAC files in memory: for corpora, tests and what a user wants to hear.
+//! Samples to WAV, FLAC and Opus files in memory: for corpora, tests and what a user wants to hear.
+
+#[cfg(feature = "opus-encoder")]
+mod opus;
 
 use flacenc::bitsink::ByteSink;
 use flacenc::component::BitRepr;
@@ -24,21 +27,48 @@ pub fn encode(
     container: &str,
     bits: u32,
 ) -> Result<Vec<u8>> {
+    check(samples, channels)?;
+    match (container, bits) {
+        ("wav", 16 | 24 | 32) => wav(samples, channels, sample_rate, bits),
+        ("flac", 16 | 24) => flac(samples, channels, sample_rate, bits),
+        _ => Err(Error::invalid(format!(
+            "{container} of {bits} bits is not written here: pass wav with 16, 24 or 32 (float), flac with 16 or 24, or opus"
+        ))),
+    }
+}
+
+/// Writes `samples`, `channels` planes one after the other, as Opus in Ogg; what decodes is as long as
+/// they are.
+///
+/// # Errors
+/// A rate, shape or bitrate that cannot be written; samples that are not finite; a build without the
+/// encoder.
+pub fn encode_opus(
+    samples: &[f32],
+    channels: usize,
+    sample_rate: u32,
+    bitrate: Option<u32>,
+) -> Result<Vec<u8>> {
+    check(samples, channels)?;
+    #[cfg(feature = "opus-encoder")]
+    return opus::encode(samples, channels, sample_rate, bitrate);
+    #[cfg(not(feature = "opus-encoder"))]
+    {
+        let _ = (sample_rate, bitrate);
+        Err(Error::invalid("this build has no Opus encoder"))
+    }
+}
+
+fn check(samples: &[f32], channels: usize) -> Result<()> {
     if channels == 0 || channels > 8 || !samples.len().is_multiple_of(channels) {
         return Err(Error::invalid(format!(
             "{channels} channels cannot be written: pass 1 to 8"
         )));
     }
-    if let Some(at) = samples.iter().position(|sample| !sample.is_finite()) {
-        return Err(Error::invalid(format!(
+    match samples.iter().position(|sample| !sample.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::invalid(format!(
             "sample {at} is not a finite number"
-        )));
-    }
-    match (container, bits) {
-        ("wav", 16 | 24 | 32) => wav(samples, channels, sample_rate, bits),
-        ("flac", 16 | 24) => flac(samples, channels, sample_rate, bits),
-        _ => Err(Error::invalid(format!(
-            "{container} of {bits} bits is not written here: pass wav with 16, 24 or 32 (float), or flac with 16 or 24"
         ))),
     }
 }

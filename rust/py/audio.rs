@@ -374,6 +374,22 @@ pub(crate) fn batch<'py, A>(
     Ok((array, lengths, rates, errors, gaps))
 }
 
+/// An Ogg Opus file in memory, from samples in [-1, 1] of shape `(channels, samples)`.
+#[pyfunction]
+#[pyo3(signature = (planes, sample_rate, bitrate))]
+pub(crate) fn encode_opus<'py>(
+    py: Python<'py>,
+    planes: PyReadonlyArray2<'py, f32>,
+    sample_rate: u32,
+    bitrate: Option<u32>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let (samples, channels) = (planes.as_slice()?, planes.shape()[0]);
+    let bytes = door::enter(py, || {
+        ossicle::encode::encode_opus(samples, channels, sample_rate, bitrate)
+    })?;
+    Ok(PyBytes::new(py, &bytes))
+}
+
 /// A WAV or FLAC file in memory, from samples in [-1, 1] of shape `(channels, samples)`.
 #[pyfunction]
 pub(crate) fn encode<'py>(

@@ -23,7 +23,7 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::audio::{encode, info, load, load_batch};
+    use super::audio::{encode, encode_opus, info, load, load_batch};
     #[pymodule_export]
     use super::cache::Cache;
     #[pymodule_export]

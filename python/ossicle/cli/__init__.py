@@ -16,7 +16,7 @@ import ossicle
 # The order of these is that of --help.
 # isort: off
 from ossicle.cli import info, decode, features, demo, index, shard, verify, repair, cache
-from ossicle.cli import corpus, train, experiment, extract, manifest, data
+from ossicle.cli import corpus, train, experiment, extract, manifest, data, profile
 
 # isort: on
 from ossicle.cli.base import app, console, errors
@@ -35,6 +35,7 @@ __all__ = [
     "info",
     "main",
     "manifest",
+    "profile",
     "repair",
     "shard",
     "train",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +11,16 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ossicle.cli.base import app, console, errors, print_labelled, progress_bars, report_errors
+from ossicle.cli.base import app, console, print_labelled, progress_bars, report_errors
+from ossicle.data.errors import ManifestError
+from ossicle.data.rows import counted
 from ossicle.outputs import refuse_same_file
 
 if TYPE_CHECKING:
-    from ossicle.data import ManifestError, Rows
+    from ossicle.data import Rows
+    from ossicle.data.pieces import Found
+    from ossicle.data.sources import RowSource
+    from ossicle.data.summary import Summary
 
 data = typer.Typer(
     no_args_is_help=True,
@@ -26,7 +31,12 @@ app.add_typer(data, name="data")
 # Faults that are printed; all go into the file of --faults.
 _SHOWN = 10
 
-Source = Annotated[Path, typer.Argument(metavar="IN", help="A file or a folder of any format.")]
+Source = Annotated[
+    Path, typer.Argument(metavar="IN", help="A file, a folder or a pattern of any format.")
+]
+Sources = Annotated[
+    list[Path], typer.Argument(metavar="IN...", help="Files, folders or patterns of any format.")
+]
 From = Annotated[
     str | None, typer.Option("--from", help="The format of IN (else it is recognised).")
 ]
@@ -46,10 +56,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 @data.command(
     epilog="Examples:  [bold]ossicle data show train.jsonl[/]   ·   "
     "[bold]ossicle data show cv-corpus/en --rows 20[/]   ·   "
-    "[bold]ossicle data show exp/data --from kaldi --json[/]"
+    "[bold]ossicle data show exp/data --from kaldi --json[/]   ·   "
+    "[bold]ossicle data show 'shards/a-{000..127}.tar'[/]"
 )
 def show(
-    source: Source,
+    sources: Sources,
     rows: Annotated[int, typer.Option(min=0, help="Print this number of rows.")] = 5,
     form: From = None,
     root: Root = None,
@@ -61,16 +72,29 @@ def show(
 
     The exit code is 0 also where rows are at fault; they are counted and listed.
     """
+    from ossicle.data.rows import SpeechRow
+    from ossicle.data.summary import Summary
+
     with report_errors():
-        found = _read(source, form, root, column)
-        facts = _facts(found)
+        # A piece at a time: recordings inside of Parquet may be more than the memory holds.
+        found, known = _source(sources, form, root, column), Summary()
+        first: list[dict[str, Any]] = []
+        for piece in _pieces(found):
+            known.add(piece)
+            if len(first) < rows and not isinstance(piece, ManifestError):
+                count = min(rows - len(first), len(piece.numbers))
+                first += [_plain(SpeechRow(piece, at)) for at in range(count)]
         if as_json:
-            first = [_plain(row) for row in islice(found, rows)]
-            typer.echo(json.dumps({**facts, "first": first}, ensure_ascii=False, default=str))
+            told = {**_facts(found, known), "first": first}
+            typer.echo(json.dumps(told, ensure_ascii=False, default=str))
         else:
-            _print_rows(found, rows)
-            _print_columns(facts)
-        _report(found, found.faults, faults, quiet=as_json)
+            _print_rows(first, list(known.columns))
+            _print_columns(known)
+            console.print(_sentence(found, known), markup=False, highlight=False)
+        _list_faults(known.faults, faults)
+        if not as_json:
+            text = counted(known.rows + len(known.faults), known.faults)
+            console.print(text, markup=False, highlight=False)
 
 
 @data.command(
@@ -96,8 +120,12 @@ def convert(
     """
     with report_errors():
         refuse_same_file([out], [source])
-        found = _read(source, form, root, column)
-        count = found.write(out, to, **({"embed": True} if embed else {}))
+        found = _read([source], form, root, column)
+        options = {"embed": True} if embed else {}
+        with progress_bars() as progress:
+            bar = progress.add_task("writing", total=len(found))
+            watched = found.watched(lambda done: progress.update(bar, completed=done))
+            count = watched.write(out, to, **options)
         _report(found, found.faults, faults)
         console.print(f"wrote {out}: {count:,} rows", markup=False, highlight=False)
     if found.faults:
@@ -106,28 +134,33 @@ def convert(
 
 @data.command(
     epilog="Examples:  [bold]ossicle data check train.jsonl[/]   ·   "
-    "[bold]ossicle data check exp/data --faults faults.jsonl[/]"
+    "[bold]ossicle data check exp/data --faults faults.jsonl[/]   ·   "
+    "[bold]ossicle data check train.parquet --decode[/]"
 )
 def check(
-    source: Source,
+    sources: Sources,
     form: From = None,
     root: Root = None,
     column: Column = None,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Decode each clip too, which finds damage.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="By default all processors.")] = None,
     faults: FaultsFile = None,
 ) -> None:
     """Read the headers of all recordings: are they there, and do segments lie inside?
 
-    Nothing is decoded. The exit code is 1 where a row is at fault.
+    Nothing is decoded without --decode. The exit code is 1 where a row is at fault.
     """
     from ossicle.data import check as check_rows
 
     with report_errors():
-        found = _read(source, form, root, column)
+        found = _read(sources, form, root, column)
         with progress_bars() as progress:
-            bar = progress.add_task("headers")
+            bar = progress.add_task("decoding" if decode else "headers")
             result = check_rows(
                 found,
+                decode=decode,
                 threads=threads,
                 progress=lambda done, total: progress.update(bar, completed=done, total=total),
             )
@@ -136,6 +169,9 @@ def check(
         good = result.rows - len(result.faults)
         text = f"{good:,} of {result.rows:,} rows fit their recordings, {_hours(result.seconds)}"
         console.print(text, markup=False, highlight=False)
+        if good == 0 and any("No such file" in fault.reason for fault in result.faults):
+            where = "name the folder that the paths are relative to with --root"
+            print_labelled("hint", f"no recording was found: {where}", colour="yellow")
     if wrong:
         raise typer.Exit(1)
 
@@ -170,7 +206,7 @@ def split(
 
     shares = _shares(share or ["train=0.9", "dev=0.05", "test=0.05"])
     with report_errors():
-        found = _read(source, form, root, column)
+        found = _read([source], form, root, column)
         parts = split_rows(found, shares, by=by, seed=seed)
         targets = {name: out / (f"{name}.{_ending(to)}" if _ending(to) else name) for name in parts}
         refuse_same_file(targets.values(), [source])
@@ -208,51 +244,80 @@ def _shares(told: list[str]) -> dict[str, float]:
     return shares
 
 
-def _read(source: Path, form: str | None, root: Path | None, column: list[str] | None) -> Rows:
-    from ossicle.data import read
+def _source(
+    sources: list[Path], form: str | None, root: Path | None, column: list[str] | None
+) -> RowSource:
+    from ossicle.data.read import source_of_rows
 
     columns = dict(one.partition("=")[::2] for one in column or [])
-    with errors.status("reading"):
-        rows = read(source, form, root=root, columns=columns)
-        len(rows)  # reads all
+    named = str(sources[0]) if len(sources) == 1 else [str(one) for one in sources]
+    return source_of_rows(named, form, root=root, columns=columns)
+
+
+def _pieces(source: RowSource) -> Iterator[Found]:
+    """The rows of a source, with a bar that counts them."""
+    with progress_bars() as progress:
+        bar = progress.add_task("reading", total=None)
+        for found in source.in_schema():
+            if not isinstance(found, ManifestError):
+                progress.advance(bar, len(found.numbers))
+            yield found
+
+
+def _read(
+    sources: list[Path], form: str | None, root: Path | None, column: list[str] | None
+) -> Rows:
+    from ossicle.data.rows import Rows
+
+    found = _source(sources, form, root, column)
+    rows = Rows(found.name, found.format, lambda: _pieces(found))
+    len(rows)  # reads all
     return rows
 
 
-def _facts(rows: Rows) -> dict[str, Any]:
-    frame = rows.frame
-    known = frame["duration"].drop_nulls()
-    columns = {
-        name: {
-            "type": "JSON" if name in rows.nested else str(frame.schema[name]),
-            "values": frame.height - frame[name].null_count(),
-        }
-        for name in frame.columns
-    }
+def _facts(source: RowSource, known: Summary) -> dict[str, Any]:
     return {
-        "source": rows.source,
-        "format": rows.format,
-        "rows": len(rows) + len(rows.faults),
-        "kept": len(rows),
-        "faults": len(rows.faults),
-        "seconds": float(known.sum()) if len(known) else None,
-        "with_duration": len(known),
-        "columns": columns,
+        "source": source.name,
+        "format": source.format,
+        "rows": known.rows + len(known.faults),
+        "kept": known.rows,
+        "faults": len(known.faults),
+        "with_audio": known.sound,
+        "with_text": known.text,
+        "seconds": known.seconds if known.timed else None,
+        "with_duration": known.timed,
+        "languages": {
+            name: {"rows": rows, "seconds": seconds}
+            for name, (rows, seconds) in known.languages.items()
+        },
+        "splits": dict(known.splits),
+        "speakers": known.speakers,
+        "columns": {
+            name: {"type": kind, "values": count} for name, (kind, count) in known.columns.items()
+        },
     }
 
 
 def _plain(row: Any) -> dict[str, Any]:
-    """A row without the bytes of its recording."""
+    """A row without the bytes of its recordings."""
     made = {name: row[name] for name in row if row[name] is not None}
-    audio = made.get("audio")
-    if isinstance(audio, dict):
-        size = len(audio.get("bytes") or b"")
-        made["audio"] = {"path": audio.get("path"), "bytes": f"{size:,} bytes"}
-    return made
+    if "audio" in made:
+        found = made["audio"]
+        many = [_named(one) for one in found] if isinstance(found, list) else _named(found)
+        made["audio"] = many
+    return {name: one for name, one in made.items() if not isinstance(one, bytes)}
 
 
-def _print_rows(rows: Rows, count: int) -> None:
-    first = [_plain(row) for row in islice(rows, count)]
-    names = [name for name in rows.frame.columns if any(name in row for row in first)]
+def _named(found: Any) -> Any:
+    """A recording by its name; bytes are counted."""
+    if isinstance(found, dict) and found.get("bytes") is not None:
+        said = {name: one for name, one in found.items() if name not in ("bytes", "path")}
+        return {"path": found["path"], "bytes": f"{len(found['bytes']):,} bytes", **said}
+    return found if isinstance(found, str | dict) else f"{found.shard} [{found.name}]"
+
+
+def _print_rows(first: list[dict[str, Any]], columns: list[str]) -> None:
+    names = [name for name in columns if any(name in row for row in first)]
     if not first:
         return
     table = Table()
@@ -264,32 +329,60 @@ def _print_rows(rows: Rows, count: int) -> None:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, dict) and "bytes" in value:
+        value = f"{value['path'] or ''} ({value['bytes']} inside)".lstrip()
     text = "" if value is None else value if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _print_columns(facts: dict[str, Any]) -> None:
+def _print_columns(known: Summary) -> None:
     table = Table()
     table.add_column("column", overflow="fold")
     table.add_column("type", overflow="fold")
     table.add_column("values", justify="right")
-    for name, fact in facts["columns"].items():
-        if fact["values"]:
-            table.add_row(escape(name), escape(fact["type"]), f"{fact['values']:,}")
+    for name, (kind, count) in known.columns.items():
+        table.add_row(escape(name), escape(kind), f"{count:,}")
     console.print(table)
-    length = "" if facts["seconds"] is None else f", {_hours(facts['seconds'])}"
-    text = f"{facts['source']}: {facts['format']}, {facts['kept']:,} rows{length}"
-    console.print(text, markup=False, highlight=False)
+
+
+def _sentence(source: RowSource, known: Summary) -> str:
+    """All rows in a line, and in one each their splits and languages."""
+    parts = [f"{source.name}: {source.format}, {known.rows:,} rows"]
+    if known.timed:
+        whole = "" if known.timed == known.rows else f" of {known.timed:,} that say how long"
+        parts.append(_hours(known.seconds) + whole)
+    if known.sound < known.rows:
+        parts.append(f"{known.rows - known.sound:,} without sound")
+    if known.text < known.rows:
+        parts.append(f"{known.rows - known.text:,} without text")
+    if known.speakers:
+        parts.append(f"{known.speakers:,} speakers")
+    lines = [", ".join(parts)]
+    if known.splits:
+        told = (f"{name} {rows:,}" for name, rows in known.splits.most_common(_SHOWN))
+        lines.append(f"splits: {', '.join(told)}")
+    if known.languages:
+        most = sorted(known.languages.items(), key=lambda one: -one[1][0])[:_SHOWN]
+        told = (
+            f"{name} {rows:,}" + (f" ({_hours(seconds)})" if seconds else "")
+            for name, (rows, seconds) in most
+        )
+        lines.append(f"languages: {', '.join(told)}")
+    return "\n".join(lines)
 
 
 def _hours(seconds: float) -> str:
     return f"{seconds / 3600:,.3f} hours"
 
 
-def _report(
-    rows: Rows, faults: list[ManifestError], path: Path | None, *, quiet: bool = False
-) -> None:
-    """Prints the counts and the first faults, and writes all."""
+def _report(rows: Rows, faults: list[ManifestError], path: Path | None) -> None:
+    """Lists the faults, and prints the counts."""
+    _list_faults(faults, path)
+    console.print(rows.count(faults), markup=False, highlight=False)
+
+
+def _list_faults(faults: list[ManifestError], path: Path | None) -> None:
+    """Prints the first faults, and writes all."""
     from ossicle.data import write_faults
 
     if path is not None:
@@ -299,5 +392,3 @@ def _report(
     if len(faults) > _SHOWN:
         where = f"all are in {path}" if path else "--faults writes all to a file"
         print_labelled("fault", f"and {len(faults) - _SHOWN:,} more; {where}")
-    if not quiet:
-        console.print(rows.count(faults), markup=False, highlight=False)

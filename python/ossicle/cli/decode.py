@@ -32,7 +32,7 @@ from ossicle.outputs import refuse_same_file
 )
 def decode(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A recording.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Ends in .wav, .flac or .npy.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="A .wav, .flac, .opus or .npy.")],
     rate: Annotated[int | None, typer.Option(help="Rate in Hz (by default its own).")] = None,
     mono: Annotated[bool, typer.Option(help="The mean of the channels, or all.")] = True,
     offset: Annotated[float, typer.Option(help="Where to begin, in seconds.")] = 0.0,

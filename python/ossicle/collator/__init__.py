@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ossicle.collator.collator import AudioLmCollator
 from ossicle.collator.errors import (
+    ClipTooLongError,
     ClipTooShortError,
     CollatorError,
     EmptyBatchError,
@@ -25,6 +26,7 @@ from ossicle.faults import Fault, read_ledger
 __all__ = [
     "FAMILIES",
     "AudioLmCollator",
+    "ClipTooLongError",
     "ClipTooShortError",
     "CollatorError",
     "EmptyBatchError",

@@ -4,33 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, NamedTuple
 
 from ossicle.audio.decoders import DecoderName
 from ossicle.audio.raw import RawFormat
 from ossicle.cache import AudioCache, WaveformCache
 from ossicle.cache.digests import Digests
-from ossicle.collator.checks import check_limits, check_processor, check_whole_milliseconds
+from ossicle.collator.checks import (
+    check_limits,
+    check_processor,
+    check_trains,
+    check_whole_milliseconds,
+)
 from ossicle.collator.encode import encode_together
-from ossicle.collator.errors import ClipTooShortError, NoLabelError, TextTooLongError
+from ossicle.collator.errors import (
+    ClipTooShortError,
+    NoLabelError,
+    RowError,
+    TextTooLongError,
+)
 from ossicle.collator.families import family_of
 from ossicle.collator.features import CachedMel
-from ossicle.collator.loss import IGNORE_INDEX, marked_tokens, response_mask, token_id
+from ossicle.collator.limits import Limits, TooLong, check_too_long
+from ossicle.collator.loss import (
+    IGNORE_INDEX,
+    LossOn,
+    check_loss_on,
+    learned_mask,
+    marked_tokens,
+    response_mask,
+    token_id,
+)
 from ossicle.collator.prompts import prompt_of
 from ossicle.collator.rows import read_row
 from ossicle.collator.shorten import Shortener
 from ossicle.collator.sound import Loader, place_of
-from ossicle.collator.types import BatchRow, Encoding, Pair, Request, Row, Waveform
+from ossicle.collator.types import BatchRow, Encoding, Example, Pair, Prompt, Request, Row, Waveform
 from ossicle.data.recordings import Recording
 from ossicle.errors import AudioError
 
-if TYPE_CHECKING:
-    import torch
-
-__all__ = ["Batcher", "Errors"]
+__all__ = ["Batch", "Batcher", "Errors"]
 
 Errors = dict[int, Exception]
 """Of rows that cannot be in a batch, by their places in it."""
+
+
+class Batch(NamedTuple):
+    """A batch, or the errors of rows that cannot be in one.
+
+    Attributes:
+        values: For the model; empty where there are errors.
+        errors: By the places of the rows.
+        cuts: Of rows that were cut, what they had too much of.
+    """
+
+    values: dict[str, Any]
+    errors: Errors
+    cuts: Errors
+
 
 _NOT_FOR_THE_MODEL = ("special_tokens_mask", "text_replacement_offsets")
 
@@ -47,12 +78,15 @@ class Batcher:
         feature_cache: See there.
         auto_resample: See there.
         loss_on: See there.
+        too_long: See there.
+        for_generation: See there.
         strict: See there.
         decoder: See there.
         raw: See there.
 
     Attributes:
         processor: The processor.
+        too_long: What is done about rows that are too long.
         raw: How files are read that have no header.
     """
 
@@ -66,22 +100,28 @@ class Batcher:
         waveform_cache: WaveformCache | None,
         feature_cache: AudioCache | None,
         auto_resample: bool,
-        loss_on: Literal["all", "response"],
+        loss_on: LossOn,
+        too_long: TooLong,
+        for_generation: bool,
         strict: bool,
         decoder: DecoderName = "native",
         raw: RawFormat | None = None,
     ) -> None:
         check_limits(sample_rate, max_length_seconds, max_length)
         check_processor(processor, sample_rate)
-        if loss_on not in ("all", "response"):
-            raise ValueError(f'loss_on must be "all" or "response", not {loss_on!r}')
+        check_loss_on(loss_on)
+        check_too_long(too_long)
         kept = feature_cache if waveform_cache is None else waveform_cache
         if kept is not None:
             check_whole_milliseconds(max_length_seconds)
-        self.processor, self.raw = processor, raw
+        self.processor, self.too_long, self.raw = processor, too_long, raw
         self._family = family_of(processor)
-        self._max_length = max_length
-        self._finds_response = loss_on == "response"
+        check_trains(processor, self._family, for_generation=for_generation)
+        self._loss_on, self._for_generation = loss_on, for_generation
+        hears = None if self._family.hears is None else self._family.hears(processor)
+        self._limits = Limits(
+            sample_rate, max_length_seconds, hears, max_length, self._family.most_labels, raw
+        )
         self._features = (
             None if feature_cache is None else CachedMel(feature_cache, processor, self._family)
         )
@@ -101,14 +141,39 @@ class Batcher:
         """A row, read, with its prompt.
 
         Raises:
+            RowError: It is not of the form that is asked for, or has no prompt.
+        """
+        return self._with_prompt(self.example(index, row))
+
+    def example(self, index: int, row: Row) -> Example:
+        """A row, read.
+
+        Raises:
             RowError: It is not of the form that is asked for.
         """
+        needs_text = self._family.has_placeholder or not self._for_generation
         placeholder = getattr(self.processor, "audio_token", None)
-        example = read_row(index, row, placeholder=placeholder)
-        prompt = prompt_of(
-            self.processor, self._family, example, finds_response=self._finds_response
-        )
-        return BatchRow(example, prompt)
+        return read_row(index, row, needs_text=needs_text, placeholder=placeholder)
+
+    def prompts(self, examples: Sequence[Example]) -> tuple[list[BatchRow], Errors]:
+        """The rows with their prompts, and the errors of those that have none."""
+        items, errors = [], Errors()
+        for place, example in enumerate(examples):
+            try:
+                items.append(self._with_prompt(example))
+            except RowError as error:
+                items.append(BatchRow(example, Prompt("")))
+                errors[place] = error
+        return items, errors
+
+    def long_clips(self, items: Sequence[BatchRow], errors: Errors) -> Errors:
+        """The errors of rows, but those that have one already, whose clips are too long."""
+        found = {
+            place: self._limits.long_clip(item)
+            for place, item in enumerate(items)
+            if place not in errors
+        }
+        return {place: error for place, error in found.items() if error is not None}
 
     def load(self, items: list[BatchRow]) -> tuple[list[BatchRow], Errors]:
         """The rows with their waveforms, or features that are cached; all in one native call."""
@@ -128,11 +193,15 @@ class Batcher:
             loaded.append(replace(item, sounds=tuple(own)))
         return loaded, errors
 
-    def batch(self, items: list[BatchRow]) -> tuple[dict[str, Any], Errors]:
+    def batch(self, items: list[BatchRow]) -> Batch:
         """The batch of rows that are loaded, or the errors of those that cannot be in one."""
-        request, encoding = self.encode(items)
-        errors = self.check_lengths(items, self.token_counts(items, request, encoding))
-        return ({}, errors) if errors else self.finish(items, request, encoding)
+        try:
+            request, encoding = self.encode(items)
+            errors = self.check_lengths(items, self.token_counts(items, request, encoding))
+            return Batch({}, errors, {}) if errors else self.finish(items, request, encoding)
+        except RowError as error:
+            places = (at for at, item in enumerate(items) if item.example.index == error.row)
+            return Batch({}, {next(places): error}, {})
 
     def encode(self, items: list[BatchRow]) -> tuple[Request, Encoding]:
         """What the processor gives for rows, and what it was asked."""
@@ -146,6 +215,7 @@ class Batcher:
             sounds,
             self._loader.sample_rate,
             self._finds_response,
+            self._for_generation,
         )
         return request, (self._family.call or encode_together)(request)
 
@@ -157,6 +227,8 @@ class Batcher:
         Where the family is not known, each recording has those of its whole row.
         """
         audio = token_id(self.processor, "audio_token")
+        if "input_ids" not in encoding.text:
+            return None
         if not request.waveforms:
             return [[] for _ in items]
         if self._family.counts is not None:
@@ -183,21 +255,47 @@ class Batcher:
                     errors[place] = _with_note(error, item.example.index, recording)
         return errors
 
-    def finish(
-        self, items: list[BatchRow], request: Request, encoding: Encoding
-    ) -> tuple[dict[str, Any], Errors]:
+    def finish(self, items: list[BatchRow], request: Request, encoding: Encoding) -> Batch:
         """The batch of what the processor gave, shortened and labelled, or the errors of rows."""
+        if self._for_generation:
+            return self._finish_question(items, encoding)
         if self._finds_response:
             encoding = replace(encoding, response=response_mask(request, encoding, self._family))
-        if self._max_length is not None:
-            whole = encoding
+        long = self._limits.long_texts(items, encoding)
+        if long and self.too_long != "cut":
+            return Batch({}, long, {})
+        whole = encoding
+        if long and self._limits.tokens is not None:
             fixed = marked_tokens(self.processor, self._family)
-            shorten = Shortener(self.processor.tokenizer, self._max_length, fixed)
+            shorten = Shortener(self.processor.tokenizer, self._limits.tokens, fixed)
             encoding, errors = shorten(encoding, request.examples)
             errors |= self._check_responses(items, whole, encoding)
             if errors:
-                return {}, errors
-        return self._label(items, encoding)
+                return Batch({}, errors, {})
+        values, errors = self._label(items, encoding)
+        return Batch({}, errors, {}) if errors else Batch(values, {}, long)
+
+    def _finish_question(self, items: list[BatchRow], encoding: Encoding) -> Batch:
+        # A question is never cut: what the model is asked is at its end.
+        if "attention_mask" in encoding.text:
+            long = self._limits.long_texts(items, encoding)
+            if long:
+                return Batch({}, long, {})
+        return Batch({**self._for_model(encoding.text), **encoding.sound}, {}, {})
+
+    @property
+    def _finds_response(self) -> bool:
+        return self._loss_on == "response" and not self._for_generation
+
+    def _with_prompt(self, example: Example) -> BatchRow:
+        prompt = prompt_of(
+            self.processor,
+            self._family,
+            example,
+            finds_response=self._loss_on == "response",
+            for_generation=self._for_generation,
+        )
+        return BatchRow(example, prompt)
 
     def _load(self, pairs: list[Pair]) -> Sequence[Waveform | AudioError]:
         if self._features is None:
@@ -213,8 +311,8 @@ class Batcher:
         had, has = whole.response.any(dim=1).tolist(), encoding.response.any(dim=1).tolist()
         return {
             place: TextTooLongError(
-                f"{item.example.name}: max_length={self._max_length} cuts off its whole response; "
-                "raise max_length, lower max_length_seconds or shorten its prompt",
+                f"{item.example.name}: max_length={self._limits.tokens} cuts off its whole "
+                "response; raise max_length, lower max_length_seconds or shorten its prompt",
                 row=item.example.index,
             )
             for place, item in enumerate(items)
@@ -222,25 +320,22 @@ class Batcher:
         }
 
     def _label(self, items: list[BatchRow], encoding: Encoding) -> tuple[dict[str, Any], Errors]:
-        # Padding is where the attention mask says so. Comparing ids with the pad token would also
-        # mask the real ends of texts wherever a tokenizer pads with its end-of-text token, and the
-        # model would never learn to stop.
-        text = encoding.text
-        learned: torch.Tensor = text["attention_mask"] != 0
-        if self._finds_response and encoding.response is not None:
-            learned = learned & encoding.response
-        labels = text["input_ids"].masked_fill(~learned, IGNORE_INDEX)
-        given = {} if encoding.is_labels else text
-        batch = {name: value for name, value in given.items() if name not in _NOT_FOR_THE_MODEL}
+        learned = learned_mask(encoding, self._loss_on, self.processor, self._family)
+        labels = encoding.text["input_ids"].masked_fill(~learned, IGNORE_INDEX)
+        given = {} if encoding.is_labels else self._for_model(encoding.text)
+        what = "response" if self._loss_on == "response" else "text"
         errors: Errors = {
             place: NoLabelError(
-                f"{items[place].example.name}: the row has no response to compute a loss on",
+                f"{items[place].example.name}: the row has no {what} to compute a loss on",
                 row=items[place].example.index,
             )
             for place, count in enumerate(learned.sum(dim=1).tolist())
             if count == 0
         }
-        return {**batch, **encoding.sound, "labels": labels}, errors
+        return {**given, **encoding.sound, "labels": labels}, errors
+
+    def _for_model(self, text: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in text.items() if name not in _NOT_FOR_THE_MODEL}
 
 
 def _with_note(error: AudioError, index: int, recording: Recording) -> AudioError:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["check_limits", "check_processor", "check_whole_milliseconds"]
+from ossicle.collator.types import Family
+
+__all__ = ["check_limits", "check_processor", "check_trains", "check_whole_milliseconds"]
 
 
 def check_limits(sample_rate: int, max_length_seconds: float, max_length: int | None) -> None:
@@ -50,4 +52,13 @@ def check_processor(processor: Any, sample_rate: int) -> None:
     if wanted is not None and wanted != sample_rate:
         raise ValueError(
             f"sample_rate={sample_rate}, but the feature extractor of {kind} takes {wanted} Hz"
+        )
+
+
+def check_trains(processor: Any, family: Family, *, for_generation: bool) -> None:
+    """Refuses to label texts for a model that learns none."""
+    if not family.trains and not for_generation:
+        raise ValueError(
+            f"{type(processor).__name__} takes sound alone, and its model learns a token for each "
+            "frame, which a text does not tell; pass for_generation=True"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ossicle.errors import AudioError, CollatorError, TooManyFaultsError
 
 __all__ = [
+    "ClipTooLongError",
     "ClipTooShortError",
     "CollatorError",
     "EmptyBatchError",
@@ -25,7 +26,7 @@ class RowError(CollatorError):
 
 
 class TextTooLongError(CollatorError):
-    """Of ``max_length`` tokens, a row's audio leaves none for its text, or none to learn from."""
+    """A row has more tokens than ``max_length`` or the model's decoder takes."""
 
 
 class NoLabelError(CollatorError):
@@ -38,3 +39,7 @@ class SampleRateMismatchError(AudioError, CollatorError):
 
 class ClipTooShortError(AudioError, CollatorError):
     """A clip has no samples, or too few for the model to make one token of them."""
+
+
+class ClipTooLongError(AudioError, CollatorError):
+    """A clip is longer than ``max_length_seconds``, or than what its processor takes."""

@@ -1,20 +1,59 @@
-"""Which tokens a row is to learn: all, or those of its responses."""
+"""Which tokens a row is to learn: those of its text, those of its responses, or all."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from ossicle.collator.errors import CollatorError, RowError
-from ossicle.collator.prompts import chat_template, render
+from ossicle.collator.templates import chat_template, name_of, render
 from ossicle.collator.types import Encoding, Example, Family, Prompt, Request
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["IGNORE_INDEX", "common", "marked_tokens", "response_mask", "token_id"]
+__all__ = [
+    "IGNORE_INDEX",
+    "LossOn",
+    "check_loss_on",
+    "common",
+    "learned_mask",
+    "marked_tokens",
+    "response_mask",
+    "token_id",
+]
+
+LossOn: TypeAlias = Literal["text", "response", "all"]
+"""What a row learns: its text, its responses, or all, the placeholders of its audio too."""
 
 IGNORE_INDEX = -100
 """What torch's cross entropy skips by default."""
+
+
+def check_loss_on(loss_on: str) -> None:
+    """A ValueError unless it is one of `LossOn`."""
+    if loss_on not in get_args(LossOn):
+        raise ValueError(f'loss_on must be "text", "response" or "all", not {loss_on!r}')
+
+
+def learned_mask(
+    encoding: Encoding, loss_on: LossOn, processor: Any, family: Family
+) -> torch.Tensor:
+    """True at the tokens that are learned, bool ``(B, L)``; ``encoding`` has its responses."""
+    import torch
+
+    # Padding is where the attention mask says so. Comparing ids with the pad token would also
+    # mask the real ends of texts wherever a tokenizer pads with its end-of-text token, and the
+    # model would never learn to stop.
+    learned: torch.Tensor = encoding.text["attention_mask"] != 0
+    if loss_on == "all":
+        return learned
+    if loss_on == "response" and encoding.response is not None:
+        learned = learned & encoding.response
+    # Of placeholders there are three for each word, and they teach nothing: a loss on them falls
+    # while that on the text does not.
+    ids = encoding.text["input_ids"]
+    sound = torch.tensor(marked_tokens(processor, family), dtype=ids.dtype)
+    return learned & ~torch.isin(ids, sound)
 
 
 def response_mask(request: Request, encoding: Encoding, family: Family) -> torch.Tensor:
@@ -151,14 +190,15 @@ def common(one: list[int], other: list[int]) -> int:
 
 def marked_tokens(processor: Any, family: Family) -> list[int]:
     """The ids of the placeholder and of what stands around it."""
+    if family.sound_ids is not None:
+        return family.sound_ids(processor)
     ids = [token_id(processor, name) for name in family.marks]
     return [found for found in ids if found is not None]
 
 
 def token_id(processor: Any, name: str) -> int | None:
     """The id of a token that the processor, or its tokenizer, names; None where there is none."""
-    tokenizer = processor.tokenizer
-    token = getattr(processor, name, None) or getattr(tokenizer, name, None)
+    tokenizer, token = processor.tokenizer, name_of(processor, name)
     if token is None:
         return None
     found = tokenizer.convert_tokens_to_ids(token)

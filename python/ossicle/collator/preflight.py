@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["preflight"]
 
+_CUT_CLIP = "the clip is too long and is cut; its text is kept whole"
+_CUT_TEXT = "the text is too long and is cut"
+
 
 @dataclass
 class _Line:
@@ -59,7 +62,8 @@ def preflight(
     Each row is read, decoded, expanded and labelled as in training, whatever the collator's
     ``on_error``. Looked for are rows that cannot be used, placeholders that are not as many as the
     tokens that the model's encoder makes of the audio, rows without a label, and recordings that
-    come again, or segments of them, with the same text.
+    come again, or segments of them, with the same text. Rows that ``too_long="cut"`` cuts have a
+    remark.
 
     Args:
         rows: The data set, or a part of it.
@@ -73,8 +77,8 @@ def preflight(
         A Polars frame, a line a row: ``row`` (its place), ``id``, ``files``, ``seconds`` (of all
         its recordings), ``sample_rates`` (native, in Hz), ``tokens``, ``audio_tokens`` (the
         placeholders among them), ``encoder_tokens``, ``labels`` (tokens that are learned),
-        ``duplicate_of`` (the earlier row), ``remarks`` (the remarks on its recordings, as
-        `ossicle.AudioInfo` has it), and ``problem``, None where all is well.
+        ``duplicate_of`` (the earlier row), ``remarks`` (on its recordings, as
+        `ossicle.AudioInfo` has them, and on what is cut), and ``problem``, None where all is well.
     """
     seen: dict[str, int] = {}
     parts = _parts(rows, batch_size)
@@ -169,13 +173,19 @@ def _encode(batcher: Batcher, pairs: list[tuple[_Line, BatchRow]]) -> None:
 
 
 def _measure(batcher: Batcher, found: _Line, item: BatchRow) -> None:
+    long = batcher.long_clips([item], {})
+    if batcher.too_long != "cut":
+        for error in long.values():
+            raise error
+    found.remarks += [_CUT_CLIP for _ in long]
     request, encoding = batcher.encode([item])
     counts = batcher.token_counts([item], request, encoding)
-    ids, audio = encoding.text["input_ids"], token_id(batcher.processor, "audio_token")
-    found.tokens = int(encoding.text["attention_mask"].sum())
+    ids, audio = encoding.text.get("input_ids"), token_id(batcher.processor, "audio_token")
+    if ids is not None:
+        found.tokens = int(encoding.text["attention_mask"].sum())
     if counts is not None:
         found.encoder_tokens = sum(counts[0])
-    if audio is not None:
+    if audio is not None and ids is not None:
         found.audio_tokens = int((ids == audio).sum())
     for error in batcher.check_lengths([item], counts).values():
         raise error
@@ -183,10 +193,12 @@ def _measure(batcher: Batcher, found: _Line, item: BatchRow) -> None:
         found.problem = (
             f"{found.audio_tokens} placeholders for {found.encoder_tokens} tokens of the encoder"
         )
-    batch, faults = batcher.finish([item], request, encoding)
-    for fault in faults.values():
+    batch = batcher.finish([item], request, encoding)
+    for fault in batch.errors.values():
         raise fault
-    found.labels = int((batch["labels"] != IGNORE_INDEX).sum())
+    found.remarks += [_CUT_TEXT for _ in batch.cuts]
+    if "labels" in batch.values:
+        found.labels = int((batch.values["labels"] != IGNORE_INDEX).sum())
 
 
 def _describe_error(error: Exception) -> str:

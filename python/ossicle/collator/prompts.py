@@ -6,32 +6,71 @@ import re
 from typing import Any
 
 from ossicle.collator.errors import RowError
+from ossicle.collator.templates import Rendering, name_of, repeated_beginning
+from ossicle.collator.transcripts import is_transcript, transcription
 from ossicle.collator.types import Example, Family, Prompt
 
-__all__ = ["chat_template", "prompt_of", "render"]
+__all__ = ["prompt_of", "without_answer"]
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
 def prompt_of(
-    processor: Any, family: Family, example: Example, *, finds_response: bool = False
+    processor: Any,
+    family: Family,
+    example: Example,
+    *,
+    finds_response: bool = False,
+    for_generation: bool = False,
 ) -> Prompt:
     """The text of a row, checked to hold a placeholder for each recording.
 
+    Args:
+        processor: Whose template and placeholder count.
+        family: Its family.
+        example: The row.
+        finds_response: Whether the places of the responses are wanted; of a text for generation,
+            whether it holds one.
+        for_generation: Leave out the answer, if there is one: messages end with the header of one.
+
     Raises:
-        RowError: It does not, or the processor takes no such rows.
+        RowError: It does not, the processor takes no such rows, or its template fails.
     """
     _check_kind(processor, family, example)
     if not family.has_placeholder:
         return Prompt(example.text or "")
-    if example.messages is None:
-        prompt = Prompt(example.text or "")
-        where = "the text contains"
+    where = "the chat template produces"
+    if example.messages is not None:
+        prompt = (
+            _render_question(processor, example)
+            if for_generation
+            else _render_messages(processor, example, finds_response=finds_response)
+        )
+    elif family.transcribes and is_transcript(processor, example):
+        prompt = transcription(processor, example, for_generation=for_generation)
     else:
-        prompt = _render_messages(processor, example, finds_response=finds_response)
-        where = "the chat template produces"
+        where = "the text contains"
+        prompt = _plain_text(
+            processor, family, example, without_answer=for_generation and finds_response
+        )
     _check_placeholders(processor, example, prompt.text, where)
     return prompt
+
+
+def _plain_text(
+    processor: Any, family: Family, example: Example, *, without_answer: bool
+) -> Prompt:
+    text = example.text or ""
+    text = text[repeated_beginning(processor, text) :]
+    if without_answer:
+        text = text[: _end_of_sound(processor, family, text)]
+    return Prompt(text)
+
+
+def _end_of_sound(processor: Any, family: Family, text: str) -> int:
+    """Where the last placeholder ends, with what stands around it; 0 without one."""
+    names = (name_of(processor, mark) for mark in family.marks)
+    return max((text.rfind(name) + len(name) for name in names if name and name in text), default=0)
 
 
 def _check_kind(processor: Any, family: Family, example: Example) -> None:
@@ -93,44 +132,31 @@ def _check_placeholders(processor: Any, example: Example, text: str, where: str)
         )
 
 
-def chat_template(processor: Any) -> str | None:
-    """The processor's template, or its tokenizer's; of several, the one named ``default``."""
-    found = getattr(processor, "chat_template", None)
-    found = found or getattr(processor.tokenizer, "chat_template", None)
-    return found.get("default") if isinstance(found, dict) else found
-
-
-def render(
-    processor: Any, template: str, messages: list[dict[str, Any]], **options: bool
-) -> tuple[str, list[tuple[int, int]]]:
-    """The text of a conversation, and where the template marks what the model generates."""
-    from transformers.utils.chat_template_utils import render_jinja_template
-
-    named = processor.tokenizer.special_tokens_map
-    # transformers says that it returns a string.
-    found: Any = render_jinja_template(
-        conversations=[messages], chat_template=template, **{**named, **options}
-    )
-    texts, spans = found
-    return texts[0], [(start, end) for start, end in spans[0]] if spans else []
-
-
 def _render_messages(processor: Any, example: Example, *, finds_response: bool) -> Prompt:
-    template = chat_template(processor)
-    if template is None:
-        raise RowError(
-            f"{example.name}: {type(processor).__name__} has no chat template for messages; set "
-            "processor.chat_template, or give text",
-            row=example.index,
-        )
+    rendering = Rendering(processor, example)
     messages = _plain(example.messages or [])
-    is_marked = finds_response and _GENERATION.search(template) is not None
-    text, spans = render(processor, template, messages, return_assistant_tokens_mask=is_marked)
+    is_marked = finds_response and _GENERATION.search(rendering.template) is not None
+    text, spans = rendering(messages, return_assistant_tokens_mask=is_marked)
     if finds_response and not is_marked:
-        spans = _turns(processor, template, example, messages, text)
-    start = _repeated_beginning(processor, text)
+        spans = _turns(rendering, example, messages, text)
+    start = repeated_beginning(processor, text)
     turns = tuple((first - start, last - start) for first, last in spans)
     return Prompt(text[start:], turns, is_marked)
+
+
+def _render_question(processor: Any, example: Example) -> Prompt:
+    """A conversation up to its last answer, with the header of one."""
+    messages = without_answer(example.messages or [])
+    if not messages:
+        raise RowError(f"{example.name}: the conversation has no question", row=example.index)
+    text, _ = Rendering(processor, example)(_plain(messages), add_generation_prompt=True)
+    return Prompt(text[repeated_beginning(processor, text) :])
+
+
+def without_answer(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A conversation without the answer that it ends with, if it does."""
+    ends = bool(messages) and messages[-1]["role"] == "assistant"
+    return messages[:-1] if ends else messages
 
 
 def _plain(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -150,14 +176,14 @@ def _plain(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _turns(
-    processor: Any, template: str, example: Example, messages: list[dict[str, Any]], text: str
+    rendering: Rendering, example: Example, messages: list[dict[str, Any]], text: str
 ) -> list[tuple[int, int]]:
     """What each turn of the assistant adds to the conversation before it, in characters."""
     spans = []
     for number, message in enumerate(messages):
         if message["role"] == "assistant":
-            before, _ = render(processor, template, messages[:number], add_generation_prompt=True)
-            after, _ = render(processor, template, messages[: number + 1])
+            before, _ = rendering(messages[:number], add_generation_prompt=True)
+            after, _ = rendering(messages[: number + 1])
             if not (text.startswith(after) and after.startswith(before)):
                 raise RowError(
                     f"{example.name}: the chat template renders the beginning of a "
@@ -168,13 +194,3 @@ def _turns(
                 )
             spans.append((len(before), len(after)))
     return spans
-
-
-def _repeated_beginning(processor: Any, text: str) -> int:
-    """Characters of a beginning-of-text token that the tokenizer will add once more."""
-    tokenizer = processor.tokenizer
-    token = getattr(tokenizer, "bos_token", None)
-    if not token or not text.startswith(token):
-        return 0
-    ids = tokenizer("")["input_ids"]
-    return len(token) if ids[:1] == [tokenizer.bos_token_id] else 0

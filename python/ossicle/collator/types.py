@@ -104,6 +104,7 @@ class Request:
         waveforms: Of all rows one after the other, ``(samples,)`` float32.
         sample_rate: Of the waveforms, in Hz.
         finds_response: Whether the places of the responses will be asked for.
+        for_generation: Whether the model is to go on from the texts, so that rows end alike.
     """
 
     processor: Any
@@ -112,6 +113,7 @@ class Request:
     waveforms: list[Waveform]
     sample_rate: int
     finds_response: bool = False
+    for_generation: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,8 @@ class Encoding:
 
 Call: TypeAlias = Callable[[Request], Encoding]
 Counts: TypeAlias = Callable[[Any, dict[str, Any], Sequence[int]], list[int]]
+Seconds: TypeAlias = Callable[[Any], float | None]
+SoundIds: TypeAlias = Callable[[Any], list[int]]
 
 
 @dataclass(frozen=True)
@@ -148,11 +152,18 @@ class Family:
         counts: Of processor, batch and the clips' samples: the tokens that the model's encoder
             makes of each clip. None where that is not known.
         marks: The processor's (or its tokenizer's) attributes that name the placeholder and what
-            stands around it; none of them is ever cut.
+            stands around it, or these tokens themselves; none of them is ever cut or learned.
+        sound_ids: Of a processor, the ids of these, where its attributes do not name them.
         has_placeholder: Whether texts hold a placeholder for each clip.
+        transcribes: Whether a text without a placeholder is the answer to the transcription request
+            that the processor makes (``apply_transcription_request``).
+        trains: Whether a text alone can be what a model of the family learns.
         takes_text: Whether a row may have ``text``.
         takes_messages: Whether a row may have ``messages``.
         most_clips: How many recordings a row may have; None for any number.
+        most_labels: The most labels that the model's decoder takes; None for any number.
+        hears: Of a processor, the seconds of a clip after which it hears nothing; None where there
+            is no such limit.
         needs_audio: Whether each row must have a recording; else texts may stand among them.
         min_samples: Shorter clips make the feature extractor fail, or give not one frame.
         features: The key of the features.
@@ -165,10 +176,15 @@ class Family:
     call: Call | None = None
     counts: Counts | None = None
     marks: tuple[str, ...] = ("audio_token", "audio_bos_token", "audio_eos_token")
+    sound_ids: SoundIds | None = None
     has_placeholder: bool = True
+    transcribes: bool = False
+    trains: bool = True
     takes_text: bool = True
     takes_messages: bool = True
     most_clips: int | None = None
+    most_labels: int | None = None
+    hears: Seconds | None = None
     needs_audio: bool = False
     min_samples: int = 1
     features: str = "input_features"

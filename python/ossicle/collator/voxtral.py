@@ -15,12 +15,14 @@ import numpy as np
 from ossicle.audio import encode
 from ossicle.collator.errors import RowError
 from ossicle.collator.loss import common
+from ossicle.collator.prompts import without_answer
 from ossicle.collator.types import Encoding, Example, Prompt, Request
+from ossicle.data.columns import value_of
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["encode_voxtral"]
+__all__ = ["encode_voxtral", "encode_voxtral_realtime", "sound_ids"]
 
 FRAMES = 3_000
 """Of one window of 30 s."""
@@ -40,7 +42,7 @@ def encode_voxtral(request: Request) -> Encoding:
 
     def pad(values: list[list[Any]], fill: int) -> torch.Tensor:
         tensors = [torch.tensor(each) for each in values]
-        side = tokenizer.padding_side
+        side = "left" if request.for_generation else tokenizer.padding_side
         return pad_sequence(tensors, batch_first=True, padding_value=fill, padding_side=side)
 
     ids = [row for row, _ in rows]
@@ -52,7 +54,19 @@ def encode_voxtral(request: Request) -> Encoding:
     # All that mistral-common writes by itself stays, where texts must be shortened.
     text["special_tokens_mask"] = torch.isin(text["input_ids"], controls).long()
     sound = {"input_features": _features(request)} if request.waveforms else {}
-    return Encoding(text, sound, pad([row for _, row in rows], 0))
+    return Encoding(text, sound, pad([row for _, row in rows], 0).bool())
+
+
+def sound_ids(processor: Any) -> list[int]:
+    """The ids of the placeholder and of the mark before it: those of every released tokenizer."""
+    return [int(getattr(processor, "audio_token_id", 24)), 25]
+
+
+def encode_voxtral_realtime(request: Request) -> Encoding:
+    """Requests that the model goes on from; it takes the sound alone, and padding on the left."""
+    batch = request.processor(request.waveforms, return_tensors="pt")
+    text = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    return Encoding(text, {name: batch[name] for name in batch.keys() - text.keys()})
 
 
 def _features(request: Request) -> torch.Tensor:
@@ -100,10 +114,16 @@ def _tokens(
                 row=example.index,
             )
         before = _transcription(tokenizer, example, sounds)
+        if request.for_generation:
+            return before, [False] * len(before)
         after = tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
         after = [*after, tokenizer.eos_token_id]
         return before + after, [False] * len(before) + [True] * len(after)
-    return _conversation(tokenizer, example, _fill(example.messages, sounds))
+    messages = _fill(example.messages, sounds)
+    if request.for_generation:
+        ids = _asked(tokenizer, example, without_answer(messages))
+        return ids, [False] * len(ids)
+    return _conversation(tokenizer, example, messages)
 
 
 def _transcription(tokenizer: Any, example: Example, sounds: list[bytes]) -> list[int]:
@@ -112,10 +132,13 @@ def _transcription(tokenizer: Any, example: Example, sounds: list[bytes]) -> lis
     asked = {
         "model": "voxtral",
         "file": io.BytesIO(sounds[0]),
-        "language": example.row.get("language"),
+        "language": value_of("language", example.row),
     }
-    request = TranscriptionRequest.from_openai(asked)
-    return list(tokenizer.tokenizer.encode_transcription(request).tokens)
+    try:
+        request = TranscriptionRequest.from_openai(asked)
+        return list(tokenizer.tokenizer.encode_transcription(request).tokens)
+    except Exception as error:
+        raise RowError(f"{example.name}: {error}", row=example.index) from error
 
 
 def _fill(messages: list[dict[str, Any]], sounds: list[bytes]) -> list[dict[str, Any]]:
@@ -152,6 +175,14 @@ def _conversation(
                 )
             response[len(before) : len(after)] = [True] * (len(after) - len(before))
     return ids, response
+
+
+def _asked(tokenizer: Any, example: Example, messages: list[dict[str, Any]]) -> list[int]:
+    """A conversation that ends with a question, by a tokenizer for serving or for training."""
+    try:
+        return _encode(tokenizer, example, messages)
+    except RowError:
+        return _question(tokenizer, example, messages)
 
 
 def _question(tokenizer: Any, example: Example, messages: list[dict[str, Any]]) -> list[int]:

@@ -49,6 +49,7 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
         "normalized_text",
         "raw_transcription",
         "raw_text",
+        "txt",
     ),
     "messages": ("messages",),
     "offset": ("offset", "start", "begin", "onset", "start_time", "begin_time"),

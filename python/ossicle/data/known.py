@@ -13,6 +13,7 @@ from ossicle.data.formats import (
     nemo,
     parquet,
     saved,
+    speechlm,
     table,
     webdataset,
 )
@@ -53,11 +54,20 @@ _ALL = [
         (".parquet",),
     ),
     Format("lhotse", "cuts of lhotse", lhotse.read_cuts, lhotse.write_cuts, (".jsonl.gz",)),
-    Format("shar", "a Shar directory of lhotse", lhotse.read_shar),
+    Format("shar", "a Shar directory of lhotse", lhotse.read_shar, lhotse.write_shar),
     Format("nemo", "a manifest of NeMo", json_lines.read_lines, nemo.write_nemo),
-    Format("nemo-tarred", "a manifest of NeMo beside its tars", nemo.read_tarred),
-    Format("kaldi", "a data directory of Kaldi", kaldi.read_kaldi, kaldi.write_kaldi),
+    Format(
+        "nemo-tarred", "a manifest of NeMo beside its tars", nemo.read_tarred, nemo.write_tarred
+    ),
+    Format(
+        "kaldi",
+        "a data directory of Kaldi",
+        kaldi.read_kaldi,
+        kaldi.write_kaldi,
+        root=kaldi.root_of,
+    ),
     Format("espnet", "data.json of ESPnet", espnet.read_espnet),
+    Format("speechlm", "data.json of ESPnet's SpeechLM", speechlm.read_speechlm),
     Format("gigaspeech", "GigaSpeech.json", espnet.read_gigaspeech),
     Format(
         "webdataset",

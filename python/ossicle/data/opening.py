@@ -15,6 +15,7 @@ from ossicle.errors import AudioFileNotFoundError, AudioIOError
 
 __all__ = [
     "ManifestRow",
+    "compression_of",
     "head_of",
     "json_rows",
     "lines_of",
@@ -23,6 +24,15 @@ __all__ = [
     "table_rows",
     "unreadable",
 ]
+
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"PK\3\4": "zip",
+    b"7z\xbc\xaf": "7z",
+}
 
 
 class ManifestRow(NamedTuple):
@@ -49,15 +59,34 @@ def unreadable(path: Path, error: OSError) -> AudioIOError:
 
 
 def open_file(path: Path) -> IO[bytes]:
-    """A file, unpacked where its name ends in ``.gz``.
+    """A file, unpacked where it is gzip.
+
+    Raises:
+        AudioIOError: It cannot be opened.
+        ManifestError: It is compressed in another way.
+    """
+    kind = compression_of(path)
+    if kind not in (None, "gzip"):
+        why = f"a file in {kind}, which is not read: unpack it, or compress it with gzip"
+        raise ManifestError(why, source=str(path))
+    try:
+        return gzip.open(path, "rb") if kind else path.open("rb")  # type: ignore[return-value]
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def compression_of(path: Path) -> str | None:
+    """How a file is compressed, by its first bytes; None where it is not.
 
     Raises:
         AudioIOError: It cannot be opened.
     """
     try:
-        return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
+        with path.open("rb") as file:
+            head = file.read(6)
     except OSError as error:
         raise unreadable(path, error) from error
+    return next((kind for magic, kind in _COMPRESSED.items() if head.startswith(magic)), None)
 
 
 def head_of(path: Path, size: int) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -53,6 +53,14 @@ class Piece:
         """The line of the row at a place of the piece."""
         found = None if self.lines is None else self.lines[at]
         return int(found) if found else None
+
+    def shifted(self, start: int) -> Piece:
+        """The same rows, after some others."""
+        if isinstance(self.numbers, range):
+            numbers: Any = range(self.numbers.start + start, self.numbers.stop + start)
+        else:
+            numbers = np.asarray(self.numbers, np.int64) + start
+        return replace(self, numbers=numbers)
 
     def rest(self, start: int) -> Piece:
         """The rows from a place on."""

@@ -9,14 +9,15 @@ from typing import Any
 
 from ossicle.data.columns import SCHEMA
 from ossicle.data.errors import ManifestError
+from ossicle.data.formats.folders import is_audio, read_files
 from ossicle.data.formats.memory import in_memory
-from ossicle.data.formats.webdataset import shards_at
 from ossicle.data.known import FORMATS
+from ossicle.data.paths import paths_of
 from ossicle.data.reading import Reading
 from ossicle.data.recognise import recognise
 from ossicle.data.registry import format_named
 from ossicle.data.rows import Rows
-from ossicle.data.sources import RowSource
+from ossicle.data.sources import RowSource, Several
 from ossicle.errors import AudioFileNotFoundError
 
 __all__ = ["read", "source_of_rows"]
@@ -34,8 +35,9 @@ def read(
     Nothing is lost silently: each row of the source is among the rows or among `Rows.faults`.
 
     Args:
-        source: A file or a folder, or a pattern of shards as ``train-*.tar``; or a frame of Polars
-            or pandas, a `datasets` object, a mapping of columns, rows as mappings.
+        source: A file or a folder, a pattern of these (``data/*.parquet``, ``a-{000..012}.tar``) or
+            a list of them, whose rows follow each other; recordings too are rows; or a frame of
+            Polars or pandas, a `datasets` object, a mapping of columns, rows as mappings.
         format: Its name; None recognises it by its content and layout.
         root: The folder that paths are relative to; None takes that of the manifest, and leaves
             paths of what is in memory as they are.
@@ -68,8 +70,9 @@ def source_of_rows(
     if isinstance(source, Rows):
         return RowSource(source.source, source.format, source.found, None)
     base = None if root is None else os.fspath(root)
-    if isinstance(source, str | os.PathLike):
-        return _from_path(Path(source), format, base, told)
+    paths = paths_of(source)
+    if paths is not None:
+        return _from_paths(paths, format, base, told)
     found = in_memory(source)
     if found is None:
         known = ", ".join(FORMATS)
@@ -79,14 +82,20 @@ def source_of_rows(
     return RowSource(f"the {name}", name, start, Reading(f"the {name}", base, told))
 
 
+def _from_paths(
+    paths: list[Path], kind: str | None, root: str | None, told: Mapping[str, str]
+) -> RowSource:
+    if kind is None and all(is_audio(one) and one.is_file() for one in paths):
+        name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+        return RowSource(name, "files", lambda: read_files(paths), Reading(name, root, told))
+    parts = [_from_path(one, kind, root, told) for one in paths]
+    return parts[0] if len(parts) == 1 else Several.of(parts)
+
+
 def _from_path(
     path: Path, kind: str | None, root: str | None, told: Mapping[str, str]
 ) -> RowSource:
-    if "://" in str(path) or ":/" in str(path):
-        raise ManifestError("a URL, which is not read: download it first", source=str(path))
-    if kind is None and "*" in path.name and shards_at(path):
-        kind = "webdataset"
-    elif not path.exists():
+    if not path.exists():
         raise AudioFileNotFoundError("no such file or folder", source=str(path))
     if path.is_dir() and kind is None and (path / "manifest.jsonl").exists():
         path = path / "manifest.jsonl"

@@ -11,6 +11,7 @@ from typing import Any
 from ossicle.data.errors import ManifestError
 from ossicle.data.formats.folders import has_audio, metadata_of
 from ossicle.data.formats.nemo import is_tarred
+from ossicle.data.formats.speechlm import is_speechlm
 from ossicle.data.known import FORMATS
 from ossicle.data.opening import head_of, lines_of
 
@@ -46,6 +47,8 @@ def _folder(path: Path) -> str | None:
         return "hf-saved"
     if has("cuts.*.jsonl*"):
         return "shar"
+    if (path / "tarred_audio_manifest.json").exists():
+        return "nemo-tarred"
     if (path / "clips").is_dir() and has("*.tsv"):
         return "common-voice"
     if (path / "metadata.csv").exists() and (path / "wavs").is_dir():
@@ -60,6 +63,8 @@ def _folder(path: Path) -> str | None:
         return "librispeech"
     if has("*.tar"):
         return "webdataset"
+    if has("*.tar.*"):
+        return "webdataset"  # whose reader says what to do about them
     return "folder" if has_audio(path) else None
 
 
@@ -77,6 +82,9 @@ def _file(path: Path) -> str | None:
         return _objects(path, text)
     if suffix == ".tsv":
         header = text.partition(b"\n")[0].rstrip(b"\r").split(b"\t")
+        beside = path.parent / "audio"
+        if len(header) == 7 and header[1].endswith(b".wav") and beside.is_dir():
+            return "fleurs"
         is_theirs = {b"client_id", b"path", b"sentence"} <= set(header)
         return "common-voice" if is_theirs and (path.parent / "clips").is_dir() else "tsv"
     known = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
@@ -96,6 +104,8 @@ def _objects(path: Path, text: bytes) -> str | None:
             return _lines(path, row)
     if b'"utts"' in text:
         return "espnet"
+    if b'"data_entry"' in text or b'"data_files"' in text:
+        return "speechlm"
     if b'"audios"' in text:
         return "gigaspeech"
     # Lines that are damaged, most of all.
@@ -123,13 +133,20 @@ def _object(content: bytes) -> Mapping[str, Any] | None:
 def _lines(path: Path, row: Mapping[str, Any]) -> str:
     if isinstance(row.get("utts"), dict):
         return "espnet"
+    if is_speechlm(row):
+        return "speechlm"
     if isinstance(row.get("audios"), list) and _is_giga(row["audios"]):
         return "gigaspeech"
-    if "supervisions" in row or ("recording" in row and "start" in row):
+    if "supervisions" in row or ("start" in row and "recording" in row) or _is_recording(row):
         return "lhotse"
     if "audio_filepath" in row:
         return "nemo-tarred" if is_tarred(row, path) else "nemo"
     return "jsonl"
+
+
+def _is_recording(row: Mapping[str, Any]) -> bool:
+    """Whether a row is one of lhotse's recordings."""
+    return {"id", "sources", "sampling_rate", "num_samples"} <= row.keys()
 
 
 def _is_giga(audios: list[Any]) -> bool:

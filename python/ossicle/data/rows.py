@@ -21,7 +21,7 @@ from ossicle.faults import count_line, reasons_of
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Rows", "SpeechRow", "write_faults"]
+__all__ = ["Rows", "SpeechRow", "counted", "write_faults"]
 
 
 class SpeechRow(Mapping[str, Any]):
@@ -173,7 +173,11 @@ class Rows:
             faults: Those that are counted, where a check found more than `faults`.
         """
         faults = self.faults if faults is None else faults
-        return count_line(len(self) + len(self.faults), reasons_of(faults), "kept")
+        return counted(len(self) + len(self.faults), faults)
+
+    def watched(self, progress: Callable[[int], object]) -> Rows:
+        """The same rows, which tell how many of them an iteration has given."""
+        return _Watched(self, progress)
 
     def write(
         self,
@@ -206,6 +210,14 @@ class Rows:
         more = "" if self._coming is None else " so far"
         count = f"{read:,} rows, {len(self._faults):,} faults{more}"
         return f"<Rows {self.source!r} ({self.format}): {count}>"
+
+    def _repr_html_(self) -> str:
+        from ossicle.data.notebook import page_of_rows
+
+        # The first piece at least; the rest is read where somebody asks for it.
+        next(iter(self.pieces()), None)
+        whole = self._coming is None
+        return page_of_rows(self.source, self._pieces, self._faults, is_whole=whole)
 
     def _from(self, row: int) -> Piece | None:
         """The rows from one on, of those that are read, in one piece.
@@ -245,6 +257,24 @@ def write_faults(path: str | os.PathLike[str], faults: Iterable[ManifestError]) 
     kept = ("source", "row", "line", "reason")
     lines = [json.dumps({name: getattr(fault, name) for name in kept}) for fault in faults]
     write_text(path, "".join(line + "\n" for line in lines))
+
+
+def counted(rows: int, faults: Sequence[ManifestError]) -> str:
+    """A line for people: rows read, rows kept, faults with their reasons."""
+    return count_line(rows, reasons_of(faults), "kept")
+
+
+class _Watched(Rows):
+    def __init__(self, rows: Rows, progress: Callable[[int], object]) -> None:
+        super().__init__(rows.source, rows.format, lambda: [rows._whole(), *rows.faults])
+        self._progress = progress
+
+    def __iter__(self) -> Iterator[SpeechRow]:
+        for done, row in enumerate(super().__iter__()):
+            if done % 256 == 0:
+                self._progress(done)
+            yield row
+        self._progress(len(self))
 
 
 def _again(piece: Piece, faults: list[ManifestError], source: str, kind: str) -> Rows:

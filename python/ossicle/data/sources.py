@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ossicle.data.audio_column import audio_value
@@ -14,7 +14,7 @@ from ossicle.data.reading import Reading
 from ossicle.data.recordings import Recording, recordings_of
 from ossicle.data.schema import in_schema
 
-__all__ = ["RowSource", "SourceRow"]
+__all__ = ["RowSource", "Several", "SourceRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,60 @@ class RowSource:
                 at += 1
             yield row
         yield from faults[at:]
+
+
+@dataclass(frozen=True)
+class Several(RowSource):
+    """Sources whose rows follow each other, and are counted through.
+
+    Attributes:
+        parts: The sources.
+    """
+
+    parts: tuple[RowSource, ...] = ()
+
+    @classmethod
+    def of(cls, parts: Sequence[RowSource]) -> Several:
+        """Sources as one."""
+        kinds = dict.fromkeys(part.format for part in parts)
+        name = f"{parts[0].name} and {len(parts) - 1} more" if len(parts) > 1 else parts[0].name
+        return cls(name, "+".join(kinds), lambda: _shifted(parts), None, tuple(parts))
+
+    def rows(self, *, as_they_came: bool = False) -> Iterator[SourceRow | ManifestError]:
+        """As of one source; a fault names the source that it is of, and the line there."""
+        start = 0
+        for part in self.parts:
+            last = start
+            for row in part.rows(as_they_came=as_they_came):
+                if isinstance(row, ManifestError):
+                    found: SourceRow | ManifestError = _shifted_fault(row, start)
+                    last = max(last, _number(row) + 1)
+                else:
+                    found = replace(row, number=row.number + start)
+                    last = max(last, found.number + 1)
+                yield found
+            start = last
+
+
+def _shifted(parts: Sequence[RowSource]) -> Iterator[Found]:
+    """The pieces of sources, their rows counted through."""
+    start = 0
+    for part in parts:
+        last = start
+        for found in part.in_schema():
+            if isinstance(found, ManifestError):
+                shifted: Found = _shifted_fault(found, start)
+                last = max(last, _number(found) + 1)
+            else:
+                shifted = found.shifted(start)
+                last = max(last, int(shifted.numbers[-1]) + 1)
+            yield shifted
+        start = last
+
+
+def _shifted_fault(fault: ManifestError, start: int) -> ManifestError:
+    fault.row = None if fault.row is None else fault.row + start
+    return fault
 
 
 def _number(fault: ManifestError) -> int:

@@ -3,13 +3,53 @@
 from __future__ import annotations
 
 import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ossicle.data.errors import ManifestError
 from ossicle.data.rows import SpeechRow
 
-__all__ = ["only_path", "shown"]
+__all__ = ["batches", "new_folder", "only_path", "shown"]
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which gets its name once it is whole.
+
+    Raises:
+        ManifestError: There is such a folder, and it is not empty.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ManifestError("the folder is not empty", source=str(folder))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{uuid.uuid4().hex}.partial")
+    partial.mkdir()
+    try:
+        yield partial
+        partial.replace(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def batches(rows: Iterable[SpeechRow], size: int) -> Iterator[list[SpeechRow]]:
+    """Rows in lists of some, in their order; one empty list of none.
+
+    Raises:
+        ManifestError: The size is below 1.
+    """
+    if size < 1:
+        raise ManifestError(f"shard_size is {size}: it must be 1 or more")
+    left = iter(rows)
+    batch = list(islice(left, size))
+    yield batch
+    while batch := list(islice(left, size)):
+        yield batch
 
 
 def shown(row: SpeechRow, folder: Path) -> Any:

@@ -6,17 +6,11 @@ What a processor needs for pictures is left out, and what only packages for pict
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
-from unittest.mock import patch
 
-import transformers
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from torch.nn import Identity
-from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor, set_seed
+from transformers import PreTrainedTokenizerFast, set_seed
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from transformers.utils.import_utils import is_torchaudio_available
 
 from ossicle.experiment.tiny import (
@@ -26,11 +20,27 @@ from ossicle.experiment.tiny import (
     tiny_tokenizer,
 )
 from ossicle.experiment.tiny_granite import GraniteSpeechFeatures
+from ossicle.experiment.tiny_parts import (
+    CHAT,
+    TEXT,
+    blind,
+    flamingo_audio,
+    hf,
+    id_of,
+    ids_of,
+    tokenizer_of,
+    whisper_extractor,
+    without_pictures,
+)
+from ossicle.experiment.tiny_recent import (
+    tiny_gemma4,
+    tiny_glm_asr,
+    tiny_music_flamingo,
+    tiny_qwen3_asr,
+    tiny_qwen3_omni,
+)
 
 __all__ = ["CHATML", "CHATML_MARKED", "FAMILIES", "PLACEHOLDERS", "tiny_family"]
-
-# Its classes are partly typed, and configurations take more than they declare.
-hf: Any = transformers
 
 CHATML = (
     "{% for message in messages %}<|im_start|> {{ message['role'] }} "
@@ -62,18 +72,13 @@ PLACEHOLDERS = {
     "Gemma3n": "<audio_soft_token>",
     "Phi4-multimodal": "<|audio|>",
     "AudioFlamingo3": "<sound>",
+    "MusicFlamingo": "<sound>",
+    "GLM-ASR": "<|begin_of_audio|><|pad|><|end_of_audio|>",
+    "Qwen3-Omni": "<|audio_start|><|audio_pad|><|audio_end|>",
+    "Qwen3-ASR": "<|audio_start|><|audio_pad|><|audio_end|>",
+    "Gemma4": "<|audio|>",
 }
 """What a text holds for each recording."""
-
-_CHAT = ("<|im_start|>", "<|im_end|>")
-_TEXT = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 1024,
-}
 
 
 def tiny_family(
@@ -94,75 +99,10 @@ def tiny_family(
     return processor, model
 
 
-def _tokenizer(
-    words: Iterable[str], named: dict[str, str], eos: str = "<|endoftext|>"
-) -> PreTrainedTokenizerFast:
-    """One id a word; the tokens in ``named`` can be asked for as attributes."""
-    special = ("<|pad|>", "<|unk|>", eos, *_CHAT, *named.values())
-    ids = {token: number for number, token in enumerate(dict.fromkeys((*special, *words)))}
-    backend = Tokenizer(WordLevel(ids, unk_token="<|unk|>"))
-    backend.pre_tokenizer = WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=backend,
-        pad_token="<|pad|>",
-        eos_token=eos,
-        unk_token="<|unk|>",
-        extra_special_tokens=named,
-    )
-    tokenizer.add_special_tokens(
-        {"additional_special_tokens": [*_CHAT]}, replace_extra_special_tokens=False
-    )
-    return tokenizer
-
-
-def _ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    return {
-        "vocab_size": len(tokenizer),
-        "bos_token_id": None,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-
-
-def _id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
-    found = tokenizer.convert_tokens_to_ids(token)
-    assert isinstance(found, int)
-    return found
-
-
-def _whisper_extractor(mels: int = 128, seconds: int = 30) -> WhisperFeatureExtractor:
-    return WhisperFeatureExtractor(  # type: ignore[no-untyped-call]
-        feature_size=mels, chunk_length=seconds
-    )
-
-
-def _without_pictures(kind: Any, *parts: Any) -> Any:
-    """A processor with None for what it does with pictures and films."""
-    check = kind.check_argument_for_proper_class
-
-    def checked(self: Any, name: str, part: Any) -> Any:
-        return None if part is None else check(self, name, part)
-
-    with patch.object(kind, "check_argument_for_proper_class", checked):
-        return kind(*parts)
-
-
-@contextmanager
-def _blind(kind: type) -> Iterator[None]:
-    """Models of a vision configuration become nothing: Gemma's needs the package timm."""
-    build = hf.AutoModel.from_config
-
-    def from_config(config: Any, **options: Any) -> Any:
-        return Identity() if isinstance(config, kind) else build(config, **options)
-
-    with patch.object(hf.AutoModel, "from_config", from_config):
-        yield
-
-
 def _qwen2_audio(words: list[str]) -> tuple[Any, Any]:
-    tokenizer = tiny_tokenizer([*_CHAT, *words])
+    tokenizer = tiny_tokenizer([*CHAT, *words])
     tokenizer.add_special_tokens(
-        {"additional_special_tokens": [*_CHAT]}, replace_extra_special_tokens=False
+        {"additional_special_tokens": [*CHAT]}, replace_extra_special_tokens=False
     )
     return tiny_qwen2_audio_processor(tokenizer), tiny_qwen2_audio_model(tokenizer)
 
@@ -177,9 +117,9 @@ def _qwen25_omni(words: list[str]) -> tuple[Any, Any]:
         "audio_bos_token": "<|audio_bos|>",
         "audio_eos_token": "<|audio_eos|>",
     }
-    tokenizer = _tokenizer(words, named)
-    extractor = _whisper_extractor(seconds=300)
-    processor = _without_pictures(hf.Qwen2_5OmniProcessor, None, None, extractor, tokenizer)
+    tokenizer = tokenizer_of(words, named)
+    extractor = whisper_extractor(seconds=300)
+    processor = without_pictures(hf.Qwen2_5OmniProcessor, None, None, extractor, tokenizer)
     audio = {
         "num_mel_bins": 128,
         "d_model": 32,
@@ -200,32 +140,28 @@ def _qwen25_omni(words: list[str]) -> tuple[Any, Any]:
     config = hf.Qwen2_5OmniThinkerConfig(
         audio_config=audio,
         vision_config=vision,
-        text_config={**_TEXT, **_ids(tokenizer), "rope_parameters": rope},
-        audio_token_index=_id(tokenizer, "<|AUDIO|>"),
-        image_token_index=_id(tokenizer, "<|IMAGE|>"),
-        video_token_index=_id(tokenizer, "<|VIDEO|>"),
-        audio_start_token_id=_id(tokenizer, "<|audio_bos|>"),
-        audio_end_token_id=_id(tokenizer, "<|audio_eos|>"),
+        text_config={**TEXT, **ids_of(tokenizer), "rope_parameters": rope},
+        audio_token_index=id_of(tokenizer, "<|AUDIO|>"),
+        image_token_index=id_of(tokenizer, "<|IMAGE|>"),
+        video_token_index=id_of(tokenizer, "<|VIDEO|>"),
+        audio_start_token_id=id_of(tokenizer, "<|audio_bos|>"),
+        audio_end_token_id=id_of(tokenizer, "<|audio_eos|>"),
     )
-    config.vision_start_token_id = _id(tokenizer, "<|vision_bos|>")
+    config.vision_start_token_id = id_of(tokenizer, "<|vision_bos|>")
     return processor, hf.Qwen2_5OmniThinkerForConditionalGeneration(config)
 
 
 def _whisper(words: list[str]) -> tuple[Any, Any]:
-    marks = {
-        "start_token": "<|startoftranscript|>",
-        "language_token": "<|en|>",
-        "task_token": "<|transcribe|>",
-        "time_token": "<|notimestamps|>",
-    }
+    languages = [f"<|{code}|>" for code in LANGUAGES]
+    marks = ["<|startoftranscript|>", *languages, "<|translate|>", "<|transcribe|>"]
     letters = sorted({letter for word in words for letter in word} | set("Ġ"))
     # Whisper's own tokenizer, over letters instead of 50,000 pieces.
     vocabulary = {token: number for number, token in enumerate(("<|endoftext|>", *letters))}
     tokenizer = hf.WhisperTokenizer(vocab=vocabulary, merges=[])
-    tokenizer.add_special_tokens({"additional_special_tokens": list(marks.values())})
+    tokenizer.add_special_tokens({"additional_special_tokens": [*marks, "<|notimestamps|>"]})
     tokenizer.pad_token = tokenizer.eos_token
     tokenizer.set_prefix_tokens(language="english", task="transcribe", predict_timestamps=False)
-    processor = hf.WhisperProcessor(_whisper_extractor(80), tokenizer)
+    processor = hf.WhisperProcessor(whisper_extractor(80), tokenizer)
     config = hf.WhisperConfig(
         vocab_size=len(tokenizer),
         d_model=32,
@@ -238,7 +174,7 @@ def _whisper(words: list[str]) -> tuple[Any, Any]:
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.eos_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        decoder_start_token_id=_id(tokenizer, "<|startoftranscript|>"),
+        decoder_start_token_id=id_of(tokenizer, "<|startoftranscript|>"),
     )
     return processor, hf.WhisperForConditionalGeneration(config)
 
@@ -249,7 +185,7 @@ def _granite_extractor() -> Any:
 
 
 def _granite_speech(words: list[str]) -> tuple[Any, Any]:
-    tokenizer = _tokenizer(words, {"audio_token": "<|audio|>"})
+    tokenizer = tokenizer_of(words, {"audio_token": "<|audio|>"})
     processor = hf.GraniteSpeechProcessor(_granite_extractor(), tokenizer)
     return processor, tiny_granite_speech_model(tokenizer)
 
@@ -268,8 +204,8 @@ def tiny_granite_speech_model(tokenizer: PreTrainedTokenizerFast) -> Any:
     config = hf.GraniteSpeechConfig(
         encoder_config=encoder,
         projector_config=projector,
-        text_config={"model_type": "granite", **_TEXT, **_ids(tokenizer)},
-        audio_token_index=_id(tokenizer, "<|audio|>"),
+        text_config={"model_type": "granite", **TEXT, **ids_of(tokenizer)},
+        audio_token_index=id_of(tokenizer, "<|audio|>"),
         has_lora_adapter=False,
     )
     return hf.GraniteSpeechForConditionalGeneration(config)
@@ -284,9 +220,9 @@ def _gemma3n(words: list[str]) -> tuple[Any, Any]:
         "boi_token": "<start_of_image>",
         "eoi_token": "<end_of_image>",
     }
-    tokenizer = _tokenizer(words, named)
+    tokenizer = tokenizer_of(words, named)
     extractor = hf.Gemma3nAudioFeatureExtractor()
-    processor = _without_pictures(hf.Gemma3nProcessor, extractor, None, tokenizer)
+    processor = without_pictures(hf.Gemma3nProcessor, extractor, None, tokenizer)
     size = len(tokenizer)
     vision = {"hidden_size": 16, "vocab_size": 1, "vocab_offset": size}
     audio = {
@@ -298,8 +234,8 @@ def _gemma3n(words: list[str]) -> tuple[Any, Any]:
         "sscp_conv_channel_size": [8, 4],
     }
     text = {
-        **_TEXT,
-        **_ids(tokenizer),
+        **TEXT,
+        **ids_of(tokenizer),
         # The last id is what pads a clip to 188 tokens, and lies in the audio's part.
         "vocab_size": size + 2,
         "head_dim": 16,
@@ -316,21 +252,21 @@ def _gemma3n(words: list[str]) -> tuple[Any, Any]:
         text_config=text,
         vision_config=vision,
         audio_config=audio,
-        audio_token_id=_id(tokenizer, "<audio_soft_token>"),
-        image_token_id=_id(tokenizer, "<image_soft_token>"),
-        boa_token_id=_id(tokenizer, "<start_of_audio>"),
-        eoa_token_id=_id(tokenizer, "<end_of_audio>"),
-        boi_token_id=_id(tokenizer, "<start_of_image>"),
-        eoi_token_id=_id(tokenizer, "<end_of_image>"),
+        audio_token_id=id_of(tokenizer, "<audio_soft_token>"),
+        image_token_id=id_of(tokenizer, "<image_soft_token>"),
+        boa_token_id=id_of(tokenizer, "<start_of_audio>"),
+        eoa_token_id=id_of(tokenizer, "<end_of_audio>"),
+        boi_token_id=id_of(tokenizer, "<start_of_image>"),
+        eoi_token_id=id_of(tokenizer, "<end_of_image>"),
     )
-    with _blind(hf.Gemma3nVisionConfig):
+    with blind(hf.Gemma3nVisionConfig):
         return processor, hf.Gemma3nForConditionalGeneration(config)
 
 
 def _phi4(words: list[str]) -> tuple[Any, Any]:
-    tokenizer = _tokenizer(words, {"image_token": "<|image|>", "audio_token": "<|audio|>"})
+    tokenizer = tokenizer_of(words, {"image_token": "<|image|>", "audio_token": "<|audio|>"})
     extractor = hf.Phi4MultimodalFeatureExtractor()
-    processor = _without_pictures(hf.Phi4MultimodalProcessor, None, extractor, tokenizer)
+    processor = without_pictures(hf.Phi4MultimodalProcessor, None, extractor, tokenizer)
     audio = {
         "hidden_size": 32,
         "intermediate_size": 32,
@@ -339,7 +275,7 @@ def _phi4(words: list[str]) -> tuple[Any, Any]:
         "ext_pw_out_channel": 32,
         "depthwise_separable_out_channel": 32,
         "nemo_conv_channels": 8,
-        "audio_token_id": _id(tokenizer, "<|audio|>"),
+        "audio_token_id": id_of(tokenizer, "<|audio|>"),
         "feature_layer": -1,
     }
     vision = {
@@ -349,12 +285,12 @@ def _phi4(words: list[str]) -> tuple[Any, Any]:
         "num_attention_heads": 2,
         "image_size": 28,
         "crop_size": 28,
-        "image_token_id": _id(tokenizer, "<|image|>"),
+        "image_token_id": id_of(tokenizer, "<|image|>"),
         "feature_layer": -1,
     }
     config = hf.Phi4MultimodalConfig(
-        **_TEXT,
-        **_ids(tokenizer),
+        **TEXT,
+        **ids_of(tokenizer),
         original_max_position_embeddings=1024,
         audio_config=audio,
         vision_config=vision,
@@ -363,32 +299,22 @@ def _phi4(words: list[str]) -> tuple[Any, Any]:
 
 
 def _audio_flamingo3(words: list[str]) -> tuple[Any, Any]:
-    tokenizer = _tokenizer(words, {"audio_token": "<sound>"})
-    processor = hf.AudioFlamingo3Processor(_whisper_extractor(), tokenizer)
+    tokenizer = tokenizer_of(words, {"audio_token": "<sound>"})
+    processor = hf.AudioFlamingo3Processor(whisper_extractor(), tokenizer)
     config = hf.AudioFlamingo3Config(
-        audio_config=_flamingo_audio(),
-        text_config={"model_type": "qwen2", **_TEXT, **_ids(tokenizer)},
-        audio_token_id=_id(tokenizer, "<sound>"),
+        audio_config=flamingo_audio(),
+        text_config={"model_type": "qwen2", **TEXT, **ids_of(tokenizer)},
+        audio_token_id=id_of(tokenizer, "<sound>"),
     )
     return processor, hf.AudioFlamingo3ForConditionalGeneration(config)
-
-
-def _flamingo_audio() -> dict[str, Any]:
-    return {
-        "num_mel_bins": 128,
-        "hidden_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-    }
 
 
 def tiny_voxtral_model(vocab_size: int, *, audio_token_id: int = 24) -> Any:
     """The model alone: its processor's tokens are mistral-common's."""
     config = hf.VoxtralConfig(
-        audio_config={**_flamingo_audio(), "intermediate_size": 128},
+        audio_config={**flamingo_audio(), "intermediate_size": 128},
         text_config={
-            **_TEXT,
+            **TEXT,
             "model_type": "llama",
             "vocab_size": vocab_size,
             "head_dim": 16,
@@ -407,5 +333,10 @@ FAMILIES: dict[str, Callable[[list[str]], tuple[Any, Any]]] = {
     "Gemma3n": _gemma3n,
     "Phi4-multimodal": _phi4,
     "AudioFlamingo3": _audio_flamingo3,
+    "MusicFlamingo": tiny_music_flamingo,
+    "GLM-ASR": tiny_glm_asr,
+    "Qwen3-Omni": tiny_qwen3_omni,
+    "Qwen3-ASR": tiny_qwen3_asr,
+    "Gemma4": tiny_gemma4,
 }
 """What builds each."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from ossicle.audio.arguments import thread_count
@@ -14,6 +14,7 @@ from ossicle.stream.decoding import Decoding, Waveforms
 from ossicle.stream.engine import Engine
 from ossicle.stream.errors import FORKED, StreamError
 from ossicle.stream.process import Child, ChildEngine
+from ossicle.stream.profile import Profile, profile_stream
 from ossicle.stream.reading import Collate, Reader, Run
 from ossicle.stream.tensors import conversion, has_gpu, pinned
 from ossicle.stream.turns import check_ranks, distributed
@@ -57,6 +58,10 @@ class AudioStream:
 
     Attributes:
         epoch: The epoch that the next iteration gives.
+        plan: The order.
+        threads: That read and decode.
+        prefetch_bytes: What batches that wait may hold.
+        reader: What all batches have in common.
 
     Raises:
         InvalidArgumentError: An argument is invalid.
@@ -85,9 +90,9 @@ class AudioStream:
         self.plan = plan
         self.epoch = 0
         self._isolation = one_of("isolation", isolation, ("thread", "process"))
-        self._threads, self._prefetch_bytes = thread_count(threads), prefetch_bytes
+        self.threads, self.prefetch_bytes = thread_count(threads), prefetch_bytes
         self._faults = Faults(on_error, max_bad_share, ledger)
-        self._reader = Reader(
+        self.reader = Reader(
             plan=plan,
             decoding=Waveforms() if decode is None else decode,
             collate=collate,
@@ -162,6 +167,24 @@ class AudioStream:
         if child is not None:
             child.close()
 
+    def profile(
+        self,
+        *,
+        seconds: float = 20.0,
+        step_seconds: float = 0.0,
+        progress: Callable[[str, int, int], object] | None = None,
+    ) -> Profile:
+        """Measures where the time goes: stages of clips, threads, waits.
+
+        It reads from the beginning of the epoch and leaves the stream's place as it is.
+
+        Args:
+            seconds: What it may take, about.
+            step_seconds: What a training step takes: how long it would wait is told.
+            progress: Called with what is done, and how much of it is.
+        """
+        return profile_stream(self, seconds=seconds, step_seconds=step_seconds, progress=progress)
+
     @property
     def ledger(self) -> list[Fault]:
         """The bad rows that this process has met; yours to clear."""
@@ -171,7 +194,7 @@ class AudioStream:
         self._check_process()
         self._stop()
         self._done = self._start
-        self._run = run = Run(self._reader, self.epoch, self._start, steps, *self._ranks())
+        self._run = run = Run(self.reader, self.epoch, self._start, steps, *self._ranks())
         self._engine = engine = self._begin(run)
         return self._batches(engine, run)
 
@@ -183,9 +206,9 @@ class AudioStream:
 
     def _begin(self, run: Run) -> Engine | ChildEngine:
         if self._isolation == "thread":
-            return Engine(run, self._threads, self._prefetch_bytes)
+            return Engine(run, self.threads, self.prefetch_bytes)
         if self._child is None or not self._child.is_alive():
-            self._child = Child(self._reader, self._threads, self._prefetch_bytes)
+            self._child = Child(self.reader, self.threads, self.prefetch_bytes)
         return self._child.begin(run)
 
     def _stop(self) -> None:

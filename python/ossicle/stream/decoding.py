@@ -75,6 +75,11 @@ class Waveforms:
             why = f"pad_to_multiple must be at least 1, not {self.pad_to_multiple}"
             raise InvalidArgumentError(why)
 
+    @property
+    def lengths_per_second(self) -> float:
+        """What lengths count, in a second."""
+        return self.sample_rate
+
     def decode(self, recordings: Sequence[Recording]) -> list[Clip | AudioError]:
         """Each recording's waveform or its error, by the calling thread alone."""
         found = load_batch(
@@ -142,6 +147,11 @@ class LogMel:
         if self.packed and self.pad_to_seconds is not None:
             raise InvalidArgumentError("packed=True needs pad_to_seconds=None")
 
+    @property
+    def lengths_per_second(self) -> float:
+        """What lengths count, in a second."""
+        return SAMPLE_RATE / HOP_LENGTH
+
     def decode(self, recordings: Sequence[Recording]) -> list[Clip | AudioError]:
         """Each recording's features, or waveform if they depend on the others of its batch."""
         if self.pad_to_seconds is None:
@@ -202,11 +212,7 @@ def _plain(source: Any) -> Any:
 
 def _parts(recordings: Sequence[Recording], most: float | None) -> dict[str, Any]:
     """Which part of each recording is meant, as `ossicle.load_batch` takes it."""
-    parts = [one.segment.at_most(most) for one in recordings]
-    if all(part.is_whole for part in parts):
-        return {}
-    cut = [replace(one, segment=part) for one, part in zip(recordings, parts, strict=True)]
-    return segments(cut)
+    return segments([replace(one, segment=one.segment.at_most(most)) for one in recordings])
 
 
 def _checked(

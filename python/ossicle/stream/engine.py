@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
@@ -18,6 +19,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from ossicle.stream.errors import FORKED, StreamError
+from ossicle.stream.trace import Trace, span
 
 __all__ = ["Engine", "Work"]
 
@@ -47,8 +49,8 @@ class Work(ABC):
 class _Begun:
     """A batch whose parts are with the threads."""
 
-    def __init__(self, work: Work) -> None:
-        self.work = work
+    def __init__(self, work: Work, trace: Trace | None) -> None:
+        self.work, self.trace = work, trace
         self.error: BaseException | None = None
         self.is_done = False
         self._left = 0
@@ -62,7 +64,8 @@ class _Begun:
     def _do(self, part: Callable[[], None] | None) -> None:
         try:
             if part is not None and self.error is None:
-                part()
+                with span(self.trace, "decode"):
+                    part()
         except BaseException as error:  # of any kind: the consumer must hear of it
             self.error = self.error or error
         with self._lock:
@@ -74,7 +77,8 @@ class _Begun:
     def _finish(self) -> None:
         try:
             if self.error is None:
-                self.work.finish()
+                with span(self.trace, "join"):
+                    self.work.finish()
         except BaseException as error:
             self.error = error
         self.is_done = True
@@ -86,7 +90,8 @@ _Task: TypeAlias = "Callable[[], None] | None"
 class _Board:
     """What the threads and the consumer know of each other."""
 
-    def __init__(self, threads: int, prefetch_bytes: int) -> None:
+    def __init__(self, threads: int, prefetch_bytes: int, trace: Trace | None) -> None:
+        self.trace = trace
         self.changed = threading.Condition()
         self.stop = threading.Event()
         self.tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
@@ -158,6 +163,7 @@ class Engine:
             is to end early.
         threads: How many read and decode.
         prefetch_bytes: Batches that nobody has taken yet hold no more than this, beside one.
+        trace: Where the time of each stage is noted; None notes nothing.
     """
 
     def __init__(
@@ -165,8 +171,9 @@ class Engine:
         begin: Callable[[threading.Event], Iterator[Work]],
         threads: int,
         prefetch_bytes: int,
+        trace: Trace | None = None,
     ) -> None:
-        self._board = board = _Board(threads, prefetch_bytes)
+        self._board = board = _Board(threads, prefetch_bytes, trace)
         self._process = os.getpid()
         self._threads = [
             threading.Thread(target=_read, args=(board,), name=f"ossicle-stream-{n}", daemon=True)
@@ -198,7 +205,9 @@ class Engine:
         if os.getpid() != self._process:
             raise StreamError(FORKED)
         board = self._board
-        with board.changed:
+        if board.trace is not None:
+            board.trace.depths.append((time.perf_counter(), len(board.ready)))
+        with span(board.trace, "wait"), board.changed:
             while not board.ready:
                 if board.error is not None:
                     raise board.error
@@ -238,16 +247,25 @@ def _run(board: _Board, works: Iterator[Work], threads: int) -> None:
             first = board.begun[0]
             if first.error is not None:
                 raise first.error
-            board.give(first.work.give(), first.work.nbytes)
-        elif (work := next(works, None)) is None:
-            is_exhausted = True
+            with span(board.trace, "collate"):
+                batch = first.work.give()
+            board.give(batch, first.work.nbytes)
         else:
-            begun = _Begun(work)
-            tasks = begun.tasks(threads)
-            with board.changed:
-                board.begun.append(begun)
-            for task in tasks:
-                board.tasks.put(task)
+            with span(board.trace, "plan"):
+                is_exhausted = not _begin(board, next(works, None), threads)
+
+
+def _begin(board: _Board, work: Work | None, threads: int) -> bool:
+    """Hands the parts of a batch to the threads; False where there is no batch any more."""
+    if work is None:
+        return False
+    begun = _Begun(work, board.trace)
+    tasks = begun.tasks(threads)
+    with board.changed:
+        board.begun.append(begun)
+    for task in tasks:
+        board.tasks.put(task)
+    return True
 
 
 def _read(board: _Board) -> None:

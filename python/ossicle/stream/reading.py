@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from ossicle.data.columns import COLUMNS
 from ossicle.errors import AudioError, AudioIOError, TooManyFaultsError
@@ -34,6 +35,7 @@ _REPLACED = frozenset(
 """Columns of a row that say where its clip is: a collator that finds them would read it again."""
 
 Given = TypeVar("Given")
+IntArray: TypeAlias = npt.NDArray[np.int64]
 
 
 class Collate(Protocol):
@@ -149,6 +151,7 @@ class ReadBatch(Work):
         self._clips: list[Any] = [None] * len(self._recordings)
         self._failed: list[_Failed] = []
         self._arrays: dict[str, Any] = {}
+        self._lengths: IntArray = np.zeros(0, np.int64)
 
     def parts(self, number: int) -> list[Callable[[], None]]:
         """The decoding of about as many runs of recordings."""
@@ -164,12 +167,17 @@ class ReadBatch(Work):
                 self._replace(place, clip)
         if self._reader.collate is None:
             decoding, convert = self._reader.decoding, self._reader.convert
-            array, lengths = decoding.join(self._clips)
+            array, self._lengths = decoding.join(self._clips)
             self._clips = []
-            self._arrays = {decoding.array: convert(array), "lengths": convert(lengths)}
+            self._arrays = {decoding.array: convert(array), "lengths": convert(self._lengths)}
             self.nbytes = array.nbytes
         else:
+            self._lengths = np.array([clip.length for clip in self._clips], np.int64)
             self.nbytes = sum(clip.array.nbytes for clip in self._clips)
+
+    def lengths(self) -> IntArray:
+        """``(B,)`` of the clips, once it is finished: samples, or frames of features."""
+        return self._lengths
 
     def give(self) -> Any:
         """The batch, collated; its faults are entered."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
@@ -11,8 +12,11 @@ __all__ = ["TensorLater", "as_array", "as_tensor", "conversion", "has_gpu", "pin
 
 
 def conversion() -> Callable[[Any], Any]:
-    """What makes of an array what a batch holds."""
-    return as_array if importlib.util.find_spec("torch") is None else as_tensor
+    """What makes of an array what a batch holds; PyTorch is imported here, if it is there."""
+    if importlib.util.find_spec("torch") is None:
+        return as_array
+    importlib.import_module("torch")  # here, where no batch waits for it
+    return as_tensor
 
 
 def as_array(array: Any) -> Any:

@@ -150,6 +150,11 @@ class TrainResult:
     best: Path | None = None
     report: Path | None = None
 
+    def _repr_html_(self) -> str:
+        from ossicle.train.notebook import page_of_result
+
+        return page_of_result(self)
+
     @property
     def counts(self) -> str:
         """Rows, clips and faults with their reasons, in words."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ossicle.audio.remarks import count_reasons
 from ossicle.data.errors import ManifestError
-from ossicle.data.formats.webdataset import shards_at
+from ossicle.data.paths import paths_of
 from ossicle.data.read import read
 from ossicle.data.recordings import Recording, header_of, samples_at
 from ossicle.data.utterances import Utterance, Utterances
@@ -310,10 +310,10 @@ def open_source(
 
 def shard_paths(data: Path | str) -> list[Path]:
     """The shards that ``data`` means: one, a folder of them or a pattern; none of other formats."""
-    path = Path(data)
-    is_folder = path.is_dir() and not (path / "manifest.jsonl").exists()
-    is_tars = is_folder or "*" in path.name or path.suffix == ".tar"
-    return shards_at(path) if is_tars else []
+    paths = paths_of(data) or []
+    if len(paths) == 1 and paths[0].is_dir() and not (paths[0] / "manifest.jsonl").exists():
+        return sorted(paths[0].glob("*.tar"))
+    return paths if all(path.suffix == ".tar" for path in paths) else []
 
 
 def check_exists(data: Path | str) -> None:
@@ -322,9 +322,9 @@ def check_exists(data: Path | str) -> None:
     Raises:
         FileNotFoundError: If there is not.
     """
-    path = Path(data)
-    if not (shard_paths(data) if "*" in path.name else path.exists()):
-        raise AudioFileNotFoundError("no such file or folder", source=str(path))
+    for path in paths_of(data) or []:
+        if not path.exists():
+            raise AudioFileNotFoundError("no such file or folder", source=str(path))
 
 
 def _holds_features(paths: Sequence[Path]) -> bool:

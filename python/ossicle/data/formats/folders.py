@@ -9,6 +9,7 @@ AudioFolder (``metadata.csv``, ``.jsonl`` or ``.parquet`` with ``file_name``).
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,17 +17,21 @@ from typing import Any
 
 from ossicle import _native
 from ossicle.data.errors import ManifestError
+from ossicle.data.formats.clip import ClipFile, clip_of, facts_of
 from ossicle.data.formats.json_lines import read_lines
-from ossicle.data.formats.parquet import contents, read_parquet
+from ossicle.data.formats.parquet import read_parquet
 from ossicle.data.formats.table import CSV, TSV, reader, write_table
 from ossicle.data.opening import lines_of, read_text, table_rows
 from ossicle.data.pieces import Found, Piece, pieces_of
 from ossicle.data.rows import Rows, SpeechRow
+from ossicle.data.writing_paths import new_folder
 
 __all__ = [
     "has_audio",
+    "is_audio",
     "metadata_of",
     "read_common_voice",
+    "read_files",
     "read_fleurs",
     "read_folder",
     "read_hf_folder",
@@ -63,16 +68,27 @@ def has_audio(folder: Path) -> bool:
     return next(audio_in(folder), None) is not None
 
 
+def is_audio(path: Path) -> bool:
+    """Whether the name of a file is that of a recording."""
+    return path.suffix.lower() in _AUDIO
+
+
 def read_folder(folder: Path) -> Iterator[Found]:
     """A row for each recording; its text is in the ``.txt`` beside it."""
-    return pieces_of(_beside(folder), str(folder))
+    return pieces_of(_beside(audio_in(folder), folder), str(folder))
 
 
-def _beside(folder: Path) -> Iterator[Row | ManifestError]:
-    for number, path in enumerate(audio_in(folder)):
+def read_files(paths: Iterable[Path]) -> Iterator[Found]:
+    """A row for each of some recordings, as of a folder."""
+    return pieces_of(_beside(paths, None), "the files")
+
+
+def _beside(paths: Iterable[Path], folder: Path | None) -> Iterator[Row | ManifestError]:
+    for number, path in enumerate(paths):
         text = path.with_suffix(".txt")
-        name = str(path.relative_to(folder))
-        row: dict[str, Any] = {"id": str(path.relative_to(folder).with_suffix("")), "audio": name}
+        name = path if folder is None else path.relative_to(folder)
+        key = name.stem if folder is None else str(name.with_suffix(""))
+        row: dict[str, Any] = {"id": key, "audio": str(name)}
         try:
             row["text"] = read_text(text).strip("\r\n") if text.exists() else None
         except ManifestError as error:
@@ -163,14 +179,22 @@ def _together(files: list[Path], are_splits: bool) -> Iterator[Found]:
         start = last
 
 
-def read_fleurs(folder: Path) -> Iterator[Found]:
-    """The rows of the TSVs of a language, with the recordings in ``audio/<split>``."""
-    return pieces_of(_fleurs(folder), str(folder))
+def read_fleurs(path: Path) -> Iterator[Found]:
+    """The rows of a TSV, or of those of a language, with the recordings in ``audio/<split>``."""
+    folder = path if path.is_dir() else path.parent
+    files = (
+        [path] if path != folder else sorted(path.glob("*.tsv"), key=lambda one: _order(one.stem))
+    )
+    return pieces_of(_fleurs(folder, files), str(path))
 
 
-def _fleurs(folder: Path) -> Iterator[Row | ManifestError]:
-    start = number = 0
-    for path in sorted(folder.glob("*.tsv"), key=lambda one: _order(one.stem)):
+def _fleurs(folder: Path, files: list[Path]) -> Iterator[Row | ManifestError]:
+    # The folder is called as the language: en_us, cmn_hans_cn.
+    name_of_folder = folder.absolute().name
+    language = name_of_folder if re.fullmatch("[a-z]{2,3}(_[a-z0-9]+)+", name_of_folder) else None
+    start = number = -1
+    for path in files:
+        start = number + 1
         for row in table_rows(path, TSV, _FLEURS):
             if isinstance(row, ManifestError):
                 row.row = number = start + (row.row or 0)
@@ -185,8 +209,8 @@ def _fleurs(folder: Path) -> Iterator[Row | ManifestError]:
                     str(inside) if (folder / inside).exists() else str(Path("audio", name or ""))
                 )
                 more = {"id": Path(name or "").stem, "audio": audio, "split": path.stem}
-                yield number, row[1], {**known, "text": known["transcription"], **more}
-        start = number + 1
+                told = {"text": known["transcription"], "language": language}
+                yield number, row[1], {**known, **told, **more}
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -237,47 +261,46 @@ def _metadata(path: Path) -> Iterator[Found]:
 
 
 def write_hf_folder(rows: Rows, folder: Path, *, copy: bool = True) -> None:
-    """Writes an AudioFolder: ``data/`` with the recordings, and ``metadata.csv``.
+    """Writes an AudioFolder: ``data/`` with the clips, and ``metadata.csv``.
+
+    A segment is cut out, because an AudioFolder has none.
 
     Args:
         rows: The rows.
         folder: A new or empty folder.
         copy: False makes links to the files instead of copies.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise ManifestError("the folder is not empty", source=str(folder))
-    (folder / "data").mkdir(parents=True)
     placed: dict[str, str] = {}
-    names: dict[int, str] = {row.number: _place(row, folder, placed, copy=copy) for row in rows}
+    with new_folder(folder) as partial:
+        (partial / "data").mkdir()
+        made = {row.number: _place(row, partial, placed, copy=copy) for row in rows}
 
-    def record(row: SpeechRow, _: Path) -> dict[str, Any]:
-        facts = {name: row[name] for name in row if name != "audio"}
-        return {"file_name": names[row.number], **facts}
+        def record(row: SpeechRow, _: Path) -> dict[str, Any]:
+            return made[row.number]
 
-    frame = rows.frame
-    full = [one for one in frame.columns if frame[one].null_count() < frame.height]
-    columns = ["file_name", *(one for one in full if one != "audio")]
-    write_table(rows, folder / "metadata.csv", CSV, record, columns)
+        full = [one for one in rows.frame.columns if any(one in row for row in made.values())]
+        write_table(rows, partial / "metadata.csv", CSV, record, ["file_name", *full])
 
 
-def _place(row: SpeechRow, folder: Path, placed: dict[str, str], *, copy: bool) -> str:
-    """The name in the folder of a row's recording, which is put there once."""
+def _place(row: SpeechRow, folder: Path, placed: dict[str, str], *, copy: bool) -> dict[str, Any]:
+    """Puts a row's clip into the folder, a recording of several rows once; the row's metadata."""
     found = row["audio"]
     if found is None or isinstance(found, list):
         raise ManifestError("an AudioFolder has one recording a row", row=row.number)
-    if isinstance(found, str) and found in placed:
-        return placed[found]
-    name = Path(found).name if isinstance(found, str) else contents(row)[0]
-    name = name if Path(name).suffix else f"{name or row.number}.wav"
-    taken = set(placed.values())
+    is_file = isinstance(found, str) and row.recordings[0].segment.is_whole
+    clip = ClipFile(Path(found).name, b"") if is_file else clip_of(row)
+    facts = facts_of(row, clip)
+    if is_file and found in placed:
+        return {"file_name": placed[found], **facts}
+    name = clip.name if Path(clip.name).suffix else f"{clip.name or row.number}.wav"
     target = f"data/{name}"
-    if target in taken:
+    if target in placed.values():
         target = f"data/{Path(name).stem}-{row.number}{Path(name).suffix}"
-    placed[found if isinstance(found, str) else f"\0{row.number}"] = target
-    if not isinstance(found, str):
-        (folder / target).write_bytes(contents(row)[1])
+    placed[found if is_file else f"\0{row.number}"] = target
+    if not is_file:
+        (folder / target).write_bytes(clip.data)
     elif copy:
         shutil.copyfile(found, folder / target)
     else:
         (folder / target).symlink_to(Path(found).absolute())
-    return target
+    return {"file_name": target, **facts}

@@ -18,6 +18,7 @@ from ossicle.data.rows import Rows, SpeechRow
 from ossicle.data.writing_paths import shown
 
 __all__ = [
+    "no_bytes",
     "objects",
     "parse",
     "plain_row",
@@ -81,11 +82,24 @@ def plain_row(row: SpeechRow, folder: Path) -> dict[str, Any]:
     return {name: value for name, value in made.items() if value is not None}
 
 
+def no_bytes(value: Any) -> str:
+    """What JSON does not know, as text; bytes are none.
+
+    Raises:
+        ManifestError: A fact is bytes, such as a picture.
+    """
+    if isinstance(value, bytes):
+        raise ManifestError("a fact holds bytes: write parquet")
+    return str(value)
+
+
 def write_lines(rows: Rows, path: Path) -> None:
     """Writes JSON lines."""
     with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         for row in rows:
-            file.write(json.dumps(plain_row(row, path.parent), ensure_ascii=False, default=str))
+            file.write(
+                json.dumps(plain_row(row, path.parent), ensure_ascii=False, default=no_bytes)
+            )
             file.write("\n")
 
 
@@ -94,6 +108,6 @@ def write_array(rows: Rows, path: Path) -> None:
     with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.write("[")
         for at, row in enumerate(rows):
-            text = json.dumps(plain_row(row, path.parent), ensure_ascii=False, default=str)
+            text = json.dumps(plain_row(row, path.parent), ensure_ascii=False, default=no_bytes)
             file.write((",\n" if at else "\n") + text)
         file.write("\n]\n")

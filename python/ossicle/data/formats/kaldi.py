@@ -19,7 +19,7 @@ from ossicle.data.pieces import Found, pieces_of
 from ossicle.data.rows import Rows, SpeechRow
 from ossicle.data.writing_paths import only_path
 
-__all__ = ["read_kaldi", "write_kaldi"]
+__all__ = ["read_kaldi", "recording_path", "root_of", "table_of", "write_kaldi"]
 
 _FACTS = {"text": "text", "utt2spk": "speaker", "utt2lang": "language", "utt2dur": "duration"}
 
@@ -30,9 +30,9 @@ def read_kaldi(folder: Path) -> Iterator[Found]:
 
 
 def _utterances(folder: Path) -> Iterator[tuple[int, int, Mapping[str, Any]] | ManifestError]:
-    wavs = {key: (line, rest) for line, key, rest in _table(folder / "wav.scp")}
+    wavs = {key: (line, rest) for line, key, rest in table_of(folder / "wav.scp")}
     known = {
-        meaning: {key: rest for _, key, rest in _table(folder / name)}
+        meaning: {key: rest for _, key, rest in table_of(folder / name)}
         for name, meaning in _FACTS.items()
         if (folder / name).exists()
     }
@@ -40,7 +40,7 @@ def _utterances(folder: Path) -> Iterator[tuple[int, int, Mapping[str, Any]] | M
     segments = folder / "segments"
     source = segments if segments.exists() else folder / "wav.scp"
     seen: set[str] = set()
-    for number, (line, key, rest) in enumerate(_table(source)):
+    for number, (line, key, rest) in enumerate(table_of(source)):
         try:
             if key in seen:
                 raise ValueError(f"duplicate id: {key}")
@@ -64,7 +64,12 @@ def _utterances(folder: Path) -> Iterator[tuple[int, int, Mapping[str, Any]] | M
             yield ManifestError(why, source=str(folder / name))
 
 
-def _table(path: Path) -> Iterator[tuple[int, str, str]]:
+def table_of(path: Path) -> Iterator[tuple[int, str, str]]:
+    """The lines of a file: number, key, and what follows it.
+
+    Raises:
+        AudioIOError: It cannot be read.
+    """
     for line, content in enumerate(lines_of(path), 1):
         text = content.decode("utf-8", errors="replace").strip(" \t\r\n")
         if text:
@@ -77,7 +82,7 @@ def _channels(path: Path) -> dict[str, int]:
     if not path.exists():
         return {}
     letters = {"A": 0, "B": 1}
-    found = {key: rest.split()[-1] for _, key, rest in _table(path) if rest}
+    found = {key: rest.split()[-1] for _, key, rest in table_of(path) if rest}
     return {
         key: letters[one] if one in letters else int(one) - 1
         for key, one in found.items()
@@ -102,7 +107,15 @@ def _segment(rest: str) -> tuple[str, dict[str, float]]:
 def _path(recording: str, wavs: Mapping[str, tuple[int, str]]) -> str:
     if recording not in wavs:
         raise ValueError(f"the recording is in no wav.scp: {recording}")
-    path = wavs[recording][1]
+    return recording_path(wavs[recording][1])
+
+
+def recording_path(path: str) -> str:
+    """What a line of ``wav.scp`` names, where it is a file.
+
+    Raises:
+        ValueError: It is a pipe, or a place inside of an archive.
+    """
     if path.endswith("|"):
         raise ValueError(f"a pipe, which is not run: {path[:60]}")
     if path == "-" or not path:
@@ -110,6 +123,16 @@ def _path(recording: str, wavs: Mapping[str, tuple[int, str]]) -> str:
     if path.rpartition(":")[2].isdecimal() and ".ark:" in path:
         raise ValueError(f"a place inside of an archive, which is not read: {path}")
     return path
+
+
+def root_of(folder: Path) -> Path:
+    """The folder that relative paths of ``wav.scp`` start from.
+
+    That is where the recipe ran, some folder above the directory, else the directory itself.
+    """
+    first = next((rest for _, _, rest in table_of(folder / "wav.scp") if rest[-1:] != "|"), "")
+    above = [folder, *folder.absolute().parents]
+    return next((one for one in above if first and (one / first).is_file()), folder)
 
 
 def write_kaldi(rows: Rows, folder: Path) -> None:

@@ -86,13 +86,12 @@ def _arrow(table: Any, start: int = 0) -> Iterator[Found]:
 
 
 def _pandas(frame: Any) -> Iterator[Found]:
-    def rows() -> Iterator[tuple[int, None, Mapping[str, Any]]]:
+    def rows() -> Iterator[tuple[int, None, Mapping[str, Any]] | ManifestError]:
         for start in range(0, len(frame), SIZE):
             part = frame.iloc[start : start + SIZE]
             names = [str(name) for name in part.columns]
             for at, values in enumerate(part.itertuples(index=False, name=None)):
-                known = zip(names, map(_value, values), strict=True)
-                yield start + at, None, dict(known)
+                yield _row(start + at, dict(zip(names, values, strict=True)), "the frame")
 
     return pieces_of(rows(), "the frame")
 
@@ -103,6 +102,8 @@ def _value(value: Any) -> Any:
         return None
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
+    if isinstance(value, Mapping) and value.get("bytes") is None and "array" in value:
+        return _with_bytes(value)
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
 
 
@@ -113,7 +114,7 @@ def _columns(source: Mapping[str, Any]) -> Iterator[Found]:
         told = ", ".join(f"{name} {len(values)}" for name, values in columns.items())
         raise ManifestError(f"the columns have different lengths: {told}")
     rows = (
-        (number, None, {name: _value(values[number]) for name, values in columns.items()})
+        _row(number, {name: values[number] for name, values in columns.items()}, "the columns")
         for number in range(next(iter(lengths), 0))
     )
     return pieces_of(rows, "the columns")
@@ -126,10 +127,16 @@ def _objects(source: Iterable[Any]) -> Iterator[Any]:
             reason = found.reason.replace("a JSON object", "a mapping")
             yield ManifestError(reason, source="the rows", row=number)
         else:
-            try:
-                yield number, None, {name: _plain(value) for name, value in found[2].items()}
-            except ValueError as error:
-                yield ManifestError(str(error), source="the rows", row=number)
+            yield _row(number, found[2], "the rows")
+
+
+def _row(
+    number: int, values: Mapping[str, Any], source: str
+) -> tuple[int, None, Mapping[str, Any]] | ManifestError:
+    try:
+        return number, None, {str(name): _plain(value) for name, value in values.items()}
+    except ValueError as error:
+        return ManifestError(str(error), source=source, row=number)
 
 
 def _plain(value: Any) -> Any:
@@ -138,9 +145,13 @@ def _plain(value: Any) -> Any:
         return value.__fspath__()
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
-    if isinstance(value, Mapping) and value.get("bytes") is None and "array" in value:
-        return {"bytes": _wav(value), "path": value.get("path")}
     return _value(value)
+
+
+def _with_bytes(audio: Mapping[str, Any]) -> dict[str, Any]:
+    """An audio dict of decoded samples, with the samples as a file."""
+    left = {name: one for name, one in audio.items() if name != "array"}
+    return {**left, "bytes": _wav(audio), "path": audio.get("path")}
 
 
 def _wav(audio: Mapping[str, Any]) -> bytes:

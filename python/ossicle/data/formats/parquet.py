@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 from ossicle.atomic import replacing
 from ossicle.data.audio_column import as_parts
 from ossicle.data.errors import ManifestError
+from ossicle.data.formats.clip import clip_of, contents, facts_of
 from ossicle.data.opening import open_file
 from ossicle.data.pieces import SIZE, Found, Piece
 from ossicle.data.polars_errors import reading
 from ossicle.data.rows import Rows
 from ossicle.data.writing_paths import shown
-from ossicle.errors import AudioIOError
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["contents", "pieces_of_frame", "read_parquet", "write_parquet"]
+__all__ = ["pieces_of_frame", "read_parquet", "write_parquet"]
 
 # Rows of a file with recordings inside that are read at a time.
 _EMBEDDED = 256
@@ -64,22 +64,43 @@ def write_parquet(rows: Rows, path: Path, *, embed: bool = False) -> None:
     Args:
         rows: The rows.
         path: The file.
-        embed: Whether the recordings go inside, as ``{"bytes", "path"}``; those that are in no file
-            of their own do always.
+        embed: Whether the clips go inside, as ``{"bytes", "path"}``, segments cut out; recordings
+            that are in no file of their own do always, as they are.
     """
     import polars as pl
 
     frame = rows.frame
     kind = frame.schema["audio"]
-    if embed or isinstance(kind, pl.Struct):
+    if embed:
+        frame = frame.with_columns(_cut_columns(rows))
+    elif isinstance(kind, pl.Struct):
         made = pl.Series("audio", [_inside(row) for row in rows], _inside_type())
+        frame = frame.with_columns(made)
     else:
         values = [None if row["audio"] is None else shown(row, path.parent) for row in rows]
         if kind not in (pl.String, pl.List(pl.String)):
             values = [None if one is None else as_parts(one) for one in values]
-        made = pl.Series("audio", values, kind)
+        frame = frame.with_columns(pl.Series("audio", values, kind))
     with replacing(path) as partial:
-        frame.with_columns(made).write_parquet(partial)
+        frame.write_parquet(partial)
+
+
+def _cut_columns(rows: Rows) -> list[pl.Series]:
+    """The clips of the rows, and the columns that say where they were cut from."""
+    import polars as pl
+
+    names = ("offset", "duration", "channel", "sha256")
+    values: list[Any] = []
+    told: dict[str, list[Any]] = {name: [] for name in names}
+    for row in rows:
+        clip = None if row["audio"] is None else clip_of(row)
+        facts = dict(row) if clip is None else facts_of(row, clip)
+        values.append(clip and {"bytes": clip.data, "path": clip.name})
+        for name in names:
+            told[name].append(facts.get(name))
+    types = rows.frame.schema
+    audio = pl.Series("audio", values, _inside_type())
+    return [audio, *(pl.Series(name, told[name], types[name]) for name in names)]
 
 
 def _inside_type() -> Any:
@@ -89,33 +110,8 @@ def _inside_type() -> Any:
 
 
 def _inside(row: Any) -> dict[str, Any] | None:
-    found = row["audio"]
-    if found is None:
+    """A recording that is in no file of its own, as it is."""
+    if row["audio"] is None:
         return None
-    if isinstance(found, dict) and found["bytes"] is not None:
-        return dict(found)
-    if isinstance(found, list):
-        raise ManifestError("several recordings, of which only one can go inside", row=row.number)
     name, data = contents(row)
     return {"bytes": data, "path": name}
-
-
-def contents(row: Any) -> tuple[str, bytes]:
-    """File name and bytes of the recording of a row.
-
-    Raises:
-        AudioIOError: It cannot be read.
-    """
-    found = row["audio"]
-    if isinstance(found, dict) and found.get("bytes") is not None:
-        return Path(found.get("path") or "").name, found["bytes"]
-    path = found["path"] if isinstance(found, dict) else found
-    if isinstance(path, str):
-        try:
-            return Path(path).name, Path(path).read_bytes()
-        except OSError as error:
-            raise AudioIOError(f"cannot read the file: {error.strerror}", source=path) from error
-    # A member of a shard.
-    with Path(path.shard).open("rb") as file:
-        file.seek(path.offset)
-        return Path(path.name).name, file.read(path.size)

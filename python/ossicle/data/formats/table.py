@@ -11,7 +11,7 @@ from ossicle.atomic import replacing
 from ossicle.data.columns import SCHEMA
 from ossicle.data.delimited import Dialect, field_of
 from ossicle.data.errors import ManifestError
-from ossicle.data.formats.json_lines import plain_row
+from ossicle.data.formats.json_lines import no_bytes, plain_row
 from ossicle.data.opening import table_rows
 from ossicle.data.pieces import Found, pieces_of
 from ossicle.data.rows import Rows, SpeechRow
@@ -64,7 +64,7 @@ def write_table(
 
 def _field(value: Any, dialect: Dialect, row: int | None, name: str) -> str:
     if value is not None and not isinstance(value, str):
-        value = json.dumps(value, ensure_ascii=False, default=str)
+        value = json.dumps(value, ensure_ascii=False, default=no_bytes)
     try:
         return field_of(value, dialect)
     except ValueError as error:

@@ -13,12 +13,14 @@ from typing import Any
 from ossicle import _native
 from ossicle.data.columns import COLUMNS
 from ossicle.data.errors import ManifestError
-from ossicle.data.formats.parquet import contents
+from ossicle.data.formats.clip import clip_of, facts_of
+from ossicle.data.formats.json_lines import no_bytes
 from ossicle.data.members import SEGMENT, pointer_in, shard_at
+from ossicle.data.opening import compression_of
 from ossicle.data.pieces import Found, Piece, pieces_of
 from ossicle.data.rows import Rows, SpeechRow
 
-__all__ = ["read_shards", "shards_at", "write_shard"]
+__all__ = ["read_shards", "write_shard"]
 
 _AUDIO = frozenset(_native.AUDIO_EXTENSIONS)
 _TEXTS = ("txt", "text", "transcript")
@@ -29,21 +31,30 @@ _LARGEST = 1 << 16
 
 
 def read_shards(path: Path) -> Iterator[Found]:
-    """The samples of a shard, of all in a folder, or of those that a pattern matches."""
+    """The samples of a shard, or of all in a folder.
+
+    Raises:
+        ManifestError: A shard is compressed.
+    """
     start = 0
     shard_at.cache_clear()  # a shard may have been written anew since it was opened
-    for tar in shards_at(path):
+    for tar in _shards(path):
         shard = shard_at(str(tar))
         for found in pieces_of(_samples(shard, tar, start), str(tar)):
             yield _with_members(found) if isinstance(found, Piece) else found
         start += len(shard)
 
 
-def shards_at(path: Path) -> list[Path]:
-    """The tars that a path means: one, those in a folder, or those of a pattern with ``*``."""
-    if "*" in path.name:
-        return sorted(one for one in path.parent.glob(path.name) if one.suffix == ".tar")
-    return sorted(path.glob("*.tar")) if path.is_dir() else [path]
+def _shards(path: Path) -> list[Path]:
+    found = [path]
+    if path.is_dir():
+        found = sorted(one for one in path.iterdir() if ".tar" in one.suffixes[-2:])
+    for one in found:
+        kind = compression_of(one)
+        if kind is not None:
+            why = f"a tar in {kind}, of which no member can be reached: unpack it first"
+            raise ManifestError(why, source=str(one))
+    return found
 
 
 def _with_members(piece: Piece) -> Piece:
@@ -107,7 +118,10 @@ def _facts(sample: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_shard(rows: Rows, path: Path, *, max_bytes: int | None = None) -> None:
-    """Writes a tar, or a pattern of tars, the recordings as they are, each with its row as JSON."""
+    """Writes a tar, or a pattern of tars: the clip of each row, and the row as JSON.
+
+    A whole recording is as it is, a segment is cut out.
+    """
     writer = _native.ShardWriter(path, max_bytes, None, True, False, False)
     try:
         for row in rows:
@@ -126,14 +140,11 @@ def _key(row: SpeechRow) -> str:
 
 
 def _members(row: SpeechRow, key: str) -> list[tuple[str, Any]]:
-    if isinstance(row["audio"], list):
-        raise ManifestError("several recordings, of which a sample has one", row=row.number)
-    members: list[tuple[str, Any]] = []
-    if row["audio"] is not None:
-        name, data = contents(row)
-        members.append((Path(name).suffix[1:].lower() or "wav", data))
-    left = ("audio", "id") if row["id"] in (None, key) else ("audio",)
-    known = {name: row[name] for name in row if name not in left}
-    known = {name: value for name, value in known.items() if value is not None}
-    text = json.dumps(known, ensure_ascii=False, default=str)
-    return [*members, ("json", text.encode())]
+    clip = None if row["audio"] is None else clip_of(row)
+    known = {name: row[name] for name in row if name != "audio"} if clip is None else None
+    known = facts_of(row, clip) if clip is not None else known or {}
+    left = ("id",) if row["id"] in (None, key) else ()
+    known = {name: one for name, one in known.items() if one is not None and name not in left}
+    text = json.dumps(known, ensure_ascii=False, default=no_bytes)
+    sound = [] if clip is None else [(clip.extension(), clip.data)]
+    return [*sound, ("json", text.encode())]

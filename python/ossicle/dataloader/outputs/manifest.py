@@ -77,6 +77,13 @@ class MetadataManifest:
         manifest._rows = None
         return manifest
 
+    def _repr_html_(self) -> str:
+        from ossicle.data.notebook import ROWS_SHOWN, page_of_frame
+
+        with self._reading():
+            head = self._lazy.head(ROWS_SHOWN).collect()
+        return page_of_frame(f"manifest of {self._source}", head, self._rows)
+
     @property
     def source(self) -> str:
         """What it is of."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
@@ -13,8 +13,8 @@ from ossicle.dataloader.samples.epoch import SharedEpoch, sample_seed
 from ossicle.dataloader.samples.fault_policy import BAD, FaultPolicy
 from ossicle.dataloader.samples.shard_set import ShardSet
 from ossicle.dataloader.types import Sample
-from ossicle.errors import InvalidArgumentError, check_on_error
-from ossicle.faults import Fault
+from ossicle.errors import InvalidArgumentError, TooManyFaultsError
+from ossicle.faults import Fault, OnError
 from ossicle.shard.index import Shards
 from ossicle.stream.permutation import Permutation, random_bits
 from ossicle.stream.turns import check_ranks, distributed
@@ -53,11 +53,13 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
             no audio waits in memory, however large it is.
         seed: Of the order and of ``metadata["seed"]``, at least 0.
         drop_last: Leave out the last samples of the order, fewer than there are processes, so that
-            all have as many, in as many batches.
+            all have as many, in as many batches; of several processes not with
+            ``on_error="skip"``, which would leave one of them waiting for another.
         rank: The number of this process; None asks ``torch.distributed``, 0 where that is not
             initialised.
         world_size: How many processes there are; None as for ``rank``.
-        on_error: ``"raise"`` or ``"skip"`` samples that cannot be loaded.
+        on_error: What becomes of samples that cannot be loaded: ``"raise"``, ``"skip"``, or
+            ``"replace"`` by the next good one of the same reader, so that none is missing.
         max_bad_share: As for `SpeechDataset`, like ``ledger_path``.
         ledger_path: See there.
         max_open: How many shards a process keeps open.
@@ -80,7 +82,7 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
         drop_last: bool = False,
         rank: int | None = None,
         world_size: int | None = None,
-        on_error: Literal["raise", "skip"] = "raise",
+        on_error: OnError = "raise",
         max_bad_share: float = 0.01,
         ledger_path: str | os.PathLike[str] | None = None,
         max_open: int = 16,
@@ -88,10 +90,10 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
         check_ranks(rank, world_size)
         if seed < 0 or shuffle_buffer < 0:
             raise InvalidArgumentError(f"seed is {seed}, shuffle_buffer {shuffle_buffer}: below 0")
-        check_on_error(on_error, "raise", "skip")
         self.processor, self.seed, self.drop_last = processor, seed, drop_last
         self.shuffle_shards, self.shuffle_buffer = shuffle_shards, shuffle_buffer
         self._rank, self._world_size = rank, world_size
+        self._on_error = on_error
         self._policy = FaultPolicy(on_error, max_bad_share, ledger_path)
         self._shards = ShardSet(shards, sample_rate, mono, max_open)
         self._epoch = SharedEpoch()
@@ -132,6 +134,7 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
         return self._policy.faults
 
     def __iter__(self) -> Iterator[Sample]:
+        self._check_ranks()
         reader, readers = self._reader()
         start, end, epoch = self._start, self._end(self.ranks[1]), self.epoch
         places = range(start + reader, end, readers)
@@ -142,6 +145,8 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
                 # Once all readers have taken this turn, so many are done.
                 self._done = min(place - reader + readers, end)
                 sample = self._sample(int(number), epoch)
+                if sample is None and self._on_error == "replace":
+                    sample = self._next_good(places, place, epoch)
                 if sample is not None:
                     yield sample
         self._done = end
@@ -179,6 +184,13 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
             "shuffle_buffer": self.shuffle_buffer,
             "drop_last": self.drop_last,
         }
+
+    def _check_ranks(self) -> None:
+        if self.drop_last and self._on_error == "skip" and self.ranks[1] > 1:
+            raise InvalidArgumentError(
+                'drop_last=True promises every process as many samples, which on_error="skip" '
+                'breaks: pass on_error="replace"'
+            )
 
     def _reader(self) -> tuple[int, int]:
         """The number of this process or worker in a turn, and how many take turns."""
@@ -218,7 +230,25 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
         mixed = whole[np.lexsort((bits, (whole + shift) // size))]
         return np.asarray(mixed[np.searchsorted(whole, places)])
 
+    def _next_good(self, places: range, place: int, epoch: int) -> Sample:
+        """What stands for the sample at a place; bad ones on the way are entered at their own."""
+        after = places.index(place) + 1
+        for other in (*places[after:], *places[: after - 1]):
+            _, found = self._load(int(self._order(epoch, np.array([other]))[0]), epoch)
+            if not isinstance(found, Exception):
+                return found
+        raise TooManyFaultsError(f"none of the {len(places)} samples of this reader can be loaded")
+
     def _sample(self, number: int, epoch: int) -> Sample | None:
+        key, found = self._load(number, epoch)
+        if isinstance(found, Exception):
+            self._policy.enter(number, key, found)
+            return None
+        self._policy.count_good()
+        return found
+
+    def _load(self, number: int, epoch: int) -> tuple[str, Sample | Exception]:
+        """The key of a sample, and it or what is wrong with it."""
         key = f"sample {number}"
         try:
             metadata = self._shards.metadata(number)
@@ -229,7 +259,5 @@ class WebDatasetSpeechDataset(IterableDataset[Sample]):
                 if self.processor is not None:
                     waveform, rate, metadata = self.processor(waveform, rate, metadata)
         except BAD as error:
-            self._policy.enter(number, key, error)
-            return None
-        self._policy.count_good()
-        return waveform, rate, metadata
+            return key, error
+        return key, (waveform, rate, metadata)
