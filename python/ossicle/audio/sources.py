@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final
 
+from ossicle.audio.waveforms import as_float32, with_channels_first
 from ossicle.audio.writing import encode
 from ossicle.errors import InvalidArgumentError
 
@@ -121,7 +122,7 @@ def _of_dict(audio: Mapping[Any, Any]) -> Any:
     rate = audio.get("sampling_rate", audio.get("sample_rate"))
     if rate is None:
         raise InvalidArgumentError('an audio dict with "array" must have "sampling_rate"')
-    return _as_wav(audio["array"], rate)
+    return _as_wav(with_channels_first(as_float32(audio["array"])), rate)
 
 
 def _as_wav(samples: Any, rate: int) -> bytes:

@@ -19,7 +19,7 @@ from ossicle.data.columns import COLUMNS, CUT_FROM, column_of, is_cut, value_of
 from ossicle.data.samples import is_array
 from ossicle.data.segments import Segment, segment_of
 from ossicle.data.uris import data_of, file_of, refused
-from ossicle.errors import InvalidArgumentError
+from ossicle.errors import AudioError, InvalidArgumentError
 
 __all__ = [
     "Header",
@@ -32,6 +32,7 @@ __all__ = [
     "recordings_of",
     "samples_at",
     "segments",
+    "settled",
     "sources_of",
 ]
 
@@ -96,6 +97,27 @@ def segments(recordings: Sequence[Recording]) -> dict[str, Any]:
         "duration": [part.duration for part in parts],
         "channel": [part.channel for part in parts],
     }
+
+
+def settled(recording: Recording) -> Recording:
+    """The same, where its row said a duration alone: all of it, or the part that this selects.
+
+    Its header is read then. Of what cannot be read nothing changes: decoding it tells why.
+    """
+    part = recording.segment
+    if not part.may_be_whole:
+        return recording
+    begin = recording.source.tell() if hasattr(recording.source, "tell") else None
+    try:
+        header = header_of(recording)
+    except AudioError:
+        return recording
+    finally:
+        if begin is not None:
+            recording.source.seek(begin)
+    is_whole = part.frames(header.frames, header.sample_rate) == header.frames
+    duration = None if is_whole else part.duration
+    return replace(recording, segment=Segment(0.0, duration, part.channel))
 
 
 def recordings_of(row: Mapping[str, Any]) -> list[Recording]:

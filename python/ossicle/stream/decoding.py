@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ossicle.audio import load_batch
 from ossicle.audio.decoders import DecoderName, check_decoder
 from ossicle.audio.resampling import Quality, check_quality, check_rate
-from ossicle.data.recordings import Recording, Samples, segments
+from ossicle.data.recordings import Recording, Samples, header_of, segments, settled
 from ossicle.errors import AudioError, CorruptAudioError, InvalidArgumentError
 from ossicle.features.mel import (
     HOP_LENGTH,
@@ -212,7 +212,10 @@ def _plain(source: Any) -> Any:
 
 def _parts(recordings: Sequence[Recording], most: float | None) -> dict[str, Any]:
     """Which part of each recording is meant, as `ossicle.load_batch` takes it."""
-    return segments([replace(one, segment=one.segment.at_most(most)) for one in recordings])
+    parts = [settled(one).segment.at_most(most) for one in recordings]
+    return segments(
+        [replace(one, segment=part) for one, part in zip(recordings, parts, strict=True)]
+    )
 
 
 def _checked(
@@ -222,9 +225,18 @@ def _checked(
     found: list[Clip | AudioError] = []
     for recording, clip, error in zip(recordings, clips, errors, strict=True):
         if error is None and clip.length == 0:
-            error = CorruptAudioError("the clip has no samples", source=recording.name)
+            error = _nothing_of(recording)
         found.append(clip if error is None else error)
     return found
+
+
+def _nothing_of(recording: Recording) -> AudioError:
+    """Why a recording gives no samples: its segment may lie past its end."""
+    try:
+        header_of(recording)
+    except AudioError as error:
+        return error
+    return CorruptAudioError("the clip has no samples", source=recording.name)
 
 
 def _lengths(clips: Sequence[Clip]) -> IntArray:
