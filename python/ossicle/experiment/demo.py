@@ -20,7 +20,7 @@ from ossicle import __build__, __version__
 from ossicle.audio import info
 from ossicle.cache import WaveformCache, WaveformCacheKey
 from ossicle.data.errors import ManifestError
-from ossicle.data.formats.parquet import contents
+from ossicle.data.formats.clip import contents
 from ossicle.data.load import Sound, load_recordings
 from ossicle.data.read import read
 from ossicle.data.recordings import Recording
