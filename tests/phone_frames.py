@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import oracle
+from mp4_boxes import box
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,6 @@ def decode(band: Band, path: Path, decoder: str | None = None) -> oracle.Array:
     command = [oracle.bundled(), "-nostdin", "-v", "error", "-c:a", decoder, "-i", str(path)]
     done = subprocess.run([*command, "-f", "f32le", "-"], capture_output=True, check=True)
     return np.frombuffer(done.stdout, "<f4")
-
-
-def box(kind: bytes, *parts: bytes) -> bytes:
-    body = b"".join(parts)
-    return struct.pack(">I", 8 + len(body)) + kind + body
 
 
 def mp4(band: Band, frames: Sequence[bytes], each: int, timescale: int | None = None) -> bytes:

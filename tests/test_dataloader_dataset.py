@@ -31,6 +31,7 @@ from ossicle.dataloader import (
     ManifestError,
     MetadataError,
     OnlineWindower,
+    RawFileLoader,
     SampleError,
     SpeechCollator,
     SpeechDataset,
@@ -110,7 +111,7 @@ def test_samples_in_the_order_of_the_loader_the_manifest_or_the_ids() -> None:
     with pytest.raises(InvalidArgumentError, match="must be a list"):
         SpeechDataset(loader, ids="r1")
     with pytest.raises(ManifestError, match="ids and paths must be text"):
-        SpeechDataset(loader, ids=[1])  # type: ignore[list-item]
+        SpeechDataset(loader, ids=[None])  # type: ignore[list-item]
     with pytest.raises(ManifestError, match="duplicate wav_id"):
         SpeechDataset(loader, manifest=pl.concat([frame, frame]))
 
@@ -479,6 +480,94 @@ def test_bad_samples_of_a_stream(tmp_path: Path) -> None:
     ]
     with pytest.raises(SampleError, match=r"bad.tar \[empty.wav\], wav_id 'empty'"):
         list(WebDatasetSpeechDataset(tmp_path / "bad.tar"))
+
+
+@pytest.fixture
+def stereo(tmp_path: Path) -> tuple[Path, np.ndarray[Any, Any]]:
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (RATE, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "r.wav", samples, RATE, subtype="FLOAT")
+    return tmp_path, samples.T
+
+
+class Memory(FeatureLoader):
+    """Arrays and what is known of them."""
+
+    def __init__(self, arrays: dict[str, np.ndarray[Any, Any]], known: dict[str, Any]) -> None:
+        self.arrays, self.known = arrays, known
+
+    def load_waveform(self, wav_id: str) -> tuple[torch.Tensor, int]:
+        return torch.from_numpy(self.arrays[wav_id]), RATE
+
+    def load_metadata(self, wav_id: str) -> dict[str, Any]:
+        return dict(self.known.get(wav_id, {}))
+
+    def available_ids(self) -> list[str]:
+        return list(self.arrays)
+
+
+def test_rows_that_are_segments_of_recordings(stereo: tuple[Path, np.ndarray[Any, Any]]) -> None:
+    folder, samples = stereo
+    quarter, half = RATE // 4, RATE // 2
+    rows: list[dict[str, Any]] = [
+        {"wav_id": "a", "path": "r.wav", "offset": 0.25, "duration": 0.5, "channel": None},
+        {"wav_id": "b", "path": "r.wav", "offset": 0.5, "duration": None, "channel": 1},
+        {"wav_id": "c", "path": "r.wav", "offset": None, "duration": 1.0, "channel": None},
+        {"wav_id": "d", "path": "r.wav", "offset": 0.0, "duration": 0.25, "channel": 0},
+    ]
+    exact = [
+        samples[:, quarter : quarter + half],
+        samples[1:, half:],
+        samples,
+        samples[:1, :quarter],
+    ]
+    eighth = slice(RATE // 8, RATE // 8 + RATE // 16)
+    table = pl.DataFrame(rows)
+    path = folder / "m.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    for manifest in (table, path):
+        root = folder if manifest is table else None
+        raw = RawFileLoader(WaveformLoader(manifest, root=root), manifest)
+        files = WaveformLoader(dict.fromkeys("abcd", folder / "r.wav"))
+        whole = RawFileLoader(files, manifest)
+        for loader in (raw, whole):
+            dataset = SpeechDataset(loader, manifest=manifest)
+            for number, wanted in enumerate(exact):
+                np.testing.assert_array_equal(dataset[number][0].numpy(), wanted)
+        for number, wav_id in enumerate("abcd"):
+            np.testing.assert_array_equal(raw.load(wav_id)[0].numpy(), exact[number])
+            assert raw.duration(wav_id) == exact[number].shape[-1] / RATE
+            part = raw.load_range(wav_id, 0.125, 0.0625)[0].numpy()
+            np.testing.assert_array_equal(part, exact[number][:, eighth])
+    # Windows are windows of the segment, and what is known of the recording follows.
+    known = {"a": {"vad": [{"onset": 0.3, "offset": 0.4}]}}
+    windows = SpeechDataset(
+        Memory({"a": samples}, known),
+        manifest=table,
+        ids=["a"],
+        windower=OnlineWindower(length=0.25),
+    )
+    assert len(windows) == 2
+    waveform, _, metadata = windows[0]
+    np.testing.assert_array_equal(waveform.numpy(), exact[0][:, :quarter])
+    [segment] = metadata["vad"]
+    assert (segment["onset"], segment["offset"]) == (pytest.approx(0.05), pytest.approx(0.15))
+    other = WaveformLoader(table.with_columns(offset=pl.lit(0.125)), root=folder)
+    with pytest.raises(MetadataError, match="give one of them"):
+        SpeechDataset(other, manifest=table)[0]
+    odd = table.with_columns(channel=pl.lit(7))
+    with pytest.raises(SampleError, match="channel 7 of a recording of 2 channels"):
+        SpeechDataset(RawFileLoader(WaveformLoader(odd, root=folder), odd), manifest=odd)[0]
+
+
+def test_ids_of_other_forms_are_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    loader = Memory({"7": np.zeros((1, 10), np.float32), "x/a": np.zeros((1, 10), np.float32)}, {})
+    whole = SpeechDataset(loader, manifest=pl.DataFrame({"wav_id": [7], "n": [1]}))
+    assert (whole.id_of(0), whole[0][2]["n"]) == ("7", 1)
+    assert len(SpeechDataset(loader, manifest=pl.DataFrame({"wav_id": [7, 8]}), ids=[7])) == 1
+    with pytest.raises(MetadataError, match=r"they differ by a folder, as 'a' and 'x/a'"):
+        SpeechDataset(loader, manifest=pl.DataFrame({"wav_id": ["a"]}))
+    with pytest.raises(MetadataError, match="they differ by leading zeros, as '007' and '7'"):
+        SpeechDataset(loader, manifest=pl.DataFrame({"wav_id": ["007"]}))
 
 
 @pytest.mark.filterwarnings("ignore:a bad row")

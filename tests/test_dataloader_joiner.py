@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -351,3 +352,84 @@ def test_damage_in_a_stage_is_told_with_its_place(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="more than once") as caught:
         build_manifest(root)
     assert (caught.value.wav_id, "stage 'vtc'" in str(caught.value)) == (wanted, True)
+
+
+def _changed(name: str, how: str) -> str:
+    match how:
+        case "case":
+            return name.upper()
+        case "spaces":
+            return f" {name} "
+        case "an extension":
+            return f"{name}.wav"
+        case "a folder":
+            return f"corpus/{name}"
+        case "leading zeros":
+            return f"00{name}"
+        case "the form of their accents":
+            return unicodedata.normalize("NFD", name)
+        case "folder and extension":
+            return f"a/b/{name}.flac"
+    return f"a/ {name.upper()}.FLAC"
+
+
+FORMS = ["case", "spaces", "an extension", "a folder", "leading zeros",
+         "the form of their accents", "folder and extension",
+         "folder, extension, case and spaces"]  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(FORMS),
+    st.sets(st.sampled_from([f"r\u00e9c{n}" for n in range(1, 9)]), min_size=1),
+    st.integers(0, 3),
+    st.booleans(),
+)
+def test_ids_that_nearly_match_are_told(
+    how: str, names: set[str], same: int, is_left: bool
+) -> None:
+    left = [f"s{n}" for n in range(same)] + sorted(names)
+    right = [f"s{n}" for n in range(same)] + [_changed(name, how) for name in sorted(names)]
+    left, right = (left, right) if is_left else (right, left)
+    made = [
+        MetadataManifest(pl.DataFrame({"wav_id": ids, column: range(len(ids))}), source)
+        for ids, column, source in ((left, "x", "vad"), (right, "y", "vtc"))
+    ]
+    joiner = ManifestJoiner().add(made[0]).add(made[1])
+    example = f"they differ by {how}, as {left[same]!r} and {right[same]!r}"
+    if not same:
+        for join in (
+            joiner.join,
+            lambda: made[0].join(made[1]),
+            lambda: made[0].join(made[1], how="left"),
+        ):
+            with pytest.raises(ManifestError) as caught:
+                join()
+            assert caught.value.reason == (
+                f"no row of 'vad' has the wav_id of one of 'vtc': {example}"
+            )
+        return
+    with pytest.warns(RuntimeWarning, match="match no other by wav_id: they differ by"):
+        joined = joiner.join()
+    assert joined.wav_ids == left[:same]
+    assert joined.unmatched == {"vad": len(names), "vtc": len(names)}
+    assert joined.filter(pl.col("x") >= 0).unmatched == joined.unmatched
+
+
+def test_ids_that_have_nothing_in_common_are_left_out_and_counted() -> None:
+    made = [
+        MetadataManifest(pl.DataFrame({"wav_id": ids, column: range(len(ids))}), column)
+        for ids, column in ((["a", "b"], "x"), (["c", "b", "d"], "y"))
+    ]
+    joined = made[0].join(made[1])
+    assert (joined.wav_ids, joined.unmatched) == (["b"], {"x": 1, "y": 2})
+    assert made[0].unmatched == {}
+    speakers = MetadataManifest(pl.DataFrame({"wav_id": ["s"], "who": ["ANN"], "age": [3]}), "ages")
+    clips = MetadataManifest(pl.DataFrame({"wav_id": ["a", "b"], "who": ["ann", None]}), "clips")
+    with pytest.raises(ManifestError, match="they differ by case, as 'ann' and 'ANN'"):
+        clips.join(speakers, on="who")
+    numbers = MetadataManifest(pl.DataFrame({"wav_id": ["s"], "who": [1]}), "numbers")
+    with pytest.raises(ManifestError, match=r"holds String and Int64: cast one, as by pl\.col"):
+        clips.join(numbers, on="who")
+    with pytest.raises(ManifestError, match=r"holds Int64, not text: cast it, as by pl\.col"):
+        MetadataManifest(pl.DataFrame({"wav_id": [1]}), "numbers")

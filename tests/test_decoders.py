@@ -10,6 +10,7 @@ import io
 import itertools
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +18,7 @@ import commands
 import numpy as np
 import oracle
 import pytest
+from mp4_boxes import edited
 
 import ossicle
 from ossicle.audio.decoders import DecoderName
@@ -139,6 +141,58 @@ def test_noise_of_aac_is_no_disagreement(tmp_path: Path) -> None:
             ossicle.load(path, mono=mono, decoder="both")
     # There was noise to tell apart.
     assert max(differences) > 1e-3
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
+    """``noisy("m4a", 48_000)``: a second of AAC, silence and then noise."""
+    folder = tmp_path_factory.mktemp("noisy")
+
+    def make(suffix: str, rate: int) -> bytes:
+        source, path = folder / f"{rate}.wav", folder / f"{rate}.{suffix}"
+        noise = 0.2 * np.random.default_rng(5).standard_normal((1, rate))
+        noise[:, : rate // 2] = 0
+        source.write_bytes(oracle.wav_bytes(noise.astype(np.float32), rate))
+        oracle.encode(source, [(path, ["-c:a", "aac", "-b:a", "24k"])])
+        return path.read_bytes()
+
+    return make
+
+
+def parting(data: bytes, rate: int | None) -> list[int]:
+    """Samples at which the decoders part by more than rounding."""
+    ours, _ = ossicle.load(data, rate)
+    theirs, _ = ossicle.load(data, rate, decoder="symphonia")
+    return np.flatnonzero(np.abs(ours - theirs) > 1e-3).tolist()
+
+
+def test_noise_of_aac_is_where_the_edit_list_puts_it(noisy: Callable[..., bytes]) -> None:
+    data = noisy("m4a", 48_000)
+    begin = 1024
+    silent, loud, pause = (500, begin), (500, begin + 24_000), (300, -1)
+    for edits in ([loud, silent], [pause, loud, pause, silent, loud], [loud, silent, silent, loud]):
+        joined = edited(data, edits)
+        whole, rate = ossicle.load(joined, decoder="both")
+        assert np.array_equal(whole, ossicle.load(joined)[0])
+        assert parting(joined, None), "no noise to tell apart"
+        for start in (0, 5_000, 20_000, 30_000, 48_000):
+            where = {"offset": start / rate, "duration": 0.4}
+            part, _ = ossicle.load(joined, decoder="both", **where)
+            assert np.array_equal(part, ossicle.load(joined, **where)[0])
+        ossicle.load(joined, 16_000, decoder="both")
+
+
+def test_noise_of_aac_in_a_recording_that_changes_its_rate(noisy: Callable[..., bytes]) -> None:
+    data = b"".join(noisy("aac", rate) for rate in (44_100, 22_050, 48_000))
+    parted = parting(data, 16_000)
+    assert min(parted) > 7_000
+    assert max(parted) > 2 * 16_000
+    whole, rate = ossicle.load(data, 16_000, decoder="both")
+    assert np.array_equal(whole, ossicle.load(data, 16_000)[0])
+    for start in range(0, len(whole), 7_001):
+        where = {"offset": start / rate, "duration": 0.3}
+        part, _ = ossicle.load(data, rate, decoder="both", **where)
+        assert np.array_equal(part, ossicle.load(data, rate, **where)[0])
 
 
 def test_arguments(files: list[Path]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import containers
 import pytest
+from mp4_boxes import box
 
 import ossicle
 
@@ -88,11 +89,6 @@ def constant_flac(blocks: int, channels: int) -> bytes:
         frame += bytes([crc(frame, 8, 0x07)]) + b"\0\x12\x34" * channels
         frames.append(frame + struct.pack(">H", crc(frame, 16, 0x8005)))
     return b"fLaC\x80\0\0\x22" + head + b"".join(frames)
-
-
-def box(kind: bytes, *parts: bytes) -> bytes:
-    body = b"".join(parts)
-    return struct.pack(">I", 8 + len(body)) + kind + body
 
 
 def mov(channels: int, frames: int) -> bytes:

@@ -11,6 +11,7 @@ import careless
 import numpy as np
 import oracle
 import pytest
+from mp4_boxes import box, edited, replaced, table
 
 import ossicle
 
@@ -177,11 +178,6 @@ def test_a_cut_file_gives_its_beginning_and_an_error(codec: str, layout: str, ma
         assert beginning.shape[1] == round(0.3 * rate)
 
 
-def box(kind: bytes, *parts: bytes) -> bytes:
-    body = b"".join(parts)
-    return struct.pack(">I4s", 8 + len(body), kind) + body
-
-
 def with_itunes_note(data: bytes, delay: int, padding: int, frames: int) -> bytes:
     """The file, whose `moov` comes last, with the note that iTunes writes."""
     start = data.index(b"moov") - 4
@@ -242,22 +238,6 @@ def test_an_encrypted_track_is_named(make_clip) -> None:
         ossicle.info(changed)
 
 
-def replaced(data: bytes, path: Sequence[bytes], new: bytes) -> bytes:
-    """`data` with `new` for the first box at the end of `path`; the samples lie in front of it."""
-    at = 0
-    while data[at + 4 : at + 8] != path[0]:
-        at += struct.unpack_from(">I", data, at)[0]
-    size = struct.unpack_from(">I", data, at)[0]
-    body = data[at + 8 : at + size]
-    inner = new if len(path) == 1 else box(path[0], replaced(body, path[1:], new))
-    return data[:at] + inner + data[at + size :]
-
-
-def table(kind: bytes, rows: Iterable[Sequence[int]]) -> bytes:
-    entries = [struct.pack(f">{len(row)}I", *row) for row in rows]
-    return box(kind, struct.pack(">II", 0, len(entries)), *entries)
-
-
 TABLES = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 
 
@@ -265,11 +245,9 @@ def retimed(data: bytes, durations: Iterable[int], edits: Iterable[tuple[int, in
     """`data` with these times of its samples, in ticks; edits: milliseconds, and a begin."""
     rows = [(1, ticks) for ticks in durations]
     data = replaced(data, (*TABLES, b"stts"), table(b"stts", rows))
-    for kind, skip, value in ((b"mdhd", 16, sum(ticks for _, ticks in rows)), (b"mvhd", 12, 1000)):
-        at = data.index(kind) + 4 + skip
-        data = data[:at] + struct.pack(">I", value) + data[at + 4 :]
-    rows = [(length, begin & 0xFFFF_FFFF, 0x1_0000) for length, begin in edits]
-    return replaced(data, (b"moov", b"trak", b"edts"), box(b"edts", table(b"elst", rows)))
+    at = data.index(b"mdhd") + 20
+    data = data[:at] + struct.pack(">I", sum(ticks for _, ticks in rows)) + data[at + 4 :]
+    return edited(data, edits)
 
 
 def in_milliseconds(lengths: Sequence[int], delay: int, rate: int) -> list[int]:
@@ -509,18 +487,15 @@ def test_fragments_whose_times_were_rounded_are_joined(
 def test_an_edit_list_puts_parts_and_pauses_together(codec: str, make_clip) -> None:
     source = clip(make_clip, codec, "mp4", "end", rate=48_000)
     data, (whole, _) = source.read_bytes(), ossicle.load(source, mono=False)
-    at = data.index(b"mvhd") + 16
-    data = data[:at] + struct.pack(">I", 1000) + data[at + 4 :]
     begin = 1024 if codec == "aac" else 0
 
     tolerance = 1e-5 if codec == "aac" else 0.0
 
     def load(*edits: tuple[int, int], **part: float) -> np.ndarray:
-        rows = [(length, at & 0xFFFF_FFFF, 0x1_0000) for length, at in edits]
-        edited = replaced(data, (b"moov", b"trak", b"edts"), box(b"edts", table(b"elst", rows)))
-        waveform, _ = ossicle.load(edited, mono=False, **part)
+        joined = edited(data, edits)
+        waveform, _ = ossicle.load(joined, mono=False, **part)
         if not part:
-            assert ossicle.info(edited).frames == waveform.shape[1]
+            assert ossicle.info(joined).frames == waveform.shape[1]
         return waveform
 
     second = 48_000 + begin

@@ -123,18 +123,9 @@ fn load_unguarded(source: Source<'_>, request: &Request) -> Result<Clip> {
 
 /// Gaps in samples of the result, which begins at its sample `start`; its parts begin at `places`.
 fn gaps_from(start: u64, mut gaps: Vec<Gap>, places: &[Place], sample_rate: u32) -> Vec<Gap> {
-    let placed = |frame: u64| {
-        let place = places.iter().rfind(|place| place.frame <= frame);
-        let place = place.or(places.first()).copied().unwrap_or(Place::first(1));
-        let scaled = u128::from(frame.saturating_sub(place.frame)) * u128::from(sample_rate);
-        (place.sample, scaled, u128::from(place.rate))
-    };
     for gap in &mut gaps {
-        let (sample, scaled, native) = placed(gap.frames.start);
-        let first = sample + (scaled / native) as u64;
-        let (sample, scaled, native) = placed(gap.frames.end);
-        let last = sample + scaled.div_ceil(native) as u64;
-        gap.frames = first.saturating_sub(start)..last.saturating_sub(start);
+        let samples = Place::samples(places, &gap.frames, sample_rate);
+        gap.frames = samples.start.saturating_sub(start)..samples.end.saturating_sub(start);
     }
     gaps
 }

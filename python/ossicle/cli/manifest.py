@@ -159,6 +159,8 @@ def _finish(made: MetadataManifest, out: Path | None, as_json: bool, more: dict[
         _ = made.df  # once, for the file and the summary
         made.to_parquet(out)
     facts = summarize(made)
+    if made.unmatched:
+        more = {**more, "unmatched": made.unmatched}
     if as_json:
         printed = more | facts | {"out": None if out is None else str(out)}
         typer.echo(json.dumps(printed, ensure_ascii=False, default=str))
@@ -195,6 +197,10 @@ def _headline(facts: dict[str, Any], more: dict[str, Any]) -> str:
         parts[0] += f" of {before:,} ({facts['rows'] / before:.1%})"
     if "files" in more:
         parts[0] += f" of {' and '.join(f'{size:,}' for size in more['files'].values())}"
+    lost = {name: count for name, count in more.get("unmatched", {}).items() if count}
+    if lost:
+        told = " and ".join(f"{count:,} of {name}" for name, count in lost.items())
+        parts.append(f"not in all: {told}")
     if facts["hours"] is not None:
         parts.append(f"{facts['hours']:,.2f} hours")
     if facts["speech_hours"] is not None:

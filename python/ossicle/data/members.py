@@ -11,7 +11,16 @@ from ossicle import _native
 from ossicle.data.segments import Segment, segment_of
 from ossicle.errors import InvalidArgumentError
 
-__all__ = ["SEGMENT", "member_of", "pointer_in", "pointer_in_json", "shard_at", "split_name"]
+__all__ = [
+    "SEGMENT",
+    "identities",
+    "member_of",
+    "pointer_in",
+    "pointer_in_json",
+    "remember",
+    "shard_at",
+    "split_name",
+]
 
 SEGMENT: Final = "segment"
 """The field of a sample's JSON that says which part it is, of which recording of its shard."""
@@ -54,22 +63,54 @@ def pointer_in_json(data: bytes) -> tuple[str | None, Segment] | None:
         return None
 
 
-@lru_cache(maxsize=16)
+_IDENTITIES: Final[dict[str, str]] = {}
+"""Of each shard whose rows were read, what tells it from another one that is at its path later."""
+
+
 def shard_at(path: str) -> _native.Shard:
-    """A shard that stays open while few others are used."""
-    return _native.Shard(path, "auto", None, False, None)
+    """The shard that is at a path now, whose rows are read."""
+    shard = _native.Shard(path, "auto", None, False, None)
+    _IDENTITIES[path] = shard.identity()
+    return shard
+
+
+def identities() -> dict[str, str]:
+    """What tells the shards whose rows were read from others, by their paths."""
+    return dict(_IDENTITIES)
+
+
+def remember(known: Mapping[str, str]) -> None:
+    """Takes over what another process knows of shards that were not read here."""
+    for path, identity in known.items():
+        _IDENTITIES.setdefault(path, identity)
+
+
+def _as_it_was_read(path: str) -> _native.Shard:
+    """The shard whose rows were read.
+
+    Raises:
+        AudioIOError: Another one is at its path.
+    """
+    if path not in _IDENTITIES:
+        _ = shard_at(path)
+    return _opened(path, _IDENTITIES[path])
+
+
+@lru_cache(maxsize=16)
+def _opened(path: str, identity: str) -> _native.Shard:
+    return _native.Shard(path, "auto", None, False, identity)
 
 
 def member_of(audio: Any) -> Any:
     """The value of the column ``audio`` of a row, a member of a shard where it names one.
 
     Raises:
-        AudioError: The shard cannot be read.
+        AudioError: The shard cannot be read, or is another one than when the row was read.
         InvalidArgumentError: It has no such member.
     """
     if not isinstance(audio, dict) or "shard" not in audio:
         return audio
-    shard = shard_at(audio["shard"])
+    shard = _as_it_was_read(audio["shard"])
     key, extension = split_name(audio["member"])
     number = shard.find(key)
     found = None if number is None else shard.member(number, extension)

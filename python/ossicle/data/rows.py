@@ -13,6 +13,7 @@ from ossicle.data.arrays import Ints
 from ossicle.data.audio_column import audio_value
 from ossicle.data.columns import SCHEMA
 from ossicle.data.errors import ManifestError
+from ossicle.data.members import identities, remember
 from ossicle.data.pieces import Found, Piece, joined
 from ossicle.data.recordings import Recording, recordings_of
 from ossicle.data.registry import write
@@ -203,7 +204,10 @@ class Rows:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process gets the rows, not the way to read them.
-        return _again, (self._whole(), self.faults, self.source, self.format)
+        whole = self._whole()
+        in_shards = "shard" in str(whole.frame.schema.get("audio"))
+        known = identities() if in_shards else {}
+        return _again, (whole, self.faults, self.source, self.format, known)
 
     def __repr__(self) -> str:
         read = sum(len(piece.numbers) for piece in self._pieces)
@@ -277,7 +281,10 @@ class _Watched(Rows):
         self._progress(len(self))
 
 
-def _again(piece: Piece, faults: list[ManifestError], source: str, kind: str) -> Rows:
+def _again(
+    piece: Piece, faults: list[ManifestError], source: str, kind: str, shards: dict[str, str]
+) -> Rows:
+    remember(shards)
     return Rows(source, kind, lambda: [piece, *faults])
 
 

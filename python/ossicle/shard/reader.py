@@ -265,8 +265,8 @@ class Shard:
             key: The sample's key or number.
             sample_rate: As for `ossicle.load`, like the other arguments.
             extension: As for `member`.
-            **options: ``mono``, ``offset``, ``duration``, ``allow_nonfinite``, ``verify``,
-                ``quality``, ``strict``, ``decoder`` and ``dtype`` of `ossicle.load`.
+            **options: ``mono``, ``offset``, ``duration``, ``channel``, ``allow_nonfinite``,
+                ``verify``, ``quality``, ``strict``, ``decoder`` and ``dtype`` of `ossicle.load`.
 
         Raises:
             KeyError, IndexError: There is no such sample.

@@ -46,7 +46,8 @@ pub(crate) struct CodecReader<'a> {
     ahead: Vec<Packet>,
     /// The frame at which the link begins in whose middle decoding began, of Opus.
     begun_at: Option<i64>,
-    /// Parts of the recording with noise that another decoder draws otherwise.
+    /// Parts with noise that another decoder draws otherwise: in frames of the recording, or in samples of what is made
+    /// of one whose rate changes.
     noise: Vec<Range<u64>>,
     /// Where the first packet begins, and the frames of a packet, of HE-AAC.
     first_begin: i64,
@@ -125,7 +126,7 @@ impl<'a> CodecReader<'a> {
         self.demuxer.track().params.tolerance()
     }
 
-    /// Parts of what was decoded with noise that another decoder draws otherwise.
+    /// Parts of what was decoded with noise that another decoder draws otherwise, in its own frames.
     pub(crate) fn noise(&self) -> &[Range<u64>] {
         &self.noise
     }

@@ -297,6 +297,13 @@ fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
+/// Output samples on either side of its place that an input sample has a share in, but for rounding.
+pub(crate) fn reach(from: u32, to: u32, quality: Quality) -> u64 {
+    let taps = quality.band(from as usize, to as usize).half_taps();
+    // Between odd rates there are shorter filters beside the main one, never of more than its length.
+    2 * resampled_frames(taps as u64, from, to)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -329,6 +336,38 @@ mod tests {
         assert!(!ours.is_empty() && ours.len() == plain.len());
         let pairs = ours.iter().zip(&plain);
         pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    }
+
+    #[test]
+    fn an_impulse_reaches_no_farther_than_told() {
+        let at = 30_000;
+        let mut plane = vec![0.0; 60_000];
+        plane[at] = 1.0;
+        for (from, to) in [
+            (44_100, 16_000),
+            (22_050, 48_000),
+            (48_000, 16_000),
+            (44_100, 16_001),
+            (8_000, 8_001),
+            (8_001, 44_100),
+        ] {
+            for quality in Quality::ALL {
+                let samples = resample(&plane, from, to, quality).unwrap();
+                let place = resampled_frames(at as u64, from, to);
+                let reach = reach(from, to, quality);
+                let share = |apart: &dyn Fn(u64) -> bool| {
+                    let there = (0..)
+                        .zip(&samples)
+                        .filter(|(n, _)| apart(place.abs_diff(*n)));
+                    there.map(|(_, sample)| sample.abs()).fold(0.0, f32::max)
+                };
+                let name = quality.name();
+                let beyond = share(&|off| off > reach);
+                assert!(beyond < 1e-6, "{from} to {to} {name}: {beyond}");
+                let within = share(&|off| off > reach / 4);
+                assert!(within > 1e-6, "{from} to {to} {name}: {within}");
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ossicle.data.errors import ManifestError
-from ossicle.dataloader.outputs.joins import Conflict, How, check_how, join_by_id
+from ossicle.dataloader.outputs.joins import Conflict, How, check_how, join_by_id, unmatched_of
 from ossicle.dataloader.outputs.manifest import MetadataManifest
 
 __all__ = ["Conflict", "How", "ManifestJoiner"]
@@ -46,8 +46,13 @@ class ManifestJoiner:
     def join(self) -> MetadataManifest:
         """The rows of all side by side; lazy, its source is theirs, with ``+`` between them.
 
+        Names alone are read: `MetadataManifest.unmatched` of the result says how many rows of each
+        are not in all of the others, and there is a warning where such names differ from those by
+        case, spaces, an extension or a folder.
+
         Raises:
-            ManifestError: There is nothing to join, or columns conflict; ``column`` names the one.
+            ManifestError: There is nothing to join, columns conflict (``column`` names the one), or
+                no row is in all, because the names differ by one of these; it has an example.
         """
         manifests = self._manifests
         if not manifests:
@@ -56,5 +61,6 @@ class ManifestJoiner:
             return manifests[0]
         joined = join_by_id(manifests, self.how, self.conflict)
         result = MetadataManifest.of_unique(joined, "+".join(each.source for each in manifests))
+        result.unmatched = unmatched_of(manifests)
         _ = result.schema  # raises where a function's expression does not fit
         return result

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from ossicle.data.errors import ManifestError
+from ossicle.data.matching import difference
 from ossicle.dataloader.outputs.stage_tables import ID
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Conflict", "How", "Joinable", "check_how", "join_by_column", "join_by_id"]
+__all__ = [
+    "Conflict",
+    "How",
+    "Joinable",
+    "check_how",
+    "join_by_column",
+    "join_by_id",
+    "unmatched_of",
+]
 
 How: TypeAlias = Literal["inner", "left", "outer"]
 Merge: TypeAlias = "Callable[[str, Mapping[str, pl.Expr]], pl.Expr]"
@@ -47,6 +57,44 @@ def check_how(how: How, conflict: Conflict) -> None:
         raise ManifestError(f"conflict is {known}, not {conflict!r}")
 
 
+def unmatched_of(manifests: Sequence[Joinable], on: str = ID) -> dict[str, int]:
+    """How many rows of each manifest are not in all of the others; those alone are read.
+
+    Warns where names that are not in the others differ from those by case, spaces, an extension,
+    a folder or leading zeros alone.
+
+    Raises:
+        ManifestError: No row is in all, and the names differ by one of these; it has an example.
+    """
+    import polars as pl
+    from polars.selectors import by_name
+
+    columns = [one.lazy.select(by_name(on)).collect().to_series() for one in manifests]
+    common = columns[0].drop_nulls().hash()
+    for other in columns[1:]:
+        common = common.filter(common.is_in(other.drop_nulls().hash().implode()))
+    missing = [one.filter(~one.hash().is_in(common.implode())) for one in columns]
+    counts = {one.source: len(left) for one, left in zip(manifests, missing, strict=True)}
+    if not all(one.dtype == pl.String for one in missing):
+        return counts
+    left, *others = [one.drop_nulls().to_list() for one in missing]
+    for manifest, right in zip(manifests[1:], others, strict=True):
+        found = difference(left, right)
+        if found is not None:
+            _tell(manifests[0].source, len(left), manifest.source, len(right), on, found, common)
+    return counts
+
+
+def _tell(
+    left: str, lost: int, right: str, other: int, on: str, found: str, common: pl.Series
+) -> None:
+    if not len(common):
+        why = f"no row of {left!r} has the {on} of one of {right!r}: {found}"
+        raise ManifestError(why, column=on)
+    why = f"{lost:,} rows of {left!r} and {other:,} of {right!r} match no other by {on}: {found}"
+    warnings.warn(why, RuntimeWarning, stacklevel=5)
+
+
 def join_by_id(manifests: Sequence[Joinable], how: How, conflict: Conflict) -> pl.LazyFrame:
     """The rows of two manifests or more side by side, see `ManifestJoiner`.
 
@@ -67,7 +115,8 @@ def join_by_column(
     for side in (left, right):
         _check_column(side, on)
     if (types := [side.schema[on] for side in (left, right)])[0] != types[1]:
-        raise ManifestError(f"holds {types[0]} and {types[1]}", source=left.source, column=on)
+        why = f"holds {types[0]} and {types[1]}: cast one, as by pl.col({on!r}).cast(pl.String)"
+        raise ManifestError(why, source=left.source, column=on)
     _check_unique(right, on)
     renamed = right.lazy.rename({ID: f"{right.source}_{ID}"})
     added = [name for name in renamed.collect_schema() if name != on]

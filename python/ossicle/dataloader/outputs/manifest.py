@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from ossicle.atomic import replacing
 from ossicle.data.errors import ManifestError
 from ossicle.data.polars_errors import reading
-from ossicle.dataloader.outputs.joins import Conflict, check_how, join_by_column, join_by_id
+from ossicle.dataloader.outputs.joins import (
+    Conflict,
+    check_how,
+    join_by_column,
+    join_by_id,
+    unmatched_of,
+)
 from ossicle.dataloader.outputs.stage_tables import ID, refuse_after_fork
 from ossicle.dataloader.types import WavID
 
@@ -32,10 +38,15 @@ class MetadataManifest:
         source: What the manifest is of, such as ``vad``; `ManifestJoiner` puts it before the names
             of columns that others have, too.
 
+    Attributes:
+        unmatched: Of a join, how many rows of each manifest that went into it are not in all of the
+            others: an inner join leaves them out.
+
     Raises:
         ManifestError: There is no column ``wav_id`` of text, a row lacks it, or two have the same.
     """
 
+    unmatched: dict[str, int]
     _source: str
     _lazy: pl.LazyFrame
     _df: pl.DataFrame | None
@@ -199,6 +210,7 @@ class MetadataManifest:
         else:
             joined = join_by_column(self, other, on, how, conflict)
         result = self.of_unique(joined, f"{self.source}+{other.source}")
+        result.unmatched = unmatched_of([self, other], on)
         _ = result.schema  # raises where a function's expression does not fit
         return result
 
@@ -218,11 +230,13 @@ class MetadataManifest:
         if not isinstance(source, str) or not source:
             raise ManifestError(f"a manifest's source must be a name, not {source!r}")
         self._source = source
+        self.unmatched = {}
         self._lazy = df.lazy()
         self._df = df if isinstance(df, pl.DataFrame) else None
 
     def _derive(self, lazy: pl.LazyFrame) -> MetadataManifest:
         manifest = self.of_unique(lazy, self._source)
+        manifest.unmatched = self.unmatched
         _ = manifest.schema  # raises where the query does not fit the columns
         return manifest
 
@@ -266,4 +280,5 @@ def _check_id_type(schema: dict[str, Any], place: str) -> None:
         why = f"unknown column; the columns are {', '.join(schema) or 'none'}"
         raise ManifestError(why, source=place, column=ID)
     if schema[ID] != pl.String:
-        raise ManifestError(f"holds {schema[ID]}, not text", source=place, column=ID)
+        why = f"holds {schema[ID]}, not text: cast it, as by pl.col('wav_id').cast(pl.String)"
+        raise ManifestError(why, source=place, column=ID)

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from ossicle.data.arrays import Column, Columns, Lookup, Strings
-from ossicle.data.errors import SampleError
+from ossicle.data.errors import MetadataError, SampleError
 from ossicle.data.frames import Table, frame_of, source_of
+from ossicle.data.matching import difference
+from ossicle.data.segments import Segment
 from ossicle.dataloader.samples.epoch import SharedEpoch, sample_seed
 from ossicle.dataloader.samples.fault_policy import BAD, FaultPolicy
 from ossicle.dataloader.samples.loaders import FeatureLoader
-from ossicle.dataloader.samples.sources import ids_of
+from ossicle.dataloader.samples.sources import ids_of, part_of_row, parts_of
 from ossicle.dataloader.transform.segments import cut_metadata
 from ossicle.dataloader.types import Sample
 from ossicle.errors import InvalidArgumentError
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
     from ossicle.dataloader.types import MetadataDict, WavID
 
 __all__ = ["SpeechDataset"]
+
+
+_FLICKS = 705_600_000
+"""Parts of a second of which each sample of the usual rates has a whole number."""
 
 
 class Windower(Protocol):
@@ -50,6 +56,10 @@ class SpeechDataset(Dataset[Sample]):
       where the windower has one;
     - ``seed``: an int, a function of ``seed``, the epoch and the id alone, which transforms take
       their randomness from.
+
+    Where the manifest says ``offset``, ``duration`` or ``end``, or ``channel`` of a recording, the
+    sample is that segment of it, windows are windows of the segment, and segments in its metadata
+    follow. A loader that was made of the same manifest knows that already.
 
     Subclasses may have a ``__len__`` and ``__getitem__`` of their own.
 
@@ -75,7 +85,9 @@ class SpeechDataset(Dataset[Sample]):
     Raises:
         ManifestError: The manifest has no ``wav_id``, repeats one, or has columns that plain
             arrays cannot hold.
-        MetadataError: One of ``ids`` is not in the manifest; windows cannot be chosen.
+        MetadataError: One of ``ids`` is not in the manifest; the loader has none of them, and its
+            ids differ from them by case, spaces, an extension or a folder; windows cannot be
+            chosen.
     """
 
     def __init__(
@@ -94,15 +106,21 @@ class SpeechDataset(Dataset[Sample]):
     ) -> None:
         if isinstance(ids, str):
             raise InvalidArgumentError(f"ids must be a list, not the text {ids!r}")
+        # What is a number in a table is a text as the name of a file or a sample.
+        wanted: Any = ids
+        ids = wanted and [str(one) if isinstance(one, int) else one for one in wanted]
         self.loader, self.processor, self.seed = loader, processor, seed
         self._policy = FaultPolicy(on_error, max_bad_share, ledger_path)
         self._epoch = SharedEpoch()
         self._columns: Columns | None = None
+        self._parts: Columns | None = None
         if manifest is None:
             self._ids = Strings.of(loader.available_ids() if ids is None else ids)
             self._rows: Ints = np.arange(len(self._ids))
         else:
-            self._ids, self._rows, self._columns = _chosen(manifest, ids)
+            self._ids, self._rows, self._columns, self._parts = _chosen(manifest, ids)
+            chosen = [str(self._ids[int(row)]) for row in self._rows]
+            _check_match(loader, chosen, source_of(manifest))
         self._windows = None if windower is None else self._cut_up(windower, progress)
 
     def __len__(self) -> int:
@@ -154,24 +172,59 @@ class SpeechDataset(Dataset[Sample]):
 
     def _load(self, index: int) -> Sample:
         wav_id = self.id_of(index)
-        if self._windows is None:
+        part = self._part(index)
+        if self._windows is None and part is None:
             waveform, rate, own = self.loader.load(wav_id)
             return waveform, rate, {"wav_id": wav_id, **own, **self.known(index)}
         own = self.loader.load_metadata(wav_id)
         metadata = {"wav_id": wav_id, **own, **self.known(index)}
+        if self._windows is None:
+            return self._range(wav_id, Segment(), metadata, part)
         window = self._windows.row(index)
         label = window["label"]
         metadata |= {"clip_id": f"{wav_id}_{window['number']:04d}"}
         metadata |= {} if label is None else {"window_label": label}
-        return self._range(wav_id, window["onset"], window["offset"], metadata)
+        onset, offset = window["onset"], window["offset"]
+        return self._range(wav_id, Segment(onset, offset - onset), metadata, part)
 
-    def _range(self, wav_id: WavID, onset: float, offset: float, metadata: MetadataDict) -> Sample:
-        """What `segments.cut` would take of the whole."""
-        waveform, rate = self.loader.load_range(wav_id, onset, offset - onset)
+    def _part(self, index: int) -> Segment | None:
+        """The segment that the manifest says of a sample, where the loader does not know it.
+
+        Raises:
+            MetadataError: It is no segment, or another one than the loader's.
+        """
+        if self._parts is None:
+            return None
+        row = index if self._windows is None else int(self._windows["row"][index])
+        wav_id = self.id_of(index)
+        part = part_of_row(self._parts.row(int(self._rows[row])), wav_id)
+        own = self.loader.segment(wav_id)
+        if part.is_whole or part == own:
+            return None
+        if not own.is_whole:
+            why = f"the manifest says {part}, and that of the loader {own}: give one of them"
+            raise MetadataError(why, wav_id=wav_id)
+        if part.may_be_whole:
+            whole = round(self.loader.duration(wav_id) * _FLICKS)
+            if part.frames(whole, _FLICKS) == whole:
+                return None
+        return part
+
+    def _range(
+        self, wav_id: WavID, window: Segment, metadata: MetadataDict, part: Segment | None
+    ) -> Sample:
+        """What `segments.cut` would take of the whole, or of a segment of it."""
+        inside = window if part is None else part.inside(window.offset, window.duration, _FLICKS)
+        loader, ends = self.loader, (inside.offset, inside.duration)
+        if inside.channel is None:
+            waveform, rate = loader.load_range(wav_id, *ends)
+        else:
+            waveform, rate = loader.load_channel(wav_id, inside.channel, *ends)
         if waveform.shape[-1] == 0:
-            why = f"the window from {onset:g} to {offset:g} s holds no samples"
+            end = "its end" if inside.duration is None else f"{inside.offset + inside.duration:g} s"
+            why = f"the window from {inside.offset:g} to {end} holds no samples"
             raise SampleError(why, wav_id=wav_id)
-        start = round(onset * rate)
+        start = round(inside.offset * rate)
         piece = start / rate, (start + waveform.shape[-1]) / rate
         return waveform, rate, cut_metadata(metadata, [piece])
 
@@ -207,6 +260,11 @@ class SpeechDataset(Dataset[Sample]):
         try:
             with self._policy.name_errors(wav_id):
                 known = {"wav_id": wav_id, **self.loader.load_metadata(wav_id), **self.known(row)}
+                part = self._part(row)
+                if part is not None:
+                    rest = self.loader.duration(wav_id) - part.offset
+                    end = part.offset + (rest if part.duration is None else part.duration)
+                    known = cut_metadata(known, [(part.offset, end)])
                 if known.get("duration") is None:
                     known["duration"] = self.loader.duration(wav_id)
                 return windower.windows(known)
@@ -215,11 +273,26 @@ class SpeechDataset(Dataset[Sample]):
             return []
 
 
-def _chosen(manifest: Table, ids: Sequence[WavID] | None) -> tuple[Strings, Ints, Columns]:
-    """The ids of a manifest, which of its rows are wanted, and its columns."""
+def _chosen(
+    manifest: Table, ids: Sequence[WavID] | None
+) -> tuple[Strings, Ints, Columns, Columns | None]:
+    """The ids of a manifest, which of its rows are wanted, its columns, and those of segments."""
     frame, source = frame_of(manifest), source_of(manifest)
     names = ids_of(frame, source)
     lookup = Lookup(names, source)
     rows = range(len(names)) if ids is None else map(lookup.number, ids)
     columns = Columns.of(frame.drop("wav_id"), source)
-    return names, np.fromiter(rows, np.int64), columns
+    parts = parts_of(frame)
+    segments = None if parts is None else Columns.of(parts, source)
+    return names, np.fromiter(rows, np.int64), columns, segments
+
+
+def _check_match(loader: FeatureLoader, ids: Sequence[WavID], source: str) -> None:
+    """Raises where none of the ids is the loader's, and why is known."""
+    known = loader.available_ids()
+    if not known or not set(ids).isdisjoint(known):
+        return
+    found = difference(ids, known)
+    if found is not None:
+        why = f"none of its {len(ids):,} ids is one of the {len(known):,} of the loader: {found}"
+        raise MetadataError(why, source=source)

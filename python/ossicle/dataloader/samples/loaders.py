@@ -16,7 +16,7 @@ from ossicle.data.errors import SampleError
 from ossicle.data.frames import Table
 from ossicle.data.recordings import header_of, samples_at
 from ossicle.data.segments import Segment
-from ossicle.dataloader.samples.shard_set import ShardSet, decode, sample_error
+from ossicle.dataloader.samples.shard_set import ShardSet, decode, only_channel, sample_error
 from ossicle.dataloader.samples.sources import (
     ManifestRows,
     MetadataSource,
@@ -96,6 +96,26 @@ class FeatureLoader(ABC):
         end = None if duration is None else start + round(duration * rate)
         return waveform[:, start:end], rate
 
+    def load_channel(
+        self, wav_id: WavID, channel: int, offset: float = 0.0, duration: float | None = None
+    ) -> tuple[Waveform, SampleRate]:
+        """One channel of a recording, ``(1, samples)``; here of what `load_range` gives.
+
+        Args:
+            wav_id: The recording.
+            channel: From 0.
+            offset: As for `load_range`.
+            duration: See there.
+
+        Raises:
+            SampleError: The recording has no such channel.
+        """
+        waveform, rate = self.load_range(wav_id, offset, duration)
+        if channel >= len(waveform):
+            why = f"channel {channel} of a recording of {len(waveform)} channels"
+            raise SampleError(why, wav_id=wav_id)
+        return waveform[channel : channel + 1], rate
+
     def duration(self, wav_id: WavID) -> float:
         """Length of a recording in seconds; here of the decoded one, loaders read headers."""
         waveform, rate = self.load_waveform(wav_id)
@@ -108,7 +128,8 @@ class WaveformLoader(FeatureLoader):
     Args:
         source: Where they are: a folder, in which ``a/b.flac`` is the recording ``a/b``; a mapping
             of ids to paths; or a manifest (`MetadataManifest`, Polars frame, Parquet, CSV or JSON
-            lines file) with ``wav_id`` and a column of paths.
+            lines file) with ``wav_id`` and a column of paths; rows that say an ``offset``,
+            ``duration`` or ``end``, or ``channel`` are those segments of their files.
         column: That column; None takes the first of ``wav``, ``audio_path``, ``audio``, ``path``
             and ``audio_filepath`` that is there.
         root: The folder that relative paths begin at; None: the manifest file's own, else the
@@ -141,8 +162,19 @@ class WaveformLoader(FeatureLoader):
         self, wav_id: WavID, offset: float = 0.0, duration: float | None = None
     ) -> tuple[Waveform, SampleRate]:
         """A part of it; no more is decoded than that needs."""
+        return self._decode(wav_id, offset, duration)
+
+    def load_channel(
+        self, wav_id: WavID, channel: int, offset: float = 0.0, duration: float | None = None
+    ) -> tuple[Waveform, SampleRate]:
+        """One channel of it, whether or not the mean is taken otherwise."""
+        return self._decode(wav_id, offset, duration, channel)
+
+    def _decode(
+        self, wav_id: WavID, offset: float, duration: float | None, channel: int | None = None
+    ) -> tuple[Waveform, SampleRate]:
         _check_range(offset, duration)
-        recording = self._files.recording(wav_id)
+        recording = only_channel(self._files.recording(wav_id), channel, wav_id)
         return decode(recording, wav_id, self.sample_rate, self.mono, offset, duration)
 
     def load_metadata(self, wav_id: WavID) -> MetadataDict:
@@ -254,6 +286,12 @@ class RawFileLoader(FeatureLoader):
         """A part of it; no more is decoded than that needs."""
         return self.waveforms.load_range(wav_id, offset, duration)
 
+    def load_channel(
+        self, wav_id: WavID, channel: int, offset: float = 0.0, duration: float | None = None
+    ) -> tuple[Waveform, SampleRate]:
+        """One channel of it, whether or not the mean is taken otherwise."""
+        return self.waveforms.load_channel(wav_id, channel, offset, duration)
+
     def load_metadata(self, wav_id: WavID) -> MetadataDict:
         """Its metadata, with its ``wav_id`` and its ``path``."""
         own = self.waveforms.load_metadata(wav_id)
@@ -318,11 +356,30 @@ class WebDatasetLoader(FeatureLoader):
         self, wav_id: WavID | ClipID, offset: float = 0.0, duration: float | None = None
     ) -> tuple[Waveform, SampleRate]:
         """A part of it; no more is decoded than that needs."""
+        return self._decode(wav_id, offset, duration)
+
+    def load_channel(
+        self,
+        wav_id: WavID | ClipID,
+        channel: int,
+        offset: float = 0.0,
+        duration: float | None = None,
+    ) -> tuple[Waveform, SampleRate]:
+        """One channel of it, whether or not the mean is taken otherwise."""
+        return self._decode(wav_id, offset, duration, channel)
+
+    def _decode(
+        self,
+        wav_id: WavID | ClipID,
+        offset: float,
+        duration: float | None,
+        channel: int | None = None,
+    ) -> tuple[Waveform, SampleRate]:
         _check_range(offset, duration)
         number = self._keys.find(wav_id)
         if number is not None:
-            return self._shards.waveform(number, wav_id, offset, duration)
-        return self._join(wav_id, self._clips(wav_id), offset, duration)
+            return self._shards.waveform(number, wav_id, offset, duration, channel)
+        return self._join(wav_id, self._clips(wav_id), offset, duration, channel)
 
     def load_metadata(self, wav_id: WavID | ClipID) -> MetadataDict:
         """What the members beside the audio say, with ``wav_id``, and ``clip_id`` of a clip."""
@@ -360,20 +417,26 @@ class WebDatasetLoader(FeatureLoader):
         return [number for _, number in sorted(clips)]
 
     def _join(
-        self, wav_id: WavID, clips: list[int], offset: float, duration: float | None
+        self,
+        wav_id: WavID,
+        clips: list[int],
+        offset: float,
+        duration: float | None,
+        channel: int | None,
     ) -> tuple[Waveform, SampleRate]:
         """Of the clips end to end, the range; clips outside of it are not decoded."""
         import torch
 
         keys, shards = self._keys.strings, self._shards
         rate, channels, lengths = self._lengths(wav_id, clips)
+        channels = channels if channel is None else 1
         start, parts, begin = round(offset * rate), [torch.zeros(channels, 0)], 0
         stop = sum(lengths) if duration is None else start + round(duration * rate)
         for clip, length in zip(clips, lengths, strict=True):
             first, end = max(start - begin, 0), min(stop - begin, length)
             if first < end:
-                part = shards.waveform(clip, keys[clip], first / rate, (end - first) / rate)
-                parts.append(part[0])
+                ends = first / rate, (end - first) / rate
+                parts.append(shards.waveform(clip, keys[clip], *ends, channel)[0])
             begin += length
         return torch.cat(parts, dim=1), rate
 

@@ -6,6 +6,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from ossicle.data.columns import value_of
 from ossicle.data.errors import ManifestError, MetadataError, SampleError
 from ossicle.data.npz import read_npy, read_npz
 from ossicle.data.recordings import Recording, header_of, part_of, samples_at
+from ossicle.data.segments import Segment
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.shard import Shard
 from ossicle.shard.index import Shards, list_paths
@@ -23,7 +25,7 @@ from ossicle.shard.index import Shards, list_paths
 if TYPE_CHECKING:
     from ossicle.dataloader.types import MetadataDict, SampleRate, Waveform
 
-__all__ = ["Length", "ShardSet", "decode", "sample_error"]
+__all__ = ["Length", "ShardSet", "decode", "only_channel", "sample_error"]
 
 # Of members beside the audio, what is read, by the last part of their extensions.
 _READ = frozenset({"json", "npz", "npy", "txt", "cls"})
@@ -97,14 +99,19 @@ class ShardSet:
         return self.shard(number), sample - int(self.starts[number])
 
     def waveform(
-        self, sample: int, key: str, offset: float = 0.0, duration: float | None = None
+        self,
+        sample: int,
+        key: str,
+        offset: float = 0.0,
+        duration: float | None = None,
+        channel: int | None = None,
     ) -> tuple[Waveform, SampleRate]:
         """Decodes a sample's audio in place, or a range of it.
 
         Raises:
             SampleError: It has no audio, or several, or cannot be decoded.
         """
-        recording = self.recording(sample, key)
+        recording = only_channel(self.recording(sample, key), channel, key)
         return decode(recording, key, self.sample_rate, self.mono, offset, duration)
 
     def recording(self, sample: int, key: str) -> Recording:
@@ -180,6 +187,21 @@ class Length(NamedTuple):
     sample_rate: int
     channels: int
     seconds: float
+
+
+def only_channel(recording: Recording, channel: int | None, wav_id: str) -> Recording:
+    """One channel of a recording; None leaves it as it is.
+
+    Raises:
+        SampleError: It is one channel already, another one.
+    """
+    if channel is None:
+        return recording
+    try:
+        part = Segment(channel=channel).within(recording.segment)
+    except InvalidArgumentError as error:
+        raise sample_error(error, wav_id) from error
+    return replace(recording, segment=part)
 
 
 def decode(

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::CodecReader;
+use super::{CodecReader, note_noise};
 use crate::container::demuxer::Part;
 use crate::decode::damage::Damage;
 use crate::error::Result;
@@ -20,6 +20,7 @@ impl CodecReader<'_> {
         let parts = self.demuxer.track().parts.clone();
         // Nothing of it, for as many planes as there are.
         let mut planes = self.decode_media(0..0, mix, damage)?;
+        self.noise.clear();
         let mut begin = 0u64;
         for part in &parts {
             let end = begin.saturating_add(part.frames());
@@ -48,9 +49,11 @@ impl CodecReader<'_> {
         };
         let start = media.start + (inside.start - begin);
         let mut own = damage.of_a_part();
+        let noise = std::mem::take(&mut self.noise);
         self.restart_at(i64::MIN)?;
         let decoded = self.decode_media(start..start + frames as u64, mix, &mut own)?;
         damage.append(own, start, inside.start);
+        self.append_noise(noise, start, inside);
         // Concealed damage at the end of the part: what follows keeps its place.
         let lacking = frames - decoded.first().map_or(0, Vec::len).min(frames);
         plane::reserve(planes, frames)?;
@@ -58,5 +61,17 @@ impl CodecReader<'_> {
             plane.extend_from_slice(decoded);
         }
         plane::push_silence(planes, lacking)
+    }
+
+    /// Puts the noise that was met in a part, whose frame `start` is the first of `inside` in the recording, after the
+    /// `noise` of those before it.
+    fn append_noise(&mut self, noise: Vec<Range<u64>>, start: u64, inside: &Range<u64>) {
+        let place = |frame: u64| (frame.saturating_sub(start) + inside.start).min(inside.end);
+        for part in std::mem::replace(&mut self.noise, noise) {
+            let placed = place(part.start)..place(part.end);
+            if !placed.is_empty() {
+                note_noise(&mut self.noise, placed);
+            }
+        }
     }
 }

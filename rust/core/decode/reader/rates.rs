@@ -11,7 +11,7 @@ use crate::decode::damage::Damage;
 use crate::error::Result;
 use crate::signal::mix::{Mix, Mixer};
 use crate::signal::plane;
-use crate::signal::resample::{Quality, Stream};
+use crate::signal::resample::{self, Quality, Stream};
 
 /// Where a part begins, in its recording and in what is made of it.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,20 @@ impl Place {
             sample: 0,
         }
     }
+
+    /// Where `frames` of a recording are in what is made of it at `rate` Hz, whose parts begin at `places`.
+    pub(crate) fn samples(places: &[Self], frames: &Range<u64>, rate: u32) -> Range<u64> {
+        let placed = |frame: u64| {
+            let place = places.iter().rfind(|place| place.frame <= frame);
+            let place = place.or(places.first()).copied().unwrap_or(Self::first(1));
+            let scaled = u128::from(frame.saturating_sub(place.frame)) * u128::from(rate);
+            (place.sample, scaled, u128::from(place.rate))
+        };
+        let (sample, scaled, native) = placed(frames.start);
+        let start = sample + (scaled / native) as u64;
+        let (sample, scaled, native) = placed(frames.end);
+        start..sample + scaled.div_ceil(native) as u64
+    }
 }
 
 /// What has been made of the parts so far.
@@ -44,6 +58,8 @@ struct Joined {
     stream: Option<Stream>,
     /// Samples that were made, wanted or not.
     made: u64,
+    /// Samples of the result on either side of its place that a frame has a share in, at most.
+    reach: u64,
     planes: Vec<Vec<f32>>,
 }
 
@@ -64,6 +80,9 @@ impl Joined {
     fn turn(&mut self, rate: u32, frame: u64, planes: usize) -> Result<()> {
         self.finish()?;
         self.stream = Some(Stream::new(rate, self.rate, self.quality, planes)?);
+        self.reach = self
+            .reach
+            .max(resample::reach(rate, self.rate, self.quality));
         self.planes.resize_with(planes, Vec::new);
         let sample = self.made;
         self.places.push(Place {
@@ -94,6 +113,12 @@ impl Joined {
         Ok(())
     }
 
+    /// The samples of the result that frames `part` of the recording have a share in.
+    fn reached(&self, part: &Range<u64>) -> Range<u64> {
+        let Range { start, end } = Place::samples(&self.places, part, self.rate);
+        start.saturating_sub(self.reach)..end.saturating_add(self.reach)
+    }
+
     fn is_done(&self) -> bool {
         self.made >= self.wanted.end
     }
@@ -121,6 +146,7 @@ impl CodecReader<'_> {
             places: Vec::new(),
             stream: None,
             made: 0,
+            reach: 0,
             planes: Vec::new(),
         };
         let end = self.demuxer.track().frames.unwrap_or(u64::MAX);
@@ -135,12 +161,14 @@ impl CodecReader<'_> {
             }
         }
         joined.finish()?;
+        self.noise = self.noise.iter().map(|part| joined.reached(part)).collect();
         Ok((joined.planes, joined.places))
     }
 
     /// Moves to the first packet, and lets those that follow be of any rate.
     fn rewind(&mut self, mix: Mix) -> Result<()> {
         self.takes_any_rate = true;
+        self.noise.clear();
         self.restart_at(i64::MIN)?;
         self.set_mix(mix);
         Ok(())
