@@ -2,8 +2,8 @@
 
     python benches/batching.py [--rows 100000] [--seconds 300] [--record]
 
-Lengths are drawn as of a corpus of speech: gamma (2.2, 4 s), 0.3 to 30 s. Peers that are not
-installed are left out.
+Lengths are drawn as of a corpus of speech: log-normal (median 6 s, sigma 0.6), 0.3 to 30 s. Peers
+that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from typing import Any
 
 import harness
 import numpy as np
+import polars as pl
 
 from ossicle import DurationBatchSampler
+from ossicle.stream import Plan, Seconds, Source
 
 Batches = Iterable[list[int]]
 
@@ -31,6 +33,8 @@ def peers(lengths: Any, budget: float) -> Iterable[tuple[str, Callable[[], Batch
             name,
             lambda p=padding: DurationBatchSampler(lengths, max_seconds=budget, max_padding=p),
         )
+    for window in (16_384, 65_536):
+        yield f"Plan, window={window:,}", lambda w=window: planned(lengths, budget, w)
     random = np.random.default_rng(0)
     for rows in (int(budget // lengths.max()), int(budget // lengths.mean())):
         if importlib.util.find_spec("transformers"):
@@ -42,6 +46,14 @@ def peers(lengths: Any, budget: float) -> Iterable[tuple[str, Callable[[], Batch
         for count in (30, 75):
             name = f"lhotse's DynamicBucketingSampler, {count} buckets"
             yield name, lambda n=count: bucketed(cuts, budget, n)
+
+
+def planned(lengths: Any, budget: float, window: int) -> Iterator[list[int]]:
+    frame = pl.DataFrame({"audio": pl.Series(["a.wav"]).new_from_index(0, len(lengths))})
+    source = Source(frame.with_columns(duration=pl.Series(lengths)))
+    plan = Plan(source, Seconds(budget), window=window)
+    for number in range(plan.batches(0)):
+        yield plan.batch(0, number).row.tolist()
 
 
 def cut(order: Any, rows: int) -> Batches:
@@ -87,7 +99,7 @@ def main() -> None:
 def measured(rows: int, budget: float) -> Iterator[str]:
     """The lines of a table."""
     random = np.random.default_rng(0)
-    lengths = np.clip(random.gamma(2.2, 4.0, rows), 0.3, 30.0)
+    lengths = np.clip(random.lognormal(np.log(6), 0.6, rows), 0.3, 30.0)
     yield "| | batches | padding | budget used | largest | processor time |"
     yield "|---|---:|---:|---:|---:|---:|"
     for name, make in peers(lengths, budget):
@@ -104,8 +116,8 @@ def measured(rows: int, budget: float) -> Iterator[str]:
 def record(table: list[str], rows: int, budget: float) -> None:
     stem = f"{datetime.date.today().isoformat()}-batching"
     method = f"""\
-{rows:,} lengths, gamma (2.2, 4 s) within 0.3 to 30 s, {budget:g} s a batch: building the sampler
-and reading one epoch of it, once each; every row comes exactly once."""
+{rows:,} lengths, log-normal (median 6 s, sigma 0.6) within 0.3 to 30 s, {budget:g} s a batch:
+building the sampler and reading one epoch of it, once each; every row comes exactly once."""
     packages = ("ossicle", "numpy", "transformers", "lhotse")
     facts = {**harness.machine(), **harness.versions(packages)}
     lines = [

@@ -166,6 +166,23 @@ def test_marks_and_end_of_whispers_texts_are_there_once(text: str) -> None:
     assert (shifted[0], shifted.count(start)) == (start, 1)
 
 
+def test_a_text_with_times_is_not_marked_as_one_without() -> None:
+    processor = copy.deepcopy(family("Whisper")[0])
+    processor.tokenizer.add_tokens(["<|0.00|>", "<|0.02|>"])
+    rows = [row_of("Whisper", words="<|0.00|>six<|0.02|>"), row_of("Whisper", words="six")]
+    labels = collator_of(processor)(rows)["labels"]
+    wanted = ["<|en|>", "<|transcribe|>", "<|0.00|>", "s", "i", "x", "<|0.02|>", "<|endoftext|>"]
+    assert learned(processor, labels[0]) == wanted
+    assert learned(processor, labels[1])[2] == "<|notimestamps|>"
+
+
+def test_a_start_inside_of_a_text_is_refused() -> None:
+    processor, _ = family("Whisper")
+    row = row_of("Whisper", words="two<|startoftranscript|>six")
+    with pytest.raises(RowError, match=r"row 0 .*<\|startoftranscript\|> is inside of the text"):
+        collator_of(processor)([row])
+
+
 def test_whispers_end_is_learned_though_it_pads() -> None:
     processor, _ = family("Whisper")
     assert processor.tokenizer.pad_token_id == processor.tokenizer.eos_token_id

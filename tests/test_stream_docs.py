@@ -1,4 +1,4 @@
-"""docs/stream.md: its blocks run as they are written."""
+"""docs/stream.md and docs/stream-plan.md: their blocks run as they are written."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ from typer.testing import CliRunner
 
 from ossicle.cli import app
 
-PAGE = Path(__file__).parents[1] / "docs" / "stream.md"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
-def test_the_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "values"), [("stream.md", 2), ("stream-plan.md", 5)])
+def test_the_page_runs_as_written(
+    name: str, values: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = DOCS / name
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     told = 0
-    page = PAGE.read_text(encoding="utf-8")
-    for kind, block in re.findall(r"```(\w+)\n(.*?)```", page, re.DOTALL):
+    text = page.read_text(encoding="utf-8")
+    for kind, block in re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL):
         if kind == "sh":
             done = CliRunner().invoke(app, shlex.split(block)[1:])
             assert done.exit_code == 0, done.output
             continue
-        exec(compile(block, str(PAGE), "exec"), names)
+        exec(compile(block, str(page), "exec"), names)
         # What a line's comment says is what its expression gives.
         for line in block.splitlines():
             code, mark, value = line.partition("  # ")
             if mark:
                 assert eval(code, names) == ast.literal_eval(value), line
                 told += 1
-    assert told == 2
+    assert told == values

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +163,8 @@ def test_segments_of_rows(folder: Path) -> None:
     ]
     source = Source(rows, root=folder)
     assert source.seconds == pytest.approx([0.1, 0.16, 0.21], abs=1e-4)
-    assert source.recordings([0])[0].segment == (0.05, 0.1, None)
+    segment = source.recordings([0])[0].segment
+    assert (segment.offset, segment.duration, segment.channel) == (0.05, 0.1, None)
 
 
 def test_a_manifest_of_dataloader(folder: Path) -> None:
@@ -199,3 +202,29 @@ def test_a_store_is_made_once(
     assert Source(folder / "rows.parquet", store=tmp_path).ids([1]) == ["u1"]
     assert [one.name for one in tmp_path.iterdir()] == [made.name]
     assert (made / "rows.jsonl").stat().st_mtime_ns == before
+
+
+def test_rows_are_no_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 300,000 rows neither an object nor more than the lengths is kept, whatever is asked."""
+    count = 300_000
+    number = pl.int_range(count, eager=True).alias("n").to_frame()
+    table = number.select(
+        id=pl.format("u{}", "n"),
+        audio=pl.format("/data/{}.wav", "n"),
+        duration=1.0 + pl.col("n") % 17,
+    )
+    table.write_parquet(tmp_path / "rows.parquet")
+    del number, table
+    monkeypatch.setattr(parquet_rows, "LARGE_ROWS", 0)
+    Plan(Source([{"audio": "a.wav", "duration": 1.0}]), Seconds(20)).batch(0, 0)
+    gc.collect()
+    before = len(gc.get_objects())
+    tracemalloc.start()
+    plan = Plan(Source(tmp_path / "rows.parquet", store=tmp_path), Seconds(240), window=4_096)
+    for batch in (0, 20_000, 100):
+        plan.batch(0, batch % plan.batches(0))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    gc.collect()
+    assert len(gc.get_objects()) - before < 2_000
+    assert peak < 30 * count

@@ -18,6 +18,7 @@ MOST_LABELS = 448
 """What the decoder of every released checkpoint takes (``max_target_positions``)."""
 
 _START = "<|startoftranscript|>"
+_NO_TIMES = "<|notimestamps|>"
 _TASKS = ("transcribe", "translate")
 
 
@@ -54,7 +55,10 @@ def encode_whisper(request: Request) -> Encoding:
         return Encoding({"decoder_input_ids": _equally_long(marks, request.examples)}, sound)
     texts = [prompt.text for prompt in request.prompts]
     found = processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
-    rows = [_row(processor.tokenizer, *pair) for pair in zip(marks, found, strict=True)]
+    rows = [
+        _row(processor.tokenizer, own, ids, example)
+        for own, ids, example in zip(marks, found, request.examples, strict=True)
+    ]
     text = {
         "input_ids": _pad([row.ids for row in rows], processor.tokenizer.pad_token_id),
         "attention_mask": _pad([[1] * len(row.ids) for row in rows], 0),
@@ -64,17 +68,34 @@ def encode_whisper(request: Request) -> Encoding:
     return Encoding(text, sound, response, is_labels=True)
 
 
-def _row(tokenizer: Any, marks: list[int], ids: list[int]) -> _Row:
+def _row(tokenizer: Any, marks: list[int], ids: list[int], example: Example) -> _Row:
     # The model puts its start token in front of the labels by itself.
     own, words = marks[1:], ids
-    if ids[:1] == [tokenizer.convert_tokens_to_ids(_START)]:
+    start = tokenizer.convert_tokens_to_ids(_START)
+    if start in ids[1:]:
+        raise RowError(
+            f"{example.name}: {_START} is inside of the text, which labels cannot say: they begin "
+            "after it",
+            row=example.index,
+        )
+    if ids[:1] == [start]:
         # A text that brings its own marks has them once.
         special = set(tokenizer.all_special_ids)
         count = next((i for i, token in enumerate(ids) if token not in special), len(ids))
         own, words = ids[1:count], ids[count:]
     if words[-1:] == [tokenizer.eos_token_id]:
         words = words[:-1]
-    return _Row(own, words, tokenizer.eos_token_id)
+    return _Row(_with_times(tokenizer, own, words), words, tokenizer.eos_token_id)
+
+
+def _with_times(tokenizer: Any, marks: list[int], words: list[int]) -> list[int]:
+    """The marks, which do not say that there are no times where the text has some."""
+    first, unknown = tokenizer.convert_tokens_to_ids("<|0.00|>"), tokenizer.unk_token_id
+    # Times are the last tokens of the vocabulary.
+    if first in (None, unknown) or not any(token >= first for token in words):
+        return marks
+    none = tokenizer.convert_tokens_to_ids(_NO_TIMES)
+    return [token for token in marks if token != none]
 
 
 def _marks(tokenizer: Any, example: Example) -> list[int]:
@@ -93,7 +114,7 @@ def _marks(tokenizer: Any, example: Example) -> list[int]:
             row=example.index,
         )
     names.append(f"<|{task}|>")
-    names += [] if tokenizer.predict_timestamps else ["<|notimestamps|>"]
+    names += [] if tokenizer.predict_timestamps else [_NO_TIMES]
     return [_id(tokenizer, name, example) for name in names]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ossicle.data.columns import COLUMNS
 from ossicle.data.read import read, source_of_rows
 from ossicle.data.recordings import Recording, recordings_of
@@ -22,6 +24,8 @@ __all__ = ["ParquetRows", "is_large"]
 
 # From so many bytes or rows on, a file is not read into memory as a whole.
 LARGE_BYTES, LARGE_ROWS = 1 << 28, 1_000_000
+# Rows whose columns are read at a time.
+_SLICE = 1 << 20
 # Rows with recordings inside that are read at a time, and such pieces that stay in memory.
 _EMBEDDED, _PIECES = 256, 16
 
@@ -72,7 +76,7 @@ class ParquetRows:
         """``(N,)`` the length of each row."""
         import polars as pl
 
-        return seconds_of(self._scan.select(pl.col("duration").cast(pl.Float64)), self.recordings)
+        return seconds_of(self._scan.numbers(pl.col("duration")), self.recordings)
 
     def select(self, expression: pl.Expr) -> pl.Series:
         """An expression over all rows."""
@@ -92,8 +96,8 @@ class ParquetRows:
 
     def fingerprint(self) -> Iterator[bytes]:
         """What tells these rows from others."""
-        for start in range(0, self._count, 1 << 20):
-            yield from texts_of(self._scan.ids(start, 1 << 20))
+        for start in range(0, self._count, _SLICE):
+            yield from texts_of(self._scan.ids(start, _SLICE))
 
     def _rows(self, rows: list[int]) -> list[Mapping[str, Any]]:
         if self._scan.is_embedded:
@@ -129,10 +133,12 @@ class _Scan:
         """Whether recordings are inside."""
         return any("Binary" in str(kind) for kind in self._lazy().collect_schema().values())
 
-    def select(self, expression: pl.Expr) -> pl.Series:
+    def select(self, expression: pl.Expr, rows: slice = slice(None)) -> pl.Series:
         import polars as pl
 
         lazy = self._lazy()
+        if rows.stop is not None:
+            lazy = lazy.slice(rows.start, rows.stop - rows.start)
         names = lazy.collect_schema().names()
         made = {}
         for meaning in {*expression.meta.root_names()} - {*names}:
@@ -142,6 +148,16 @@ class _Scan:
             elif meaning in COLUMNS:
                 made[meaning] = pl.lit(None)
         return lazy.with_columns(**made).select(expression.alias("value")).collect().to_series()
+
+    def numbers(self, expression: pl.Expr) -> Floats:
+        """An expression over all rows, some at a time: no more than the numbers is in memory."""
+        import polars as pl
+
+        found: Floats = np.empty(len(self))
+        for start in range(0, len(found), _SLICE):
+            part = self.select(expression.cast(pl.Float64), slice(start, start + _SLICE))
+            found[start : start + len(part)] = part.to_numpy()
+        return found
 
     def ids(self, start: int, count: int) -> pl.Series:
         import polars as pl

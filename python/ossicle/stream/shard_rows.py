@@ -15,12 +15,13 @@ from ossicle.data.columns import COLUMNS
 from ossicle.data.errors import ManifestError
 from ossicle.data.members import split_name
 from ossicle.data.pieces import Piece
+from ossicle.data.polars_errors import reading
 from ossicle.data.recordings import Recording, header_of, recordings_of
-from ossicle.shard.index import index_path, list_paths, read_index
+from ossicle.errors import CorruptAudioError
+from ossicle.shard.index import index_path, list_paths
 from ossicle.shard.reader import AUDIO_EXTENSIONS, Member, Shard
 from ossicle.stream.budgets import Floats
 from ossicle.stream.kept import Kept
-from ossicle.stream.permutation import Ints
 from ossicle.stream.row_store import RowStore
 from ossicle.stream.tables import lone, texts_of
 
@@ -59,10 +60,7 @@ class ShardRows:
         self._store: RowStore | None = None
         self._open()
         with ThreadPoolExecutor(thread_count(None), thread_name_prefix="ossicle-index") as pool:
-            found = list(pool.map(self._clips, range(len(self._paths))))
-        self._starts = np.cumsum([0] + [len(lines) for lines, _ in found])
-        self._lines = np.concatenate([lines.astype(np.int32) for lines, _ in found])
-        self._seconds = np.concatenate([seconds for _, seconds in found])
+            self._gather(pool.map(self._clips, range(len(self._paths))))
         if not len(self):
             raise ManifestError("no member is audio by its extension", source=self.name)
 
@@ -78,8 +76,8 @@ class ShardRows:
 
     def seconds(self) -> Floats:
         """``(N,)`` the length of each clip; out of headers where there is no fresh index."""
-        seconds = self._seconds.copy()
-        lacking = np.flatnonzero(np.isnan(seconds))
+        lacking = np.flatnonzero(np.isnan(self._seconds))
+        seconds: Floats = self._seconds.copy() if len(lacking) else self._seconds
         for row in lacking.tolist():
             header = header_of(self.recordings([row])[0])
             seconds[row] = header.frames / header.sample_rate
@@ -119,13 +117,27 @@ class ShardRows:
 
     def fingerprint(self) -> Iterator[bytes]:
         """What tells these clips from others."""
-        for number in range(len(self._paths)):
-            index = self._index(number, ("name",))
-            yield from texts_of(index["name"][self._of(number, self._lines)])
+        for number, path in enumerate(self._paths):
+            index = _scan(path)
+            names = (
+                self._headers(number) if index is None else _collected(index.select("name"), path)
+            )
+            yield from texts_of(names["name"][self._of(number, self._lines)])
+
+    def _gather(self, found: Iterator[tuple[Any, Floats]]) -> None:
+        """The clips of all shards in two arrays, which grow in place: no copy is made of them."""
+        starts = [0]
+        self._lines, self._seconds = np.empty(0, np.uint32), np.empty(0, np.float64)
+        for lines, seconds in found:
+            starts.append(starts[-1] + len(lines))
+            for whole, part in ((self._lines, lines), (self._seconds, seconds)):
+                whole.resize(starts[-1], refcheck=False)
+                whole[starts[-2] :] = part
+        self._starts = np.array(starts, np.int64)
 
     def _open(self) -> None:
         self._shards = Kept(lambda number: Shard(self._paths[number]), OPEN)
-        self._indexes = Kept(lambda number: self._index(number, (*_PLACES, *_FACTS)), OPEN)
+        self._indexes = Kept(self._index, OPEN)
 
     def _of(self, number: int, array: Any) -> Any:
         """The part of an array that is of one shard."""
@@ -162,28 +174,33 @@ class ShardRows:
         facts |= {name: line[name] for name in _FACTS if line.get(name) is not None}
         return {**_said(shard, line["key"]), **facts}
 
-    def _clips(self, number: int) -> tuple[Ints, Floats]:
+    def _clips(self, number: int) -> tuple[Any, Floats]:
         """Of the members of a shard that are audio, their lines in the index and their lengths."""
         import polars as pl
 
-        index = self._index(number, ("extension", "frames", "sample_rate"))
+        index = _scan(self._paths[number])
         last = pl.col("extension").str.split(".").list.last()
-        is_audio = index.select(last.is_in(list(AUDIO_EXTENSIONS))).to_series()
-        lines = np.flatnonzero(is_audio.to_numpy())
-        if "frames" not in index.columns:
-            return lines, np.full(len(lines), np.nan)
-        seconds = index.select(pl.col("frames") / pl.col("sample_rate")).to_series()
-        found: Floats = seconds.fill_null(float("nan")).to_numpy()
-        return lines, found[lines]
+        is_audio, seconds = last.is_in(list(AUDIO_EXTENSIONS)), pl.lit(float("nan"))
+        if index is None:
+            index = self._headers(number).lazy()
+        else:
+            # The index tells of each that is audio what it holds, or why that cannot be read.
+            is_audio = pl.col("frames").is_not_null() | pl.col("error").is_not_null()
+            seconds = pl.col("frames") / pl.col("sample_rate")
+        clips = index.with_row_index("line").filter(is_audio).select("line", seconds=seconds)
+        found = _collected(clips, self._paths[number])
+        return found["line"].to_numpy(), found["seconds"].to_numpy()  # null is NaN
 
-    def _index(self, number: int, columns: tuple[str, ...]) -> pl.DataFrame:
+    def _index(self, number: int) -> pl.DataFrame:
         """A line a member; with what they hold where there is a fresh index."""
+        index = _scan(self._paths[number])
+        if index is None:
+            return self._headers(number)
+        return _collected(index.select(*_PLACES, *_FACTS), self._paths[number])
+
+    def _headers(self, number: int) -> pl.DataFrame:
         import polars as pl
 
-        path = self._paths[number]
-        found = read_index(path, list(columns)) if _is_fresh(path) else None
-        if found is not None:
-            return found
         members = self._shards(number).members()
         frame = pl.DataFrame(members, orient="row", schema=list(Member._fields))
         split = [split_name(name) for name in frame["name"]]
@@ -197,24 +214,38 @@ class ShardRows:
         import polars as pl
 
         for number in range(len(self._paths)):
-            index = self._index(number, (*_PLACES, *_FACTS))
+            index = self._index(number)
             members = index.group_by("key").agg(pl.struct(_PLACES[1:]).alias("members"))
             clips = index[self._of(number, self._lines)].drop("name", "offset", "size")
             frame = clips.join(members, on="key", how="left", maintain_order="left")
             yield Piece(frame, range(frame.height))
 
 
-def _is_fresh(path: str) -> bool:
-    """Whether the index of a shard is of the shard as it is."""
+def _scan(shard: str) -> pl.LazyFrame | None:
+    """The index of a shard, if it is of the shard as it is; nothing of it is read yet."""
     import polars as pl
 
+    path = index_path(shard)
     try:
-        facts = Path(path).stat()
-        said = pl.read_parquet_metadata(index_path(path))
+        facts = Path(shard).stat()
+        said = pl.read_parquet_metadata(path)
     except (OSError, pl.exceptions.PolarsError):
-        return False
+        return None
     stamp = said.get("ossicle.shard.size"), said.get("ossicle.shard.mtime_ns")
-    return stamp == (str(facts.st_size), str(facts.st_mtime_ns))
+    if stamp != (str(facts.st_size), str(facts.st_mtime_ns)):
+        return None
+    return pl.scan_parquet(path, glob=False, hive_partitioning=False)
+
+
+def _collected(index: pl.LazyFrame, shard: str) -> pl.DataFrame:
+    """What was asked of an index.
+
+    Raises:
+        CorruptAudioError: It is damaged.
+    """
+    place = str(index_path(shard))
+    with reading(lambda why: CorruptAudioError(f"the index cannot be read: {why}", source=place)):
+        return index.collect()
 
 
 def _with(index: pl.DataFrame, columns: set[str]) -> pl.DataFrame:

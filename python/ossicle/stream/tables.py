@@ -76,7 +76,7 @@ class RowsInMemory:
 
     def seconds(self) -> Floats:
         """``(N,)`` the length of each row."""
-        return seconds_of(self._rows.frame["duration"], self.recordings)
+        return seconds_of(self._rows.frame["duration"].to_numpy(), self.recordings)
 
     def select(self, expression: pl.Expr) -> pl.Series:
         """An expression over all rows."""
@@ -119,8 +119,9 @@ class DatasetRows:
         import polars as pl
 
         if self._duration is None:
-            return seconds_of(pl.Series([None] * len(self), dtype=pl.Float64), self.recordings)
-        return seconds_of(self.select(pl.col(self._duration).cast(pl.Float64)), self.recordings)
+            return seconds_of(np.full(len(self), np.nan), self.recordings)
+        known = self.select(pl.col(self._duration).cast(pl.Float64)).to_numpy()
+        return seconds_of(known, self.recordings)
 
     def select(self, expression: pl.Expr) -> pl.Series:
         """An expression over all rows."""
@@ -188,18 +189,17 @@ def lone(found: list[Recording], row: Mapping[str, Any]) -> Recording:
     return found[0]
 
 
-def seconds_of(known: pl.Series, recordings: Callable[[list[int]], list[Recording]]) -> Floats:
+def seconds_of(known: Floats, recordings: Callable[[list[int]], list[Recording]]) -> Floats:
     """The durations that are known, and the rest out of headers.
 
     Args:
-        known: Of each row, null where nothing is known.
+        known: Of each row, NaN where nothing is known.
         recordings: Gives the recordings of rows.
     """
-    seconds: Floats = known.to_numpy()  # null is NaN
-    lacking = np.flatnonzero(np.isnan(seconds))
+    lacking = np.flatnonzero(np.isnan(known))
     if not len(lacking):
-        return seconds
-    seconds = seconds.copy()
+        return known
+    seconds = known.copy()
     chunks = [lacking[at : at + 256].tolist() for at in range(0, len(lacking), 256)]
     with ThreadPoolExecutor(thread_count(None), thread_name_prefix="ossicle-lengths") as pool:
         found = pool.map(lambda rows: [_length(one) for one in recordings(rows)], chunks)
