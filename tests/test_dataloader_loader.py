@@ -527,7 +527,7 @@ def test_the_page_runs_as_written(tmp_path: Path) -> None:
     script = tmp_path / "page.py"
     script.write_text("".join(blocks), encoding="utf-8")
     run_script(script, folder=tmp_path)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
 
 
 @pytest.mark.parametrize("rates", [(44_100, 22_050), (22_050, 44_100), (16_000, 48_000)], ids=str)

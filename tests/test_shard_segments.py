@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -335,3 +336,11 @@ def test_a_shard_that_was_rewritten_is_an_error_or_read_anew(
     write(0.125, 1)
     assert first(ossicle.data.read(path)) == 0.125
     assert ossicle.audio_lengths(path).samples.tolist() == [80]
+
+
+def test_the_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[1] / "docs" / "shards-writing.md"
+    text = page.read_text(encoding="utf-8").partition("## Segments")[2]
+    [block] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(block, str(page), "exec"), {})

@@ -135,12 +135,13 @@ class AudioLmCollator:
         """Turn rows into tensors that the model's ``forward`` takes.
 
         Args:
-            rows: Mappings with a recording, or a list of several, under ``wav``, ``audio_path``,
-                ``audio``, ``path`` or ``audio_filepath``: a path, and under ``wav`` and ``audio``
-                also bytes, a shard's member, or a dict of Hugging Face ``datasets``; with
-                ``text`` (str) or ``messages`` (a conversation, whose parts of type ``audio`` are
-                the row's recordings in order); and, optionally, ``audio_blob_sha`` (the hex
-                SHA-256 of the file, the key into the cache).
+            rows: Mappings with a recording, or a list of several, or none, under a name of
+                `ossicle.data.COLUMNS`: a path, and under ``wav`` and ``audio`` also bytes, a
+                shard's member, or a dict of Hugging Face ``datasets``; optionally its ``offset``,
+                ``duration`` (or ``end``) and ``channel``; with ``text`` (str) or ``messages`` (a
+                conversation, whose parts of type ``audio`` are the row's recordings in order); and,
+                optionally, ``audio_blob_sha`` (the hex SHA-256 of the file, the key into the
+                cache). Or samples of shards and data sets, as docs/trainers.md has them.
 
         Returns:
             What the processor gave, as a dict of tensors, and ``labels``: ``input_ids`` with -100

@@ -93,6 +93,9 @@ class _Fit:
         # What was told to be another column is not this one too.
         told = {name for other, name in reading.columns.items() if other != meaning}
         there = [name for name in there if name not in told]
+        if meaning in ("offset", "end") and {"onset", "offset"} <= set(self.frame.columns) - told:
+            # As voice activity is written: the offset is where a segment ends.
+            there = ["onset" if meaning == "offset" else "offset"]
         full = [name for name in there if self.frame[name].null_count() < self.height]
         self.used |= set(there) - set(full)
         self.used |= set(full[:1])

@@ -6,6 +6,7 @@
 mod fixed;
 pub(crate) mod frame;
 mod narrow;
+mod silence;
 mod wide;
 
 use self::frame::{Band, Header, frames};

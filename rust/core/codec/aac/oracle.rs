@@ -11,7 +11,7 @@ use crate::codec::params::{Codec, Params};
 
 use super::bands::Bands;
 use super::codebooks::{Codes, SPECTRUM};
-use super::tests::pack;
+use super::config::tests::pack;
 use super::{Decoder, SAMPLE_RATES};
 
 /// Numbers that look random.

@@ -20,10 +20,11 @@ mod speech;
 use self::gain::Energies;
 use self::lsf::{FIRST_PAIRS, Filter, Lines, Spectrum};
 use self::post::{HighPass, PostFilter};
-use self::silence::{Noise, Shared, State};
+use self::silence::{Noise, Shared};
 use self::speech::{Speech, Told};
 use super::fixed::{add_product, product, round};
 use super::frame::Kind;
+use super::silence::State;
 
 /// Coefficients of a filter.
 const ORDER: usize = 10;
@@ -112,7 +113,7 @@ impl Decoder {
         let (kind, mode, numbers) = self.read(index, is_good, bits);
         self.mode = Some(mode);
         let mut speech = [0; FRAME];
-        let filters = match self.noise.receive(kind) {
+        let filters = match self.noise.reception.receive(kind) {
             State::Speech => self.decode_speech(kind, mode, numbers, &mut speech),
             state => self.decode_silence(state, mode, &numbers, &mut speech),
         };
@@ -165,7 +166,7 @@ impl Decoder {
         self.speech.smoothing.unlike = 20;
         lasting.pairs = lsf::pairs(&lasting.spectrum.lines);
         lasting.update_mean();
-        self.noise.state = state;
+        self.noise.reception.state = state;
         [filter; 4]
     }
 
@@ -194,7 +195,7 @@ impl Decoder {
         self.noise.push_speech(&self.lasting.spectrum.lines, speech);
         self.speech.concealment.was_bad = self.speech.concealment.is_bad;
         self.lasting.update_mean();
-        self.noise.state = State::Speech;
+        self.noise.reception.state = State::Speech;
         filters
     }
 
@@ -206,9 +207,9 @@ impl Decoder {
             (false, 6) => 5,
             (false, _) => 0,
         };
-        if self.noise.state != State::Speech {
+        if self.noise.reception.state != State::Speech {
             concealment.losses = 5;
-            concealment.was_bad = self.noise.state == State::Mute;
+            concealment.was_bad = self.noise.reception.state == State::Mute;
         }
     }
 

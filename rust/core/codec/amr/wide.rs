@@ -26,10 +26,11 @@ use self::excitation::{emphasised, next_gain, quarter, rescale, soften, stabilit
 use self::gain::{Gains, History};
 use self::isf::{FIRST_PAIRS, Filter, Lines, Spectrum};
 use self::pitch::{Lag, Lags};
-use self::silence::{Noise, State};
+use self::silence::Noise;
 use self::synthesis::{Excitation, HIGH_SUBFRAME, Synthesis, Upper};
 use super::fixed::{add_product, high, mult, next_seed, norm, round, shift_long, sub_product};
 use super::frame::Kind;
+use super::silence::State;
 
 /// Coefficients of a filter.
 const ORDER: usize = 16;
@@ -181,13 +182,13 @@ impl Decoder {
             _ => Loss::None,
         };
         let mut speech = [0; SPEECH];
-        let state = self.noise.receive(kind);
+        let state = self.noise.reception.receive(kind);
         self.count_losses(loss != Loss::None);
         match state {
             State::Speech => self.decode_speech(mode, loss, &mut bits, &mut speech),
             state => self.decode_silence(state, mode, loss, &mut bits, &mut speech),
         }
-        self.noise.state = state;
+        self.noise.reception.state = state;
         self.lasting.was_bad = loss != Loss::None;
         speech.map(|sample| sample & !3)
     }
@@ -198,9 +199,9 @@ impl Decoder {
             true => (lasting.losses + 1).min(6),
             false => lasting.losses / 2,
         };
-        if self.noise.state != State::Speech {
+        if self.noise.reception.state != State::Speech {
             lasting.losses = 5;
-            lasting.was_bad = self.noise.state == State::Mute;
+            lasting.was_bad = self.noise.reception.state == State::Mute;
         }
     }
 

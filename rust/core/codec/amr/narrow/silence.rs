@@ -2,19 +2,13 @@
 
 use super::super::fixed::{add_product, divide, log2, mult, norm_long, pow2, product, round};
 use super::super::fixed::{shift, shift_right_rounded, sub_product};
-use super::super::frame::Kind;
+use super::super::frame::Band;
+use super::super::silence::{History, Reception, State, inverse};
 use super::filter::synthesise;
 use super::gain::Energies;
 use super::lsf::{FIRST_PAIRS, Filter, Lines, Spectrum, filter, lines, pairs, spread};
 use super::{FRAME, Mode, ORDER, SUBFRAME, Subframe};
 
-/// Frames that noise is made from.
-const FRAMES: usize = 8;
-/// Frames without a silence descriptor, after which noise fades.
-const MOST_WITHOUT: i16 = 50;
-/// Frames of speech after which an encoder adds a hangover.
-const ELAPSED: i16 = 30;
-const HANGOVER: i16 = 7;
 /// How much louder an encoder's noise is than ours, for each mode.
 const ADJUSTMENT: [i16; 8] = [-1023, -878, -732, -586, -440, -294, -148, 0];
 /// How much of a line's variation is in the noise, Q15.
@@ -24,19 +18,9 @@ const FIRST_LINES: Lines = [
     1384, 2077, 3420, 5108, 6742, 8122, 9863, 11092, 12714, 13701,
 ];
 
-/// What a decoder is at.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum State {
-    Speech,
-    Silence,
-    /// Silence for which nothing was received for long.
-    Mute,
-}
-
 /// Makes noise.
 pub(super) struct Noise {
-    pub(super) state: State,
-    since_last: i16,
+    pub(super) reception: Reception,
     /// One over the frames between two silence descriptors, Q15.
     period_inverse: i16,
     /// Base 2 logarithms of the energy, Q11.
@@ -46,25 +30,16 @@ pub(super) struct Noise {
     seed: u32,
     pairs: Lines,
     old_pairs: Lines,
-    lines_of: [Lines; FRAMES],
-    levels: [i16; FRAMES],
-    at: usize,
-    variation: [Lines; FRAMES],
+    history: History<ORDER>,
+    variation: [Lines; 8],
     /// The mean gain of the filter, Q12.
     gain: i16,
-    hangover: i16,
-    elapsed: i16,
-    has_hangover: bool,
-    is_descriptor: bool,
-    has_numbers: bool,
-    is_updated: bool,
 }
 
 impl Default for Noise {
     fn default() -> Self {
         Self {
-            state: State::Silence,
-            since_last: 0,
+            reception: Reception::new(Band::Narrow),
             period_inverse: 1 << 13,
             level: 3500,
             old_level: 3500,
@@ -72,17 +47,9 @@ impl Default for Noise {
             seed: 0x7081_6958,
             pairs: FIRST_PAIRS,
             old_pairs: FIRST_PAIRS,
-            lines_of: [FIRST_LINES; FRAMES],
-            levels: [3500; FRAMES],
-            at: 0,
-            variation: [[0; ORDER]; FRAMES],
+            history: History::new(FIRST_LINES),
+            variation: [[0; ORDER]; 8],
             gain: 0,
-            hangover: HANGOVER,
-            elapsed: i16::MAX,
-            has_hangover: false,
-            is_descriptor: false,
-            has_numbers: false,
-            is_updated: false,
         }
     }
 }
@@ -95,61 +62,14 @@ pub(super) struct Shared<'s> {
 }
 
 impl Noise {
-    /// What the decoder is at with a frame of this kind.
-    pub(super) fn receive(&mut self, kind: Kind) -> State {
-        let state = self.next_state(kind);
-        if !self.is_updated && kind == Kind::SilenceUpdate {
-            self.elapsed = 0;
-        }
-        self.elapsed = self.elapsed.saturating_add(1);
-        self.count_hangover(kind, state);
-        if state != State::Speech {
-            self.is_descriptor = kind.is_silence();
-            self.has_numbers = kind == Kind::SilenceUpdate;
-            self.has_hangover &= kind != Kind::BadSilence;
-        }
-        state
-    }
-
-    fn next_state(&mut self, kind: Kind) -> State {
-        let is_silent = self.state != State::Speech;
-        let is_nothing = matches!(kind, Kind::Nothing | Kind::BadSpeech);
-        if !(kind.is_silence() || is_silent && is_nothing) {
-            self.since_last = 0;
-            return State::Speech;
-        }
-        self.since_last = self.since_last.saturating_add(1);
-        let stays_mute = matches!(kind, Kind::BadSilence | Kind::SilenceFirst | Kind::Nothing);
-        let is_late = kind != Kind::SilenceUpdate && self.since_last > MOST_WITHOUT;
-        match self.state == State::Mute && stays_mute || is_late {
-            true => State::Mute,
-            false => State::Silence,
-        }
-    }
-
-    fn count_hangover(&mut self, kind: Kind, state: State) {
-        self.has_hangover = false;
-        let is_silence = kind.is_silence() || kind == Kind::Nothing && state != State::Speech;
-        if !is_silence {
-            self.hangover = HANGOVER;
-        } else if self.elapsed > ELAPSED {
-            (self.has_hangover, self.elapsed, self.hangover) = (true, 0, 0);
-        } else if self.hangover == 0 {
-            self.elapsed = 0;
-        } else {
-            self.hangover -= 1;
-        }
-    }
-
     /// Takes note of a frame of speech.
     pub(super) fn push_speech(&mut self, lines: &Lines, speech: &[i16]) {
-        self.at = (self.at + 1) % FRAMES;
-        self.lines_of[self.at] = *lines;
         let energy = speech
             .iter()
             .fold(0, |sum, sample| add_product(sum, *sample, *sample));
         let (exponent, fraction) = log2(energy);
-        self.levels[self.at] = shift(exponent, 10) + (fraction >> 5) - 8521;
+        let level = shift(exponent, 10) + (fraction >> 5) - 8521;
+        self.history.push(*lines, level);
     }
 
     /// Makes a frame; gives its filter.
@@ -162,11 +82,11 @@ impl Noise {
         speech: &mut [i16; FRAME],
     ) -> Filter {
         let adjustment = ADJUSTMENT.get(mode as usize).copied().unwrap_or(0);
-        if self.has_hangover && self.is_descriptor {
+        if self.reception.has_hangover && self.reception.is_descriptor {
             self.adjustment = adjustment;
             self.take_history();
         }
-        if self.is_descriptor {
+        if self.reception.is_descriptor {
             self.take_descriptor(numbers, shared.spectrum);
             self.predict_energies(shared.energies);
         }
@@ -182,23 +102,12 @@ impl Noise {
 
     /// Takes the mean of the last frames of speech, and how they vary around it.
     fn take_history(&mut self) {
-        let next = (self.at + 1) % FRAMES;
-        self.lines_of[next] = self.lines_of[self.at];
-        self.levels[next] = self.levels[self.at];
-        let levels = self.levels.iter().rev();
+        let mean = self.history.double_last();
+        let levels = self.history.levels.iter().rev();
         let level = levels.fold(0i16, |sum, level| sum.saturating_add(level >> 3));
         self.level = level.saturating_sub(self.adjustment);
-        let mut mean = [0; ORDER];
-        for (at, mean) in mean.iter_mut().enumerate() {
-            *mean = (self
-                .lines_of
-                .iter()
-                .map(|lines| i32::from(lines[at]))
-                .sum::<i32>()
-                >> 3) as i16;
-        }
         self.pairs = pairs(&mean);
-        self.variation = self.lines_of.map(|mut lines| {
+        self.variation = self.history.lines.map(|mut lines| {
             for ((line, mean), scale) in lines.iter_mut().zip(mean).zip(VARIATION) {
                 *line = limited(mult(line.saturating_sub(mean), scale));
             }
@@ -209,20 +118,16 @@ impl Noise {
     fn take_descriptor(&mut self, numbers: &[i16], spectrum: &mut Spectrum) {
         self.old_pairs = self.pairs;
         self.old_level = self.level;
-        if !self.has_numbers {
+        if !self.reception.has_numbers {
             return;
         }
-        let period = std::mem::take(&mut self.since_last).min(32);
-        self.period_inverse = match period {
-            2.. => divide(1 << 10, shift(period, 10)),
-            _ => 1 << 14,
-        };
+        self.period_inverse = self.reception.take_period();
         self.pairs = spectrum.decode_silence(numbers);
         self.level = match numbers.get(4) {
             None | Some(0) => i16::MIN,
             Some(level) => shift(*level, 9) - 5120,
         };
-        if !self.is_updated || self.state == State::Speech {
+        if self.reception.is_first() {
             self.old_pairs = self.pairs;
             self.old_level = self.level;
         }
@@ -238,7 +143,7 @@ impl Noise {
     /// The level (Q26) and the pairs between two descriptors.
     fn interpolate(&self) -> (i32, Lines) {
         let part = mult(
-            shift(self.since_last.saturating_add(1), 10),
+            shift(self.reception.since_last.saturating_add(1), 10),
             self.period_inverse,
         );
         let part = shift(part.min(1024), 4);
@@ -258,7 +163,7 @@ impl Noise {
             4096.. => i16::MAX,
             factor => (factor.max(0) << 3) as i16,
         };
-        let which = self.random(3) as usize % FRAMES;
+        let which = self.random(3) as usize % self.variation.len();
         let mut plain = lines(&now);
         let mut varied = plain;
         for (line, variation) in varied.iter_mut().zip(&self.variation[which]) {
@@ -328,20 +233,17 @@ impl Noise {
 
     fn finish(&mut self, state: State) {
         if state == State::Mute {
-            let period = match self.since_last.min(32) {
+            let period = match self.reception.since_last.min(32) {
                 ..=0 => 8,
                 period => period,
             };
-            self.period_inverse = divide(1 << 10, shift(period, 10));
-            self.since_last = 0;
+            self.period_inverse = inverse(period);
+            self.reception.since_last = 0;
             self.old_pairs = self.pairs;
             self.old_level = self.level;
             self.level = self.level.saturating_sub(256).max(0);
         }
-        if self.is_descriptor && (self.has_numbers || self.has_hangover) {
-            self.since_last = 0;
-            self.is_updated = true;
-        }
+        self.reception.finish();
     }
 }
 

@@ -1,37 +1,21 @@
 //! Comfort noise: 3GPP TS 26.192 and 26.193.
 
 use super::super::fixed::{
-    add_product, divide, high, log2, mult, next_seed, norm_long, pow2, product, saturate, shift,
+    add_product, high, log2, mult, next_seed, norm_long, pow2, product, saturate, shift,
 };
-use super::super::frame::Kind;
+use super::super::frame::Band;
+use super::super::silence::{History, Reception, State, inverse};
 use super::bits::Bits;
 use super::energy::{energy, inverse_sqrt_normal};
 use super::isf::{FIRST_LINES, Lines, noise_lines};
 use super::{FRAME, ORDER};
 
-/// Frames that noise is made from.
-const FRAMES: usize = 8;
-/// Frames without a silence descriptor, after which noise fades.
-const MOST_WITHOUT: i16 = 50;
-/// Frames of speech after which an encoder adds a hangover.
-const ELAPSED: i16 = 30;
-const HANGOVER: i16 = 7;
 /// How near two frequencies come by chance.
 const GAP: i16 = 448;
 
-/// What a decoder is at.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum State {
-    Speech,
-    Silence,
-    /// Silence for which nothing was received for long.
-    Mute,
-}
-
 /// Makes noise.
 pub(super) struct Noise {
-    pub(super) state: State,
-    since_last: i16,
+    pub(super) reception: Reception,
     /// One over the frames between two silence descriptors, Q15.
     period_inverse: i16,
     /// Base 2 logarithms of the energy, Q7.
@@ -40,15 +24,7 @@ pub(super) struct Noise {
     seed: i16,
     lines: Lines,
     old_lines: Lines,
-    lines_of: [Lines; FRAMES],
-    levels: [i16; FRAMES],
-    at: usize,
-    hangover: i16,
-    elapsed: i16,
-    has_hangover: bool,
-    is_descriptor: bool,
-    has_numbers: bool,
-    is_updated: bool,
+    history: History<ORDER>,
     dither_seed: i16,
     is_dithered: bool,
 }
@@ -56,23 +32,14 @@ pub(super) struct Noise {
 impl Default for Noise {
     fn default() -> Self {
         Self {
-            state: State::Speech,
-            since_last: 0,
+            reception: Reception::new(Band::Wide),
             period_inverse: 1 << 13,
             level: 3500,
             old_level: 3500,
             seed: 21845,
             lines: FIRST_LINES,
             old_lines: FIRST_LINES,
-            lines_of: [FIRST_LINES; FRAMES],
-            levels: [3500; FRAMES],
-            at: 0,
-            hangover: HANGOVER,
-            elapsed: i16::MAX,
-            has_hangover: false,
-            is_descriptor: false,
-            has_numbers: false,
-            is_updated: false,
+            history: History::new(FIRST_LINES),
             dither_seed: 21845,
             is_dithered: false,
         }
@@ -80,58 +47,14 @@ impl Default for Noise {
 }
 
 impl Noise {
-    /// What the decoder is at with a frame of this kind.
-    pub(super) fn receive(&mut self, kind: Kind) -> State {
-        let state = self.next_state(kind);
-        if !self.is_updated && kind == Kind::SilenceUpdate {
-            self.elapsed = 0;
-        }
-        self.elapsed = self.elapsed.saturating_add(1);
-        self.count_hangover(kind);
-        if state != State::Speech {
-            self.is_descriptor = kind.is_silence();
-            self.has_numbers = kind == Kind::SilenceUpdate;
-            self.has_hangover &= kind != Kind::BadSilence;
-        }
-        state
-    }
-
-    fn next_state(&mut self, kind: Kind) -> State {
-        let is_silent = self.state != State::Speech;
-        if !(kind.is_silence() || is_silent && kind != Kind::Speech) {
-            self.since_last = 0;
-            return State::Speech;
-        }
-        self.since_last = self.since_last.saturating_add(1);
-        let is_told = matches!(kind, Kind::SilenceUpdate | Kind::BadSpeech);
-        match self.state == State::Mute && !is_told || self.since_last > MOST_WITHOUT {
-            true => State::Mute,
-            false => State::Silence,
-        }
-    }
-
-    fn count_hangover(&mut self, kind: Kind) {
-        self.has_hangover = false;
-        if !kind.is_silence() && kind != Kind::Nothing {
-            self.hangover = HANGOVER;
-        } else if self.elapsed > ELAPSED {
-            (self.has_hangover, self.elapsed, self.hangover) = (true, 0, 0);
-        } else if self.hangover == 0 {
-            self.elapsed = 0;
-        } else {
-            self.hangover -= 1;
-        }
-    }
-
     /// Takes note of a frame of speech.
     pub(super) fn push_speech(&mut self, lines: &Lines, excitation: &[i16]) {
-        self.at = (self.at + 1) % FRAMES;
-        self.lines_of[self.at] = *lines;
         let energy = excitation
             .iter()
             .fold(0, |sum, value| add_product(sum, *value, *value));
         let (exponent, fraction) = log2(energy >> 1);
-        self.levels[self.at] = shift(exponent, 7) + (fraction >> 8) - 1024;
+        let level = shift(exponent, 7) + (fraction >> 8) - 1024;
+        self.history.push(*lines, level);
     }
 
     /// Makes the excitation of a frame; gives its frequencies.
@@ -141,14 +64,11 @@ impl Noise {
         bits: &mut Bits<'_>,
         excitation: &mut [i16; FRAME],
     ) -> Lines {
-        if self.has_hangover && self.is_descriptor {
+        if self.reception.has_hangover && self.reception.is_descriptor {
             self.take_history();
         }
-        if self.is_descriptor {
+        if self.reception.is_descriptor {
             self.take_descriptor(bits);
-        }
-        if self.is_descriptor && self.has_numbers {
-            self.since_last = 0;
         }
         let (mut level, mut lines) = self.interpolate();
         if self.is_dithered {
@@ -161,38 +81,23 @@ impl Noise {
 
     /// Takes the mean of the last frames of speech.
     fn take_history(&mut self) {
-        let next = (self.at + 1) % FRAMES;
-        self.lines_of[next] = self.lines_of[self.at];
-        self.levels[next] = self.levels[self.at];
-        let level = self
-            .levels
-            .iter()
-            .fold(0i16, |sum, level| sum.saturating_add(*level));
+        self.lines = self.history.double_last();
+        let levels = self.history.levels.iter();
+        let level = levels.fold(0i16, |sum, level| sum.saturating_add(*level));
         self.level = ((level >> 1) + 1024).max(0);
-        for (at, line) in self.lines.iter_mut().enumerate() {
-            *line = (self
-                .lines_of
-                .iter()
-                .map(|lines| i32::from(lines[at]))
-                .sum::<i32>()
-                >> 3) as i16;
-        }
     }
 
     fn take_descriptor(&mut self, bits: &mut Bits<'_>) {
         self.old_lines = self.lines;
         self.old_level = self.level;
-        if !self.has_numbers {
+        if !self.reception.has_numbers {
             return;
         }
-        self.period_inverse = match self.since_last.min(32) {
-            period @ 2.. => divide(1 << 10, shift(period, 10)),
-            _ => 1 << 14,
-        };
+        self.period_inverse = self.reception.take_period();
         self.lines = noise_lines(bits);
         self.level = mult(shift(bits.take(6), 9), 12483);
         self.is_dithered = bits.take(1) != 0;
-        if !self.is_updated || self.state == State::Speech {
+        if self.reception.is_first() {
             self.old_lines = self.lines;
             self.old_level = self.level;
         }
@@ -200,7 +105,7 @@ impl Noise {
 
     /// The level (Q25) and the frequencies between two descriptors.
     fn interpolate(&self) -> (i32, Lines) {
-        let part = mult(shift(self.since_last, 10), self.period_inverse);
+        let part = mult(shift(self.reception.since_last, 10), self.period_inverse);
         let part = shift(part.min(1024), 4);
         let rest = 16384 - part;
         let level = add_product(product(part, self.level), rest, self.old_level);
@@ -253,15 +158,12 @@ impl Noise {
 
     fn finish(&mut self, state: State) {
         if state == State::Mute {
-            let period = self.since_last.min(32);
-            self.period_inverse = divide(1 << 10, shift(period, 10));
-            self.since_last = 0;
+            let period = self.reception.since_last.min(32);
+            self.period_inverse = inverse(period);
+            self.reception.since_last = 0;
             self.old_level = self.level;
             self.level = (self.level - 64).max(0);
         }
-        if self.is_descriptor && (self.has_numbers || self.has_hangover) {
-            self.since_last = 0;
-            self.is_updated = true;
-        }
+        self.reception.finish();
     }
 }
