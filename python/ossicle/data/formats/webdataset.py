@@ -37,7 +37,6 @@ def read_shards(path: Path) -> Iterator[Found]:
         UnsupportedFormatError: A shard is compressed.
     """
     start = 0
-    shard_at.cache_clear()  # a shard may have been written anew since it was opened
     for tar in _shards(path):
         shard = shard_at(str(tar))
         for found in pieces_of(_samples(shard, tar, start), str(tar)):
