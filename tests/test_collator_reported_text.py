@@ -307,10 +307,13 @@ def test_a_model_goes_on_from_the_header_of_an_answer(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [NAME, "Qwen3-ASR"])
-def test_rows_of_a_batch_are_answered_as_they_are_alone(name: str) -> None:
+def test_rows_of_a_batch_are_answered_as_they_are_alone(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On the right of a shorter row, padding would be what the model goes on from."""
     processor, model = family(name, CHATML)
-    processor.tokenizer.padding_side = "right"  # what some checkpoints come with
+    # What some checkpoints come with.
+    monkeypatch.setattr(processor.tokenizer, "padding_side", "right")
     collator = collator_of(processor, for_generation=True)
     together = greedy(model.eval(), collator(QUESTIONS))
     alone = torch.cat([greedy(model, collator([row])) for row in QUESTIONS])

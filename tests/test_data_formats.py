@@ -339,8 +339,12 @@ def test_several_files_are_one_source(folder: Path) -> None:
 def test_what_is_compressed_otherwise_is_refused_by_name(folder: Path) -> None:
     read([{"audio": "0.wav"}], root=folder).write(folder / "a.tar")
     (folder / "a.tar.gz").write_bytes(gzip.compress((folder / "a.tar").read_bytes()))
-    with pytest.raises(ManifestError, match="a tar in gzip, of which no member can be reached"):
+    with pytest.raises(ossicle.UnsupportedFormatError, match="in gzip, of which no member can be"):
         read(folder / "a.tar.gz").frame  # noqa: B018
+    with pytest.raises(ossicle.UnsupportedFormatError, match="a tar in gzip"):
+        ossicle.Shard(folder / "a.tar.gz")
+    with pytest.raises(AudioFileNotFoundError, match="a URL, which is not read: download it first"):
+        ossicle.load("https://a.b/c.wav")
     (folder / "m.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd rest")
     with pytest.raises(ManifestError, match="a file in Zstandard, which is not read"):
         read(folder / "m.jsonl.zst")
@@ -614,6 +618,15 @@ def test_no_speaker_is_in_two_parts_of_a_split() -> None:
     assert set(turned["dev"].frame["speaker"]) == set(parts["dev"].frame["speaker"])
     other = split(rows, {"train": 0.8, "dev": 0.1, "test": 0.1}, by="speaker", seed=1)
     assert set(other["dev"].frame["speaker"]) != set(parts["dev"].frame["speaker"])
+    # Recordings that are inside, or members of a tar, stay together too.
+    data = [bytes([n]) * 9 for n in range(20)]
+    inside = read([{"audio": {"bytes": data[n % 20], "path": None}} for n in range(200)])
+    listed = read([{"audio": [f"{n % 20}.wav", "same.wav"]} for n in range(200)])
+    for source in (inside, listed):
+        halves = split(source, {"a": 1, "b": 1})
+        found = [{repr(one) for one in part.frame["audio"].to_list()} for part in halves.values()]
+        assert not found[0] & found[1]
+        assert len(found[0] | found[1]) == 20
     with pytest.raises(ManifestError, match="no such column"):
         split(rows, {"a": 1}, by="nothing")
     with pytest.raises(ManifestError, match="shares"):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ossicle.audio import load
 from ossicle.audio.notebook import picture_of_waveform, player, table
-from ossicle.data.errors import ManifestError
-from ossicle.data.pieces import Piece
-from ossicle.data.rows import SpeechRow, counted
-from ossicle.data.summary import summary
+from ossicle.data.recordings import Recording
+from ossicle.data.summary import Summary
 from ossicle.errors import AudioError
 
 if TYPE_CHECKING:
@@ -26,24 +24,32 @@ SECONDS_HEARD: Final = 20.0
 _LONGEST = 200
 
 
+class ShownRow(Protocol):
+    """What is shown of an `ossicle.data.SpeechRow`."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def recordings(self) -> list[Recording]: ...
+    def __getitem__(self, name: str, /) -> Any: ...
+
+
 def page_of_rows(
-    name: str, pieces: Sequence[Piece], faults: Sequence[ManifestError], *, is_whole: bool
+    name: str, first: Sequence[ShownRow], known: Summary, count: str, *, is_whole: bool
 ) -> str:
-    """Rows in a table, the first with a picture and a player, and counts with hours by language.
+    """Rows in a table, some with a picture and a player, and counts with hours by language.
 
     Args:
         name: What the rows are of.
-        pieces: The rows that are read.
-        faults: What is wrong with others.
+        first: The first of them, `ROWS_SHOWN` at most.
+        known: What those that are read are.
+        count: The same in a line.
         is_whole: Whether all are read.
     """
-    known = summary([*pieces, *faults])
-    so_far = "" if is_whole else ", as far as they are read"
-    first = [row for piece in pieces for row in _rows(piece, ROWS_SHOWN)][:ROWS_SHOWN]
+    faults, so_far = known.faults, "" if is_whole else ", as far as they are read"
     names = [one for one in known.columns if any(row[one] is not None for row in first)]
     head = "".join(f"<th>{escape(one)}</th>" for one in ["row", *names, "clip"])
     body = "".join(_row(row, names, heard=at < PLAYERS_SHOWN) for at, row in enumerate(first))
-    count = counted(known.rows + len(known.faults), known.faults)
     title = f"<caption>{escape(f'{name}: {count}{so_far}')}</caption>"
     page = f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     if known.languages:
@@ -75,16 +81,12 @@ def page_of_frame(name: str, head: pl.DataFrame, rows: int | None) -> str:
     return table(names, cells, caption=f"{name}: {count}{shown}")
 
 
-def _rows(piece: Piece, count: int) -> Iterable[SpeechRow]:
-    return (SpeechRow(piece, at) for at in range(min(count, len(piece.numbers))))
-
-
-def _row(row: SpeechRow, names: Sequence[str], *, heard: bool) -> str:
+def _row(row: ShownRow, names: Sequence[str], *, heard: bool) -> str:
     cells = "".join(f"<td>{escape(_shown(row, one))}</td>" for one in names)
     return f"<tr><td>{row.number}</td>{cells}<td>{_clip(row) if heard else ''}</td></tr>"
 
 
-def _shown(row: SpeechRow, name: str) -> str:
+def _shown(row: ShownRow, name: str) -> str:
     """A value of a row; a recording by its name."""
     if name != "audio":
         return _text(row[name])
@@ -94,7 +96,7 @@ def _shown(row: SpeechRow, name: str) -> str:
         return _text(str(error))
 
 
-def _clip(row: SpeechRow) -> str:
+def _clip(row: ShownRow) -> str:
     """Picture and player of a row's recording, or what is wrong with it."""
     try:
         if len(row.recordings) != 1:

@@ -11,7 +11,7 @@ from typing import IO, Any, NamedTuple
 
 from ossicle.data.delimited import Dialect, records
 from ossicle.data.errors import ManifestError
-from ossicle.errors import AudioFileNotFoundError, AudioIOError
+from ossicle.errors import AudioFileNotFoundError, AudioIOError, UnsupportedFormatError
 
 __all__ = [
     "ManifestRow",
@@ -21,6 +21,7 @@ __all__ = [
     "lines_of",
     "open_file",
     "read_text",
+    "refuse_compressed",
     "table_rows",
     "unreadable",
 ]
@@ -87,6 +88,19 @@ def compression_of(path: Path) -> str | None:
     except OSError as error:
         raise unreadable(path, error) from error
     return next((kind for magic, kind in _COMPRESSED.items() if head.startswith(magic)), None)
+
+
+def refuse_compressed(path: Path) -> None:
+    """Says of a compressed tar what to do.
+
+    Raises:
+        AudioIOError: It cannot be opened.
+        UnsupportedFormatError: It is compressed.
+    """
+    kind = compression_of(path)
+    if kind is not None:
+        why = f"a tar in {kind}, of which no member can be reached: unpack it first"
+        raise UnsupportedFormatError(why, source=str(path))
 
 
 def head_of(path: Path, size: int) -> bytes:

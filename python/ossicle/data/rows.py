@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Rows", "SpeechRow", "counted", "write_faults"]
 
+_BLOCK = 512
+"""Rows of which a column becomes Python's values at once."""
+
 
 class SpeechRow(Mapping[str, Any]):
     """One row: a mapping of the schema's columns, then of its facts, as Python's own values.
@@ -35,15 +38,13 @@ class SpeechRow(Mapping[str, Any]):
         number: Its place in the source, from 0; rows at fault count.
     """
 
-    __slots__ = ("_at", "_piece")
+    __slots__ = ("_at", "_block", "_piece")
 
-    def __init__(self, piece: Piece, at: int) -> None:
-        self._piece, self._at = piece, at
+    def __init__(self, piece: Piece, at: int, block: _Block | None = None) -> None:
+        self._piece, self._at, self._block = piece, at, block
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._piece.frame.columns:
-            raise KeyError(name)
-        value = self._piece.frame[name][self._at]
+        value = self._value(name)
         if hasattr(value, "to_list"):
             value = value.to_list()
         if name == "audio":
@@ -51,6 +52,14 @@ class SpeechRow(Mapping[str, Any]):
         if name in self._piece.nested and value is not None:
             return json.loads(value)
         return value
+
+    def _value(self, name: str) -> Any:
+        """As the frame has it."""
+        if self._block is not None:
+            return self._block.value(name, self._at)
+        if name not in self._piece.frame.columns:
+            raise KeyError(name)
+        return self._piece.frame[name][self._at]
 
     def __getattr__(self, name: str) -> Any:
         if name in SCHEMA:
@@ -77,6 +86,30 @@ class SpeechRow(Mapping[str, Any]):
     def __repr__(self) -> str:
         known = {name: self[name] for name in self if self._piece.frame[name][self._at] is not None}
         return f"<row {self.number}: {', '.join(f'{n}={_short(v)}' for n, v in known.items())}>"
+
+
+class _Block:
+    """Rows that are gone through one after the other: a column becomes Python's values at once."""
+
+    __slots__ = ("_lists", "frame", "start")
+
+    def __init__(self, frame: pl.DataFrame, start: int) -> None:
+        self.frame, self.start = frame, start
+        self._lists: dict[str, list[Any]] = {}
+
+    def value(self, name: str, at: int) -> Any:
+        """A value, of the row at a place of the piece."""
+        found = self._lists.get(name)
+        if found is not None:
+            return found[at - self.start]
+        if name not in self.frame.columns:
+            raise KeyError(name)
+        series = self.frame[name]
+        if series.dtype.is_nested() or series.dtype == _binary():
+            # Recordings inside of rows are not copied before they are asked for.
+            return series[at - self.start]
+        self._lists[name] = series.to_list()
+        return self._lists[name][at - self.start]
 
 
 class Rows:
@@ -106,8 +139,10 @@ class Rows:
 
     def __iter__(self) -> Iterator[SpeechRow]:
         for piece in self.pieces():
-            for at in range(len(piece.numbers)):
-                yield SpeechRow(piece, at)
+            for start in range(0, len(piece.numbers), _BLOCK):
+                block = _Block(piece.frame[start : start + _BLOCK], start)
+                for at in range(start, start + block.frame.height):
+                    yield SpeechRow(piece, at, block)
 
     def __getitem__(self, index: int) -> SpeechRow:
         if index >= 0:
@@ -211,12 +246,16 @@ class Rows:
         return f"<Rows {self.source!r} ({self.format}): {count}>"
 
     def _repr_html_(self) -> str:
-        from ossicle.data.notebook import page_of_rows
+        from ossicle.data.notebook import ROWS_SHOWN, page_of_rows
+        from ossicle.data.summary import summary
 
         # The first piece at least; the rest is read where somebody asks for it.
         next(iter(self.pieces()), None)
-        whole = self._coming is None
-        return page_of_rows(self.source, self._pieces, self._faults, is_whole=whole)
+        known = summary([*self._pieces, *self._faults])
+        count = counted(known.rows + len(known.faults), known.faults)
+        first = [self[at] for at in range(min(ROWS_SHOWN, known.rows))]
+        is_whole = self._coming is None
+        return page_of_rows(self.source, first, known, count, is_whole=is_whole)
 
     def _from(self, row: int) -> Piece | None:
         """The rows from one on, of those that are read, in one piece.
@@ -298,6 +337,12 @@ def _ordered(piece: Piece) -> Piece:
     facts = [name for name in frame.columns if name not in SCHEMA]
     frame = frame.select([*SCHEMA, *facts])
     return Piece(frame, piece.numbers, piece.lines, piece.nested | {"messages"})
+
+
+def _binary() -> Any:
+    import polars as pl
+
+    return pl.Binary
 
 
 def _type_of(name: str) -> Any:

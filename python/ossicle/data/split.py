@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 from ossicle.data.errors import ManifestError
 from ossicle.data.rows import Rows
@@ -49,16 +50,26 @@ def split(
 
 def _names(rows: Rows, by: str | None) -> list[str]:
     if by is None:
-        numbers = rows.numbers
-        names = rows.frame["audio"].to_list()
-        return [
-            repr(name) if isinstance(name, str) else f"row {number}"
-            for name, number in zip(names, numbers, strict=True)
-        ]
+        found = zip(rows.frame["audio"], rows.numbers, strict=True)
+        return [_recording(audio, int(number)) for audio, number in found]
     if by not in rows.frame.columns:
         known = ", ".join(rows.frame.columns)
         raise ManifestError(f"no such column; there are {known}", source=rows.source, column=by)
     return [repr(value) for value in rows.frame[by].to_list()]
+
+
+def _recording(audio: Any, number: int) -> str:
+    """What the rows of one recording have in common; rows without sound have nothing."""
+    if isinstance(audio, dict) and audio.get("bytes") is not None:
+        return hashlib.sha256(audio["bytes"]).hexdigest()
+    if isinstance(audio, dict) and "member" in audio:
+        return repr((audio["shard"], audio["member"]))
+    if isinstance(audio, dict):
+        return repr(audio["path"])
+    if audio is None:
+        return f"row {number}"
+    # Several recordings: of a row by the first of them.
+    return repr(audio) if isinstance(audio, str) else _recording(audio[0], number)
 
 
 def _order(name: str, seed: int) -> bytes:

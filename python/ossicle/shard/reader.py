@@ -26,6 +26,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -33,9 +34,10 @@ from ossicle import _native
 from ossicle.audio import info, load, load_concealed
 from ossicle.audio.notebook import table
 from ossicle.data.members import pointer_in_json, split_name
+from ossicle.data.opening import refuse_compressed
 from ossicle.data.recordings import Recording
 from ossicle.data.segments import Segment
-from ossicle.errors import AudioError, InvalidArgumentError
+from ossicle.errors import AudioError, CorruptAudioError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from ossicle.audio import ConcealedClip, FloatArray
@@ -102,9 +104,13 @@ class Shard:
         self.access = access
         self._index = index if index is None or index is False else [Member(*one) for one in index]
         members = None if self._index is False else self._index
-        self._open: _native.Shard | None = _native.Shard(
-            self.path, access, members, self._index is False, identity
-        )
+        try:
+            self._open: _native.Shard | None = _native.Shard(
+                self.path, access, members, self._index is False, identity
+            )
+        except CorruptAudioError:
+            refuse_compressed(Path(self.path))
+            raise
         self._identity = identity
 
     @property

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from ossicle.audio.notebook import table
-
-if TYPE_CHECKING:
-    from ossicle.train.result import TrainResult
 
 __all__ = ["page_of_result"]
 
@@ -26,8 +23,8 @@ _CURVES: Final = {
 }
 
 
-def page_of_result(result: TrainResult) -> str:
-    """The curves of losses, and tables of figures and of seconds by stage."""
+def page_of_result(result: Any) -> str:
+    """Of a `TrainResult`: the curves of losses, tables of figures and of seconds by stage."""
     steps = len(result.losses)
     heading = f"{steps:,} steps on {result.device}, {result.seconds:,.1f} s"
     if result.losses:
@@ -46,7 +43,7 @@ def page_of_result(result: TrainResult) -> str:
     return f"<p>{escape(heading)}</p>{_curves(result)}{note}{tables}"
 
 
-def _curves(result: TrainResult) -> str:
+def _curves(result: Any) -> str:
     """Training loss and held-out losses by step, as SVG."""
     lines = [("training", "#2a6f97", [(float(x), y) for x, y in enumerate(result.losses)])]
     for name, (label, colour) in _CURVES.items():

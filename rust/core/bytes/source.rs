@@ -49,7 +49,12 @@ impl Source<'_> {
     /// [`ErrorKind::Io`] when it cannot be opened or is not a regular file.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let failed = |error| Error::io("open the file", error).with_source(name.clone());
+        let doing = if name.contains("://") {
+            "open a URL, which is not read: download it first"
+        } else {
+            "open the file"
+        };
+        let failed = |error| Error::io(doing, error).with_source(name.clone());
         let irregular = || Error::new(ErrorKind::Io, "not a regular file");
         let file = match open_at_once(path) {
             // A socket cannot be opened at all.

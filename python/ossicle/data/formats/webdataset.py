@@ -16,7 +16,7 @@ from ossicle.data.errors import ManifestError
 from ossicle.data.formats.clip import clip_of, facts_of
 from ossicle.data.formats.json_lines import no_bytes
 from ossicle.data.members import SEGMENT, pointer_in, shard_at
-from ossicle.data.opening import compression_of
+from ossicle.data.opening import refuse_compressed
 from ossicle.data.pieces import Found, Piece, pieces_of
 from ossicle.data.rows import Rows, SpeechRow
 
@@ -34,7 +34,7 @@ def read_shards(path: Path) -> Iterator[Found]:
     """The samples of a shard, or of all in a folder.
 
     Raises:
-        ManifestError: A shard is compressed.
+        UnsupportedFormatError: A shard is compressed.
     """
     start = 0
     for tar in _shards(path):
@@ -49,10 +49,7 @@ def _shards(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(one for one in path.iterdir() if ".tar" in one.suffixes[-2:])
     for one in found:
-        kind = compression_of(one)
-        if kind is not None:
-            why = f"a tar in {kind}, of which no member can be reached: unpack it first"
-            raise ManifestError(why, source=str(one))
+        refuse_compressed(one)
     return found
 
 
