@@ -32,6 +32,7 @@ import peers_resample  # noqa: E402
 import peers_rows  # noqa: E402
 import peers_shard  # noqa: E402
 import peers_speech  # noqa: E402
+import peers_stream  # noqa: E402
 import peers_train  # noqa: E402
 import typer  # noqa: E402
 
@@ -53,6 +54,7 @@ app.command("resample")(peers_resample.main)
 app.command("rows")(peers_rows.main)
 app.command("shard")(peers_shard.main)
 app.command("speech")(peers_speech.main)
+app.command("stream")(peers_stream.main)
 app.command("train")(peers_train.main)
 
 

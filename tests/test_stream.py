@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -167,6 +168,19 @@ def test_segments_and_a_limit_are_obeyed(files: list[Path]) -> None:
     for name, row in zip(batch["ids"], batch["waveforms"].numpy(), strict=True):
         clip, _ = ossicle.load(files[1], RATE, offset=int(name) / 100, duration=0.02)
         np.testing.assert_array_equal(row, clip)
+
+
+def test_rows_name_their_recordings_and_do_not_hold_them(files: list[Path], tmp_path: Path) -> None:
+    shard = tmp_path / "clips.tar"
+    with ossicle.ShardWriter(shard) as writer:
+        for file in files[:4]:
+            writer.write({"__key__": file.stem, file.suffix[1:]: file.read_bytes()})
+    [batch] = AudioStream(Plan(str(shard), 4))
+    names = {file.stem: f"{shard} [{file.name}]" for file in files}
+    assert [row["audio"] for row in batch["rows"]] == [names[name] for name in batch["ids"]]
+    rows = [{"id": "a", "audio": {"bytes": files[0].read_bytes(), "path": "a.wav"}}]
+    [batch] = AudioStream(Plan(Source(rows), 1))
+    assert b"RIFF" not in pickle.dumps(batch["rows"])
 
 
 # Faults

@@ -188,13 +188,21 @@ class ReadBatch(Work):
         reader = self._reader
         self._enter_faults()
         planned = Planned(self._source, self._row, self._epoch, self._step)
-        ids, facts = reader.ids(planned, self._stop), reader.facts(planned, self._stop)
+        ids, facts = reader.ids(planned, self._stop), self._facts(planned)
         if reader.collate is None:
             place = {"epoch": self._epoch, "step": self._step}
             return {"ids": ids, **self._arrays, "rows": facts, **place}
         if getattr(reader.collate, "takes_samples", False):
             return reader.collate(self._samples(facts))
         return reader.collate(self._rows(facts))
+
+    def _facts(self, planned: Planned) -> list[Mapping[str, Any]]:
+        """What is known of each row, without its recording: of that the name."""
+        found = self._reader.facts(planned, self._stop)
+        return [
+            {key: _named(key, value, recording) for key, value in row.items()}
+            for row, recording in zip(found, self._recordings, strict=True)
+        ]
 
     def _decode(self, first: int, last: int) -> None:
         found = self._reader.decode(self._recordings[first:last], self._stop)
@@ -214,7 +222,7 @@ class ReadBatch(Work):
             [recording] = reader.recordings(one, self._stop)
             [found] = reader.decode([recording], self._stop)
             if not isinstance(found, AudioError):
-                self._clips[place] = found
+                self._clips[place], self._recordings[place] = found, recording
                 return
             error = found
         self._enter_faults()
@@ -272,6 +280,12 @@ class Run:
             number = first.consumed // self.world_size
             rows = found.source.tolist(), found.row.tolist()
             yield ReadBatch(self.reader, Planned(*rows, first.epoch, number), stop)
+
+
+def _named(column: str, value: Any, recording: Recording) -> Any:
+    """A value of a row; where it is a recording, which may be its bytes, what it is called."""
+    is_recording = column in COLUMNS["audio"] and not isinstance(value, str | None)
+    return recording.name if is_recording else value
 
 
 def _tried(ask: Callable[[], Given], stop: threading.Event) -> Given:
