@@ -153,6 +153,10 @@ ADVICE = {
         "The loss fell by less than `loss_drop_min`; everything was written.",
         "Train for more steps, try another learning rate, or lower `loss_drop_min`.",
     ),
+    "TooLongError": (
+        "A clip is longer than `max_seconds`, or takes more positions than the language model has.",
+        "Cut it into segments; or pass `too_long=drop`, or `cut`, which keeps the first part.",
+    ),
     "CheckpointError": (
         "A checkpoint cannot be written, is damaged, or is of another run.",
         "Resume from another one, or pass `--overwrite` to start again.",

@@ -493,11 +493,12 @@ def test_samples_of_a_speech_dataset(talk: Path, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "talk.wav").write_bytes(talk.read_bytes())
     manifest = pl.DataFrame(
-        {"wav_id": ["talk"], "text": [TEXT], "offset": [9.0], "duration": [7.0]}
+        {"wav_id": ["talk"], "text": [TEXT], "offset": [0.5], "duration": [0.3]}
     )
     dataset = SpeechDataset(WaveformLoader(folder), manifest=manifest)
     assert isinstance(dataset[0], tuple)
-    same(heard(dataset[0])[0], mono(talk))  # cut and changed as the data set does it, no more
+    # It was cut by the data set, and is not cut again.
+    same(heard(dataset[0])[0], mono(talk, 0.5, 0.8))
 
 
 def test_tuples_as_torchaudios_data_sets_have_them() -> None:

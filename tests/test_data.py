@@ -16,8 +16,10 @@ from collating import RATE, collator_of, family, one_thread, samples
 
 from ossicle import audio_lengths
 from ossicle.collator import preflight
-from ossicle.data import COLUMNS, DataError, ManifestError, clips_of, read, read_manifest
+from ossicle.data import COLUMNS, DataError, ManifestError, Utterances, read
 from ossicle.data.columns import column_of, value_of
+from ossicle.data.utterances import utterances_of
+from ossicle.errors import AudioFileNotFoundError
 from ossicle.shard import Shard, pack
 
 __all__ = ["one_thread"]
@@ -60,9 +62,9 @@ def test_every_format_gives_the_same_clips(folder: Path, suffix: str) -> None:
         for n in range(3)
     ]
     path = write(folder / f"m{suffix}", rows)
-    clips = read_manifest(path)
-    found = [(clip.row, clip.id, clip.path, clip.text) for clip in clips]
-    wanted = [(n, row["id"], folder / row["wav"], row["text"]) for n, row in enumerate(rows)]
+    clips = utterances_of(path)
+    found = [(clip.row, clip.id, clip.file, clip.text) for clip in clips]
+    wanted = [(n, row["id"], str(folder / row["wav"]), row["text"]) for n, row in enumerate(rows)]
     assert found == wanted
     assert len(read(path)) == 3
     lines = [clip.line for clip in clips]
@@ -85,7 +87,7 @@ def test_a_recording_is_found_under_every_name_everywhere(folder: Path, column: 
     frame = preflight([row], collator, show=False)
     assert (frame["files"].to_list(), frame["problem"].to_list()) == ([[path]], [None])
     manifest = write(folder / "m.jsonl", [row])
-    assert [clip.path for clip in read_manifest(manifest)] == [Path(path)]
+    assert [clip.file for clip in utterances_of(manifest)] == [path]
     assert pack(manifest, folder / "m.tar").samples == 1
 
 
@@ -106,8 +108,7 @@ def test_the_same_bad_row_has_the_same_number_everywhere(folder: Path) -> None:
     assert [fault.row for fault in collator.ledger] == bad
     # What is no row at all counts like the others.
     manifest.write_text("\n[]\n\n" + manifest.read_text(encoding="utf-8-sig"), encoding="utf-8")
-    first = next(iter(clips_of(manifest)))
-    assert isinstance(first, ManifestError)
+    first = Utterances(read(manifest)).faults[0]
     assert (first.row, first.line) == (0, 2)
     assert str(first) == f"{manifest}, row 0 (line 2): not a JSON object but list"
     assert [failed.row for failed in pack(manifest, folder / "n.tar").errors] == [0, 3]
@@ -142,18 +143,19 @@ def test_what_is_no_recording_is_told_by_row(folder: Path) -> None:
         "1 x audio holds 7, not the path of a recording; 1 x no audio, no text and no messages; "
         "1 x 2 recordings, and a sample has one)"
     )
-    assert [one.row for one in clips_of(manifest) if isinstance(one, ManifestError)] == [*range(5)]
+    with pytest.raises(ManifestError, match=r"row 0 \(line 1\): no recording"):
+        Utterances(read(manifest))
     other = write(folder / "m.txt", [{"a": 1}])
     other.write_text("no rows at all")
     with pytest.raises(ManifestError, match="of no format that is known"):
-        read_manifest(other)
-    with pytest.raises(FileNotFoundError):
-        read_manifest(folder / "none.csv")
+        utterances_of(other)
+    with pytest.raises(AudioFileNotFoundError):
+        utterances_of(folder / "none.csv")
 
 
 def test_a_folder_means_its_manifest(folder: Path) -> None:
     write(folder / "manifest.jsonl", [{"wav": "0.wav", "text": "x"}])
-    assert len(read_manifest(folder)) == 1
+    assert len(utterances_of(folder)) == 1
     assert pack(folder, folder / "m.tar").samples == 1
 
 

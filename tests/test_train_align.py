@@ -232,16 +232,14 @@ def test_progress_tells_every_step(tones: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b'{"wav": "a.wav"}', "no `text`"),
-        (b'{"wav": "a.wav", "text": ""}', "no `text`"),
-        (b'{"wav": "a.wav", "text": 5}', "no `text`"),
-        (b'{"text": "a"}', "no column 'wav' or 'audio_path' or"),
-        (b'{"wav": null, "text": "a"}', "'wav' holds None, not the path"),
+        (b'{"wav": "a.wav"}', "no text: its columns are audio, text"),
+        (b'{"wav": "a.wav", "text": " "}', "no text"),
+        (b'{"wav": ["a.wav", "b.wav"], "text": "a"}', "several recordings"),
         (b'{"wav": "a.wav", "text": "a"', "not valid JSON: "),
         (b'["a.wav", "a"]', "not a JSON object but list"),
         (b'{"wav": "\xff", "text": "a"}', "not valid JSON: .*utf-8"),
-        (b'{"wav": "a.wav", "text": "a", "sr": 0}', "`sr` 0 is not a sample rate"),
-        (b'{"wav": "a.wav", "text": "a", "sr": "16k"}', "`sr` '16k' is not a sample rate"),
+        (b'{"wav": "a.wav", "text": "a", "sr": 0}', "sample_rate is 0"),
+        (b'{"wav": "a.wav", "text": "a", "sr": "16k"}', "'sr' holds '16k', not an integer"),
     ],
 )
 def test_a_bad_row_is_an_error_with_its_file_and_number(

@@ -15,7 +15,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder as Huggi
 from typer.testing import CliRunner
 
 from ossicle.cli import app
-from ossicle.data.clips import read_manifest
+from ossicle.data.utterances import utterances_of
 from ossicle.experiment import ctc_encoder, language_model, weak_align
 from ossicle.experiment.pictures import (
     draw_control,
@@ -56,7 +56,7 @@ def test_everything_is_written_and_agrees(out: Path) -> None:
     assert found[1]["loss"] == pytest.approx(result["control"]["right"], abs=1e-5)
     assert found[1]["none"] == pytest.approx(result["control"]["none"], abs=1e-5)
     assert result["control"]["clips"] == 8
-    texts = [clip.text for clip in read_manifest(out / "corpus" / "held-out.jsonl")]
+    texts = [clip.text for clip in utterances_of(out / "corpus" / "held-out.jsonl")]
     assert [example["said"] for example in result["examples"]] == texts
     assert result["control"]["tokens"] == sum(len(text) for text in texts)
     assert result["words"]["words"] == sum(len(text.split()) for text in texts)

@@ -18,6 +18,7 @@ from ossicle.faults import Fault, RowName
 from ossicle.model import ByteTokenizer
 from ossicle.train.feed import Feed, MicroBatch, pad_frames
 from ossicle.train.order import CountOrder
+from ossicle.train.result import TooLongError
 from ossicle.train.sources import LoadedClip
 
 SIZES = [3, 8, 5, 1, 9, 4, 2]
@@ -175,12 +176,34 @@ def assert_no_thread() -> None:
 
 
 def test_clips_that_do_not_fit_or_say_nothing_are_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"clip 4 \(row 4\): audio and text take 14 positions"):
-        list(feed_of(Clips(), max_positions=13).steps(0, 5))
-    feed = feed_of(Clips(), max_positions=13, on_error="skip")
+    with pytest.raises(TooLongError, match=r"clip 4 \(row 4\): .* take 14 positions"):
+        list(feed_of(Clips(), max_positions=13, on_error="skip").steps(0, 5))
+    feed = feed_of(Clips(), max_positions=13, too_long="drop")
     rows = {row for step in feed.steps(0, 9) for part in step for row in part.rows}
     assert rows == {0, 1, 2, 3, 5, 6}
     assert [(s.row, s.id) for s in feed.skipped.values()] == [(4, "clip 4")]
+    feed = feed_of(Clips(), max_positions=13, too_long="cut")
+    whole = {row: feed_of(Clips()).tokenizer.encode(Clips().text(row)) for row in range(7)}
+    for part in (part for step in feed.steps(0, 9) for part in step):
+        for row, idx, graded in zip(part.rows, part.idx, part.text_lengths, strict=True):
+            kept = len(whole[row]) - 1 - (row == 4)
+            assert idx[: int(graded)].tolist() == whole[row][:kept]
+            assert graded == kept
+    assert (feed.cut, feed.skipped) == ({4}, {})
+
+
+def test_texts_without_sound_have_no_features() -> None:
+    class Mixed(Clips):
+        def example(self, row: int) -> LoadedClip | Exception:
+            if row % 2:
+                return super().example(row)
+            return LoadedClip(torch.zeros(2, 0), self.text(row), 0.0)
+
+    feed = feed_of(Mixed(), frame_bytes=lambda frames: frames, cache_bytes=1000)
+    parts = [part for step in feed.steps(0, 9) for part in step]
+    assert {row for part in parts for row in part.rows} == set(range(7))
+    seen = {part.rows[place] for part in parts for place in part.new}
+    assert seen == {1, 3, 5}
 
 
 def test_frames_of_several_layers_pad_in_time() -> None:

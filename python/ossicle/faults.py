@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias, TypeVar, get_args
+from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar, get_args
 
 from ossicle.atomic import write_text
 from ossicle.errors import TooManyFaultsError, check_on_error
@@ -24,16 +24,30 @@ __all__ = [
     "OnError",
     "RowName",
     "append_ledger",
+    "count_line",
     "read_ledger",
+    "reasons_of",
     "write_ledger",
 ]
 
 OnError: TypeAlias = Literal["raise", "skip", "replace"]
 Item = TypeVar("Item")
 
+# The most frequent reasons that a line has room for.
+_REASONS = 5
+
 WINDOW = 1_000
 """Rows over which bad ones are counted."""
 _KEPT = 10_000  # faults in memory; the file has all
+
+
+class HasReason(Protocol):
+    """A `Fault`, or an error of a row."""
+
+    @property
+    def reason(self) -> str:
+        """What is wrong."""
+        ...
 
 
 class RowName(NamedTuple):
@@ -88,6 +102,29 @@ class Fault:
             reason=str(getattr(error, "reason", error)),
             action=action,
         )
+
+
+def reasons_of(faults: Iterable[HasReason]) -> dict[str, int]:
+    """How many rows have each reason, the most frequent first.
+
+    Without what differs from row to row, as far as that is at the end of a reason.
+    """
+    reasons = (fault.reason.partition(": ")[0].partition("; ")[0] for fault in faults)
+    return dict(Counter(reasons).most_common())
+
+
+def count_line(rows: int, reasons: Mapping[str, int], kept: str = "clips") -> str:
+    """A line for people that adds up: rows, those that are kept, faults with their reasons.
+
+    Args:
+        rows: All of them.
+        reasons: How many are at fault for each reason.
+        kept: What the others are called.
+    """
+    lost = sum(reasons.values())
+    most = list(reasons.items())[:_REASONS]
+    why = "; ".join(f"{count:,} x {reason}" for reason, count in most)
+    return f"{rows:,} rows = {rows - lost:,} {kept} + {lost:,} faults" + (why and f" ({why})")
 
 
 def read_ledger(path: str | os.PathLike[str]) -> list[Fault]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 def demo(
     data: Annotated[
-        Path | None, typer.Option(help="A manifest of your own (JSON lines: wav, text).")
+        Path | None, typer.Option(help="Your own, in any format that ossicle data reads.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for corpus, cache and report.")] = Path("demo"),
     clips: Annotated[int, typer.Option(min=2, help="Clips to make without --data.")] = 24,
@@ -70,7 +70,7 @@ def _print_demo(result: DemoResult) -> None:
         )
     console.print(table)
     kinds = sorted({f"{fact.codec}@{fact.sample_rate}" for fact in result.facts})
-    console.print(f"{len(result.facts)} clips: {', '.join(kinds)}", highlight=False)
+    console.print(f"{result.counts}: {', '.join(kinds)}", markup=False, highlight=False)
     for reason, clips in count_reasons(fact.remarks for fact in result.facts).items():
         console.print(f"{clips:,} clips with a remark: {reason}", markup=False, highlight=False)
     print_losses(result.training.losses)

@@ -30,6 +30,14 @@ app.add_typer(extract_app, name="extract")
 _SHOWN = 10
 
 
+class TooLong(StrEnum):
+    """What becomes of clips that are too long."""
+
+    DROP = "drop"
+    CUT = "cut"
+    ERROR = "error"
+
+
 class Dtype(StrEnum):
     """Of an encoder's weights and activations."""
 
@@ -46,9 +54,9 @@ class Dtype(StrEnum):
     "offline: [bold]ossicle extract whisper train.jsonl feats-%06d.tar --whisper tiny-random[/]",
 )
 def extract_whisper(
-    manifest: Annotated[
+    data: Annotated[
         Path,
-        typer.Argument(metavar="MANIFEST", help="JSON lines: wav or audio_path, and text."),
+        typer.Argument(metavar="DATA", help="Clips and texts in any format of ossicle data."),
     ],
     out: Annotated[
         Path,
@@ -64,8 +72,21 @@ def extract_whisper(
         float, typer.Option(min=1, help="Begin another shard before this size, as in 2e9.")
     ] = 1e9,
     max_seconds: Annotated[
-        float, typer.Option(help="Longer clips are left out; 30 is the most.")
+        float, typer.Option(help="The most of a clip that is taken; 30 at most.")
     ] = 30.0,
+    too_long: Annotated[
+        TooLong,
+        typer.Option(help="Longer clips: left out, cut (with the whole text), or an error."),
+    ] = TooLong.DROP,
+    form: Annotated[
+        str | None, typer.Option("--format", help="The format of DATA (else it is recognised).")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="The folder that paths are relative to (else that of DATA).")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="What columns mean, as audio=my_path,text=words.")
+    ] = None,
     batch_seconds: Annotated[
         float | None, typer.Option(help="Sound in a forward pass (else 30 on CPU, 960 on CUDA).")
     ] = None,
@@ -83,7 +104,7 @@ def extract_whisper(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write the frames that a frozen Whisper encoder makes of a manifest's clips to tar shards.
+    """Write the frames that a frozen Whisper encoder makes of clips to tar shards.
 
     Frames are bfloat16, with the text, the length and the encoder's fingerprint beside them. Stop
     and start again as you like: whole shards are kept. Clips that cannot be used are listed in
@@ -91,11 +112,12 @@ def extract_whisper(
     """
     require("torch", "torch", "transformers")
     from ossicle import extract
+    from ossicle.train.config import columns_of
 
     with report_errors(), progress_bars() as progress:
         bars = Bars(progress)
         result = extract.extract_whisper(
-            manifest,
+            data,
             out,
             _encoder(whisper, layer, device, dtype),
             max_bytes=int(max_bytes),
@@ -103,6 +125,10 @@ def extract_whisper(
             batch_seconds=batch_seconds,
             threads=threads,
             overwrite=overwrite,
+            too_long=too_long.value,
+            format=form,
+            root=root,
+            columns=columns_of(columns),
             progress=lambda done, total: bars("extract", done, total),
         )
     _report(result, out, as_json=as_json)
@@ -136,14 +162,16 @@ def _report(result: ExtractResult, out: Path, *, as_json: bool) -> None:
             "new": result.new,
             "new_seconds": result.new_seconds,
             "faults": len(result.faults),
+            "cut": result.cut,
             "fingerprint": result.fingerprint,
         }
         typer.echo(json.dumps(facts))
         return
     megabytes = sum(path.stat().st_size for path in result.shards) / 1e6
     console.print(
-        f"wrote {out}: {result.clips:,} clips ({result.new:,} new) in {len(result.shards):,} "
-        f"shards, {megabytes:,.1f} MB, by the encoder {result.fingerprint[:12]}",
+        f"wrote {out}: {result.counts}, {result.new:,} new, {result.cut:,} cut, in "
+        f"{len(result.shards):,} shards, {megabytes:,.1f} MB, by the encoder "
+        f"{result.fingerprint[:12]}",
         markup=False,
         highlight=False,
     )

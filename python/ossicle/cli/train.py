@@ -85,7 +85,12 @@ def _train(stage: StageName, file: Path | None, options: dict[str, Any]) -> None
         with progress_bars() as progress:
             bars = Bars(progress)
 
+            told: list[str] = []
+
             def show(at: TrainProgress) -> None:
+                if at.counts and not told:
+                    told.append(at.counts)
+                    progress.console.print(at.counts, markup=False, highlight=False)
                 bars(f"{at.stage} {_line(at)}".strip(), at.step, at.steps)
 
             try:
@@ -113,7 +118,7 @@ def _line(at: TrainProgress) -> str:
 def _print(result: TrainResult) -> None:
     print_losses(result.losses)
     console.print(
-        f"{result.clips:,} clips, {result.parameters:,} trained parameters, {result.seconds:.1f} s "
+        f"{result.counts}, {result.parameters:,} trained parameters, {result.seconds:.1f} s "
         f"on {result.processes} x {result.device}",
         highlight=False,
     )
@@ -121,8 +126,8 @@ def _print(result: TrainResult) -> None:
         console.print(_speeds(result))
         console.print(f"bottleneck: {result.bottleneck}", highlight=False)
     _print_evaluation(result)
-    if result.skipped:
-        console.print(f"{result.skipped:,} clips left out", highlight=False)
+    if result.cut:
+        console.print(f"{result.cut:,} clips cut, their texts whole or cut", highlight=False)
     for reason, clips in result.remarks.items():
         console.print(f"{clips:,} clips with a remark: {reason}", markup=False, highlight=False)
     for path in filter(None, (result.checkpoint, result.best, result.report)):

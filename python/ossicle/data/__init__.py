@@ -1,15 +1,14 @@
 """Rows of data in all the forms that people have them: what everything else reads them with.
 
-`COLUMNS` is the one table of the names that columns have. A manifest is read by `read_manifest`, a
-recording in any form that a row may hold is a `Recording`. `read` takes everything else: files,
-folders, frames and data sets become `Rows` of one schema. A row has one number everywhere: its
-place among the rows, from 0.
+`COLUMNS` is the one table of the names that columns have. `read` takes files, folders, frames and
+data sets, which become `Rows` of one schema; a recording in any form that a row may hold is a
+`Recording`, a text with its recording an `Utterance`. A row has one number everywhere: its place
+among the rows, from 0.
 """
 
 from __future__ import annotations
 
 from ossicle.data.check import CheckResult, check
-from ossicle.data.clips import Clip, clips_of, manifest_sha256, read_manifest
 from ossicle.data.columns import COLUMNS, SCHEMA
 from ossicle.data.errors import (
     DataError,
@@ -23,12 +22,12 @@ from ossicle.data.recordings import Recording, Samples, recording_of, recordings
 from ossicle.data.rows import Rows, SpeechRow, write_faults
 from ossicle.data.segments import Segment
 from ossicle.data.split import split
+from ossicle.data.utterances import Utterance, Utterances
 
 __all__ = [
     "COLUMNS",
     "SCHEMA",
     "CheckResult",
-    "Clip",
     "DataError",
     "ManifestError",
     "MetadataError",
@@ -39,11 +38,10 @@ __all__ = [
     "Samples",
     "Segment",
     "SpeechRow",
+    "Utterance",
+    "Utterances",
     "check",
-    "clips_of",
-    "manifest_sha256",
     "read",
-    "read_manifest",
     "recording_of",
     "recordings_of",
     "split",

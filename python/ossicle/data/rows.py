@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from ossicle.data.members import identities, remember
 from ossicle.data.pieces import Found, Piece, joined
 from ossicle.data.recordings import Recording, recordings_of
 from ossicle.data.registry import write
+from ossicle.faults import count_line, reasons_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -76,6 +76,11 @@ class SpeechRow(Mapping[str, Any]):
     def number(self) -> int:
         """Its place in the source."""
         return int(self._piece.numbers[self._at])
+
+    @property
+    def line(self) -> int | None:
+        """Its line, from 1, where the source has lines."""
+        return self._piece.line(self._at)
 
     @property
     def recordings(self) -> list[Recording]:
@@ -299,10 +304,7 @@ def write_faults(path: str | os.PathLike[str], faults: Iterable[ManifestError]) 
 
 def counted(rows: int, faults: Sequence[ManifestError]) -> str:
     """A line for people: rows read, rows kept, faults with their reasons."""
-    reasons = Counter(_reason(fault) for fault in faults)
-    why = "; ".join(f"{count:,} x {reason}" for reason, count in reasons.most_common(5))
-    kept = rows - len(faults)
-    return f"{rows:,} rows = {kept:,} kept + {len(faults):,} faults" + (why and f" ({why})")
+    return count_line(rows, reasons_of(faults), "kept")
 
 
 class _Watched(Rows):
@@ -351,11 +353,6 @@ def _type_of(name: str) -> Any:
     if name in ("offset", "duration"):
         return pl.Float64
     return pl.Int64 if name in ("channel", "sample_rate") else pl.String
-
-
-def _reason(fault: ManifestError) -> str:
-    """Without what differs from row to row, as far as that is at its end."""
-    return fault.reason.partition(": ")[0].partition("; ")[0]
 
 
 def _short(value: Any) -> str:

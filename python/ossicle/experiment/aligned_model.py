@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ossicle.data.clips import Clip
-from ossicle.features.mel import load_features
+from ossicle.data.utterances import Utterance
+from ossicle.features.recordings import recording_features
 from ossicle.model import ByteTokenizer, Projector, WhisperEncoder
 from ossicle.model.blocks import norm
 from ossicle.model.nanochat import load_nanochat_checkpoint
@@ -46,7 +46,7 @@ class AlignedModel:
         clips: What is listened to.
     """
 
-    def __init__(self, folder: Path, projector: Path, clips: Sequence[Clip]) -> None:
+    def __init__(self, folder: Path, projector: Path, clips: Sequence[Utterance]) -> None:
         self.folder, self.texts = folder, [clip.text for clip in clips]
         self.encoder = WhisperEncoder(str(folder / "encoder"))
         self.gpt = load_nanochat_checkpoint(folder / "language").requires_grad_(False).eval()
@@ -54,12 +54,12 @@ class AlignedModel:
         self.batches = list(self._batches(clips))
 
     @torch.no_grad()
-    def _batches(self, clips: Sequence[Clip]) -> Iterator[ControlBatch]:
+    def _batches(self, clips: Sequence[Utterance]) -> Iterator[ControlBatch]:
         tokenizer = ByteTokenizer()
         for start in range(0, len(clips), BATCH):
             part = clips[start : start + BATCH]
-            paths = [clip.path for clip in part]
-            log_mel = load_features(paths, n_mels=self.encoder.n_mels, pad_to_seconds=None)
+            recordings = [clip.recording for clip in part if clip.recording]
+            log_mel = recording_features(recordings, n_mels=self.encoder.n_mels)
             lengths = torch.from_numpy(log_mel.frames)
             frames = self.encoder(torch.from_numpy(log_mel.input_features), lengths)
             idx, targets = collate_text([tokenizer.encode(clip.text) for clip in part])

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ossicle.data.clips import Clip
-from ossicle.features.mel import load_features
+from ossicle.data.utterances import Utterance
+from ossicle.features.recordings import recording_features
 from ossicle.progress import LossReport
 from ossicle.train.evaluate import WordErrors, word_errors
 from ossicle.train.order import epoch_rows
@@ -75,8 +75,8 @@ class CtcResult:
 
 
 def train_encoder(
-    clips: Sequence[Clip],
-    held_out: Sequence[Clip],
+    clips: Sequence[Utterance],
+    held_out: Sequence[Utterance],
     folder: Path | str,
     config: CtcConfig | None = None,
     *,
@@ -126,12 +126,12 @@ def _new_encoder(config: CtcConfig) -> Any:
     return WhisperEncoder(sizes)
 
 
-def _features(clips: Sequence[Clip], n_mels: int) -> list[Tensor]:
+def _features(clips: Sequence[Utterance], n_mels: int) -> list[Tensor]:
     """Log-mel features (frames, n_mels) of each clip, in half precision to save memory."""
     out = []
     for start in range(0, len(clips), DECODED):
-        paths = [clip.path for clip in clips[start : start + DECODED]]
-        batch = load_features(paths, n_mels=n_mels, pad_to_seconds=None)
+        part = [clip.recording for clip in clips[start : start + DECODED] if clip.recording]
+        batch = recording_features(part, n_mels=n_mels)
         pairs = zip(batch.input_features, batch.frames, strict=True)
         out += [torch.from_numpy(f[:, :n].T.astype(np.float16)) for f, n in pairs]
     return out

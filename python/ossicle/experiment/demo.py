@@ -10,17 +10,24 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ossicle import __build__, __version__
-from ossicle.audio import info, load_batch
+from ossicle.audio import info
 from ossicle.cache import WaveformCache, WaveformCacheKey
-from ossicle.data.clips import Clip, read_manifest
+from ossicle.data.errors import ManifestError
+from ossicle.data.formats.clip import contents
+from ossicle.data.load import Sound, load_recordings
+from ossicle.data.read import read
+from ossicle.data.recordings import Recording
+from ossicle.data.utterances import Utterance, Utterances
+from ossicle.errors import AudioError
 from ossicle.experiment.corpus import make_demo
+from ossicle.faults import Fault, RowName, count_line, reasons_of, write_ledger
 from ossicle.outputs import claim_folder
 from ossicle.progress import StageReport
 from ossicle.shard import Shard, ShardWriter
@@ -72,13 +79,15 @@ class DemoResult:
 
     Attributes:
         stages: In the order of the path.
-        facts: What `ossicle.info` says of each clip.
+        counts: Rows, clips and faults, in words.
+        facts: What `ossicle.info` says of each clip's recording.
         training: The alignment run.
         report: The picture; None without matplotlib.
         numbers: The same in JSON.
     """
 
     stages: list[StageTime]
+    counts: str
     facts: list[AudioInfo]
     training: TrainResult
     report: Path | None
@@ -90,10 +99,60 @@ class _Clock:
     stages: list[StageTime] = field(default_factory=list)
 
     @contextmanager
-    def time(self, name: str, clips: int, audio_seconds: float) -> Iterator[None]:
+    def time(self, name: str, lengths: Sequence[float]) -> Iterator[None]:
+        """Adds the time that a stage takes over clips of some lengths."""
         start = time.perf_counter()
         yield
-        self.stages.append(StageTime(name, time.perf_counter() - start, clips, audio_seconds))
+        seconds, audio_seconds = time.perf_counter() - start, sum(lengths)
+        if self.stages and self.stages[-1].name == name:
+            before = self.stages.pop()
+            seconds, audio_seconds = seconds + before.seconds, audio_seconds + before.audio_seconds
+            self.stages.append(StageTime(name, seconds, before.clips + len(lengths), audio_seconds))
+        else:
+            self.stages.append(StageTime(name, seconds, len(lengths), audio_seconds))
+
+
+@dataclass(frozen=True)
+class _Clips:
+    """The clips of a demonstration: no more than a batch of them is in memory.
+
+    Attributes:
+        said: What is said in which part of which recording.
+        facts: What `ossicle.info` says of the recordings.
+    """
+
+    said: Utterances
+    facts: list[AudioInfo]
+
+    @classmethod
+    def of(cls, said: Utterances) -> _Clips:
+        recordings = [cls._found(said, place).recording for place in range(len(said))]
+        return cls(said, [info(one.source) for one in recordings if one is not None])
+
+    @staticmethod
+    def _found(said: Utterances, place: int) -> Utterance:
+        found = said[place]
+        if isinstance(found, ManifestError):
+            raise found
+        return found
+
+    @property
+    def lengths(self) -> list[float]:
+        """Seconds of each, as it is cut."""
+        return [
+            min(one.segment.frames(fact.frames, fact.sample_rate) / fact.sample_rate, MAX_SECONDS)
+            for one, fact in zip(self.recordings(range(len(self.facts))), self.facts, strict=True)
+        ]
+
+    def recordings(self, places: Iterable[int]) -> list[Recording]:
+        """Some of them."""
+        found = [self._found(self.said, place).recording for place in places]
+        return [one for one in found if one is not None]
+
+    def batches(self) -> Iterator[range]:
+        """Places of clips, some at a time."""
+        for start in range(0, len(self.facts), BATCH):
+            yield range(start, min(start + BATCH, len(self.facts)))
 
 
 def run(
@@ -110,7 +169,8 @@ def run(
     Args:
         out: Folder of the corpus, the cache, the shard, ``report.png`` and ``report.json``: a new
             or an empty one, or one that an earlier call made.
-        data: Your own manifest: JSON lines with ``wav`` or ``audio_path``, and ``text``.
+        data: Your own: whatever `ossicle.data.read` reads, with texts. Rows that are no clips are
+            counted, and listed in ``skipped.jsonl``.
         clips: Size of the corpus that is made without ``data``.
         steps: Optimizer steps.
         seed: Of the corpus and of the training.
@@ -119,6 +179,7 @@ def run(
     Raises:
         InvalidArgumentError: ``out`` holds other things; nothing was touched.
         AudioError: A clip cannot be decoded; nothing is left out silently.
+        ManifestError: No row is a clip.
         LossDidNotFallError: The training did not learn.
     """
     out, report = claim(out), progress or (lambda *_: None)
@@ -126,17 +187,22 @@ def run(
         data = make_demo(
             out / "corpus", clips=clips, seed=seed, on_clip=lambda n: report("corpus", n, clips)
         )
-    rows = read_manifest(data)
-    facts = [info(row.path) for row in rows]
-    lengths = [min(fact.duration, MAX_SECONDS) for fact in facts]
+    said = Utterances(read(data))
+    write_ledger(out / "skipped.jsonl", [_fault(one) for one in said.faults])
+    clips_at_hand = _Clips.of(said)
     clock = _Clock()
-    keys = _decode_and_cache(rows, lengths, out / "cache", clock, report)
-    _shard(rows, lengths, out / "corpus.tar", clock, report)
-    _collate(rows, keys, lengths, out / "cache", clock, report)
-    training = _train(Path(data), out, lengths, steps, seed, clock, report)
+    keys = _decode_and_cache(clips_at_hand, out / "cache", clock, report)
+    _shard(clips_at_hand, out / "corpus.tar", clock, report)
+    _collate(clips_at_hand, keys, out / "cache", clock, report)
+    training = _train(Path(data), out, clips_at_hand.lengths, steps, seed, clock, report)
     picture = _picture(out, training, clock.stages)
-    numbers = _numbers(out, training, clock.stages, facts)
-    return DemoResult(clock.stages, facts, training, picture, numbers)
+    numbers = _numbers(out, training, clock.stages, clips_at_hand.facts)
+    counts = count_line(len(said.rows) + len(said.rows.faults), reasons_of(said.faults))
+    return DemoResult(clock.stages, counts, clips_at_hand.facts, training, picture, numbers)
+
+
+def _fault(error: ManifestError) -> Fault:
+    return Fault.of(error, RowName(error.row or 0))
 
 
 def claim(out: Path | str) -> Path:
@@ -149,70 +215,74 @@ def claim(out: Path | str) -> Path:
 
 
 def _decode_and_cache(
-    rows: list[Clip],
-    lengths: list[float],
-    folder: Path,
-    clock: _Clock,
-    report: StageReport,
+    clips: _Clips, folder: Path, clock: _Clock, report: StageReport
 ) -> list[WaveformCacheKey]:
     """Decodes all files, keeps them in a cache, and reads them back from it."""
-    cache = WaveformCache(folder)
+    cache, lengths = WaveformCache(folder), clips.lengths
     cache.clear()
-    keys = [_key(row.path) for row in rows]
-    waveforms = []
-    with clock.time("decode", len(rows), sum(lengths)):
-        for start in range(0, len(rows), BATCH):
-            paths = [row.path for row in rows[start : start + BATCH]]
-            batch = load_batch(paths, SAMPLE_RATE, duration=MAX_SECONDS)
-            waveforms += [w[:n] for w, n in zip(batch.waveforms, batch.lengths, strict=True)]
-            report("decode", len(waveforms), len(rows))
-    for key, waveform in zip(keys, waveforms, strict=True):
-        cache.put(key, waveform)
-    with clock.time("cache", len(rows), sum(lengths)):
+    keys = [_key(clips, place) for place in range(len(lengths))]
+    for places in clips.batches():
+        recordings = clips.recordings(places)
+        with clock.time("decode", [lengths[place] for place in places]):
+            sounds = _load(recordings)
+        for place, sound in zip(places, sounds, strict=True):
+            cache.put(keys[place], sound.waveform)
+        report("decode", places.stop, len(lengths))
+    with clock.time("cache", lengths):
         for done, key in enumerate(keys, 1):
             cache.get(key)
-            report("cache", done, len(rows))
+            report("cache", done, len(lengths))
     return keys
 
 
-def _shard(
-    rows: list[Clip], lengths: list[float], path: Path, clock: _Clock, report: StageReport
-) -> None:
+def _shard(clips: _Clips, path: Path, clock: _Clock, report: StageReport) -> None:
     """Packs the files into a shard as they are, and decodes them where they lie in it."""
-    extensions = [row.path.suffix[1:].lower() or "audio" for row in rows]
+    lengths, extensions = clips.lengths, []
     writer = ShardWriter(path, overwrite=True)
-    with clock.time("pack", len(rows), sum(lengths)), writer:
-        for number, (row, extension) in enumerate(zip(rows, extensions, strict=True)):
-            audio = row.path.read_bytes()
-            writer.write({"__key__": f"{number:06}", extension: audio, "text": row.text})
-            report("pack", number + 1, len(rows))
-    with clock.time("shard", len(rows), sum(lengths)), Shard(path) as shard:
-        for start in range(0, len(rows), BATCH):
-            part = enumerate(extensions[start : start + BATCH], start)
-            members = [shard.member(number, extension) for number, extension in part]
-            load_batch(members, SAMPLE_RATE, duration=MAX_SECONDS)
-            report("shard", start + len(members), len(rows))
+    with clock.time("pack", lengths), writer:
+        for place in range(len(lengths)):
+            row = clips.said.row(place)
+            name, audio = contents(row)
+            extensions.append(Path(name).suffix[1:].lower() or "audio")
+            writer.write({"__key__": f"{place:06}", extensions[-1]: audio, "text": row["text"]})
+            report("pack", place + 1, len(lengths))
+    with clock.time("shard", lengths), Shard(path) as shard:
+        for places in clips.batches():
+            recordings = zip(places, clips.recordings(places), strict=True)
+            _load([replace(r, source=shard.member(n, extensions[n])) for n, r in recordings])
+            report("shard", places.stop, len(lengths))
 
 
-def _key(path: Path) -> WaveformCacheKey:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return WaveformCacheKey(digest, SAMPLE_RATE, round(MAX_SECONDS * 1000), auto_resample=True)
+def _load(recordings: Sequence[Recording]) -> list[Sound]:
+    found = load_recordings(recordings, SAMPLE_RATE, max_seconds=MAX_SECONDS)
+    for one in found:
+        if isinstance(one, AudioError):
+            raise one
+    return [one for one in found if isinstance(one, Sound)]
+
+
+def _key(clips: _Clips, place: int) -> WaveformCacheKey:
+    (recording,) = clips.recordings([place])
+    digest = hashlib.sha256(contents(clips.said.row(place))[1])
+    if not recording.segment.is_whole:
+        digest.update(repr(recording.segment).encode())
+    length = round(MAX_SECONDS * 1000)
+    return WaveformCacheKey(digest.hexdigest(), SAMPLE_RATE, length, auto_resample=True)
 
 
 def _collate(
-    rows: list[Clip],
+    clips: _Clips,
     keys: list[WaveformCacheKey],
-    lengths: list[float],
     folder: Path,
     clock: _Clock,
     report: StageReport,
 ) -> None:
     """Batches for a Qwen2Audio model, waveforms from the cache, features by its processor."""
     from ossicle.collator import AudioLmCollator
-    from ossicle.experiment.tiny import AUDIO, tiny_qwen2_audio_processor, tiny_tokenizer
+    from ossicle.experiment.tiny import tiny_qwen2_audio_processor, tiny_tokenizer
 
-    words = {word for row in rows for word in row.text.split()}
+    texts, lengths = clips.said.texts(), clips.lengths
+    words = {word for text in texts for word in text.split()}
     collate = AudioLmCollator(
         processor=tiny_qwen2_audio_processor(tiny_tokenizer(sorted(words))),
         sample_rate=SAMPLE_RATE,
@@ -220,14 +290,19 @@ def _collate(
         waveform_cache=WaveformCache(folder),
         auto_resample=True,
     )
-    items = [
-        {"audio_path": row.path, "text": f"{AUDIO} {row.text}", "audio_blob_sha": key.blob_sha}
-        for row, key in zip(rows, keys, strict=True)
-    ]
-    with clock.time("collate", len(rows), sum(lengths)):
-        for start in range(0, len(items), BATCH):
-            collate(items[start : start + BATCH])
-            report("collate", min(start + BATCH, len(items)), len(items))
+    with clock.time("collate", lengths):
+        for places in clips.batches():
+            pairs = zip(places, clips.recordings(places), strict=True)
+            collate([_item(one, texts[place], keys[place]) for place, one in pairs])
+            report("collate", places.stop, len(lengths))
+
+
+def _item(recording: Recording, text: str, key: WaveformCacheKey) -> dict[str, Any]:
+    """A row as the collator takes it."""
+    from ossicle.experiment.tiny import AUDIO
+
+    audio = {"audio": recording.source, "text": f"{AUDIO} {text}"}
+    return audio | recording.segment.said | {"audio_blob_sha": key.blob_sha}
 
 
 def _train(
@@ -250,6 +325,10 @@ def _train(
         out=out / "align",
         overwrite=True,
         batch_size=BATCH,
+        on_error="skip",
+        too_long="cut",
+        # Of clips without number it would be as large as they are.
+        cache_bytes=1 << 26,
     )
     training = train(config, progress=lambda at: report("train", at.step, at.steps))
     # Loading the modules and the weights is no throughput: count what the steps took.

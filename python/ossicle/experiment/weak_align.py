@@ -19,7 +19,7 @@ from typing import Any, cast
 import torch
 
 from ossicle.atomic import write_text
-from ossicle.data.clips import Clip, read_manifest
+from ossicle.data.utterances import Utterance, utterances_of
 from ossicle.experiment.aligned_model import AlignedModel
 from ossicle.experiment.ctc_encoder import CtcConfig, train_encoder
 from ossicle.experiment.language_model import LanguageConfig, train_language_model
@@ -163,7 +163,7 @@ class _Experiment:
 
     def run(self) -> ExperimentResult:
         corpus = self._corpus()
-        train, held_out = read_manifest(corpus.train), read_manifest(corpus.held_out)
+        train, held_out = utterances_of(corpus.train), utterances_of(corpus.held_out)
         self._encoder(train, held_out)
         self._language(corpus.texts, held_out)
         projector = self._projector(corpus)
@@ -186,7 +186,7 @@ class _Experiment:
         self.stages["corpus"] = {"processor_seconds": seconds[0]}
         return spoken
 
-    def _encoder(self, train: Sequence[Clip], held_out: Sequence[Clip]) -> None:
+    def _encoder(self, train: Sequence[Utterance], held_out: Sequence[Utterance]) -> None:
         def run(folder: Path) -> dict[str, Any]:
             done = train_encoder(
                 train, held_out, folder, self.config.encoder, progress=self._reporter("encoder")
@@ -196,7 +196,7 @@ class _Experiment:
 
         self._stage("encoder", [asdict(self.config.corpus), asdict(self.config.encoder)], run)
 
-    def _language(self, texts: Path, held_out: Sequence[Clip]) -> None:
+    def _language(self, texts: Path, held_out: Sequence[Utterance]) -> None:
         def run(folder: Path) -> dict[str, Any]:
             done = train_language_model(
                 texts.read_text(encoding="utf-8").splitlines(),

@@ -37,10 +37,11 @@ class ExtractPlan:
         fingerprint: Of the encoder.
         layer: The hidden state: a number, or None for all.
         manifest_sha256: Of the manifest's rows.
-        rows: How many there are.
+        rows: How many there are; those that are no clips count.
         max_bytes: Of a shard.
         max_seconds: Of a clip.
         batch_seconds: Of sound in a forward pass: neighbours change a frame by a rounding.
+        too_long: What becomes of longer clips.
     """
 
     fingerprint: str
@@ -50,6 +51,7 @@ class ExtractPlan:
     max_bytes: int
     max_seconds: float
     batch_seconds: float
+    too_long: str = "drop"
 
 
 class ExtractOutput:
@@ -142,7 +144,8 @@ class ExtractOutput:
     def _check(self, plan: ExtractPlan) -> None:
         source = str(self.plan_path)
         try:
-            found = json.loads(self.plan_path.read_text(encoding="utf-8"))
+            # Older plans do not tell what all of them did.
+            found = {"too_long": "drop"} | json.loads(self.plan_path.read_text(encoding="utf-8"))
             made_by = str(found["fingerprint"])
         except (ValueError, KeyError, TypeError) as error:
             raise ExtractError(source, f"is not the plan of an extraction: {error}") from error

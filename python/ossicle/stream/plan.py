@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from ossicle.errors import InvalidArgumentError, one_of
 from ossicle.stream.batches import (
     BatchRule,
     RowCount,
-    Seconds,
     count_batches,
     make_batches,
     rule_of,
@@ -33,6 +31,7 @@ from ossicle.stream.batches import (
 from ossicle.stream.budgets import Floats
 from ossicle.stream.mixing import Mixture, apportion, interleaved, shares_of
 from ossicle.stream.permutation import Ints, RunPermutation, random_bits
+from ossicle.stream.pools import Pool
 from ossicle.stream.sources import Source
 from ossicle.stream.state import StreamState
 
@@ -81,57 +80,6 @@ class _Window(NamedTuple):
     source: npt.NDArray[np.int32]
     row: Ints
     offsets: Ints
-
-
-class _Pool:
-    """The rows of a source that are drawn, and what they cost."""
-
-    def __init__(self, source: Source, rule: BatchRule, on_too_long: str) -> None:
-        self.rows: npt.NDArray[np.int32 | np.int64] | None = None
-        self.costs = _costs(source, rule)
-        if source.where is not None:
-            self._keep(source.kept)
-        self.dropped = 0
-        if self.costs is not None:
-            self._check(source, rule, on_too_long)
-        self.count = len(source) if self.rows is None else len(self.rows)
-
-    def number(self, places: Ints) -> Ints:
-        """The numbers of the rows at some places among those that are drawn."""
-        return places if self.rows is None else self.rows[places].astype(np.int64)
-
-    def cost(self, rows: Ints) -> Floats:
-        """What rows cost."""
-        return np.ones(len(rows)) if self.costs is None else self.costs[rows]
-
-    def _keep(self, rows: Ints) -> None:
-        small = len(rows) == 0 or int(rows[-1]) < 2**31
-        self.rows = rows.astype(np.int32) if small else rows
-
-    def _check(self, source: Source, rule: BatchRule, on_too_long: str) -> None:
-        assert self.costs is not None
-        costs = self.costs if self.rows is None else self.costs[self.rows]
-        unknown = np.flatnonzero(~(np.isfinite(costs) & (costs >= 0)))
-        if len(unknown):
-            raise InvalidArgumentError(
-                f"{len(unknown)} of {len(costs)} rows of {source.name} have no length, the first "
-                f"is {_name(source, self.number(unknown[:1]))}: leave them out by where="
-            )
-        long = np.flatnonzero(costs > rule.budget)
-        if not len(long):
-            return
-        facts = (
-            f"{len(long)} of {len(costs)} rows of {source.name} are longer than the budget of "
-            f"{rule.budget:g} ({_name(source, self.number(long[:1]))} has {costs[long[0]]:g})"
-        )
-        if on_too_long == "raise":
-            advice = 'raise the budget, or pass on_too_long="alone" or "drop"'
-            raise InvalidArgumentError(f"{facts}: {advice}")
-        fate = "get batches of their own" if on_too_long == "alone" else "are left out"
-        warnings.warn(f"{facts} and {fate}", UserWarning, stacklevel=4)
-        if on_too_long == "drop":
-            self.dropped = len(long)
-            self._keep(self.number(np.flatnonzero(costs <= rule.budget)))
 
 
 class Plan:
@@ -190,7 +138,7 @@ class Plan:
         self.seed, self._rule = int(seed), rule_of(batch)
         self._run, self._sync = run, sync
         one_of("on_too_long", on_too_long, ("raise", "alone", "drop"))
-        self._pools = [_Pool(source, self._rule, on_too_long) for source in self.sources]
+        self._pools = [Pool(source, self._rule, on_too_long) for source in self.sources]
         sizes = [pool.count for pool in self._pools]
         shares = shares_of(sizes, [source.weight for source in self.sources], temperature)
         self.rows = sum(sizes) if epoch_rows is None else epoch_rows
@@ -480,17 +428,6 @@ def _sources_of(sources: Any) -> tuple[Source, ...]:
     return (Source(sources),)
 
 
-def _costs(source: Source, rule: BatchRule) -> Floats | None:
-    if isinstance(rule, RowCount):
-        return None
-    if isinstance(rule, Seconds):
-        return source.seconds if rule.cut_at is None else np.minimum(source.seconds, rule.cut_at)
-    import polars as pl
-
-    tokens = pl.col(rule.tokens) if isinstance(rule.tokens, str) else rule.tokens
-    return source.evaluate(tokens.cast(pl.Float64)).fill_null(float("nan")).to_numpy()
-
-
 def _ends(rows: int, window: int, rule: BatchRule) -> list[int]:
     """Where windows begin in the draws of an epoch, and the end."""
     if isinstance(rule, RowCount):
@@ -506,11 +443,6 @@ def _fixed(rule: BatchRule) -> dict[str, Any]:
         name: value for name, value in vars(rule).items() if name not in ("tokens", "cut_at")
     }
     return {"batch": type(rule).__name__, **settings}
-
-
-def _name(source: Source, rows: Ints) -> str:
-    [name] = source.ids(rows)
-    return f"row {rows[0]} ({name})"
 
 
 def _check(**numbers: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ossicle.train.stages import STAGES, StageName
 
-__all__ = ["TrainConfig"]
+__all__ = ["TrainConfig", "columns_of"]
 
 
 def _option(default: Any, section: str, text: str) -> Any:
@@ -46,9 +46,9 @@ class TrainConfig:
     data: Path | str = field(
         metadata={
             "section": "Data",
-            "help": "Clips with their texts: a manifest (.jsonl or .parquet, or a folder with "
-            "manifest.jsonl), shards (.tar, a folder or a pattern of them), or shards of features "
-            "that ossicle extract whisper wrote.",
+            "help": "Clips with their texts, in any format that ossicle data reads: a manifest, a "
+            "folder, shards (.tar, a folder or a pattern of them); or shards of features that "
+            "ossicle extract whisper wrote.",
         }
     )
     whisper: str = _model(
@@ -59,14 +59,23 @@ class TrainConfig:
         "What learns: align (projector and language model, the smoke), weak-align (the projector "
         "alone), full (both, at scale).",
     )
-    audio_column: str | None = _data(
-        None,
-        "Column of the audio paths; by default wav, audio_path, audio, path or audio_filepath.",
+    format: str | None = _data(None, "The format of the data; by default it is recognised.")
+    root: str | None = _data(
+        None, "The folder that paths are relative to; by default that of the manifest."
     )
+    columns: str | None = _data(
+        None, "What columns mean, as audio=my_path,text=words; by default known names are found."
+    )
+    audio_column: str | None = _data(None, "The same as columns audio=...")
     text_column: str | None = _data(
-        None, "Column of the texts, or member of a shard with one; by default text (or txt)."
+        None, "The same as columns text=...; of a shard it may be the ending of a member."
     )
-    max_seconds: float = _data(30.0, "Where clips are cut; 30 at most.")
+    max_seconds: float = _data(30.0, "The most of a clip that is taken; 30 at most.")
+    too_long: Literal["cut", "drop", "error"] = _data(
+        "error",
+        "What to do about clips of more than max_seconds, and of more positions than the language "
+        "model has: cut them (a clip keeps its whole text), leave them out, or end the run.",
+    )
     pad_to_seconds: float | None = _data(
         None,
         "Pads every clip with silence to this length, as Whisper does to 30; by default none.",
@@ -189,6 +198,13 @@ class TrainConfig:
             defaults = {name: v for name, v in defaults.items() if name != "max_batch_seconds"}
         return cls(**{**defaults, **values, "stage": stage})
 
+    @property
+    def column_names(self) -> dict[str, str]:
+        """The names of columns by what they mean, for `ossicle.data.read`."""
+        alone = {"audio": self.audio_column, "text": self.text_column}
+        told = {name: column for name, column in alone.items() if column is not None}
+        return told | columns_of(self.columns)
+
     def default(self, name: str) -> Any:
         """What ``name`` is in this stage where nothing is said."""
         (found,) = (f for f in fields(self) if f.name == name)
@@ -199,6 +215,7 @@ class TrainConfig:
 _CHOICES: dict[str, tuple[str, ...]] = {
     "stage": tuple(STAGES),
     "on_error": ("raise", "skip"),
+    "too_long": ("cut", "drop", "error"),
     "start": ("zero", "ignore"),
     "dtype": ("auto", "float32", "bfloat16"),
     "compile": ("off", "default", "reduce-overhead", "max-autotune", "aot_eager"),
@@ -215,6 +232,18 @@ _AT_LEAST_0 = (
 )
 _ABOVE_0 = ("lr", "max_batch_seconds", "peak_flops")
 _SHARES = ("warmdown", "final_lr")
+
+
+def columns_of(text: str | None) -> dict[str, str]:
+    """The columns in ``audio=my_path,text=words``.
+
+    Raises:
+        ValueError: It is not of this form.
+    """
+    pairs = [one.partition("=") for one in (text or "").split(",") if one.strip()]
+    if not all(meaning.strip() and column.strip() for meaning, _, column in pairs):
+        raise ValueError(f"columns must be like audio=my_path,text=words, not {text!r}")
+    return {meaning.strip(): column.strip() for meaning, _, column in pairs}
 
 
 def _check_choices(config: TrainConfig) -> None:
@@ -244,6 +273,7 @@ def _check_sense(config: TrainConfig) -> None:
     needs = ("resume", "save_every", "overwrite", "tensorboard")
     if config.out is None and any(_is_set(config, name) for name in needs):
         raise ValueError(f"{', '.join(needs[:-1])} and {needs[-1]} need a folder: out")
+    columns_of(config.columns)
     if config.resume and config.overwrite:
         raise ValueError("resume and overwrite exclude each other")
     if config.layer not in ("last", "all") and not config.layer.isdecimal():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import gc
+import importlib
 import os
 from typing import Any
 
@@ -68,6 +70,9 @@ def join(device: str | None) -> Processes:
         chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(chosen)
     if started and not dist.is_initialized():
+        # Functions of this module have the group of that moment as a default: imported later, as
+        # torch.compile does, it would hold the group for ever.
+        importlib.import_module("torch.distributed.nn.functional")
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
         # Not at the end of the run: a second group over the same store would wait for ever.
         atexit.register(_leave)
@@ -75,5 +80,13 @@ def join(device: str | None) -> Processes:
 
 
 def _leave() -> None:
+    """Ends the group, and with it gloo's threads, while the interpreter is whole.
+
+    Such a thread may drop the last reference to a tensor, for which it takes the GIL. While the
+    interpreter ends it gets none, and the process aborts with "terminate called without an active
+    exception". Threads are joined when the group's last reference goes: runs that are over must
+    hold none.
+    """
+    gc.collect()
     if dist.is_initialized():
         dist.destroy_process_group()

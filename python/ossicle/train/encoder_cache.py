@@ -77,6 +77,8 @@ class EncoderCache:
         self.encoder, self.device, self.dtype = encoder, device, dtype
         self._is_encoded, self._is_padded = is_encoded, is_padded
         self._kept: dict[int, Tensor] = {}
+        layers = () if encoder.layers is None else (encoder.layers,)
+        self._silence = torch.zeros(*layers, 0, encoder.d_model, dtype=dtype, device=device)
         self.watch = Stopwatch(device)
 
     def take(self, part: MicroBatch) -> tuple[Tensor, Tensor]:
@@ -94,7 +96,10 @@ class EncoderCache:
                 return self._forward(features, part.lengths), self._counts(part.lengths)
         with self.watch:
             new = dict(zip(part.new, self._each(features, part.lengths), strict=True))
-        rows = [new[n] if n in new else self._kept[row] for n, row in enumerate(part.rows)]
+        rows = [
+            new[n] if n in new else self._kept.get(row, self._silence)
+            for n, row in enumerate(part.rows)
+        ]
         # Copies, since a view would keep all of its part in memory.
         self._kept |= {part.rows[n]: new[n].clone() for n in new if part.rows[n] in part.keep}
         return pad_frames(rows, axis=-2)

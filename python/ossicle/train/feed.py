@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from ossicle.data.errors import ManifestError
 from ossicle.faults import Fault
 from ossicle.train.order import Order
+from ossicle.train.result import TooLongError
 from ossicle.train.sources import ClipSource, LoadedClip
 
-__all__ = ["Feed", "MicroBatch", "TextTokenizer", "collate_text", "pad_frames"]
+__all__ = ["Feed", "MicroBatch", "TextTokenizer", "collate_text", "must_raise", "pad_frames"]
 
 
 class TextTokenizer(Protocol):
@@ -42,7 +44,7 @@ class MicroBatch:
     Attributes:
         rows: Their numbers.
         new: Places among ``rows`` whose features are in ``features``; the encoder output of the
-            others is kept from before.
+            others is kept from before, or they are texts without sound.
         keep: Of ``new``, those whose encoder output is to be kept.
         features: Log-mel features (N, n_mels, T) of the new ones, or encoder frames (N, T, d) or
             (N, n, T, d) of all, zeros after each clip's own.
@@ -91,6 +93,8 @@ class Feed:
         rank: This process among ``world_size``: it takes every ``world_size``-th part.
         world_size: How many processes there are.
         on_error: ``"raise"`` a clip's error, or ``"skip"`` the clip and note it.
+        too_long: ``"error"`` raises a clip's `TooLongError`, ``"drop"`` notes it; ``"cut"`` cuts
+            its text at the language model's positions.
         prefetch: Steps to read ahead; 0 reads each when it is asked for.
         pin: Whether to put what a GPU will copy into pinned memory.
         frame_bytes: Bytes of encoder output for so many frames of features; None keeps none.
@@ -100,6 +104,7 @@ class Feed:
 
     Attributes:
         skipped: Clips that could not be used, by row; each once.
+        cut: Clips of which audio or text was cut, by row.
         seconds: Spent reading, so far.
         log_mel: The first clip's features, (n_mels, T); None before it was read.
     """
@@ -111,12 +116,14 @@ class Feed:
     rank: int = 0
     world_size: int = 1
     on_error: str = "raise"
+    too_long: str = "error"
     prefetch: int = 2
     pin: bool = False
     frame_bytes: Callable[[int], int] | None = None
     cache_bytes: int = 0
     max_positions: int = 1 << 30
     skipped: dict[int, Fault] = field(default_factory=dict)
+    cut: set[int] = field(default_factory=set)
     seconds: float = 0.0
     log_mel: Tensor | None = None
 
@@ -125,7 +132,7 @@ class Feed:
         self._bytes = 0
         self._axis = -2 if self.source.is_encoded else -1  # of time in features
 
-    def steps(self, first: int, last: int) -> Iterator[list[MicroBatch]]:
+    def steps(self, first: int, last: int) -> Generator[list[MicroBatch]]:
         """The parts of the steps ``first`` to ``last`` (not included), this process's alone.
 
         A part without a clip that can be used is left out.
@@ -187,13 +194,17 @@ class Feed:
             return None
         texts = [loaded[r][1] if r in loaded else self._kept[r].ids for r in usable]
         seconds = [loaded[r][0].seconds if r in loaded else self._kept[r].seconds for r in usable]
-        new = [n for n, row in enumerate(usable) if row in loaded]
+        new = [n for n, row in enumerate(usable) if row in loaded and self._length(loaded[row])]
         features, lengths = pad_frames([loaded[usable[n]][0].frames for n in new], self._axis)
         idx, targets = collate_text(texts)
         part = MicroBatch(
             tuple(usable), tuple(new), keep, features, lengths, idx, targets, sum(seconds)
         )
         return part.pin() if self.pin else part
+
+    def _length(self, loaded: tuple[LoadedClip, list[int]]) -> int:
+        """Frames of features; 0 of a text without sound."""
+        return loaded[0].frames.shape[self._axis]
 
     def _load(self, rows: list[int]) -> dict[int, tuple[LoadedClip, list[int]]]:
         """What can be used of some clips, with the ids of their texts."""
@@ -211,22 +222,29 @@ class Feed:
     ) -> tuple[LoadedClip, list[int]] | Exception:
         if isinstance(example, Exception):
             return example
-        if self.log_mel is None and not self.source.is_encoded:
+        frames = example.frames.shape[self._axis]
+        if self.log_mel is None and frames and not self.source.is_encoded:
             self.log_mel = example.frames
         try:
             ids = self.tokenizer.encode(example.text)
         except ValueError as error:  # lone surrogates
             return error
         name = self.source.row_name(row)
-        length = self.soft_tokens(example.frames.shape[self._axis]) + len(ids) - 1
-        if len(ids) < 2 or length > self.max_positions:
-            most = f"{length} positions, the language model has {self.max_positions}"
-            why = "its text has no tokens" if len(ids) < 2 else f"audio and text take {most}"
-            return ValueError(f"{name.id} (row {name.row}): {why}")
-        return example, ids
+        if len(ids) < 2:
+            return ManifestError("its text has no tokens", source=name.file, row=name.row)
+        soft = self.soft_tokens(frames)
+        room = self.max_positions - soft + 1  # the last id is no input
+        if len(ids) > room and (self.too_long != "cut" or room < 2):
+            length, most = soft + len(ids) - 1, self.max_positions
+            why = f"audio and text take {length} positions, the language model has {most}"
+            why = f"audio and text are too long: {why} (too_long=cut or drop)"
+            return TooLongError(f"{name.id} (row {name.row})", why)
+        if example.is_cut or len(ids) > room:
+            self.cut.add(row)
+        return example, ids[:room]
 
     def _refuse(self, row: int, error: Exception) -> None:
-        if self.on_error == "raise":
+        if must_raise(error, self.on_error, self.too_long):
             raise error
         self.skipped.setdefault(row, Fault.of(error, self.source.row_name(row)))
 
@@ -242,6 +260,11 @@ class Feed:
                 self._kept[row] = _KeptClip(ids, example.seconds)
                 kept.add(row)
         return frozenset(kept)
+
+
+def must_raise(error: Exception, on_error: str, too_long: str) -> bool:
+    """Whether a clip's error ends the run, rather than that the clip is left out."""
+    return too_long != "drop" if isinstance(error, TooLongError) else on_error == "raise"
 
 
 def collate_text(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -268,13 +291,13 @@ def pad_frames(clips: Sequence[Tensor], axis: int) -> tuple[Tensor, Tensor]:
             encoder's frames (T, d) or (n, T, d).
 
     Returns:
-        Features (B, ...) and the length of each clip, int64 (B,).
+        Features (B, ...), of one frame at least, and the length of each clip, int64 (B,).
     """
     lengths = [clip.shape[axis] for clip in clips]
     if not clips:
         return torch.zeros(0), torch.zeros(0, dtype=torch.int64)
     shape = list(clips[0].shape)
-    shape[axis] = max(lengths)
+    shape[axis] = max(1, *lengths)
     padded = clips[0].new_zeros(len(clips), *shape)
     for row, clip, length in zip(padded, clips, lengths, strict=True):
         row.narrow(axis, 0, length).copy_(clip)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import chain
 from typing import TypeAlias
 
 import torch
@@ -50,6 +52,9 @@ class HeldOut:
         frames: Of the encoder, for the feed's batches.
         batches: How many there are.
         evaluate: What is measured; by default `losses_of_control`.
+
+    Attributes:
+        source: Of the clips.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class HeldOut:
         batches: int,
         evaluate: Evaluate | None,
     ) -> None:
+        self.source: ClipSource = feed.source
         self._modules, self._feed, self._frames = modules, feed, frames
         self._count, self._evaluate = batches, evaluate or losses_of_control
 
@@ -79,14 +85,15 @@ class HeldOut:
         was_training = model.training
         model.eval()
         try:
-            return dict(self._evaluate(self._modules, self._batches()))
+            with closing(self._batches()) as batches:
+                return dict(self._evaluate(self._modules, batches))
         finally:
             model.train(was_training)
 
-    def _batches(self) -> Iterator[ControlBatch]:
+    def _batches(self) -> Generator[ControlBatch]:
         device, is_any = self._frames.device, False
-        for parts in self._feed.steps(0, self._count):
-            for part in parts:
+        with closing(self._feed.steps(0, self._count)) as steps:
+            for part in chain.from_iterable(steps):
                 is_any = True
                 frames, lengths = self._frames.take(part)
                 idx, targets = part.idx.to(device), part.targets.to(device)

@@ -11,15 +11,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ossicle.errors import TrainingError
+from ossicle.faults import count_line
 
 __all__ = [
     "LossDidNotFallError",
+    "TooLongError",
     "TrainProgress",
     "TrainResult",
     "TrainingError",
     "TrainingInterrupted",
     "TrainingTerminated",
 ]
+
+
+class TooLongError(TrainingError):
+    """A clip is longer than what is taken, or with its text than the language model's positions.
+
+    Attributes:
+        name: The clip.
+        reason: What is too long.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name, self.reason = name, reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.reason)
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -58,6 +76,7 @@ class TrainProgress:
             where a signal has asked the run to end after this step.
         step: Optimizer steps taken.
         steps: Optimizer steps of the whole run.
+        counts: Rows, clips and faults of the data, in words, once it is read.
         loss: Of the latest step whose loss is known, in nats a token; None before the first.
         figures: What the logs say of the latest steps, by name.
     """
@@ -67,6 +86,7 @@ class TrainProgress:
     steps: int
     loss: float | None
     figures: Mapping[str, float] = field(default_factory=dict)
+    counts: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,8 +101,11 @@ class TrainResult:
         stage_seconds: Seconds by stage, apart from each other: load, wait (for clips), encode,
             train, evaluate, save; of the first process.
         feed_seconds: Seconds that the background spent reading clips, beside the stages.
-        clips: Clips of the data.
-        skipped: Clips that could not be used, each counted once.
+        rows: Of the data.
+        clips: Those that could be used, as far as this run has met them: ``rows - skipped``.
+        skipped: Those that could not, each counted once.
+        faults: How many of them have each reason.
+        cut: Clips that were cut at ``max_seconds``, or their texts at the model's positions.
         remarks: How many clips have each reason for a remark (`ossicle.AudioInfo`), where their
             headers were read: with a budget of seconds or tokens.
         audio_seconds: Seconds of audio that this call's steps trained on, over all processes; a
@@ -112,7 +135,10 @@ class TrainResult:
     parameters: int
     device: str
     feed_seconds: float = 0.0
+    rows: int = 0
     skipped: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
+    cut: int = 0
     remarks: dict[str, int] = field(default_factory=dict)
     processes: int = 1
     is_first: bool = True
@@ -128,6 +154,11 @@ class TrainResult:
         from ossicle.train.notebook import page_of_result
 
         return page_of_result(self)
+
+    @property
+    def counts(self) -> str:
+        """Rows, clips and faults with their reasons, in words."""
+        return count_line(self.rows, self.faults)
 
     @property
     def loss_drop(self) -> float:

@@ -20,6 +20,10 @@ from ossicle.train.stages import STAGES
 __all__ = ["History", "identity", "projector_config", "restore", "save"]
 
 
+_LATER = ("too_long",)
+"""What older checkpoints do not tell."""
+
+
 @dataclass
 class History:
     """What a run has measured so far.
@@ -46,7 +50,14 @@ def identity(setup: Setup) -> dict[str, Any]:
     """What the losses depend on; a checkpoint of another identity is another run's."""
     config, modules = setup.config, setup.modules
     same = ["seed", "lr", "stage", "optimizer", "weight_decay", "warmup", "warmdown", "final_lr"]
-    same += ["clip", "max_seconds", "pad_to_seconds", "max_batch_seconds", "max_batch_tokens"]
+    same += [
+        "clip",
+        "too_long",
+        "max_seconds",
+        "pad_to_seconds",
+        "max_batch_seconds",
+        "max_batch_tokens",
+    ]
     if config.lm in (None, "random"):
         same += ["depth", "head_dim", "max_seq_len", "window_pattern"]
     if config.warmdown:
@@ -152,7 +163,11 @@ def _fill(setup: Setup, tensors: Mapping[str, dict[str, Tensor]]) -> None:
 
 def _check(saved: checkpoint.Checkpoint, ours: Mapping[str, Any], steps: int) -> None:
     theirs = saved.meta["identity"]
-    differ = [name for name in ours if ours[name] != theirs.get(name)]
+    differ = [
+        name
+        for name in ours
+        if ours[name] != theirs.get(name) and not (name in _LATER and name not in theirs)
+    ]
     if differ:
         pairs = "; ".join(f"{n} was {theirs.get(n)}, is {ours[n]}" for n in differ)
         raise CheckpointError(f"{saved.path} is of another run: {pairs}")

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ossicle.faults import Fault
+from ossicle.faults import Fault, count_line, reasons_of
 from ossicle.model.encoder import load_encoder
 from ossicle.train.config import TrainConfig
 from ossicle.train.distributed import Processes
 from ossicle.train.encoder_cache import EncoderCache
-from ossicle.train.feed import Feed
+from ossicle.train.feed import Feed, must_raise
 from ossicle.train.flops import StepFlops, peak_flops
 from ossicle.train.heldout import Evaluate, HeldOut
 from ossicle.train.modules import Modules, activation_dtype, build_modules
@@ -80,11 +80,13 @@ class Setup:
             dtype=activation_dtype(config, device),
             layer=config.layer,
         )
-        source = open_source(config.data, config, encoder)
+        # A projector learns nothing of a text without sound.
+        trains_lm = STAGES[config.stage].trains_lm
+        source = open_source(config.data, config, encoder, with_texts=trains_lm)
         modules = build_modules(config, encoder, device)
         optimizer = build_optimizer(
             modules.model.projector,
-            modules.model.gpt if STAGES[config.stage].trains_lm else None,
+            modules.model.gpt if trains_lm else None,
             config.optimizer,
             lr=config.lr,
             weight_decay=config.weight_decay,
@@ -101,6 +103,14 @@ class Setup:
         self.flops = StepFlops(self.modules.encoder, model.projector, model.gpt)
         self.peak = peak_flops(self.processes.device, self.config.peak_flops)
         self.held_out = None if self.config.eval_data is None else self._make_held_out(evaluate)
+
+    def counts(self) -> str:
+        """Rows, clips and faults so far of the data, in words, a line each for ``eval_data``."""
+        lines = [_counted(self.source, self.skipped)]
+        if self.held_out is not None:
+            held_out = self.held_out.source
+            lines.append(f"{_counted(held_out, {})}, held out")
+        return "\n".join(lines)
 
     @property
     def trained(self) -> dict[str, Tensor]:
@@ -148,7 +158,7 @@ class Setup:
             self.budget,
             is_tokens=self.config.max_batch_tokens is not None,
             seed=seed,
-            may_drop=self.config.on_error == "skip",
+            may_drop=self.config.too_long == "drop" or self.config.on_error == "skip",
         )
         if not sampler.num_batches:
             raise TrainingError(f"no clip of {self.config.data} can be used")
@@ -157,12 +167,17 @@ class Setup:
     def _lengths(self) -> NDArray[np.float64]:
         """Seconds of each clip, or its positions in the language model."""
         seconds = self.source.seconds()
-        if self.config.max_batch_tokens is None:
+        silent = seconds == 0
+        is_tokens = self.config.max_batch_tokens is not None
+        if not is_tokens and not silent.any():
             return seconds
         texts = (len(self.modules.tokenizer.encode(text)) for text in self.source.texts())
-        frames = np.ceil(seconds * self.modules.encoder.frames_per_second)
-        soft = np.ceil(frames / self.modules.model.projector.stack)
-        return soft + np.fromiter(texts, np.float64)
+        tokens = np.fromiter(texts, np.float64)
+        rate, stack = self.modules.encoder.frames_per_second, self.modules.model.projector.stack
+        if not is_tokens:
+            # A text without sound takes as many positions as so many seconds of audio.
+            return np.where(silent, tokens * stack / rate, seconds)
+        return np.ceil(np.ceil(seconds * rate) / stack) + tokens
 
     def _skip_unusable(self, lengths: NDArray[np.float64]) -> None:
         """Notes, or raises, what has no length; notes what is longer than the budget."""
@@ -170,7 +185,7 @@ class Setup:
             (found,) = self.source.load([row])
             if not isinstance(found, Exception):
                 found = TrainingError("its length is not known")
-            if self.config.on_error == "raise":
+            if must_raise(found, self.config.on_error, self.config.too_long):
                 raise found
             self._skip(row, found)
         budget = self.budget or math.inf
@@ -200,6 +215,7 @@ class Setup:
             rank=self.processes.rank,
             world_size=self.processes.count,
             on_error=self.config.on_error,
+            too_long=self.config.too_long,
             prefetch=prefetch,
             pin=self.processes.device.type == "cuda",
             frame_bytes=None if source.is_encoded else frame_bytes,
@@ -222,5 +238,10 @@ class Setup:
         source = open_source(str(config.eval_data), config, self.modules.encoder)
         order = HeldOut.order(source, config.eval_clips)
         feed = self._make_feed(source, order, prefetch=1)
-        alone = replace(feed, rank=0, world_size=1, skipped={})
+        alone = replace(feed, rank=0, world_size=1, skipped={}, cut=set())
         return HeldOut(self.modules, alone, self._make_cache(source), len(order), evaluate)
+
+
+def _counted(source: ClipSource, skipped: dict[int, Fault]) -> str:
+    faults = [*source.skipped, *skipped.values()]
+    return count_line(len(source) + len(source.skipped), reasons_of(faults))

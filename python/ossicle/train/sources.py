@@ -1,10 +1,10 @@
-"""Where clips and their texts come from: manifests, shards of recordings, shards of features."""
+"""Where clips and their texts come from: rows of any format, shards of features."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,18 +14,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ossicle.audio import AudioSource
 from ossicle.audio.remarks import count_reasons
-from ossicle.data.clips import Clip, clips_of, manifest_sha256
 from ossicle.data.errors import ManifestError
-from ossicle.errors import AudioError, InvalidArgumentError
+from ossicle.data.paths import paths_of
+from ossicle.data.read import read
+from ossicle.data.recordings import Recording, header_of, samples_at
+from ossicle.data.utterances import Utterance, Utterances
+from ossicle.errors import AudioError, AudioFileNotFoundError
 from ossicle.faults import Fault, RowName
-from ossicle.features.mel import SAMPLE_RATE, WHISPER_SETTINGS, load_features
+from ossicle.features.mel import SAMPLE_RATE, WHISPER_SETTINGS, FeatureBatch
+from ossicle.features.recordings import recording_features
 from ossicle.model.encoder import Encoder
-from ossicle.shard import AUDIO_EXTENSIONS, Shard
+from ossicle.shard import Shard
 from ossicle.shard.encoder_features import FRAMES, FeatureShards
 from ossicle.stream.lengths import audio_lengths
 from ossicle.train.config import TrainConfig
+from ossicle.train.result import TooLongError
 
 __all__ = [
     "AudioClips",
@@ -38,6 +42,8 @@ __all__ = [
 ]
 
 FRAME_SECONDS = 0.02  # of an encoder's frame
+# A length is rounded to a sample, at the rate of the file and at that of the features.
+_ROUNDING_SECONDS = 4 / SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +54,13 @@ class LoadedClip:
         frames: Log-mel features, float32 (n_mels, T), or an encoder's frames, (T, d) or (n, T, d).
         text: What is said in it.
         seconds: Its length.
+        is_cut: Whether the recording goes on after it, and its text may.
     """
 
     frames: Tensor
     text: str
     seconds: float
+    is_cut: bool = False
 
 
 class ClipSource(Protocol):
@@ -87,7 +95,7 @@ class ClipSource(Protocol):
         ...
 
     def seconds(self) -> NDArray[np.float64]:
-        """The length of every clip, (N,), NaN where its header cannot be read."""
+        """The length of every clip, (N,), NaN where it has none that can be used."""
         ...
 
     def load(self, rows: Sequence[int]) -> list[LoadedClip | Exception]:
@@ -100,80 +108,114 @@ class AudioClips:
     """Clips whose log-mel features are computed when they are asked for.
 
     Attributes:
-        clips: What is said where; of shards the path is that of the shard.
-        recordings: Where each is decoded from; by default its path.
+        utterances: What is said where. A text without sound is a clip of no frames.
         n_mels: Mel bins.
-        max_seconds: Where clips are cut.
+        max_seconds: What a clip may take.
         pad_to_seconds: What they are padded to with silence; None pads none.
         threads: To decode on; None takes one a processor.
+        too_long: What becomes of longer clips: ``"cut"``, or a `TooLongError` of each.
         skipped: See `ClipSource`.
         remarks: See `ClipSource`.
     """
 
-    clips: list[Clip]
-    recordings: Sequence[AudioSource] | None = None
+    utterances: Utterances
     n_mels: int = 80
     max_seconds: float = 30.0
     pad_to_seconds: float | None = None
     threads: int | None = None
-    skipped: list[Fault] = field(default_factory=list)
+    too_long: str = "error"
+    skipped: list[Fault] = field(init=False)
     is_encoded: bool = field(default=False, init=False)
     remarks: dict[str, int] = field(default_factory=dict, init=False)
 
+    def __post_init__(self) -> None:
+        faults = self.utterances.faults
+        self.skipped = [Fault.of(one, RowName(one.row or 0)) for one in faults]
+        # What is padded is cut there, too.
+        self._most = min(self.max_seconds, self.pad_to_seconds or self.max_seconds)
+
     def __len__(self) -> int:
-        return len(self.clips)
+        return len(self.utterances)
 
     @property
     def sha256(self) -> str:
-        """64 hex digits over names and texts in their order."""
-        return manifest_sha256(self.clips)
+        """64 hex digits over names, segments and texts in their order."""
+        return self.utterances.sha256
 
     def row_name(self, row: int) -> RowName:
         """How the ledger calls a clip."""
-        clip = self.clips[row]
-        return RowName(clip.row, clip.name, str(clip.path))
+        found = self.utterances[row]
+        if isinstance(found, ManifestError):
+            return RowName(found.row or 0, file=found.source)
+        return RowName(found.row, found.name, found.file)
 
     def texts(self) -> list[str]:
         """The text of every clip."""
-        return [clip.text for clip in self.clips]
+        return self.utterances.texts()
 
     def seconds(self) -> NDArray[np.float64]:
-        """The length of every clip as it is cut, (N,), from headers; NaN where that fails."""
-        rows = [self._recording(row) for row in range(len(self))]
+        """The length of every clip, (N,), from headers; NaN where that fails or is too long."""
+        rows = (self.utterances.row(row) for row in range(len(self)))
         lengths = audio_lengths(rows, threads=self.threads, on_error="collect")
         self.remarks, found = count_reasons(lengths.remarks), lengths.seconds
+        if self.too_long != "cut":
+            found = np.where(found > self._most + _ROUNDING_SECONDS, np.nan, found)
         if self.pad_to_seconds is not None:
-            return np.where(np.isnan(found), np.nan, self.pad_to_seconds)
+            return np.where(np.isnan(found) | (found == 0), found, self.pad_to_seconds)
         return np.minimum(found, self.max_seconds)
 
     def load(self, rows: Sequence[int]) -> list[LoadedClip | Exception]:
         """Decodes some clips, all of them in one call that releases the GIL."""
-        found = load_features(
-            [self._recording(row) for row in rows],
+        told = [self.utterances[row] for row in rows]
+        decoded = iter(self._decode([one for one in told if _has_sound(one)]))
+        silence = torch.zeros(self.n_mels, 0)
+        return [
+            one
+            if isinstance(one, Exception)
+            else next(decoded)
+            if _has_sound(one)
+            else LoadedClip(silence, one.text, 0.0)
+            for one in told
+        ]
+
+    def _decode(self, heard: list[Any]) -> list[LoadedClip | Exception]:
+        if not heard:
+            return []
+        found = recording_features(
+            [one.recording for one in heard],
             n_mels=self.n_mels,
             pad_to_seconds=self.pad_to_seconds,
-            duration=self.max_seconds,
+            max_seconds=self._most,
             threads=self.threads,
             on_error="collect",
         )
-        features = torch.from_numpy(found.input_features)
-        out: list[LoadedClip | Exception] = []
-        for at, (row, error) in enumerate(zip(rows, found.errors, strict=True)):
-            if error is not None:
-                out.append(error)
-                continue
-            if not found.lengths[at]:
-                clip = self.clips[row]
-                reason = "the clip has no samples"
-                out.append(ManifestError(reason, source=str(clip.path), row=clip.row))
-                continue
-            own = int(found.frames[at]) if self.pad_to_seconds is None else features.shape[2]
-            seconds = int(found.lengths[at]) / SAMPLE_RATE
-            out.append(LoadedClip(features[at, :, :own], self.clips[row].text, seconds))
-        return out
+        return [self._clip(one, found, at) for at, one in enumerate(heard)]
 
-    def _recording(self, row: int) -> AudioSource:
-        return self.clips[row].path if self.recordings is None else self.recordings[row]
+    def _clip(self, one: Any, found: FeatureBatch, at: int) -> LoadedClip | Exception:
+        error, samples = found.errors[at], int(found.lengths[at])
+        if error is not None:
+            return error
+        if not samples:
+            return ManifestError("the clip has no samples", source=one.file, row=one.row)
+        # Only what fills the limit can be longer: its header is read again.
+        most = round(self._most * SAMPLE_RATE)
+        whole = samples if samples < most else _samples(one.recording)
+        if whole > most and self.too_long != "cut":
+            length = f"{whole / SAMPLE_RATE:g} s, at most {self._most:g} s are taken"
+            why = f"the clip is too long: {length} (too_long=cut or drop)"
+            return TooLongError(f"{one.name} (row {one.row})", why)
+        features = torch.from_numpy(found.input_features[at])
+        own = int(found.frames[at]) if self.pad_to_seconds is None else features.shape[1]
+        seconds = samples / SAMPLE_RATE
+        return LoadedClip(features[:, :own], one.text, seconds, is_cut=whole > most)
+
+
+def _has_sound(one: Utterance | Exception) -> bool:
+    return isinstance(one, Utterance) and one.recording is not None
+
+
+def _samples(recording: Recording) -> int:
+    return samples_at(recording, header_of(recording), SAMPLE_RATE)
 
 
 @dataclass
@@ -225,18 +267,25 @@ class ExtractedClips:
 
 
 def open_source(
-    data: Path | str, config: TrainConfig, encoder: Encoder, *, on_error: str | None = None
+    data: Path | str,
+    config: TrainConfig,
+    encoder: Encoder,
+    *,
+    on_error: str | None = None,
+    with_texts: bool = False,
 ) -> ClipSource:
     """The clips of ``data``, in whichever form it has.
 
     Args:
-        data: A manifest, shards of recordings or shards of features, as `TrainConfig.data` says.
+        data: Whatever `ossicle.data.read` reads, or shards of features.
         config: How they are read.
         encoder: Whose features they become, or must be.
         on_error: By default as ``config`` says.
+        with_texts: Whether texts without sound are clips.
 
     Raises:
-        ManifestError: If a row is no clip and none may be left out, or none is one.
+        ManifestError: If a row is no clip and none may be left out, or none is one; or the format
+            is unknown.
         FingerprintError: If the features are another encoder's.
         AudioError: If a shard cannot be read.
         FileNotFoundError: If there is no such data.
@@ -245,32 +294,26 @@ def open_source(
     if paths and _holds_features(paths):
         return ExtractedClips(FeatureShards(paths, encoder.fingerprint))
     _check_extractor(encoder)
-    rows, recordings = _shard_rows(paths, config.text_column) if paths else (None, None)
-    if rows is None:
-        rows = list(clips_of(data, audio=config.audio_column, text=config.text_column))
-    kept = [n for n, row in enumerate(rows) if isinstance(row, Clip)]
-    errors = [row for row in rows if isinstance(row, ManifestError)]
-    if errors and ((on_error or config.on_error) == "raise" or not kept):
-        raise errors[0]
+    rows = read(data, config.format, root=config.root, columns=config.column_names)
+    utterances = Utterances(rows, with_texts=with_texts)
+    if utterances.faults and (on_error or config.on_error) == "raise":
+        raise utterances.faults[0]
     return AudioClips(
-        [row for row in rows if isinstance(row, Clip)],
-        None if recordings is None else [recordings[n] for n in kept],
+        utterances,
         encoder.n_mels,
         config.max_seconds,
         config.pad_to_seconds,
         config.threads,
-        [Fault.of(error, RowName(error.row or 0)) for error in errors],
+        config.too_long,
     )
 
 
 def shard_paths(data: Path | str) -> list[Path]:
-    """The shards that ``data`` means: one, a folder of them or a pattern; none for a manifest."""
-    path = Path(data)
-    if "*" in path.name:
-        return sorted(one for one in path.parent.glob(path.name) if one.suffix == ".tar")
-    if path.is_dir() and not (path / "manifest.jsonl").exists():
-        return sorted(path.glob("*.tar"))
-    return [path] if path.suffix == ".tar" else []
+    """The shards that ``data`` means: one, a folder of them or a pattern; none of other formats."""
+    paths = paths_of(data) or []
+    if len(paths) == 1 and paths[0].is_dir() and not (paths[0] / "manifest.jsonl").exists():
+        return sorted(paths[0].glob("*.tar"))
+    return paths if all(path.suffix == ".tar" for path in paths) else []
 
 
 def check_exists(data: Path | str) -> None:
@@ -279,9 +322,9 @@ def check_exists(data: Path | str) -> None:
     Raises:
         FileNotFoundError: If there is not.
     """
-    if not shard_paths(data):
-        path = Path(data)
-        (path / "manifest.jsonl" if path.is_dir() else path).open("rb").close()
+    for path in paths_of(data) or []:
+        if not path.exists():
+            raise AudioFileNotFoundError("no such file or folder", source=str(path))
 
 
 def _holds_features(paths: Sequence[Path]) -> bool:
@@ -297,49 +340,3 @@ def _check_extractor(encoder: Encoder) -> None:
                 f"the features of {encoder.name} are not Whisper's own: {name} is {found}, not "
                 f"{expected}; extract them first (ossicle extract whisper) and train on those"
             )
-
-
-def _shard_rows(
-    paths: Iterable[Path], text: str | None
-) -> tuple[list[Clip | ManifestError], list[Any]]:
-    rows: list[Clip | ManifestError] = []
-    recordings = []
-    for path in paths:
-        shard = Shard(path)
-        for number, key in enumerate(shard.keys()):
-            recording, row = None, len(rows)
-            try:
-                recording = shard.member(number, _audio_member(shard, number))
-                rows.append(Clip(path, _text_of(shard, number, text), row, key))
-            except (ValueError, TypeError) as error:
-                reason = getattr(error, "reason", error)
-                why = f"sample {key!r}: {reason}"
-                rows.append(ManifestError(why, source=str(path), row=row))
-            recordings.append(recording)
-    if not rows:
-        raise InvalidArgumentError("the shards have no samples")
-    return rows, recordings
-
-
-def _audio_member(shard: Shard, number: int) -> str:
-    names = shard.extensions(number)
-    found = [name for name in names if name.rpartition(".")[2] in AUDIO_EXTENSIONS]
-    if len(found) != 1:
-        raise ValueError(f"it has {len(found)} recordings: {', '.join(names)}")
-    return found[0]
-
-
-def _text_of(shard: Shard, number: int, name: str | None) -> str:
-    """The text of a sample: a member of its own, or a field of its JSON."""
-    names = shard.extensions(number)
-    for member in (name,) if name else ("text", "txt"):
-        if member in names:
-            return _check_text(shard.read(number, member).decode("utf-8").strip())
-    fields = json.loads(shard.read(number, "json")) if "json" in names else {}
-    return _check_text(fields.get(name or "text"))
-
-
-def _check_text(text: Any) -> str:
-    if not isinstance(text, str) or not text:
-        raise ValueError("it has no text")
-    return text

@@ -43,6 +43,7 @@ _AT_SCALE = {
     "save_every": 500,
     "loss_drop_min": None,
     "on_error": "skip",
+    "too_long": "drop",
 }
 
 STAGES: dict[StageName, Stage] = {

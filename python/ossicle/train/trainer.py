@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import cast
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ossicle.faults import reasons_of
 from ossicle.outputs import refuse_same_file
 from ossicle.train import checkpoint, resume, run_files
 from ossicle.train.checkpoint import CheckpointError
@@ -108,12 +109,13 @@ class _Run:
         self.seconds = dict.fromkeys(("load", "wait", "encode", "train", "evaluate", "save"), 0.0)
         self.stop = Stop(lambda: self._report("stop"), is_patient=processes.count > 1)
         self._pending: list[Tensor] = []
-        self._soft_tokens = 0
+        self._soft_tokens, self._counts = 0, ""
         self._check_out()
         check_packages(config)
         self._report("load")
         self.setup = Setup.of(config, processes, evaluate)
         self.model = self.setup.modules.model
+        self._counts = self.setup.counts()
         self.identity = resume.identity(self.setup) if self.out is not None else {}
 
     def _check_out(self) -> None:
@@ -149,6 +151,7 @@ class _Run:
                 self._train(start_step, log)
         finally:
             log.close()
+            self.replica = self.model  # the other holds the group of the processes
         return self._finish(start_step)
 
     def _open(self, out: Path) -> None:
@@ -178,19 +181,23 @@ class _Run:
         if self.processes.count == 1:
             return self.model
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(self.model, device_ids=ids, broadcast_buffers=False)
+        replica = DistributedDataParallel(self.model, device_ids=ids)
+        # No step changes them. The argument of this name is deprecated, and its successor unknown
+        # to older versions; the attribute is in all.
+        replica.broadcast_buffers = False
+        return replica
 
     def _train(self, start_step: int, log: RunLog) -> None:
         self._report("encode")
-        steps = self.setup.feed.steps(start_step, self.config.steps)
-        self._mark()
-        for step in range(start_step, self.config.steps):
-            start = time.perf_counter()
-            parts = next(steps)
-            self.counts.wait += time.perf_counter() - start
-            norm = self._step(step, parts)
-            self._after(step + 1, norm, log)
-        next(steps, None)  # lets the background thread end
+        # Closing it ends its thread, also where an error ends the run.
+        with closing(self.setup.feed.steps(start_step, self.config.steps)) as steps:
+            self._mark()
+            for step in range(start_step, self.config.steps):
+                start = time.perf_counter()
+                parts = next(steps)
+                self.counts.wait += time.perf_counter() - start
+                norm = self._step(step, parts)
+                self._after(step + 1, norm, log)
 
     def _after(self, step: int, norm: Tensor, log: RunLog) -> None:
         is_last = step == self.config.steps
@@ -230,7 +237,9 @@ class _Run:
     def _report(self, stage: str) -> None:
         loss = self.history.losses[-1] if self.history.losses else None
         done = len(self.history.losses) + len(self._pending)
-        self._progress(TrainProgress(stage, done, self.config.steps, loss, self.figures))
+        self._progress(
+            TrainProgress(stage, done, self.config.steps, loss, self.figures, self._counts)
+        )
 
     def _mark(self) -> None:
         """From here on time is the steps'."""
@@ -380,7 +389,9 @@ class _Run:
         self._mark()
 
     def _gather_skipped(self) -> None:
-        for found in self.processes.gather(dict(self.setup.skipped)):
+        own = dict(self.setup.skipped), set(self.setup.feed.cut)
+        for found, cut in self.processes.gather(own):
+            self.setup.feed.cut |= cut
             for row, skipped in found.items():
                 self.setup.skipped.setdefault(row, skipped)
 
@@ -393,13 +404,16 @@ class _Run:
             start_step=start_step,
             seconds=time.perf_counter() - self.start,
             stage_seconds=self.seconds,
-            clips=len(source),
+            rows=len(source) + len(source.skipped),
+            clips=len(source) - len(self.setup.skipped),
             audio_seconds=self.total.audio_seconds,
             soft_tokens=self._soft_tokens,
             parameters=sum(p.numel() for p in self.setup.trained.values()),
             device=str(self.device),
             feed_seconds=feed.seconds,
             skipped=len(skipped),
+            faults=reasons_of(skipped),
+            cut=len(feed.cut),
             remarks=source.remarks,
             processes=self.processes.count,
             is_first=self.processes.is_first,
