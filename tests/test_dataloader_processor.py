@@ -84,16 +84,27 @@ def test_what_is_no_processor_is_refused() -> None:
     class Nameless(Pitch):
         name = ""
 
+    class OfItsSettings(Pitch):
+        @property
+        def name(self) -> str:  # type: ignore[override]
+            return f"pitch_{self.config['floor']}"
+
+    for kind in (Nameless, OfItsSettings):
+        with pytest.raises(ProcessorError, match="no `name` that its class alone tells"):
+            registry.register(kind)
+    assert registry.register(OfItsSettings, name="floors") is OfItsSettings
+    assert registry.names() == ["floors"]
+
+
+def test_a_name_may_be_a_property() -> None:
     class ByProperty(Pitch):
         @property
         def name(self) -> str:  # type: ignore[override]
             return "by_property"
 
-    for kind in (Nameless, ByProperty):
-        with pytest.raises(ProcessorError, match="no class attribute"):
-            registry.register(kind)
-    assert registry.register(ByProperty, name="by_property") is ByProperty
-    assert registry.names() == ["by_property"]
+    registry = ProcessorRegistry()
+    assert registry.register(ByProperty) is ByProperty
+    assert registry.create("by_property").name == "by_property"
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

@@ -118,10 +118,19 @@ def _check(kind: Any) -> None:
 
 
 def _own_name(kind: Any) -> str:
-    if not isinstance(kind.name, str) or not kind.name:
-        why = "has no class attribute `name`: register(..., name=...)"
+    name = _constant(kind) if isinstance(kind.name, property) else kind.name
+    if not isinstance(name, str) or not name:
+        why = "has no `name` that its class alone tells: register(..., name=...)"
         raise ProcessorError(f"{kind.__module__}.{kind.__qualname__} {why}")
-    return kind.name
+    return name
+
+
+def _constant(kind: Any) -> Any:
+    """What a property gives of a processor without its settings; None where it needs them."""
+    try:
+        return kind.name.fget(object.__new__(kind))
+    except Exception:  # of whatever the property does
+        return None
 
 
 def _describe(point: importlib.metadata.EntryPoint) -> str:
