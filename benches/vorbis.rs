@@ -7,7 +7,7 @@
 mod folder;
 
 use divan::Bencher;
-use ossicle::{Decoder, Source};
+use ossicle::{Decoder, Mix, Source};
 use symphonia::core::audio::{Audio, GenericAudioBufferRef};
 use symphonia::core::codecs::audio::well_known::CODEC_ID_VORBIS;
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
@@ -23,7 +23,7 @@ fn main() {
 fn ours(bencher: Bencher<'_, '_>, path: &str, mono: bool) {
     let bytes = std::fs::read(path).unwrap_or_default();
     let open = || Decoder::open(Source::from_bytes("clip", &bytes));
-    bencher.bench(|| open()?.decode(0..u64::MAX, mono));
+    bencher.bench(|| open()?.decode(0..u64::MAX, if mono { Mix::Mean } else { Mix::All }));
 }
 
 #[divan::bench(args = folder::clips("vorbis"))]

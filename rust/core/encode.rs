@@ -12,6 +12,10 @@ use crate::error::{Error, Result};
 
 /// Frames in one FLAC block.
 const BLOCK: usize = 4096;
+/// The same of 24 bits. The encoder's estimates of partitions stop at 28 bits each and are added up in 32:
+/// of more than 16 partitions, each of 64 frames at least, loud noise wraps around, and the worst parameter
+/// is taken for the best (a frame of megabytes, which no reader takes).
+const WIDE_BLOCK: usize = 1024;
 
 /// Writes `samples`, `channels` planes one after the other, as `"wav"` or `"flac"`.
 ///
@@ -137,12 +141,13 @@ fn flac(samples: &[f32], channels: usize, sample_rate: u32, bits: u32) -> Result
         bits as usize,
         sample_rate as usize,
     );
-    let mut stream = flacenc::encode_with_fixed_block_size(&config, source, BLOCK)
+    let block = if bits > 16 { WIDE_BLOCK } else { BLOCK };
+    let mut stream = flacenc::encode_with_fixed_block_size(&config, source, block)
         .map_err(|error| failed(error.to_string()))?;
     // RFC 9639, section 8.2: the shorter last block does not count, and readers take two different
     // sizes for a stream of variable blocks.
     let info = stream.stream_info_mut();
-    info.set_block_sizes(BLOCK, BLOCK)
+    info.set_block_sizes(block, block)
         .map_err(|error| failed(error.to_string()))?;
     let mut sink = ByteSink::new();
     stream
