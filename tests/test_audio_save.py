@@ -1,6 +1,7 @@
 """What `save` writes, other decoders read, and so do we."""
 
 import ast
+import io
 import re
 import shutil
 import subprocess
@@ -147,3 +148,25 @@ def test_the_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     last, _, told = block.strip().splitlines()[-1].partition("  # ")
     assert eval(last, names) == ast.literal_eval(told)
     assert sorted(one.suffix for one in tmp_path.iterdir()) == [".flac", ".opus", ".wav"]
+
+
+LOUD = {
+    "white": lambda noise: noise,
+    "near full scale": lambda noise: np.sign(noise) * (1 - np.abs(noise) * 1e-3),
+    "clipped": lambda noise: noise * 9,
+    "bursts": lambda noise: noise * (np.arange(noise.shape[-1]) // 3_000 % 2),
+    "quiet": lambda noise: noise * 1e-4,
+}
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("kind", LOUD)
+def test_flac_is_never_longer_than_its_samples(kind: str, channels: int, bits: int) -> None:
+    noise = np.random.default_rng(7).standard_normal((channels, 21_600))
+    waveform = np.clip(LOUD[kind](noise), -1, 1).astype(np.float32)
+    data = encode(waveform, 48_000, "flac", bits_per_sample=bits)
+    assert len(data) < waveform.size * bits / 8 * 1.01 + 100
+    found, _ = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    assert np.array_equal(ossicle.load(data, mono=False)[0], found.T)
+    assert np.abs(found.T - waveform).max() <= 2.0 ** (1 - bits)

@@ -4,18 +4,18 @@
 mod opus;
 
 use flacenc::bitsink::ByteSink;
-use flacenc::component::BitRepr;
-use flacenc::error::Verify;
-use flacenc::source::MemSource;
+use flacenc::component::{BitRepr, Frame, Stream, StreamInfo};
+use flacenc::config::Encoder;
+use flacenc::encode_fixed_size_frame;
+use flacenc::error::{Verified, Verify};
+use flacenc::source::{Context, FrameBuf, MemSource, Source};
 
 use crate::error::{Error, Result};
 
 /// Frames in one FLAC block.
 const BLOCK: usize = 4096;
-/// The same of 24 bits. The encoder's estimates of partitions stop at 28 bits each and are added up in 32:
-/// of more than 16 partitions, each of 64 frames at least, loud noise wraps around, and the worst parameter
-/// is taken for the best (a frame of megabytes, which no reader takes).
-const WIDE_BLOCK: usize = 1024;
+/// More than the header of a frame and those of eight subframes take.
+const FRAME_HEAD_BITS: usize = 512;
 
 /// Writes `samples`, `channels` planes one after the other, as `"wav"` or `"flac"`.
 ///
@@ -130,28 +130,64 @@ fn write_samples(file: &mut Vec<u8>, samples: &[f32], channels: usize, bits: u32
 }
 
 fn flac(samples: &[f32], channels: usize, sample_rate: u32, bits: u32) -> Result<Vec<u8>> {
-    let failed = |what: String| Error::invalid(format!("the FLAC encoder failed: {what}"));
-    let config = flacenc::config::Encoder::default();
-    let config = config
-        .into_verified()
-        .map_err(|(_, error)| failed(error.to_string()))?;
-    let source = MemSource::from_samples(
+    let mut source = MemSource::from_samples(
         &interleaved(samples, channels, bits),
         channels,
         bits as usize,
         sample_rate as usize,
     );
-    let block = if bits > 16 { WIDE_BLOCK } else { BLOCK };
-    let mut stream = flacenc::encode_with_fixed_block_size(&config, source, block)
-        .map_err(|error| failed(error.to_string()))?;
+    let mut stream = Stream::new(sample_rate as usize, channels, bits as usize).map_err(failed)?;
     // RFC 9639, section 8.2: the shorter last block does not count, and readers take two different
     // sizes for a stream of variable blocks.
     let info = stream.stream_info_mut();
-    info.set_block_sizes(block, block)
-        .map_err(|error| failed(error.to_string()))?;
+    info.set_block_sizes(BLOCK, BLOCK).map_err(failed)?;
+    let frames = FlacFrames::new()?;
+    let block = FrameBuf::with_size(channels, BLOCK).map_err(failed)?;
+    let mut read = (block, Context::new(bits as usize, channels));
+    while source.read_samples(BLOCK, &mut read).map_err(failed)? > 0 {
+        let number = read.1.current_frame_number().unwrap_or_default();
+        stream.add_frame(frames.encode(&read.0, number, stream.stream_info())?);
+    }
+    let info = stream.stream_info_mut();
+    info.set_md5_digest(&read.1.md5_digest());
+    info.set_total_samples(samples.len() / channels);
+    info.set_block_sizes(BLOCK, BLOCK).map_err(failed)?;
     let mut sink = ByteSink::new();
-    stream
-        .write(&mut sink)
-        .map_err(|error| failed(error.to_string()))?;
+    stream.write(&mut sink).map_err(failed)?;
     Ok(sink.into_inner())
+}
+
+/// Encodes blocks, none of them longer than its samples are.
+struct FlacFrames {
+    shortest: Verified<Encoder>,
+    stored: Verified<Encoder>,
+}
+
+impl FlacFrames {
+    fn new() -> Result<Self> {
+        let verified = |config: Encoder| config.into_verified().map_err(|(_, error)| failed(error));
+        let mut stored = Encoder::default();
+        stored.subframe_coding.use_fixed = false;
+        stored.subframe_coding.use_lpc = false;
+        Ok(Self {
+            shortest: verified(Encoder::default())?,
+            stored: verified(stored)?,
+        })
+    }
+
+    fn encode(&self, block: &FrameBuf, number: usize, info: &StreamInfo) -> Result<Frame> {
+        let encode = |config| encode_fixed_size_frame(config, block, number, info).map_err(failed);
+        let frame = encode(&self.shortest)?;
+        // The encoder adds up estimates in 32 bits: of loud noise they wrap around, and a parameter is
+        // taken that makes megabytes of a frame, which no reader takes.
+        let bits = block.filled_size() * info.channels() * (info.bits_per_sample() + 1);
+        if frame.count_bits() > bits + FRAME_HEAD_BITS {
+            return encode(&self.stored);
+        }
+        Ok(frame)
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::invalid(format!("the FLAC encoder failed: {error}"))
 }
