@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use ossicle::{Decoder, Source};
+use ossicle::{Decoder, Mix, Source};
 use symphonia::core::audio::conv::FromSample;
 use symphonia::core::audio::{Audio, GenericAudioBufferRef};
 use symphonia::core::codecs::CodecParameters;
@@ -48,7 +48,7 @@ fn symphonia(bytes: &'static [u8]) -> Outcome<Vec<f32>> {
 
 fn ours(bytes: &'static [u8]) -> Outcome<Vec<f32>> {
     let decoder = Decoder::open(Source::from_bytes("clip", bytes))?;
-    let planes = decoder.decode(0..u64::MAX, true)?;
+    let planes = decoder.decode(0..u64::MAX, Mix::Mean)?;
     Ok(planes.into_iter().next().unwrap_or_default())
 }
 

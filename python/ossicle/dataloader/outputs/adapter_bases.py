@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from ossicle.data.errors import DataError, MetadataError
+from ossicle.data.forks import refuse_after_fork
 from ossicle.data.npz import read_npz
 from ossicle.data.rows_by_id import RowsById
 from ossicle.dataloader.outputs.processor import FeatureProcessor
@@ -17,7 +18,6 @@ from ossicle.dataloader.outputs.stage_tables import (
     StageTable,
     check_rows,
     collect,
-    refuse_after_fork,
 )
 from ossicle.dataloader.types import MetadataDict, WavID
 from ossicle.progress import Progress, Report, reporting

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ossicle.atomic import replacing
 from ossicle.data.errors import ManifestError
+from ossicle.data.forks import refuse_after_fork
 from ossicle.data.polars_errors import reading
 from ossicle.dataloader.outputs.joins import (
     Conflict,
@@ -17,7 +18,7 @@ from ossicle.dataloader.outputs.joins import (
     join_by_id,
     unmatched_of,
 )
-from ossicle.dataloader.outputs.stage_tables import ID, refuse_after_fork
+from ossicle.dataloader.outputs.stage_tables import ID
 from ossicle.dataloader.types import WavID
 
 if TYPE_CHECKING:

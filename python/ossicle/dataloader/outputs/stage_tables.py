@@ -5,49 +5,26 @@ Polars is imported by the functions that need it and never after a fork, where i
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ossicle.data.columns import COLUMNS
-from ossicle.data.errors import DataError, ManifestError, MissingStageError
+from ossicle.data.errors import ManifestError, MissingStageError
+from ossicle.data.forks import refuse_after_fork
 from ossicle.data.polars_errors import reading
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["ID", "StageTable", "check_rows", "collect", "refuse_after_fork"]
+__all__ = ["ID", "StageTable", "check_rows", "collect"]
 
 ID = "wav_id"
 """What every table's column of names is called here."""
 
 # What a column may hold by the name of its kind, and what a column of nulls becomes.
 _DEFAULTS = {"text": "String", "number": "Float64", "count": "Int64", "flag": "Boolean"}
-_forked_with_polars = False
-
-
-def _note_fork() -> None:
-    global _forked_with_polars
-    _forked_with_polars = "polars" in sys.modules
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
-
-
-def refuse_after_fork() -> None:
-    """Raises in a process that cannot run Polars.
-
-    Raises:
-        DataError: It was forked off one that had Polars, whose threads are gone; the first
-            query would wait for them for ever.
-    """
-    if _forked_with_polars:
-        why = "Polars does not run in a forked worker: call prepare() before the workers start"
-        raise DataError(why)
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ import numpy as np
 
 from ossicle.atomic import flush, replacing
 from ossicle.data.errors import MetadataError
+from ossicle.data.forks import refuse_after_fork
 from ossicle.data.npz import Npz
 from ossicle.data.polars_errors import reading
 from ossicle.dataloader.outputs.processor import FeatureProcessor
-from ossicle.dataloader.outputs.stage_tables import refuse_after_fork
 from ossicle.dataloader.types import MetadataDict, WavID
 
 __all__ = [
