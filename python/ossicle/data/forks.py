@@ -1,4 +1,4 @@
-"""Forked processes, in which Polars hangs: its threads are not there, and a query waits for them."""
+"""Forked processes, where Polars hangs: its threads are gone, and a query waits for them."""
 
 from __future__ import annotations
 

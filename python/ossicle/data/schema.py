@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ossicle.data.audio_column import in_place
 from ossicle.data.columns import CUT_FROM, SCHEMA
 from ossicle.data.errors import ManifestError
+from ossicle.data.forks import refuse_after_fork
 from ossicle.data.pieces import Found, Piece
 from ossicle.data.reading import Reading
 from ossicle.data.recordings_in import Recordings, recordings_in
@@ -24,11 +25,22 @@ _INTEGERS = ("channel", "sample_rate")
 
 def in_schema(found: Iterable[Found], reading: Reading) -> Iterator[Found]:
     """Pieces in the schema, and what is wrong with the rows that do not fit it."""
-    for piece in found:
+    for piece in _unforked(found):
         if isinstance(piece, ManifestError):
             yield piece
         else:
             yield from _fitted(piece, reading)
+
+
+def _unforked(found: Iterable[Found]) -> Iterator[Found]:
+    """The same, or an error where a process that was forked would read on, and hang."""
+    pieces = iter(found)
+    while True:
+        refuse_after_fork("read all rows, as len(rows) does,")
+        piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
 
 
 def _fitted(piece: Piece, reading: Reading) -> Iterator[Found]:
