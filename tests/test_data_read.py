@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 import ossicle
 from ossicle.data import (
     SCHEMA,
+    DataError,
     ManifestError,
     Rows,
     Segment,
@@ -574,3 +576,30 @@ def test_a_part_of_a_message_says_its_segment(folder: Path) -> None:
     rows = read([{"messages": [{"role": "user", "content": [part]}]}], root=folder)
     assert rows[0].messages == [{"role": "user", "content": [{"type": "audio"}]}]
     assert rows[0].recordings[0].segment == Segment(0.25, 0.5)
+
+
+def test_a_fork_reads_no_further(tmp_path: Path) -> None:
+    manifest = tmp_path / "rows.jsonl"
+    manifest.write_text("".join(f'{{"audio": "{n}.wav", "text": "{n}"}}\n' for n in range(3)))
+    known, unread = read(manifest), read(manifest)
+    assert len(known) == 3
+
+    def told(rows: Rows) -> str:
+        try:
+            return " ".join(row.text for row in rows)
+        except DataError as error:
+            return str(error)
+
+    def fork(rows: Rows) -> str:
+        reader, writer = os.pipe()
+        if (child := os.fork()) == 0:
+            os.write(writer, told(rows).encode())
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            found = pipe.read().decode()
+        os.waitpid(child, 0)
+        return found
+
+    assert fork(known) == "0 1 2"
+    assert "read all rows, as len(rows) does, before the workers start" in fork(unread)
