@@ -349,7 +349,7 @@ def _sentence(source: RowSource, known: Summary) -> str:
     """All rows in a line, and in one each their splits and languages."""
     parts = [f"{source.name}: {source.format}, {known.rows:,} rows"]
     if known.timed:
-        whole = "" if known.timed == known.rows else f" of {known.timed:,} that say how long"
+        whole = "" if known.timed == known.rows else f" in the {known.timed:,} rows with a duration"
         parts.append(_hours(known.seconds) + whole)
     if known.sound < known.rows:
         parts.append(f"{known.rows - known.sound:,} without sound")

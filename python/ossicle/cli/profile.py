@@ -82,12 +82,12 @@ def _print(found: Profile) -> None:
         total = sum(one.work().values())
         stages.add_row(name, str(one.clips), *(f"{value:.2f}" for value in (total, *times)))
     console.print(stages)
-    rates = ", ".join(f"{n} threads {rate:,.1f}" for n, rate in sorted(found.scaling.items()))
+    rates = ", ".join(f"{rate:,.1f} on {n}" for n, rate in sorted(found.scaling.items()))
     lines = [
         f"{found.clips_per_second:,.1f} clips a second on {found.threads} threads, "
-        f"{found.audio_seconds / found.seconds:,.0f} s of audio",
+        f"{found.audio_seconds / found.seconds:,.0f} s of audio a second",
         f"first batch after {found.first_batch:.2f} s, {found.padding:.1%} padding",
-        f"clips a second: {rates}",
+        f"clips a second by threads: {rates}",
         f"{len(found.faults)} clips cannot be decoded" if found.faults else "",
         found.verdict,
     ]

@@ -155,7 +155,7 @@ def _histogram(name: str, values: Sequence[float]) -> str:
         for at, count in enumerate(counts.tolist())
     ]  # fmt: skip
     shapes += [_text(0, 106, f"{edges[0]:.1f}"), _text(width - 30, 106, f"{edges[-1]:.1f}")]
-    return f"<b>{escape(name)}</b>{_svg(112, shapes, width)}"
+    return f"<div><b>{escape(name)}</b></div>{_svg(112, shapes, width)}"
 
 
 def _counts(name: str, values: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ossicle.audio.resampling import check_rate
 from ossicle.data.arrays import Lookup, Strings
-from ossicle.data.errors import SampleError
+from ossicle.data.errors import MetadataError, SampleError
 from ossicle.data.frames import Table
 from ossicle.data.recordings import header_of, samples_at
 from ossicle.data.segments import Segment
@@ -297,7 +297,11 @@ class RawFileLoader(FeatureLoader):
         own = self.waveforms.load_metadata(wav_id)
         if self.missing == "empty" and self._known.find(wav_id) is None:
             return own
-        return own | self.metadata.load_metadata(wav_id)
+        try:
+            return own | self.metadata.load_metadata(wav_id)
+        except MetadataError as error:
+            error.add_note('missing="empty" loads recordings that have no metadata, too')
+            raise
 
     def segment(self, wav_id: WavID) -> Segment:
         """The segment of its file that the manifest of the waveforms says."""
