@@ -232,7 +232,7 @@ def test_a_step_without_clips_and_a_loss_that_is_none_are_errors(
     with pytest.raises(TrainingError, match=r"step \d has no clip that can be used: .*gone"):
         run(replace(config, batch_size=1, steps=10))
     result = run(replace(config, batch_size=None, out=tmp_path))
-    assert (result.clips, result.skipped) == (5, 3)
+    assert (result.rows, result.clips, result.skipped) == (5, 2, 3)
     ledger = read_ledger(tmp_path / "skipped.jsonl")
     assert [fault.row for fault in ledger] == [0, 1, 2]
     assert all("gone.wav" in (fault.file or "") and fault.reason for fault in ledger)
