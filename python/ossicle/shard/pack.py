@@ -27,6 +27,7 @@ from ossicle.errors import (
     InvalidArgumentError,
     check_on_error,
 )
+from ossicle.faults import count_line
 from ossicle.outputs import refuse_same_file
 from ossicle.pooled import in_order
 from ossicle.shard.sounds import EncodedSound, as_flac, as_it_is, cut_out
@@ -65,10 +66,8 @@ class PackResult(NamedTuple):
     def summary(self) -> str:
         """A line for people: rows, samples, and faults with their reasons."""
         reasons = Counter(_kind(failed.error) for failed in self.errors)
-        why = "; ".join(f"{count:,} x {reason}" for reason, count in reasons.most_common(5))
-        rows, lost = self.samples + len(self.errors), len(self.errors)
-        text = f"{rows:,} rows = {self.samples:,} samples + {lost:,} faults"
-        return text + (why and f" ({why})")
+        rows = self.samples + len(self.errors)
+        return count_line(rows, dict(reasons.most_common()), "samples")
 
 
 def _kind(error: AudioError) -> str:
