@@ -105,6 +105,8 @@ def test_tokens_of_each_clip_are_counted_as_the_processor_expands(
     name: str, counts: list[int]
 ) -> None:
     processor, _ = family(name)
+    if name == "GLM-ASR":  # a token is made of eight mel frames
+        counts = [max(count, 1_500) for count in counts]
     rows = [row_of(name, count, seed=i) for i, count in enumerate(counts)]
     batch = collator_of(processor)(rows)
     audio = processor.tokenizer.convert_tokens_to_ids(processor.audio_token)

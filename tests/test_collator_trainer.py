@@ -271,7 +271,7 @@ def test_the_example_runs(
 def test_the_page_runs_as_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "trainers.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) == 20
+    assert len(blocks) == 21
     monkeypatch.chdir(folder)
     names: dict[str, Any] = {}
     for block in blocks:

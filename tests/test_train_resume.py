@@ -259,11 +259,11 @@ warnings.simplefilter("error", FutureWarning)
 torch.set_num_threads(1)
 import ossicle.train.sources as sources
 from ossicle.train import TrainConfig, distributed, run
-loaded, native = [], sources.load_features
-def counted(paths, *args, **kwargs):
-    loaded.extend(path.name for path in paths)
-    return native(paths, *args, **kwargs)
-sources.load_features = counted
+loaded, native = [], sources.recording_features
+def counted(recordings, *args, **kwargs):
+    loaded.extend(recording.name.rpartition("/")[2] for recording in recordings)
+    return native(recordings, *args, **kwargs)
+sources.recording_features = counted
 out, configs = sys.argv[1], json.loads(sys.argv[2])
 results = [run(TrainConfig(**config)) for config in configs]
 distributed._leave()
