@@ -115,9 +115,7 @@ def settled(recording: Recording) -> Recording:
     finally:
         if begin is not None:
             recording.source.seek(begin)
-    is_whole = part.frames(header.frames, header.sample_rate) == header.frames
-    duration = None if is_whole else part.duration
-    return replace(recording, segment=Segment(0.0, duration, part.channel))
+    return replace(recording, segment=part.of(header.frames, header.sample_rate))
 
 
 def recordings_of(row: Mapping[str, Any]) -> list[Recording]:
@@ -355,11 +353,6 @@ def part_of(recording: Recording) -> Segment | None:
     if segment.is_whole:
         return None
     header = header_of(recording)
-    try:
-        segment.check(header.frames / header.sample_rate)
-    except InvalidArgumentError as error:
-        error.source = error.source or recording.name
-        raise
     is_mono = segment.channel is None or header.channels == 1
     frames = segment.frames(header.frames, header.sample_rate)
     return None if is_mono and frames == header.frames else segment._replace(may_be_whole=False)

@@ -98,6 +98,12 @@ class Segment(NamedTuple):
         """Samples of it, of a recording of ``whole`` samples at a rate, as `ossicle.load` gives."""
         return self._count(whole - min(round(self.offset * sample_rate), whole), sample_rate)
 
+    def of(self, frames: int, sample_rate: int) -> Segment:
+        """What it is of a recording of so many samples at a rate: all of it, or the part said."""
+        if self.frames(frames, sample_rate) == frames:
+            return Segment(channel=self.channel)
+        return self._replace(may_be_whole=False)
+
     def samples(self, sample_rate: int) -> int:
         """The least samples that it has where it lies within its recording."""
         if self.duration is None or self.may_be_whole:

@@ -8,7 +8,6 @@ from typing import Literal
 
 from ossicle.audio.arguments import raise_first
 from ossicle.data.recordings import Recording, Samples, header_of, segments
-from ossicle.data.segments import Segment
 from ossicle.errors import AudioError, InvalidArgumentError
 from ossicle.features.mel import FeatureBatch, load_features
 
@@ -74,7 +73,4 @@ def _exact(recording: Recording) -> Recording:
     if not segment.offset and segment.duration is None:
         return recording
     header = header_of(recording)
-    is_whole = segment.frames(header.frames, header.sample_rate) == header.frames
-    whole = Segment(channel=segment.channel)
-    exact = whole if is_whole else segment._replace(may_be_whole=False)
-    return replace(recording, segment=exact)
+    return replace(recording, segment=segment.of(header.frames, header.sample_rate))
