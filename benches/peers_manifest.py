@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
+import contest
 import harness
 import numpy as np
 import polars as pl
 import typer
 from peers_batch import all_processors
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 PACKAGES = ("ossicle", "polars", "pandas", "pyarrow", "numpy")
 METHOD = """\
@@ -36,7 +31,6 @@ same with maintain_order="left"; checked: with validate="1:1"; pandas: read_parq
 merge. build: the tables of four stages with their own names, failed rows left out, joined, and
 filtered by five conditions, one of them on labels in JSON text.""".replace("\n", " ")
 PEERS = ("polars", "polars in order", "polars checked", "pandas")
-MIB = 1 << 20
 _CONTESTANT = Path(__file__).with_name("manifest_contestant.py")
 CATEGORIES = ("music", "other", "silence", "vehicle")
 PARTS = (("duration", "speech_ratio"), ("n_segments",), ("snr", "c50"), ("prob",))
@@ -107,62 +101,8 @@ def _columns(stage: str, rows: int, rng: np.random.Generator) -> dict[str, Any]:
 # --- the race
 
 
-def race(work: str, folder: Path, rounds: int) -> dict[str, list[dict[str, Any]]]:
-    """What each contestant took in each round."""
-    names, shuffle = [harness.OURS, *PEERS], random.Random(0).shuffle
-    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for _ in track(range(rounds), work, transient=True):
-        shuffle(names)
-        for name in names:
-            taken[name].append(_run(work, name, folder))
-    expected = taken[harness.OURS][0]
-    for name, results in taken.items():
-        for found in results:
-            if (found["rows"], found["sums"]) != (expected["rows"], expected["sums"]):
-                raise RuntimeError(f"{work}: {name} gives other rows than ours: {found}")
-    return taken
-
-
-def _run(work: str, name: str, folder: Path) -> dict[str, Any]:
-    command = [sys.executable, str(_CONTESTANT), work, name, str(folder)]
-    environment = {key: value for key, value in os.environ.items() if "NUM_THREADS" not in key}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{work}: {name} ended with {done.returncode}: {done.stderr[-2000:]}")
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
-
-
-def rows_of(title: str, taken: dict[str, list[dict[str, Any]]]) -> list[harness.Row]:
-    """A row of processor time and one of the wall's."""
-    made = []
-    for clock in ("cpu", "wall"):
-        row = harness.Row(f"{title}, {clock.upper() if clock == 'cpu' else clock}")
-        for name, results in taken.items():
-            times = [result[clock] for result in results]
-            row.seconds[name], row.rounds = min(times), len(times)
-            if name != harness.OURS:
-                ours = [result[clock] for result in taken[harness.OURS]]
-                ratios = (peer / our for peer, our in zip(times, ours, strict=True))
-                row.ratios[name] = statistics.median(ratios)
-        made.append(row)
-    return made
-
-
-def peaks(taken: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
-    return {
-        name: statistics.median(result["peak"] for result in results) / MIB
-        for name, results in taken.items()
-    }
-
-
-def show_peaks(memory: dict[str, dict[str, float]], console: Console) -> None:
-    table = Table(title="peak memory, MiB")
-    for heading in ("", harness.OURS, *PEERS):
-        table.add_column(heading, justify="right" if heading else "left")
-    for title, found in memory.items():
-        table.add_row(title, *(f"{found[name]:,.0f}" for name in (harness.OURS, *PEERS)))
-    console.print(table)
+def _is_same(found: dict[str, Any], expected: dict[str, Any]) -> bool:
+    return bool((found["rows"], found["sums"]) == (expected["rows"], expected["sums"]))
 
 
 def main(
@@ -193,12 +133,15 @@ def main(
         ):
             with tempfile.TemporaryDirectory() as name:
                 make(Path(name), count)
-                taken = race(work, Path(name), rounds)
+                taken = contest.race(
+                    _CONTESTANT, [harness.OURS, *PEERS], work, Path(name), rounds, _is_same
+                )
             title = f"{work}, {count:,} rows"
-            rows += rows_of(title, taken)
-            memory[title] = peaks(taken)
+            rows.append(contest.row_of(f"{title}, CPU", taken))
+            rows.append(contest.row_of(f"{title}, wall", taken, "wall"))
+            memory[title] = contest.peaks(taken)
     harness.show("manifest", rows, PEERS, console)
-    show_peaks(memory, console)
+    contest.show_peaks(memory, PEERS, console)
     facts["peak MiB"] = {
         title: ", ".join(f"{name} {found[name]:,.0f}" for name in (harness.OURS, *PEERS))
         for title, found in memory.items()

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
+import contest
 import harness
 import polars as pl
 import typer
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 from rows_contestant import READERS
 
 PACKAGES = ("ossicle", "polars", "datasets", "lhotse", "pyarrow")
@@ -32,7 +27,6 @@ to_dicts; json.loads: all lines before the first sample, as NeMo reads a manifes
 cuts with a recording and a supervision each, and the same lazily. Ours checks each row: times,
 paths, types, and keeps what is wrong as faults.""".replace("\n", " ")
 PEERS = ("datasets", "datasets streaming", "polars, dicts", "json.loads", "lhotse", "lhotse lazy")
-MIB = 1 << 20
 _CONTESTANT = Path(__file__).with_name("rows_contestant.py")
 
 
@@ -71,61 +65,10 @@ def _cut(row: dict[str, Any]) -> dict[str, Any]:
     return {**cut, "supervisions": [said], "recording": recording, "type": "MonoCut"}
 
 
-def race(work: str, folder: Path, rounds: int) -> dict[str, list[dict[str, Any]]]:
-    """What each contestant took in each round."""
-    names, shuffle = list(READERS[work.partition(" ")[0]]), random.Random(0).shuffle
-    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for _ in track(range(rounds), work, transient=True):
-        shuffle(names)
-        for name in names:
-            taken[name].append(_run(work, name, folder))
-    expected = taken[harness.OURS][0]
-    for name, results in taken.items():
-        for found in results:
-            is_same = found["rows"] == expected["rows"]
-            is_same = is_same and abs(found["sums"][0] - expected["sums"][0]) < 0.01
-            if not is_same:
-                raise RuntimeError(f"{work}: {name} gives other rows than ours: {found}")
-    return taken
-
-
-def _run(work: str, name: str, folder: Path) -> dict[str, Any]:
-    command = [sys.executable, str(_CONTESTANT), work, name, str(folder)]
-    environment = {key: value for key, value in os.environ.items() if "NUM_THREADS" not in key}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{work}: {name} ended with {done.returncode}: {done.stderr[-2000:]}")
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
-
-
-def row_of(title: str, taken: dict[str, list[dict[str, Any]]]) -> harness.Row:
-    """The row of processor time."""
-    row = harness.Row(title)
-    ours = [result["cpu"] for result in taken[harness.OURS]]
-    for name, results in taken.items():
-        times = [result["cpu"] for result in results]
-        row.seconds[name], row.rounds = min(times), len(times)
-        if name != harness.OURS:
-            row.ratios[name] = statistics.median(a / b for a, b in zip(times, ours, strict=True))
-    return row
-
-
-def peaks(taken: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
-    return {
-        name: statistics.median(result["peak"] for result in results) / MIB
-        for name, results in taken.items()
-    }
-
-
-def show_peaks(memory: dict[str, dict[str, float]], console: Console) -> None:
-    table = Table(title="peak memory, MiB")
-    for heading in ("", harness.OURS, *PEERS):
-        table.add_column(heading, justify="right" if heading else "left")
-    for title, found in memory.items():
-        cells = (f"{found[one]:,.0f}" if one in found else "-" for one in (harness.OURS, *PEERS))
-        table.add_row(title, *cells)
-    console.print(table)
+def _is_same(found: dict[str, Any], expected: dict[str, Any]) -> bool:
+    return bool(
+        found["rows"] == expected["rows"] and abs(found["sums"][0] - expected["sums"][0]) < 0.01
+    )
 
 
 def main(
@@ -152,12 +95,13 @@ def main(
         make(Path(name), rows, cuts)
         for kind in READERS:
             for how in ("first", "all"):
-                taken = race(f"{kind} {how}", Path(name), rounds)
+                work, names = f"{kind} {how}", list(READERS[kind])
+                taken = contest.race(_CONTESTANT, names, work, Path(name), rounds, _is_same)
                 title = f"{kind}, {how} of {cuts if kind == 'cuts' else rows:,}"
-                made.append(row_of(title, taken))
-                memory[title] = peaks(taken)
+                made.append(contest.row_of(title, taken))
+                memory[title] = contest.peaks(taken)
     harness.show("rows", made, PEERS, console)
-    show_peaks(memory, console)
+    contest.show_peaks(memory, PEERS, console)
     facts["peak MiB"] = {
         title: ", ".join(f"{name} {size:,.0f}" for name, size in found.items())
         for title, found in memory.items()

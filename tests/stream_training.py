@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from duration_training import tiny_model
 from stream_clips import plan_of, write
-from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments, set_seed
+from transformers import Trainer, TrainingArguments
 
 from ossicle import trainer_dataloader
 from ossicle.stream import AudioStream, Plan
@@ -36,19 +37,6 @@ def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         "labels": labels,
         "row": torch.tensor(numbers),
     }
-
-
-def tiny_model() -> LlamaForCausalLM:
-    set_seed(0)
-    config = LlamaConfig(
-        vocab_size=32,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-    )
-    return LlamaForCausalLM(config)
 
 
 class Watched:
